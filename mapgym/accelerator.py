@@ -1,0 +1,250 @@
+"""Accelerators: storage levels from the innermost outwards, with the MAC array below level 0."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from typing import TypeVar
+
+from mapgym.errors import SpecificationError, positive_int, require_keys, suggest
+
+FANOUT_CHECKS = ("per_level", "cumulative")
+
+
+@dataclass(frozen=True)
+class Mac:
+    """The multiply-accumulate array, a mesh of ``mesh_x * mesh_y`` units over the whole accelerator.
+
+    Attributes:
+        name: such as "MACC".
+        mesh_x, mesh_y: units along each axis.
+        energy_pj: energy of one multiply-accumulate.
+        word_bits: operand width.
+    """
+
+    name: str = "MAC"
+    mesh_x: int = 1
+    mesh_y: int = 1
+    energy_pj: float = 1.0
+    word_bits: int = 16
+
+    def __post_init__(self) -> None:
+        _check_fields(self, f"MAC {self.name!r}", ("mesh_x", "mesh_y", "word_bits"), ("energy_pj",))
+
+    @property
+    def instances(self) -> int:
+        """Number of MAC units."""
+        return self.mesh_x * self.mesh_y
+
+
+@dataclass(frozen=True)
+class StorageLevel:
+    """One storage level; its instances form a mesh of ``mesh_x * mesh_y`` over the whole accelerator.
+
+    Attributes:
+        name: such as "RegisterFile".
+        capacity_words: words of one instance, None for unlimited.
+        mesh_x, mesh_y: instances along each axis.
+        access_energy_pj: energy of one access of a block of ``block_size_words`` words; reads, fills and
+            updates cost the same.
+        block_size_words: words moved by one access.
+        word_bits: width of a word.
+        read_bandwidth_words_per_cycle, write_bandwidth_words_per_cycle, shared_bandwidth_words_per_cycle: limits
+            of one instance (shared: reads and writes together), None for unlimited.
+        energy_per_hop_pj, router_energy_pj: of the network between this level and the next inner one.
+        keep_only: the tensors that this level may hold; None for all.
+    """
+
+    name: str
+    capacity_words: int | None = None
+    mesh_x: int = 1
+    mesh_y: int = 1
+    access_energy_pj: float = 1.0
+    block_size_words: int = 1
+    word_bits: int = 16
+    read_bandwidth_words_per_cycle: float | None = None
+    write_bandwidth_words_per_cycle: float | None = None
+    shared_bandwidth_words_per_cycle: float | None = None
+    energy_per_hop_pj: float = 0.0
+    router_energy_pj: float = 0.0
+    keep_only: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        where = f"storage level {self.name!r}"
+        _check_fields(
+            self,
+            where,
+            ("mesh_x", "mesh_y", "block_size_words", "word_bits"),
+            ("access_energy_pj", "energy_per_hop_pj", "router_energy_pj"),
+        )
+        if self.capacity_words is not None:
+            positive_int(self.capacity_words, f"{where}: capacity_words")
+        for key in ("read", "write", "shared"):
+            value = getattr(self, f"{key}_bandwidth_words_per_cycle")
+            if value is not None and (not _is_number(value) or value <= 0):
+                raise SpecificationError(
+                    f"{where}: {key}_bandwidth_words_per_cycle is {value!r}; give a number above 0, or leave it out"
+                )
+        if self.keep_only is not None:
+            if isinstance(self.keep_only, str):
+                raise SpecificationError(f"{where}: keep_only is {self.keep_only!r}; give a list of tensor names")
+            object.__setattr__(self, "keep_only", tuple(self.keep_only))
+
+    @property
+    def instances(self) -> int:
+        """Number of instances."""
+        return self.mesh_x * self.mesh_y
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """Storage levels (index 0 is the innermost) and the MAC array below them.
+
+    Attributes:
+        name: such as "accel_b".
+        levels: innermost first; the outermost keeps every tensor.
+        mac: the MAC array.
+        peer_links: whether neighbouring instances pass words to each other (Timeloop's default).
+        fanout_check: "per_level" checks the parallelism of each level against its own fan-out; "cumulative" is
+            Timeloop's model, which checks only products over levels (SEMANTICS section 1, a quirk).
+    """
+
+    name: str
+    levels: tuple[StorageLevel, ...]
+    mac: Mac
+    peer_links: bool = True
+    fanout_check: str = "per_level"
+
+    def __post_init__(self) -> None:
+        where = f"accelerator {self.name!r}"
+        object.__setattr__(self, "levels", tuple(self.levels))
+        if not self.levels:
+            raise SpecificationError(f"{where} has no storage levels; give at least one")
+        if len(self.levels) > 12:
+            raise SpecificationError(f"{where} has {len(self.levels)} storage levels; at most 12 are supported")
+        names = [level.name for level in self.levels]
+        if len({*names, self.mac.name}) != len(names) + 1:
+            raise SpecificationError(f"{where} names a level twice; every level and the MAC needs a name of its own")
+        for axis in ("mesh_x", "mesh_y"):
+            inner, inner_name = getattr(self.mac, axis), self.mac.name
+            for level in self.levels:
+                if inner % getattr(level, axis):
+                    raise SpecificationError(
+                        f"{where}: {axis} of {level.name!r} ({getattr(level, axis)}) does not divide that of "
+                        f"{inner_name!r} ({inner}); every instance must feed the same number of inner ones"
+                    )
+                inner, inner_name = getattr(level, axis), level.name
+        if self.fanout_check not in FANOUT_CHECKS:
+            raise SpecificationError(
+                f"{where}: fanout_check is {self.fanout_check!r}; {suggest(str(self.fanout_check), FANOUT_CHECKS)}"
+            )
+        if not isinstance(self.peer_links, bool):
+            raise SpecificationError(f"{where}: peer_links is {self.peer_links!r}; give true or false")
+        if self.mac.instances > 2**20:
+            raise SpecificationError(f"{where} has {self.mac.instances} MACs; at most 2**20 are supported")
+        if self.levels[-1].keep_only is not None:
+            raise SpecificationError(
+                f"{where}: the outermost level {names[-1]!r} must keep every tensor; remove its keep_only"
+            )
+
+    @property
+    def level_names(self) -> tuple[str, ...]:
+        """Names of the storage levels, innermost first."""
+        return tuple(level.name for level in self.levels)
+
+    @cached_property
+    def fanout_x(self) -> tuple[int, ...]:
+        """Inner instances below one instance of each level, along X."""
+        inner = (self.mac.mesh_x, *(level.mesh_x for level in self.levels))
+        return tuple(inner[s] // level.mesh_x for s, level in enumerate(self.levels))
+
+    @cached_property
+    def fanout_y(self) -> tuple[int, ...]:
+        """Inner instances below one instance of each level, along Y."""
+        inner = (self.mac.mesh_y, *(level.mesh_y for level in self.levels))
+        return tuple(inner[s] // level.mesh_y for s, level in enumerate(self.levels))
+
+    def level_index(self, name: str) -> int:
+        """Index of a storage level by name; raises SpecificationError for an unknown one."""
+        if name not in self.level_names:
+            raise SpecificationError(
+                f"accelerator {self.name!r} has no storage level {name!r}; {suggest(name, self.level_names)}"
+            )
+        return self.level_names.index(name)
+
+    def to_dict(self) -> dict[str, object]:
+        """A plain, YAML- and JSON-able form that :meth:`from_dict` reads back (levels outermost first)."""
+        levels = []
+        for level in reversed(self.levels):
+            entry = {key: value for key, value in asdict(level).items() if value is not None}
+            if level.keep_only is not None:
+                entry["keep_only"] = list(level.keep_only)
+            levels.append(entry)
+        return {
+            "name": self.name,
+            "levels": levels,
+            "mac": asdict(self.mac),
+            "peer_links": self.peer_links,
+            "fanout_check": self.fanout_check,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, object], where: str = "accelerator") -> Accelerator:
+        """Builds an accelerator from its plain form.
+
+        Args:
+            data: keys ``name``, ``levels`` (a list, **outermost first**, as architects draw them; keys are the
+                attributes of :class:`StorageLevel`), ``mac`` (attributes of :class:`Mac`), ``peer_links``,
+                ``fanout_check``.
+            where: file and key, for error messages.
+
+        Raises:
+            SpecificationError: unknown or missing key, or a value out of range.
+        """
+        if not isinstance(data, Mapping):
+            raise SpecificationError(f"{where} is {data!r}; give a mapping with the keys levels and mac")
+        require_keys(map(str, data), [field.name for field in fields(cls)], where)
+        levels, mac = data.get("levels"), data.get("mac")
+        if not isinstance(levels, list | tuple) or not levels:
+            raise SpecificationError(f"{where}: levels is {levels!r}; give a list of storage levels, outermost first")
+        if not isinstance(mac, Mapping):
+            raise SpecificationError(f"{where}: mac is {mac!r}; give a mapping such as {{mesh_x: 256, energy_pj: 1.0}}")
+        options = {key: data[key] for key in ("peer_links", "fanout_check") if key in data}
+        try:
+            return cls(
+                name=str(data.get("name", where)),
+                levels=tuple(_level(entry, f"levels[{i}]") for i, entry in enumerate(levels))[::-1],
+                mac=_construct(Mac, mac, "mac"),
+                **options,  # type: ignore[arg-type]
+            )
+        except SpecificationError as error:
+            raise SpecificationError(f"{where}: {error}") from None
+
+
+_Part = TypeVar("_Part", Mac, StorageLevel)
+
+
+def _level(entry: object, where: str) -> StorageLevel:
+    if not isinstance(entry, Mapping) or "name" not in entry:
+        raise SpecificationError(f"{where} is {entry!r}; give a mapping with at least a name")
+    return _construct(StorageLevel, entry, where)
+
+
+def _construct(kind: type[_Part], entry: Mapping[str, object], where: str) -> _Part:
+    require_keys(map(str, entry), [field.name for field in fields(kind)], where)
+    return kind(**entry)  # type: ignore[arg-type]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _check_fields(part: object, where: str, counts: tuple[str, ...], energies: tuple[str, ...]) -> None:
+    for key in counts:
+        positive_int(getattr(part, key), f"{where}: {key}")
+    for key in energies:
+        value = getattr(part, key)
+        if not _is_number(value) or value < 0:
+            raise SpecificationError(f"{where}: {key} is {value!r}; give a finite energy in pJ of at least 0")

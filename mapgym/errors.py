@@ -1,0 +1,50 @@
+"""The one exception that means "the input is wrong, and here is how to mend it"."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SpecificationError(ValueError):
+    """A user's input cannot be used; the message is one sentence that names what, where and the remedy.
+
+    The command line prints the message without a traceback and exits with status 2. Anything
+    else that is raised is a defect of mapgym and keeps its traceback.
+    """
+
+
+def suggest(name: str, choices: Iterable[str]) -> str:
+    """Returns the tail of an error message: the nearest valid name, or all of them.
+
+    Args:
+        name: what the user wrote.
+        choices: the valid names.
+    """
+    known = list(choices)
+    close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    listed = ", ".join(repr(choice) for choice in known[:12])
+    return f"valid names are {listed}{', ...' if len(known) > 12 else ''}"
+
+
+def require_keys(given: Iterable[str], allowed: Iterable[str], where: str) -> None:
+    """Raises SpecificationError when a key is not one of the allowed ones.
+
+    Args:
+        given: the keys that the user wrote.
+        allowed: the keys of the schema.
+        where: file and section, for the message.
+    """
+    allowed = list(allowed)
+    for key in given:
+        if key not in allowed:
+            raise SpecificationError(f"{where}: unknown key {key!r}; {suggest(str(key), allowed)}")
+
+
+def positive_int(value: object, where: str) -> int:
+    """Returns value as an int, or raises SpecificationError unless it is a whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise SpecificationError(f"{where} is {value!r}; give a whole number of at least 1")
+    return value

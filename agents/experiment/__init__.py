@@ -1,0 +1,1 @@
+"""Comparisons: a matrix of tasks, agents and seeds, its statistics, plots and reports."""

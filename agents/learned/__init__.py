@@ -1,0 +1,1 @@
+"""Learned mappers, one file each; they need the extra ``rl``."""

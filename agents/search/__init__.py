@@ -1,0 +1,1 @@
+"""Classical searchers, one file each."""

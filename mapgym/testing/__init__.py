@@ -1,0 +1,1 @@
+"""Contract tests that agents and environments, ours and other people's, can inherit."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping as AbcMapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, TypedDict, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,12 @@ _DTYPES = {
 }
 ARRAYS = tuple(_DTYPES)
 """Names of the arrays of a mapping, in the order in which the compiled kernels take them."""
+
+
+class _Axes(TypedDict):
+    dims: tuple[str, ...]
+    levels: tuple[str, ...]
+    tensors: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +67,9 @@ class _Arrays:
         """The six arrays, in the order of ``ARRAYS``."""
         return (self.temporal, self.spatial, self.order, self.spatial_order, self.spatial_split, self.keep)
 
+    def _axes(self) -> _Axes:
+        return {"dims": self.dims, "levels": self.levels, "tensors": self.tensors}
+
 
 @dataclass(frozen=True, eq=False)
 class Mapping(_Arrays):
@@ -82,7 +91,7 @@ class Mapping(_Arrays):
 
     def batch(self) -> MappingBatch:
         """A batch of one that shares this mapping's arrays."""
-        return MappingBatch(*(array[None] for array in self.arrays()), self.dims, self.levels, self.tensors)
+        return MappingBatch(**{name: getattr(self, name)[None] for name in ARRAYS}, **self._axes())
 
     def spatial_axes(self, level: int) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
         """Spatial loops (dim, factor > 1) of a level on X and on Y, innermost first."""
@@ -267,7 +276,7 @@ class MappingBatch(_Arrays):
 
     @classmethod
     def trivial(cls, workload: Workload, accelerator: Accelerator, n: int) -> MappingBatch:
-        """n copies of :meth:`Mapping.trivial`, writable."""
+        """A batch of n copies of :meth:`Mapping.trivial`, writable."""
         levels, dims, tensors = len(accelerator.levels), len(workload.dims), len(workload.tensors)
         names = tuple(tensor.name for tensor in workload.tensors)
         temporal = np.ones((n, levels, dims), np.int32)
@@ -294,8 +303,8 @@ class MappingBatch(_Arrays):
     def concatenate(cls, batches: Sequence[MappingBatch]) -> MappingBatch:
         """Joins batches of the same workload and accelerator, in order."""
         first = batches[0]
-        joined = (np.concatenate([getattr(batch, name) for batch in batches]) for name in ARRAYS)
-        return cls(*joined, first.dims, first.levels, first.tensors)
+        joined = {name: np.concatenate([getattr(batch, name) for batch in batches]) for name in ARRAYS}
+        return cls(**joined, **first._axes())
 
     def __len__(self) -> int:
         return len(self.temporal)
@@ -313,14 +322,14 @@ class MappingBatch(_Arrays):
     def __getitem__(self, index: slice | NDArray | Sequence[int]) -> MappingBatch: ...
     def __getitem__(self, index: int | np.integer | slice | NDArray | Sequence[int]) -> Mapping | MappingBatch:
         kind = Mapping if isinstance(index, int | np.integer) else MappingBatch
-        return kind(*(array[index] for array in self.arrays()), self.dims, self.levels, self.tensors)
+        return kind(**{name: getattr(self, name)[index] for name in ARRAYS}, **self._axes())
 
     def __iter__(self) -> Iterator[Mapping]:
         return (self[i] for i in range(len(self)))
 
     def copy(self) -> MappingBatch:
         """A deep copy of the arrays."""
-        return MappingBatch(*(array.copy() for array in self.arrays()), self.dims, self.levels, self.tensors)
+        return MappingBatch(**{name: getattr(self, name).copy() for name in ARRAYS}, **self._axes())
 
     def used_macs(self) -> NDArray[np.int64]:
         """int64[n]: MAC units in use, the product of all spatial factors."""

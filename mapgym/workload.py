@@ -329,9 +329,7 @@ def depthwise_conv2d(
     )
 
 
-def matmul(
-    name: str = "matmul", *, B: int = 1, M: int, K: int, N: int, shared_weights: bool = False
-) -> Workload:
+def matmul(name: str = "matmul", *, B: int = 1, M: int, K: int, N: int, shared_weights: bool = False) -> Workload:
     """A batched matrix product: Outputs[B,M,N] += Inputs[B,M,K] * Weights[B,K,N].
 
     Args:

@@ -98,7 +98,7 @@ class Mapping(_Arrays):
         axes: tuple[list[tuple[str, int]], list[tuple[str, int]]] = ([], [])
         for position, d in enumerate(self.spatial_order[level]):
             if self.spatial[level, d] > 1:
-                axes[position >= self.spatial_split[level]].append((self.dims[d], int(self.spatial[level, d])))
+                axes[int(position >= self.spatial_split[level])].append((self.dims[d], int(self.spatial[level, d])))
         return axes
 
     def temporal_loops(self, level: int) -> list[tuple[str, int]]:

@@ -1,0 +1,69 @@
+# `make demo` and `make test` need Python 3.11 or newer and make, and nothing else.
+
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name) 2>/dev/null)))
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+TYPES := build/types
+
+# The comparison of `make demo`; it ends within five minutes on two cores.
+DEMO_WORKLOAD ?= paper/resnet_conv4
+DEMO_ACCELERATOR ?= accel_b
+DEMO_AGENTS ?= random,gamma,ppo,maskable-ppo
+DEMO_SAMPLES ?= 2000
+DEMO_SEEDS ?= 2
+DEMO_FOLDER ?= runs/demo
+
+# loadgroup keeps tests that share a costly fixture on one worker.
+PYTEST_ARGUMENTS ?= -n 2 --dist loadgroup
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check lint types format bench clean
+
+help:  ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+install: $(STAMP)  ## Create .venv and install mapgym, its extras and the development tools
+
+$(STAMP): pyproject.toml setup.py constraints.txt
+	@test -n "$(PYTHON)" && "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "mapgym needs Python 3.11 or newer; install it, or name one: make install PYTHON=/path/to/python3.11" >&2; \
+	  exit 1; }
+	@echo "Installing into $(VENV); the first time takes some minutes."
+	@test -x $(BIN)/pip || "$(PYTHON)" -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt setuptools wheel
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation \
+	  -e '.[all,dev]'
+	@touch $@
+
+demo: install  ## Compare learned and classical mappers on one convolution
+	$(BIN)/mapgym compare --agents $(DEMO_AGENTS) --workload $(DEMO_WORKLOAD) --accelerator $(DEMO_ACCELERATOR) \
+	  --samples $(DEMO_SAMPLES) --seeds $(DEMO_SEEDS) -o $(DEMO_FOLDER)
+
+test: install  ## Run the tests
+	$(BIN)/python -m pytest $(PYTEST_ARGUMENTS)
+
+check: lint types  ## Run the linter, the format check and the type checker
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# The type checker finds packages by folder, so it is shown the layout that an installation has: what it reports in
+# mapgym/agents/ is in agents/.
+types: install
+	@rm -rf $(TYPES)/mapgym && mkdir -p $(TYPES)/mapgym
+	@cd $(TYPES)/mapgym && ln -s ../../../mapgym/* ../../../agents ../../../envs_config .
+	cd $(TYPES) && ../../$(BIN)/mypy --config-file ../../pyproject.toml
+
+format: install  ## Format the code and mend what the linter can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install  ## Measure the speed of the cost model and of the environments
+	$(BIN)/mapgym bench cost
+	$(BIN)/mapgym bench env
+
+clean:  ## Remove build products and caches (not .venv, not runs/)
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find mapgym agents envs_config tests -name __pycache__ -type d -prune -exec rm -rf {} +

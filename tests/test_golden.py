@@ -1,0 +1,115 @@
+"""Runs of the real Timeloop, reproduced by the product's reader and kernel and by the tests' own reader and model."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+import reference_model
+from golden_records import DENSE_SAMPLE, FACTS, read_accelerator, read_mapping, read_records, read_workload
+
+from mapgym.accelerator import Accelerator
+from mapgym.cost import CostModel
+from mapgym.mapping import Mapping
+from mapgym.timeloop import validate_file
+from mapgym.workload import Workload
+
+RECORDS = list(read_records(DENSE_SAMPLE))
+FACTS_READ = json.loads(FACTS.read_text())
+LEVEL_FIELDS = {
+    "reads": "reads",
+    "fills": "fills",
+    "updates": "updates",
+    "tile_words": "utilized_capacity",
+    "partition_words": "partition_size",
+}
+
+
+def read(record: dict) -> tuple[Workload, Accelerator, Mapping]:
+    accelerator = read_accelerator(FACTS_READ["accelerators"][record["arch"]])
+    workload = read_workload(record["problem"], FACTS_READ["shapes"])
+    return workload, accelerator, read_mapping(record, workload, accelerator)
+
+
+def rewrite(path: Path, records: list[dict]) -> Path:
+    with gzip.open(path, "wt") as lines:
+        lines.writelines(json.dumps(record) + "\n" for record in records)
+    return path
+
+
+def test_sample_is_varied():
+    assert len(RECORDS) == 250
+    assert {record["arch"] for record in RECORDS} == set(FACTS_READ["accelerators"])
+    assert len({record["workload"] for record in RECORDS}) == 21
+    assert {"invalid:product", "invalid:fanout", "invalid:capacity", "invalid:allbypass", "bypass", "spatial_halo"} <= {
+        record["style"] for record in RECORDS
+    }
+
+
+def test_reference_model_reproduces_every_field():
+    for record in RECORDS:
+        workload, accelerator, mapping = read(record)
+        cost = reference_model.evaluate(workload, accelerator, mapping)
+        assert cost.legal == record["valid"], record["id"]
+        if not cost.legal:
+            continue
+        assert cost.latency_cycles == record["cycles"]
+        assert cost.energy_pj == pytest.approx(record["energy_total_pJ"], rel=1e-12)
+        assert cost.utilization == pytest.approx(record["utilization"], rel=1e-7)
+        inner_name = accelerator.mac.name
+        for s, level in enumerate(accelerator.levels):
+            for t, tensor in enumerate(workload.tensors):
+                where = (record["id"], level.name, tensor.name)
+                if mapping.keep[s, t]:
+                    golden = record["per_level"][level.name][tensor.name]
+                    mine = {name: cost.counts[name][s, t] for name in LEVEL_FIELDS}
+                    assert mine == {name: golden.get(field, 0) for name, field in LEVEL_FIELDS.items()}, where
+                    assert cost.used_instances[s] == golden["utilized_instances"], where
+                    assert cost.counts["energy_pj"][s, t] == pytest.approx(golden["energy_total_pJ"], rel=1e-9), where
+                golden = record["networks"][f"{level.name} <==> {inner_name}"][tensor.name]
+                assert cost.fanout_used[s] == golden["fanout"], where
+                for name in ("ingresses", "link_transfers", "spatial_reductions"):
+                    assert cost.counts[name][s, t] == pytest.approx(golden.get(name, 0) or 0, rel=1e-9), (*where, name)
+            inner_name = level.name
+
+
+def test_kernel_reproduces_cost_and_verdict():
+    for record in RECORDS:
+        workload, accelerator, mapping = read(record)
+        cost = CostModel(workload, accelerator).evaluate(mapping)
+        assert cost.legal == record["valid"], (record["id"], record["reason"], cost.reason)
+        if cost.legal:
+            assert cost.latency_cycles == record["cycles"], record["id"]
+            assert cost.energy_pj == pytest.approx(record["energy_total_pJ"], rel=1e-12), record["id"]
+            assert cost.utilization == pytest.approx(record["utilization"], rel=1e-7), record["id"]
+
+
+def test_validation_finds_every_case_exact():
+    report = validate_file(DENSE_SAMPLE)
+    assert (report.cases, report.verdicts_agree, report.exact) == (250, 250, 250)
+    assert report.compared > 10_000
+    assert max(report.max_rel_error.values()) <= 1e-9
+    assert set(report.max_rel_error) == {"energy_pj", "latency_cycles", "counts"}
+
+
+def test_validation_notices_wrong_figures(tmp_path):
+    records = [json.loads(json.dumps(record)) for record in RECORDS if record["valid"]][:4]
+    records[0]["energy_total_pJ"] *= 1.001
+    records[1]["cycles"] += 1
+    level = records[2]["mapping"]["levels"][0]["name"]
+    next(iter(f for f in records[2]["per_level"][level].values() if isinstance(f, dict)))["reads"] += 1
+    report = validate_file(rewrite(tmp_path / "wrong.jsonl.gz", records))
+    assert (report.cases, report.verdicts_agree, report.exact) == (4, 4, 1)
+    assert report.max_rel_error["energy_pj"] == pytest.approx(0.001, rel=0.01)
+    assert report.max_rel_error["latency_cycles"] > 0
+    assert report.max_rel_error["counts"] > 0
+
+
+def test_validation_notices_a_wrong_verdict(tmp_path):
+    legal = next(record for record in RECORDS if record["valid"])
+    illegal = next(record for record in RECORDS if not record["valid"])
+    records = [legal | {"valid": False, "reason": "ERROR"}, illegal]
+    report = validate_file(rewrite(tmp_path / "verdicts.jsonl.gz", records))
+    assert (report.cases, report.verdicts_agree) == (2, 1)

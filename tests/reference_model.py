@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from reference_traffic import Traffic, boundary_traffic, step_vector, tile_lengths
 
 from mapgym.accelerator import Accelerator
 from mapgym.mapping import Mapping
 from mapgym.workload import Tensor, Workload
+from reference_traffic import Traffic, boundary_traffic, step_vector, tile_lengths
 
 COUNTS = ("reads", "fills", "updates", "tile_words", "partition_words", "link_transfers", "spatial_reductions")
 AMOUNTS = ("energy_pj", "ingresses", "network_energy_pj")

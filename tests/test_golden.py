@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 
 import pytest
+
 import reference_model
 from golden_records import DENSE_SAMPLE, FACTS, read_accelerator, read_mapping, read_records, read_workload
-
 from mapgym.accelerator import Accelerator
 from mapgym.cost import CostModel
 from mapgym.mapping import Mapping

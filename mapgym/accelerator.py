@@ -88,7 +88,8 @@ class StorageLevel:
                     f"{where}: {key}_bandwidth_words_per_cycle is {value!r}; give a number above 0, or leave it out"
                 )
         if self.keep_only is not None:
-            if isinstance(self.keep_only, str):
+            names = self.keep_only
+            if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
                 raise SpecificationError(f"{where}: keep_only is {self.keep_only!r}; give a list of tensor names")
             object.__setattr__(self, "keep_only", tuple(self.keep_only))
 
@@ -241,7 +242,9 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _check_fields(part: object, where: str, counts: tuple[str, ...], energies: tuple[str, ...]) -> None:
+def _check_fields(part: Mac | StorageLevel, where: str, counts: tuple[str, ...], energies: tuple[str, ...]) -> None:
+    if not isinstance(part.name, str) or not part.name:
+        raise SpecificationError(f"{where}: name is {part.name!r}; give text such as 'GlobalBuffer'")
     for key in counts:
         positive_int(getattr(part, key), f"{where}: {key}")
     for key in energies:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -199,27 +199,14 @@ class Workload:
         arguments = {str(key): value for key, value in data.items()}
         kind = str(arguments.pop("type", "einsum"))
         name = str(arguments.pop("name", where))
-        densities = arguments.pop("densities", None)
-        if kind == "einsum":
-            require_keys(arguments, ("dims", "tensors"), where)
-            workload = _einsum(name, arguments.get("dims"), arguments.get("tensors"), where)
-        elif kind in CONSTRUCTORS:
-            constructor, allowed = CONSTRUCTORS[kind]
-            require_keys(arguments, allowed, where)
-            missing = [key for key in allowed if key.isupper() and key not in arguments and key not in "BN"]
-            if missing:
-                raise SpecificationError(f"{where}: {kind} needs the bound of {missing[0]!r}")
-            try:
-                workload = constructor(name=name, **arguments)  # type: ignore[operator]
-            except SpecificationError as error:
-                raise SpecificationError(f"{where}: {error}") from None
-        else:
-            raise SpecificationError(f"{where}: unknown type {kind!r}; {suggest(kind, [*CONSTRUCTORS, 'einsum'])}")
-        if densities is not None:
+        densities = arguments.pop("densities", {})
+        try:
+            workload = _construct(kind, name, arguments)
             if not isinstance(densities, Mapping):
-                raise SpecificationError(f"{where}: densities is {densities!r}; give tensor: density pairs")
-            workload = workload.with_densities(densities)
-        return workload
+                raise SpecificationError(f"densities is {densities!r}; give tensor: density pairs")
+            return workload.with_densities(densities) if densities else workload
+        except SpecificationError as error:
+            raise SpecificationError(f"{where}: {error}") from None
 
 
 def parse_rank(text: object, where: str) -> Rank:
@@ -238,14 +225,28 @@ def format_rank(rank: Rank) -> str:
     return " + ".join(dim if coefficient == 1 else f"{coefficient}*{dim}" for dim, coefficient in rank)
 
 
-def _einsum(name: str, dims: object, tensors: object, where: str) -> Workload:
+def _construct(kind: str, name: str, arguments: Mapping[str, object]) -> Workload:
+    if kind == "einsum":
+        require_keys(arguments, ("dims", "tensors"), "einsum")
+        return _einsum(name, arguments.get("dims"), arguments.get("tensors"))
+    if kind not in CONSTRUCTORS:
+        raise SpecificationError(f"unknown type {kind!r}; {suggest(kind, [*CONSTRUCTORS, 'einsum'])}")
+    constructor, required, optional = CONSTRUCTORS[kind]
+    require_keys(arguments, (*required, *optional), kind)
+    for key in required:
+        if key not in arguments:
+            raise SpecificationError(f"{kind} needs the bound of {key!r}; add it, such as {key}: 64")
+    return constructor(name=name, **arguments)
+
+
+def _einsum(name: str, dims: object, tensors: object) -> Workload:
     if not isinstance(dims, Mapping) or not dims:
-        raise SpecificationError(f"{where}: dims is {dims!r}; give name: bound pairs such as {{M: 64, K: 64}}")
+        raise SpecificationError(f"dims is {dims!r}; give name: bound pairs such as {{M: 64, K: 64}}")
     if not isinstance(tensors, Mapping) or not tensors:
-        raise SpecificationError(f"{where}: tensors is {tensors!r}; give name: {{projection: [...]}} pairs")
+        raise SpecificationError(f"tensors is {tensors!r}; give name: {{projection: [...]}} pairs")
     built = []
     for tensor_name, entry in tensors.items():
-        place = f"{where}: tensor {tensor_name!r}"
+        place = f"tensor {tensor_name!r}"
         if not isinstance(entry, Mapping) or not isinstance(entry.get("projection"), list | tuple):
             raise SpecificationError(f"{place} needs a projection, a list of ranks such as [M, '2*P + R']")
         require_keys(map(str, entry), ("projection", "output", "density", "density_distribution"), place)
@@ -253,12 +254,18 @@ def _einsum(name: str, dims: object, tensors: object, where: str) -> Workload:
             Tensor(
                 name=str(tensor_name),
                 ranks=tuple(parse_rank(rank, place) for rank in entry["projection"]),
-                is_output=bool(entry.get("output", False)),
+                is_output=_boolean(entry.get("output", False), f"{place}: output"),
                 density=entry.get("density", 1.0),
                 density_distribution=entry.get("density_distribution", "fixed-structured"),
             )
         )
     return Workload(name, tuple(map(str, dims)), tuple(dims.values()), tuple(built))
+
+
+def _boolean(value: object, where: str) -> bool:
+    if not isinstance(value, bool):
+        raise SpecificationError(f"{where} is {value!r}; give true or false")
+    return value
 
 
 def _pair(value: int | Sequence[int], what: str) -> tuple[int, int]:
@@ -338,7 +345,7 @@ def matmul(name: str = "matmul", *, B: int = 1, M: int, K: int, N: int, shared_w
         shared_weights: True when all of the batch uses the same Weights[K,N]; the layer is then the 1x1 convolution
             with N=B, P=M, C=K and M=N, with the dim names of a convolution.
     """
-    if shared_weights:
+    if _boolean(shared_weights, "shared_weights"):
         return conv2d(name, N=B, C=K, M=N, P=M, Q=1, R=1, S=1)
     return Workload(
         name,
@@ -371,11 +378,12 @@ def _ranks(*ranks: str | dict[str, int]) -> tuple[Rank, ...]:
     return tuple(((rank, 1),) if isinstance(rank, str) else tuple(rank.items()) for rank in ranks)
 
 
-_WINDOW = ("N", "C", "P", "Q", "R", "S", "stride", "dilation")
-CONSTRUCTORS = {
-    "conv2d": (conv2d, (*_WINDOW, "M")),
-    "depthwise_conv2d": (depthwise_conv2d, _WINDOW),
-    "matmul": (matmul, ("B", "M", "K", "N", "shared_weights")),
-    "mttkrp": (mttkrp, ("I", "J", "K", "L")),
+_WINDOW = ("C", "P", "Q", "R", "S")
+_WINDOW_OPTIONS = ("N", "stride", "dilation")
+CONSTRUCTORS: dict[str, tuple[Callable[..., Workload], tuple[str, ...], tuple[str, ...]]] = {
+    "conv2d": (conv2d, (*_WINDOW, "M"), _WINDOW_OPTIONS),
+    "depthwise_conv2d": (depthwise_conv2d, _WINDOW, _WINDOW_OPTIONS),
+    "matmul": (matmul, ("M", "K", "N"), ("B", "shared_weights")),
+    "mttkrp": (mttkrp, ("I", "J", "K", "L"), ()),
 }
-"""Workload type -> (constructor function, the keys that its YAML form may have)."""
+"""Workload type -> (constructor function, the keys that its YAML form must have, those that it may have)."""

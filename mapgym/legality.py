@@ -1,0 +1,351 @@
+"""Which mappings the hardware can run: one compiled implementation of the rules, and their reasons in words.
+
+The rules are Timeloop's (factors multiply to the bounds, no tensor is bypassed everywhere, parallelism fits the
+meshes, tiles fit the capacities), plus three of ours: a level holds only the tensors of its ``keep_only``, the
+outermost level holds every tensor, and, unless the accelerator says ``fanout_check: cumulative``, the parallelism of
+each level fits that level's own fan-out on each mesh axis.
+
+A status is 0 for a legal mapping and ``kind << 8 | index`` otherwise; the kinds are the constants below. Rules are
+checked in a fixed order and the first failure is reported: factors and orders, products, kept tensors, the MAC array,
+then the levels from the innermost outwards, each with its capacity first and its fan-out second.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from mapgym.errors import SpecificationError
+
+if TYPE_CHECKING:
+    from mapgym.accelerator import Accelerator
+    from mapgym.mapping import Mapping, MappingBatch
+    from mapgym.workload import Workload
+
+LEGAL = 0
+PRODUCT = 1
+"""Kind: the factors of a dim do not multiply to its bound; index = dim."""
+KEPT_NOWHERE = 2
+"""Kind: a tensor is bypassed at every level; index = tensor."""
+MAC_FANOUT = 3
+"""Kind: more parallelism than MACs, in total or along one mesh axis; index = 0."""
+CAPACITY = 4
+"""Kind: the kept tiles exceed the capacity of a level; index = level."""
+MESH_FANOUT = 5
+"""Kind: the parallelism of all outer levels exceeds the instances of a level on a mesh axis; index = level."""
+LEVEL_FANOUT = 6
+"""Kind: the parallelism of a level exceeds its own fan-out on a mesh axis; index = level."""
+FACTOR = 7
+"""Kind: a factor is below 1; index = dim."""
+ORDER = 8
+"""Kind: an order of a level is not a permutation of the dims, or its split is out of range; index = level."""
+KEEP = 9
+"""Kind: a level keeps a tensor that it may not hold, or the outermost level misses one; index = level."""
+
+# Entries of the packed table ahead of its arrays.
+HEADER = 6
+_UNLIMITED = np.iinfo(np.int64).max
+_MAX_FACTOR = 2**31 - 1
+
+
+def pack_rules(workload: Workload, accelerator: Accelerator) -> NDArray[np.int64]:
+    """Packs what the rules depend on into one array for :func:`legality_status`.
+
+    Returns:
+        int64[...]: levels L, dims D, tensors T, 1 if each level's own fan-out is checked, MACs along X, MACs along Y;
+        then bounds [D], capacities in words [L], instances along X [L], along Y [L], fan-out along X [L], along Y [L],
+        may-keep flags [L, T]; then for each tensor its number of ranks and for each rank its number of terms and the
+        (dim, coefficient) pairs. Terms of dims with bound 1 are left out, because they never add to a tile.
+
+    Raises:
+        SpecificationError: a bound does not fit the int32 factors of a mapping, or keep_only names an unknown tensor.
+    """
+    for dim, bound in zip(workload.dims, workload.bounds, strict=True):
+        if bound > _MAX_FACTOR:
+            raise SpecificationError(
+                f"workload {workload.name!r}: the bound {bound} of dim {dim!r} exceeds {_MAX_FACTOR}, "
+                "the largest factor of a mapping; split the dim in two"
+            )
+    for level in accelerator.levels:
+        for name in level.keep_only or ():
+            workload.tensor(name)
+    levels = accelerator.levels
+    table = [len(levels), len(workload.dims), len(workload.tensors), int(accelerator.fanout_check == "per_level")]
+    table += [accelerator.mac.mesh_x, accelerator.mac.mesh_y, *workload.bounds]
+    table += [_UNLIMITED if level.capacity_words is None else level.capacity_words for level in levels]
+    table += [level.mesh_x for level in levels] + [level.mesh_y for level in levels]
+    table += [*accelerator.fanout_x, *accelerator.fanout_y]
+    for level in levels:
+        table += [int(level.keep_only is None or tensor.name in level.keep_only) for tensor in workload.tensors]
+    for tensor in workload.tensors:
+        ranks = [[(workload.dims.index(d), c) for d, c in rank if workload.bound(d) > 1] for rank in tensor.ranks]
+        ranks = [rank for rank in ranks if rank]
+        table.append(len(ranks))
+        for rank in ranks:
+            table.append(len(rank))
+            table += [number for term in rank for number in term]
+    return np.array(table, np.int64)
+
+
+# Nothing in it allocates, so reference counting is switched off; for eight arrays it would cost a third of the time.
+_NO_ALLOCATION: dict[str, Any] = {"cache": True, "error_model": "numpy", "_nrt": False}
+
+
+@njit(**_NO_ALLOCATION)
+def legality_status(
+    i: int,
+    temporal: NDArray[np.int32],
+    spatial: NDArray[np.int32],
+    order: NDArray[np.int8],
+    spatial_order: NDArray[np.int8],
+    spatial_split: NDArray[np.int8],
+    keep: NDArray[np.bool_],
+    table: NDArray[np.int64],
+    extents: NDArray[np.float64],
+    tile_words: NDArray[np.float64],
+) -> int:
+    """Status of mapping i of a batch; the scratch arrays are left filled for a caller that goes on to price it.
+
+    Takes whole arrays and an index because a view for each mapping would cost more than the checks.
+
+    Args:
+        i: which mapping.
+        temporal, spatial, order, spatial_order, spatial_split, keep: arrays of a MappingBatch.
+        table: from :func:`pack_rules`.
+        extents: float64[L, D], receives the iterations of each dim that a tile of each level covers.
+        tile_words: float64[L, T], receives the words of the bounding box of each tensor's tile at each level.
+            Both hold whole numbers below 2**53, and are complete only if the status is legal.
+
+    Returns:
+        0 if legal, otherwise ``kind << 8 | index``.
+    """
+    levels, dims, tensors, per_level = table[0], table[1], table[2], table[3]
+    bounds = HEADER
+    capacity = bounds + dims
+    mesh_x = capacity + levels
+    mesh_y = mesh_x + levels
+    fanout_x = mesh_y + levels
+    fanout_y = fanout_x + levels
+    may_keep = fanout_y + levels
+    projections = may_keep + levels * tensors
+
+    # A product of factors of at least 1 only grows, so one that passes 2**53 and is rounded cannot come back to a bound
+    # below 2**31: float64 finds every wrong product, where int64 could wrap around to the right one.
+    lowest = np.int64(1)
+    for d in range(dims):
+        extents[0, d] = np.float64(temporal[i, 0, d]) * np.float64(spatial[i, 0, d])
+        lowest = min(lowest, temporal[i, 0, d], spatial[i, 0, d])
+    for s in range(1, levels):
+        for d in range(dims):
+            extents[s, d] = extents[s - 1, d] * np.float64(temporal[i, s, d]) * np.float64(spatial[i, s, d])
+            lowest = min(lowest, temporal[i, s, d], spatial[i, s, d])
+    if lowest < 1:
+        for d in range(dims):
+            for s in range(levels):
+                if temporal[i, s, d] < 1 or spatial[i, s, d] < 1:
+                    return (FACTOR << 8) | d
+    one = np.int64(1)
+    everything = (one << dims) - 1
+    for s in range(levels):
+        seen = np.int64(0)
+        seen_spatial = np.int64(0)
+        for position in range(dims):
+            dim = np.int64(order[i, s, position])
+            seen |= (one << dim) if 0 <= dim < dims else 0
+            dim = np.int64(spatial_order[i, s, position])
+            seen_spatial |= (one << dim) if 0 <= dim < dims else 0
+        split = spatial_split[i, s]
+        if seen != everything or seen_spatial != everything or split < 0 or split > dims:
+            return (ORDER << 8) | s
+    for d in range(dims):
+        if extents[levels - 1, d] != table[bounds + d]:
+            return (PRODUCT << 8) | d
+
+    for t in range(tensors):
+        if not keep[i, levels - 1, t]:
+            kept = False
+            for s in range(levels):
+                kept |= keep[i, s, t]
+            if not kept:
+                return (KEPT_NOWHERE << 8) | t
+    for s in range(levels):
+        for t in range(tensors):
+            if keep[i, s, t]:
+                if table[may_keep + s * tensors + t] == 0:
+                    return (KEEP << 8) | s
+            elif s == levels - 1:
+                return (KEEP << 8) | s
+
+    total_x = np.int64(1)
+    total_y = np.int64(1)
+    for s in range(levels):
+        for position in range(dims):
+            p = np.int64(spatial[i, s, spatial_order[i, s, position]])
+            if position < spatial_split[i, s]:
+                total_x *= p
+            else:
+                total_y *= p
+    # The number of MACs is the product of both sides of the mesh, so it needs no check of its own.
+    if total_x > table[4] or total_y > table[5]:
+        return MAC_FANOUT << 8
+
+    outer_x = total_x
+    outer_y = total_y
+    for s in range(levels):
+        need = 0.0
+        cursor = projections
+        for t in range(tensors):
+            words = 1.0
+            ranks = table[cursor]
+            cursor += 1
+            for _ in range(ranks):
+                terms = table[cursor]
+                cursor += 1
+                length = 1.0
+                for _ in range(terms):
+                    length += table[cursor + 1] * (extents[s, table[cursor]] - 1.0)
+                    cursor += 2
+                words *= length
+            tile_words[s, t] = words
+            if keep[i, s, t]:
+                need += words
+        if need > table[capacity + s]:
+            return (CAPACITY << 8) | s
+        used_x = np.int64(1)
+        used_y = np.int64(1)
+        if outer_x > 1 or outer_y > 1:
+            for position in range(dims):
+                p = np.int64(spatial[i, s, spatial_order[i, s, position]])
+                if position < spatial_split[i, s]:
+                    used_x *= p
+                else:
+                    used_y *= p
+            outer_x //= used_x
+            outer_y //= used_y
+        if outer_x > table[mesh_x + s] or outer_y > table[mesh_y + s]:
+            return (MESH_FANOUT << 8) | s
+        if per_level and (used_x > table[fanout_x + s] or used_y > table[fanout_y + s]):
+            return (LEVEL_FANOUT << 8) | s
+    return LEGAL
+
+
+@njit(cache=True, error_model="numpy")
+def _batch_status(
+    temporal: NDArray[np.int32],
+    spatial: NDArray[np.int32],
+    order: NDArray[np.int8],
+    spatial_order: NDArray[np.int8],
+    spatial_split: NDArray[np.int8],
+    keep: NDArray[np.bool_],
+    table: NDArray[np.int64],
+    out: NDArray[np.int32],
+) -> None:
+    extents = np.empty((table[0], table[1]))
+    tile_words = np.empty((table[0], table[2]))
+    for i in range(len(temporal)):
+        out[i] = legality_status(
+            i, temporal, spatial, order, spatial_order, spatial_split, keep, table, extents, tile_words
+        )
+
+
+def batch_status(batch: MappingBatch, table: NDArray[np.int64]) -> NDArray[np.int32]:
+    """int32[n]: the status of every mapping of a batch; table is from :func:`pack_rules`.
+
+    Raises:
+        SpecificationError: the batch has other numbers of levels, dims or tensors than the table.
+    """
+    shape = (*batch.temporal.shape[1:], batch.keep.shape[2])
+    if shape != tuple(table[:3]):
+        raise SpecificationError(
+            f"the mappings have {shape[0]} levels, {shape[1]} dims and {shape[2]} tensors, but the workload and "
+            f"accelerator have {table[0]}, {table[1]} and {table[2]}; build them for this pair"
+        )
+    out = np.empty(len(batch), np.int32)
+    arguments: tuple[Any, ...] = (*batch.arrays(), table, out)
+    _batch_status(*arguments)
+    return out
+
+
+def reason(status: int, workload: Workload, accelerator: Accelerator, mapping: Mapping) -> str:
+    """One sentence that says what is wrong with a mapping and what to change; "" if the status is legal.
+
+    Args:
+        status: from :func:`batch_status` or the cost model.
+        workload, accelerator, mapping: what the status is about.
+    """
+    kind, index = int(status) >> 8, int(status) & 255
+    if kind == LEGAL:
+        return ""
+    if kind in (PRODUCT, FACTOR):
+        dim, bound = workload.dims[index], workload.bounds[index]
+        if kind == FACTOR:
+            return f"a factor of dim {dim} is below 1; every factor is a whole number of at least 1"
+        product = _product(mapping.temporal[:, index]) * _product(mapping.spatial[:, index])
+        return f"the factors of dim {dim} multiply to {product} instead of its bound {bound}; change one of them"
+    if kind == KEPT_NOWHERE:
+        return f"tensor {workload.tensors[index].name} is kept nowhere; keep it at {accelerator.level_names[-1]}"
+    if kind == MAC_FANOUT:
+        used, mac = _used_parallelism(mapping, 0), accelerator.mac
+        return (
+            f"parallelism of {_mesh(used)} exceeds the {_mesh((mac.mesh_x, mac.mesh_y))} MACs of {mac.name}; "
+            "move a spatial factor to a temporal one"
+        )
+    level = accelerator.levels[index]
+    if kind == ORDER:
+        return f"an order of {level.name} is not a permutation of the dims; list each dim once"
+    if kind == KEEP:
+        return _keep_reason(index, workload, accelerator, mapping)
+    if kind == CAPACITY:
+        extents = np.prod(mapping.temporal[: index + 1].astype(np.int64) * mapping.spatial[: index + 1], axis=0)
+        tile = dict(zip(workload.dims, map(int, extents), strict=True))
+        words = sum(t.tile_size(tile) for t, kept in zip(workload.tensors, mapping.keep[index], strict=True) if kept)
+        return (
+            f"tile of {words} words exceeds the {level.capacity_words} words of {level.name}; "
+            "move a factor outwards or bypass a tensor"
+        )
+    if kind == MESH_FANOUT:
+        used = _used_parallelism(mapping, index + 1)
+        return (
+            f"parallelism of {_mesh(used)} above {level.name} exceeds its {_mesh((level.mesh_x, level.mesh_y))} "
+            "instances; move a spatial factor to a temporal one"
+        )
+    used = _used_parallelism(mapping, index, index + 1)
+    fanout = (accelerator.fanout_x[index], accelerator.fanout_y[index])
+    return (
+        f"parallelism of {_mesh(used)} at {level.name} exceeds its fan-out of {_mesh(fanout)}; "
+        "move a spatial factor to a temporal one"
+    )
+
+
+def _keep_reason(index: int, workload: Workload, accelerator: Accelerator, mapping: Mapping) -> str:
+    level = accelerator.levels[index]
+    for tensor, kept in zip(workload.tensors, mapping.keep[index], strict=True):
+        if kept and level.keep_only is not None and tensor.name not in level.keep_only:
+            held = ", ".join(level.keep_only) or "nothing"
+            return f"{level.name} keeps {tensor.name} but may hold only {held}; bypass it there"
+    missing = [t.name for t, kept in zip(workload.tensors, mapping.keep[index], strict=True) if not kept]
+    return f"the outermost level {level.name} bypasses {', '.join(missing)}; keep every tensor there"
+
+
+def _product(factors: NDArray[Any]) -> int:
+    product = 1
+    for factor in factors:
+        product *= int(factor)
+    return product
+
+
+def _used_parallelism(mapping: Mapping, first: int, last: int | None = None) -> tuple[int, int]:
+    """Products of the spatial factors of levels first..last-1 on X and on Y."""
+    used = [1, 1]
+    for level in range(first, len(mapping.levels) if last is None else last):
+        for axis, loops in enumerate(mapping.spatial_axes(level)):
+            for _, factor in loops:
+                used[axis] *= factor
+    return used[0], used[1]
+
+
+def _mesh(sides: tuple[int, int]) -> str:
+    return f"{sides[0]} x {sides[1]}"

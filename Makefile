@@ -26,7 +26,7 @@ help:  ## List the targets
 install: $(STAMP)  ## Create .venv and install mapgym, its extras and the development tools
 
 $(STAMP): pyproject.toml setup.py constraints.txt
-	@test -n "$(PYTHON)" && "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	@test -n "$(PYTHON)" && "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "mapgym needs Python 3.11 or newer; install it, or name one: make install PYTHON=/path/to/python3.11" >&2; \
 	  exit 1; }
 	@echo "Installing into $(VENV); the first time takes some minutes."

@@ -23,7 +23,7 @@ MAX_MACS = 288
 MAX_ITERATIONS = 3_000_000
 
 STYLES = ("random", "stationary", "halo", "spatial halo", "spatial halo", "spatial reduction", "twos", "narrow")
-DAMAGES = ("factor", "kept nowhere", "fan-out", "keep only")
+DAMAGES = ("factor", "kept nowhere", "fan-out", "fan-out", "axis", "axis", "outermost", "keep only")
 
 
 @dataclass(frozen=True)
@@ -207,6 +207,9 @@ def _parallelise(
     """Chooses spatial factors of a level, which X and Y hold, and their order; divides ``left`` by them."""
     dims = _parallel_preference(rng, workload, style)
     room = [accelerator.fanout_x[s], accelerator.fanout_y[s]]
+    if accelerator.fanout_check == "cumulative" and chance(rng, 0.15):
+        # A level may then use more than its own fan-out; too much of it is illegal, which is as welcome.
+        room = [max(1, accelerator.mac.mesh_x // accelerator.levels[s].mesh_x), room[1]]
     if style == "narrow":
         room = [max(1, room[0] - 1), room[1]]
     eager = pick(rng, (0.3, 0.7, 0.95))
@@ -289,6 +292,10 @@ def damage(rng: np.random.Generator, mapping: Mapping, accelerator: Accelerator)
         mapping.temporal[s, d] *= pick(rng, (2, 3, 7))
     elif kind == "kept nowhere":
         mapping.keep[:, int(rng.integers(len(mapping.tensors)))] = False
+    elif kind == "axis":
+        mapping.spatial_split[s] = int(rng.integers(len(mapping.dims) + 1))
+    elif kind == "outermost":
+        mapping.keep[-1, int(rng.integers(len(mapping.tensors)))] = False
     elif kind == "fan-out":
         # All of a dim becomes parallel at one level.
         whole = math.prod(mapping.temporal[:, d].tolist()) * math.prod(mapping.spatial[:, d].tolist())

@@ -18,8 +18,8 @@ from mapgym.mapping import Mapping
 from mapgym.workload import Tensor, Workload
 from reference_traffic import Traffic, boundary_traffic, step_vector, tile_lengths
 
-COUNTS = ("reads", "fills", "updates", "tile_words", "partition_words", "link_transfers", "spatial_reductions")
-AMOUNTS = ("energy_pj", "ingresses", "network_energy_pj")
+COUNTS = ("reads", "fills", "updates", "tile_words", "partition_words", "spatial_reductions", "multicast")
+AMOUNTS = ("energy_pj", "ingresses", "network_energy_pj", "link_transfers")
 
 
 @dataclass
@@ -28,9 +28,9 @@ class ReferenceCost:
 
     Attributes:
         violations: (kind, level name or dim or tensor) of every rule that is broken; empty for a legal mapping. Kinds:
-            "factors", "kept nowhere", "not allowed", "fan-out", "capacity". The rest is meaningful only when empty.
+            "factors", "kept nowhere", "keep", "fan-out", "capacity". The rest is meaningful only when empty.
         counts: arrays [level, tensor] by name, see ``COUNTS`` and ``AMOUNTS``.
-        used_instances, fanout_used: [level].
+        used_instances, fanout_used, level_cycles: [level].
     """
 
     violations: list[tuple[str, str]] = field(default_factory=list)
@@ -41,6 +41,7 @@ class ReferenceCost:
     counts: dict[str, NDArray] = field(default_factory=dict)
     used_instances: list[int] = field(default_factory=list)
     fanout_used: list[int] = field(default_factory=list)
+    level_cycles: list[int] = field(default_factory=list)
 
     @property
     def legal(self) -> bool:
@@ -92,33 +93,34 @@ def read_nest(mapping: Mapping) -> Nest:
 def find_violations(
     workload: Workload, accelerator: Accelerator, mapping: Mapping, nest: Nest
 ) -> list[tuple[str, str]]:
-    """Section 1 of the rules: everything that makes a mapping illegal."""
+    """Section 1 of the rules: everything that makes a mapping illegal, in the order in which it is looked for."""
     found = []
     for d, (dim, bound) in enumerate(zip(workload.dims, workload.bounds, strict=True)):
-        factors = [*mapping.temporal[:, d].tolist(), *mapping.spatial[:, d].tolist()]
-        if min(factors) < 1 or math.prod(factors) != bound:
+        if math.prod(mapping.temporal[:, d].tolist()) * math.prod(mapping.spatial[:, d].tolist()) != bound:
             found.append(("factors", dim))
     for t, tensor in enumerate(workload.tensors):
         if not mapping.keep[:, t].any():
             found.append(("kept nowhere", tensor.name))
-        for s, level in enumerate(accelerator.levels):
-            if mapping.keep[s, t] and level.keep_only is not None and tensor.name not in level.keep_only:
-                found.append(("not allowed", level.name))
-    mac = accelerator.mac
-    meshes = [(mac.name, mac.mesh_x, mac.mesh_y)]
-    meshes += [(level.name, level.mesh_x, level.mesh_y) for level in accelerator.levels]
-    for below, (name, mesh_x, mesh_y) in enumerate(meshes):
-        if math.prod(nest.used_x[below:]) > mesh_x or math.prod(nest.used_y[below:]) > mesh_y:
-            found.append(("fan-out", name))
     for s, level in enumerate(accelerator.levels):
-        if accelerator.fanout_check == "per_level" and (
-            nest.used_x[s] > accelerator.fanout_x[s] or nest.used_y[s] > accelerator.fanout_y[s]
-        ):
-            found.append(("fan-out", level.name))
+        for t, tensor in enumerate(workload.tensors):
+            if mapping.keep[s, t] and level.keep_only is not None and tensor.name not in level.keep_only:
+                found.append(("keep", level.name))
+        if level is accelerator.levels[-1] and not mapping.keep[s].all():
+            found.append(("keep", level.name))
+    mac = accelerator.mac
+    if math.prod(nest.used_x) > mac.mesh_x or math.prod(nest.used_y) > mac.mesh_y:
+        found.append(("fan-out", mac.name))
+    for s, level in enumerate(accelerator.levels):
         kept = [tensor for t, tensor in enumerate(workload.tensors) if mapping.keep[s, t]]
         needed = sum(tensor.tile_size(nest.extents[s]) for tensor in kept)
         if level.capacity_words is not None and needed > level.capacity_words:
             found.append(("capacity", level.name))
+        outer_x, outer_y = math.prod(nest.used_x[s + 1 :]), math.prod(nest.used_y[s + 1 :])
+        too_wide = outer_x > level.mesh_x or outer_y > level.mesh_y
+        if accelerator.fanout_check == "per_level":
+            too_wide |= nest.used_x[s] > accelerator.fanout_x[s] or nest.used_y[s] > accelerator.fanout_y[s]
+        if too_wide:
+            found.append(("fan-out", level.name))
     return found
 
 
@@ -196,6 +198,7 @@ def price_network(
     per_link = level.energy_per_hop_pj + 2 * level.router_energy_pj
     cost.counts["ingresses"][s, t] = ingresses
     cost.counts["link_transfers"][s, t] = traffic.links
+    cost.counts["multicast"][s, t] = max((multicast for multicast, _ in traffic.accesses), default=0)
     cost.counts["spatial_reductions"][s, t] = reductions if tensor.is_output else 0
     cost.counts["network_energy_pj"][s, t] = instances * (
         hop_words * level.energy_per_hop_pj + routed * level.router_energy_pj + traffic.links * per_link
@@ -232,10 +235,10 @@ def price_tensor(
             cost.counts[name][s, t] = value
 
 
-def latency(accelerator: Accelerator, cost: ReferenceCost) -> int:
-    """Section 7: compute cycles, stretched by the level whose bandwidth is scarcest."""
+def level_cycles(accelerator: Accelerator, cost: ReferenceCost) -> list[int]:
+    """Section 7: compute cycles, stretched by the scarcest bandwidth of each level."""
     compute = cost.compute_cycles
-    slowest = compute
+    cycles = []
     tensors = range(cost.counts["reads"].shape[1])
     for s, level in enumerate(accelerator.levels):
         reads, fills, updates = (cost.counts[name][s] for name in ("reads", "fills", "updates"))
@@ -250,8 +253,8 @@ def latency(accelerator: Accelerator, cost: ReferenceCost) -> int:
         ):
             if limit is not None and rate > limit:
                 slowdown = min(slowdown, limit / rate)
-        slowest = max(slowest, math.ceil(compute / slowdown))
-    return slowest
+        cycles.append(math.ceil(compute / slowdown))
+    return cycles
 
 
 def evaluate(workload: Workload, accelerator: Accelerator, mapping: Mapping) -> ReferenceCost:
@@ -269,7 +272,8 @@ def evaluate(workload: Workload, accelerator: Accelerator, mapping: Mapping) -> 
     cost.compute_cycles = math.prod(bound for loops in nest.temporal for _, bound in loops)
     for t, tensor in enumerate(workload.tensors):
         price_tensor(cost, t, tensor, accelerator, nest, mapping.keep[:, t].tolist())
-    cost.latency_cycles = latency(accelerator, cost)
+    cost.level_cycles = level_cycles(accelerator, cost)
+    cost.latency_cycles = max(cost.compute_cycles, *cost.level_cycles)
     cost.energy_pj = (
         workload.macs * accelerator.mac.energy_pj
         + cost.counts["energy_pj"].sum()

@@ -70,9 +70,11 @@ def test_reference_model_reproduces_every_field():
                     assert cost.counts["energy_pj"][s, t] == pytest.approx(golden["energy_total_pJ"], rel=1e-9), where
                 golden = record["networks"][f"{level.name} <==> {inner_name}"][tensor.name]
                 assert cost.fanout_used[s] == golden["fanout"], where
+                assert cost.counts["multicast"][s, t] == golden["multicast_factor"], where
                 for name in ("ingresses", "link_transfers", "spatial_reductions"):
                     assert cost.counts[name][s, t] == pytest.approx(golden.get(name, 0) or 0, rel=1e-9), (*where, name)
             inner_name = level.name
+            assert cost.level_cycles[s] == record["per_level"][level.name]["cycles"], (record["id"], level.name)
 
 
 def test_kernel_reproduces_cost_and_verdict():

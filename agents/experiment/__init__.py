@@ -1,1 +1,1 @@
-"""Comparisons: a matrix of tasks, agents and seeds, its statistics, plots and reports."""
+"""Experiments: a matrix of (task, agent, seed), its results on disk, statistics, reports, plots and benchmarks."""

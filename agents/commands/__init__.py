@@ -1,0 +1,1 @@
+"""The commands of ``mapgym``, one module each; they import the heavy parts only when they run."""

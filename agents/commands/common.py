@@ -1,0 +1,231 @@
+"""What the commands share: consoles, options, reading what the user named, and saying what is going on."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console, RenderableType
+from rich.live import Live
+
+from mapgym.errors import SpecificationError, suggest
+
+if TYPE_CHECKING:
+    from mapgym.accelerator import Accelerator
+    from mapgym.evaluator import Evaluator
+    from mapgym.mapping import Mapping
+    from mapgym.workload import Workload
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, 128 + SIGINT as shells count."""
+
+AXES = ("tile", "order", "parallelism", "bypass")
+DEFAULT_AXES = "tile,order,parallelism"
+OBJECTIVES = ("edp", "energy", "latency")
+OBJECTIVE_UNITS = {"edp": "pJ*cycles", "energy": "pJ", "latency": "cycles"}
+
+WorkloadArgument = Annotated[
+    str, typer.Argument(help='A workload of the catalog ("mapgym list workloads") or a YAML file.', show_default=False)
+]
+AcceleratorArgument = Annotated[
+    str,
+    typer.Argument(help='An accelerator of the catalog ("mapgym list accelerators") or a YAML file.', show_default=False),
+]
+AxesOption = Annotated[
+    str, typer.Option(help="Axes of the map space to search, of tile, order, parallelism and bypass.")
+]
+ObjectiveOption = Annotated[str, typer.Option(help="What to minimise: edp, energy or latency.")]
+SecondsOption = Annotated[
+    float | None, typer.Option(help="Wall time of a search; whichever limit comes first ends it.", show_default=False)
+]
+PeerLinksOption = Annotated[
+    bool,
+    typer.Option("--no-peer-links", help="Neighbouring instances do not pass words to each other (Timeloop's do)."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+
+
+def out() -> Console:
+    """The console for results. Made anew each time, because tests and pipes exchange the stream."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        # A pipe or a file has no width; tables must not be squeezed into 80 columns there.
+        console.width = 200
+    return console
+
+
+def err() -> Console:
+    """The console for notices and progress, so that results can be piped."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """Prints a plain line of results, without markup and without wrapping."""
+    sys.stdout.write(text + "\n")
+
+
+def notify(text: str) -> None:
+    """Prints a notice to stderr."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def print_json(data: object) -> None:
+    """Prints one JSON object; infinite figures become null, which JSON has."""
+    say(json.dumps(_finite(data), indent=2, allow_nan=False))
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
+
+
+def command_line(context: typer.Context) -> str:
+    """The command as it was typed, quoted for a shell."""
+    known = context.find_root().obj
+    return shlex.join(["mapgym", *(sys.argv[1:] if known is None else known)])
+
+
+def comma_separated(text: str | Sequence[str], what: str) -> list[str]:
+    """Splits "a,b" (or several such) into names; raises SpecificationError when there is none."""
+    texts = [text] if isinstance(text, str) else text
+    names = [name.strip() for part in texts for name in part.split(",") if name.strip()]
+    if not names:
+        raise SpecificationError(f"{what} is empty; give at least one name")
+    return names
+
+
+def parse_axes(text: str) -> tuple[str, ...]:
+    """Reads --axes; the result is in the canonical order, without repetitions."""
+    names = comma_separated(text, "--axes")
+    for name in names:
+        if name not in AXES:
+            raise SpecificationError(f"--axes: unknown axis {name!r}; {suggest(name, AXES)}")
+    return tuple(axis for axis in AXES if axis in names)
+
+
+def parse_objective(text: str) -> str:
+    """Checks --objective."""
+    if text not in OBJECTIVES:
+        raise SpecificationError(f"--objective: unknown objective {text!r}; {suggest(text, OBJECTIVES)}")
+    return text
+
+
+def load_accelerator(spec: str, *, peer_links: bool = True) -> Accelerator:
+    """The accelerator that the user named, without neighbour links if they say so."""
+    from mapgym import catalog
+
+    accelerator = catalog.accelerator(spec)
+    return accelerator if peer_links else replace(accelerator, peer_links=False)
+
+
+def load_workloads(specs: Sequence[str]) -> list[Workload]:
+    """The workloads that the user named; a network stands for all of its layers."""
+    from mapgym import catalog
+
+    workloads = []
+    for spec in specs:
+        if is_network(spec):
+            workloads += [layer.workload for layer in catalog.network(spec).layers]
+        else:
+            workloads.append(catalog.workload(spec))
+    return workloads
+
+
+def is_network(spec: str) -> bool:
+    """Whether a specification names a network: in the catalog, or a file with layers."""
+    from mapgym import catalog
+    from mapgym.yaml_loader import load_yaml
+
+    if not Path(spec).suffix.lower() in (".yaml", ".yml", ".json"):
+        return spec in catalog.network_names()
+    data = load_yaml(Path(spec))
+    return isinstance(data, dict) and "layers" in data
+
+
+def load_agents() -> None:
+    """Makes the registry of agents complete."""
+    import mapgym.agents  # noqa: F401 - the import registers them
+
+
+def warm_up() -> None:
+    """Loads the compiled kernels, saying so when the first use has to compile them."""
+    from mapgym import cost
+
+    cost.warm_up(notify=notify)
+
+
+def write_mapping(path: Path, mapping: Mapping | dict[str, object], about: str) -> None:
+    """Writes a mapping as YAML that ``mapgym show`` reads, atomically.
+
+    Args:
+        path: the file.
+        mapping: the mapping or its plain form.
+        about: what it maps and what it costs; becomes comment lines.
+    """
+    import yaml
+
+    from mapgym.agents.experiment.files import write_text
+
+    data = mapping if isinstance(mapping, dict) else mapping.to_dict()
+    comment = "".join(f"# {line}\n" for line in about.splitlines())
+    write_text(path, comment + yaml.safe_dump(data, sort_keys=False, default_flow_style=None, width=120))
+
+
+def format_ratio(value: float | None) -> str:
+    """A ratio to the lower bound, "-" when there is none yet."""
+    return "-" if value is None or not math.isfinite(value) else f"{value:.3f}"
+
+
+def format_figure(value: float | None) -> str:
+    """A large figure with four digits, "-" when there is none yet."""
+    return "-" if value is None or not math.isfinite(value) else f"{value:.4g}"
+
+
+def progress_text(evaluator: Evaluator) -> str:
+    """How far a search is: "1,234 of 5,000 samples", "3.1 of 10 s" or both."""
+    budget = evaluator.budget
+    samples = f"{evaluator.samples:,}" + (f" of {budget.samples:,}" if budget.samples else "") + " samples"
+    return samples + (f", {evaluator.seconds:.1f} of {budget.seconds:g} s" if budget.seconds else "")
+
+
+def fraction_done(evaluator: Evaluator) -> float:
+    """How much of the budget is spent, 0 to 1."""
+    budget = evaluator.budget
+    parts = [evaluator.samples / budget.samples] if budget.samples else []
+    parts += [evaluator.seconds / budget.seconds] if budget.seconds else []
+    return min(1.0, max(parts, default=0.0))
+
+
+@contextmanager
+def live_display(console: Console, render: Callable[[], RenderableType], *, keep: bool) -> Iterator[None]:
+    """Redraws what ``render`` returns four times a second while the block runs; does nothing without a terminal.
+
+    Args:
+        console: where to draw.
+        render: called from another thread; must only read.
+        keep: whether the last picture stays on the screen.
+    """
+    if not console.is_terminal:
+        yield
+        return
+    lock = threading.Lock()
+
+    def drawn() -> RenderableType:
+        with lock:
+            return render()
+
+    with Live(get_renderable=drawn, console=console, refresh_per_second=4, transient=not keep):
+        yield

@@ -1,0 +1,233 @@
+"""``mapgym compare``: learned and classical mappers on equal terms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from mapgym.agents.commands import common
+
+if TYPE_CHECKING:
+    from mapgym.agents.experiment.comparison import Comparison, Run, Task
+    from mapgym.agents.experiment.results import RunResult
+    from mapgym.agents.experiment.summary import Summary
+    from mapgym.evaluator import Evaluator
+
+_PRINTED_MAPPINGS = 2
+
+
+def compare(
+    context: typer.Context,
+    agents: Annotated[
+        list[str], typer.Option(help='Agents, separated by commas ("mapgym list agents").', show_default=False)
+    ],
+    workload: Annotated[
+        list[str],
+        typer.Option(help="Workloads or networks (all of their layers), separated by commas.", show_default=False),
+    ],
+    accelerator: Annotated[list[str], typer.Option(help="Accelerators, separated by commas.", show_default=False)],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for results; continues what it holds.", show_default=False)
+    ],
+    samples: Annotated[
+        int | None,
+        typer.Option(help="Mappings that each run may price; 5000 when seconds are not given.", show_default=False),
+    ] = None,
+    seconds: common.SecondsOption = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds for each agent and task (0, 1, ...).")] = 3,
+    axes: common.AxesOption = common.DEFAULT_AXES,
+    no_peer_links: common.PeerLinksOption = False,
+    objective: common.ObjectiveOption = "edp",
+) -> None:
+    """Compares agents on the same tasks with the same budget.
+
+    Runs every agent with every seed on every workload and accelerator. Each finished run is kept in the output folder,
+    so that an interrupted comparison continues when the same command is given again. At the end: a summary table
+    (summary.csv, summary.md), an anytime plot (anytime.png), and the best mappings (best/).
+    """
+    searched_axes, objective = common.parse_axes(axes), common.parse_objective(objective)
+    common.load_agents()
+    from mapgym.agents.base import make_agent
+    from mapgym.agents.experiment.comparison import Comparison, Settings, Task
+    from mapgym.agents.experiment.results import ResultFolder
+    from mapgym.agents.experiment.runner import check_comparison, run_comparison
+
+    names = common.comma_separated(agents, "--agents")
+    for name in names:
+        make_agent(name)
+    accelerators = [
+        common.load_accelerator(name, peer_links=not no_peer_links)
+        for name in common.comma_separated(accelerator, "--accelerator")
+    ]
+    workloads = common.load_workloads(common.comma_separated(workload, "--workload"))
+    comparison = Comparison(
+        tasks=tuple(Task(layer, machine) for machine in accelerators for layer in workloads),
+        agents=tuple(names),
+        seeds=tuple(range(seeds)),
+        settings=Settings(objective, searched_axes, 5000 if samples is None and seconds is None else samples, seconds),
+    )
+    check_comparison(comparison)
+    command = common.command_line(context)
+    folder = ResultFolder(output)
+    finished = folder.prepare(comparison, command)
+    common.warm_up()
+    board = _Board(comparison)
+    try:
+        with common.live_display(board.console, board.render, keep=True):
+            results = run_comparison(comparison, folder, finished, command, board)
+    except KeyboardInterrupt:
+        common.notify(
+            f"Interrupted after {board.finished_runs} of {len(comparison.runs)} runs, which are kept in {output}; "
+            "run the same command again to continue."
+        )
+        raise typer.Exit(common.INTERRUPTED) from None
+    _report(comparison, results, output, command)
+
+
+class _Board:
+    """Shows progress: a live table on a terminal, a line for each finished run elsewhere."""
+
+    def __init__(self, comparison: Comparison) -> None:
+        self.console = common.out()
+        self.finished_runs = 0
+        self._comparison = comparison
+        self._results: dict[Run, RunResult] = {}
+        self._current: tuple[Run, Evaluator] | None = None
+
+    def started(self, run: Run, evaluator: Evaluator) -> None:
+        self._current = (run, evaluator)
+
+    def finished(self, run: Run, result: RunResult, *, was_there: bool) -> None:
+        self._results = {**self._results, run: result}
+        self._current = None
+        self.finished_runs += 1
+        if not self.console.is_terminal:
+            rate = result.samples / result.seconds if result.seconds else 0.0
+            common.say(
+                f"[{self.finished_runs}/{len(self._comparison.runs)}] {run.name}: "
+                f"best {self._comparison.settings.objective} {common.format_figure(result.best_value)}, "
+                f"{common.format_ratio(result.ratio)} x lower bound, "
+                f"{result.samples:,} samples in {result.seconds:.1f} s ({rate:,.0f}/s)"
+                f"{', was there already' if was_there else ''}"
+            )
+
+    def render(self) -> RenderableType:
+        current, total = self._current, len(self._comparison.runs)
+        share = common.fraction_done(current[1]) if current else 0.0
+        bar = Table.grid(padding=(0, 2))
+        bar.add_row(
+            ProgressBar(total=total, completed=self.finished_runs + share, width=30),
+            f"{self.finished_runs} of {total} runs",
+            f"{current[0].name}: {common.progress_text(current[1])}" if current else "",
+        )
+        return Group(self._table(self._shown_task()), bar)
+
+    def _shown_task(self) -> Task:
+        if self._current is not None:
+            return self._current[0].task
+        last = next(reversed(self._results), None)
+        return last.task if last else self._comparison.tasks[0]
+
+    def _table(self, task: Task) -> Table:
+        objective = self._comparison.settings.objective
+        table = Table(title=task.name, title_justify="left")
+        table.add_column("agent")
+        for heading in (f"best {objective}", "x lower bound", "samples/s", "seeds", "samples"):
+            table.add_column(heading, justify="right")
+        for agent in self._comparison.agents:
+            table.add_row(agent, *self._cells(task, agent))
+        return table
+
+    def _cells(self, task: Task, agent: str) -> list[str]:
+        done = [result for run, result in self._results.items() if (run.task, run.agent) == (task, agent)]
+        samples, seconds = sum(result.samples for result in done), sum(result.seconds for result in done)
+        bests = [(result.ratio, result.best_value) for result in done if result.best_value is not None]
+        if self._current is not None and (self._current[0].task, self._current[0].agent) == (task, agent):
+            evaluator = self._current[1]
+            samples, seconds = samples + evaluator.samples, seconds + evaluator.seconds
+            if evaluator.best_mapping is not None:
+                bests.append((evaluator.ratio, evaluator.best_value))
+        ratio, best = min(bests, default=(None, None))
+        return [
+            common.format_figure(best),
+            common.format_ratio(ratio),
+            f"{samples / seconds:,.0f}" if seconds else "-",
+            f"{len(done)}/{len(self._comparison.seeds)}",
+            f"{samples:,}",
+        ]
+
+
+def _report(comparison: Comparison, results: dict[Run, RunResult], output: Path, command: str) -> None:
+    """Writes the summary, the plot and the best mappings, and prints what matters most."""
+    from mapgym.agents.experiment import report
+    from mapgym.agents.experiment.files import write_text
+    from mapgym.agents.experiment.plot import plot_anytime
+    from mapgym.agents.experiment.summary import summarize
+
+    summary = summarize(comparison, results)
+    write_text(output / "summary.csv", report.to_csv(summary))
+    write_text(output / "summary.md", report.to_markdown(summary, command))
+    written = ["summary.md", "summary.csv"]
+    try:
+        plot_anytime(summary, results, output / "anytime.png")
+        written.append("anytime.png")
+    except ImportError:
+        common.notify("No plot: Matplotlib is not installed; install it with: pip install 'mapgym[plot]'")
+    _write_best_mappings(summary, output)
+    _print_summary(summary)
+    for index, task in enumerate(comparison.tasks):
+        if index < _PRINTED_MAPPINGS:
+            _print_best(summary, task)
+    common.say(f"Written to {output}: {', '.join(written)}, best mappings in best/, one result for each run in runs/.")
+
+
+def _best_file(output: Path, task: Task) -> Path:
+    return output / "best" / f"{task.file_stem}.yaml"
+
+
+def _write_best_mappings(summary: Summary, output: Path) -> None:
+    (output / "best").mkdir(exist_ok=True)
+    for task, (run, result) in summary.best_known.items():
+        if result.mapping is not None and result.best_cost is not None:
+            about = f"{task.name}: EDP {result.best_cost['edp']:.6g} pJ*cycles\nfound by {run.agent}, seed {run.seed}"
+            common.write_mapping(_best_file(output, task), result.mapping, about)
+
+
+def _print_summary(summary: Summary) -> None:
+    console = common.out()
+    settings = summary.comparison.settings
+    table = Table(title="Summary")
+    for heading in ("task", "agent"):
+        table.add_column(heading, overflow="fold")
+    for heading in (f"best {settings.objective}", "x lower bound", "IQM [95 % interval]", "to 1.1x best", "samples/s"):
+        table.add_column(heading, justify="right", overflow="fold")
+    for row in summary.rows:
+        last = row.ratios[-1]
+        interval = f"{last.mean:.3f} [{last.low:.3f}, {last.high:.3f}]"
+        spent, reached = row.samples_to_target[2], row.reached[2]
+        table.add_row(
+            row.task.name if row.task else "(all tasks)",
+            row.agent,
+            common.format_figure(row.best),
+            common.format_ratio(row.best_ratio),
+            interval,
+            f"{spent:,.0f} ({reached}/{row.runs})" if reached else f"- (0/{row.runs})",
+            f"{row.samples_per_second:,.0f}",
+        )
+    console.print(table)
+
+
+def _print_best(summary: Summary, task: Task) -> None:
+    from mapgym.mapping import Mapping
+
+    run, result = summary.best_known[task]
+    if result.mapping is None:
+        common.say(f"\n{task.name}: no legal mapping was found.\n")
+        return
+    mapping = Mapping.from_dict(result.mapping, task.workload, task.accelerator)
+    common.say(f"\nBest mapping of {task.name}, by {run.agent} with seed {run.seed}:\n\n{mapping.to_text()}\n")

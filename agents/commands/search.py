@@ -1,0 +1,170 @@
+"""``mapgym search``: a good mapping for one layer, now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from mapgym.agents.commands import common
+from mapgym.errors import SpecificationError
+
+if TYPE_CHECKING:
+    from mapgym.constraints import Constraints
+    from mapgym.evaluator import Evaluator
+
+
+def search(
+    workload: common.WorkloadArgument,
+    accelerator: common.AcceleratorArgument,
+    agent: Annotated[
+        str | None, typer.Option(help='Who searches ("mapgym list agents"); the best all-rounder when left out.')
+    ] = None,
+    axes: common.AxesOption = common.DEFAULT_AXES,
+    no_peer_links: common.PeerLinksOption = False,
+    objective: common.ObjectiveOption = "edp",
+    samples: Annotated[
+        int | None,
+        typer.Option(help="Mappings to price; 5000 when neither samples nor seconds are given.", show_default=False),
+    ] = None,
+    seconds: common.SecondsOption = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    constraints: Annotated[
+        Path | None, typer.Option(help="YAML file with constraints on the map space.", show_default=False)
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="YAML file for the best mapping.", show_default=False)
+    ] = None,
+    as_json: common.JsonOption = False,
+) -> None:
+    """Searches a good mapping of WORKLOAD on ACCELERATOR.
+
+    Prints the best mapping as a loop nest, with its cost and the ratio to the lower bound. Ctrl-C ends the search early
+    with the best mapping so far.
+    """
+    searched_axes, objective = common.parse_axes(axes), common.parse_objective(objective)
+    if output is not None:
+        from mapgym.agents.experiment.files import check_output_file
+
+        check_output_file(output)
+    common.load_agents()
+    from mapgym import catalog
+    from mapgym.agents.base import DEFAULT_AGENT, make_agent
+    from mapgym.evaluator import Budget, Evaluator
+    from mapgym.mapspace import MapSpace
+
+    budget = Budget(5000 if samples is None and seconds is None else samples, seconds)
+    searcher = make_agent(agent or DEFAULT_AGENT)
+    space = MapSpace(
+        catalog.workload(workload),
+        common.load_accelerator(accelerator, peer_links=not no_peer_links),
+        searched_axes,
+        constraints=_read_constraints(constraints),
+    )
+    searcher.check_axes(space)
+    common.warm_up()
+    evaluator = Evaluator(space, objective, budget)
+    interrupted = False
+    try:
+        with common.live_display(common.err(), lambda: _progress(evaluator), keep=False):
+            searcher.search(evaluator, seed)
+    except KeyboardInterrupt:
+        interrupted = True
+        common.notify("Interrupted; what follows is the best mapping so far.")
+    elapsed = evaluator.seconds
+    if evaluator.best_mapping is None or evaluator.best_cost is None:
+        if interrupted:
+            common.notify("No legal mapping had been found yet.")
+            raise typer.Exit(common.INTERRUPTED)
+        raise SpecificationError(
+            f"agent {searcher.name!r} found no legal mapping within its budget; give it more samples or seconds, or "
+            "use another agent"
+        )
+    if output is not None:
+        about = f"{space.workload.name} on {space.accelerator.name}: EDP {evaluator.best_cost.edp:.6g} pJ*cycles\n"
+        about += f"found by {searcher.name}, seed {seed}, {evaluator.samples} samples"
+        common.write_mapping(output, evaluator.best_mapping, about)
+    if as_json:
+        common.print_json(_to_json(evaluator, searcher.name, seed, elapsed, interrupted=interrupted))
+    else:
+        _print(evaluator, searcher.name, elapsed, output)
+    if interrupted:
+        raise typer.Exit(common.INTERRUPTED)
+
+
+def _read_constraints(path: Path | None) -> Constraints | None:
+    if path is None:
+        return None
+    from mapgym.constraints import Constraints
+    from mapgym.yaml_loader import load_yaml
+
+    data = load_yaml(path)
+    if not isinstance(data, dict):
+        raise SpecificationError(f"{path}: holds no keys; give constraints such as 'min_utilization: 0.5'")
+    try:
+        return Constraints.from_dict(data)
+    except SpecificationError as error:
+        raise SpecificationError(f"{path}: {error}") from None
+
+
+def _progress(evaluator: Evaluator) -> RenderableType:
+    rate = evaluator.samples / evaluator.seconds if evaluator.seconds else 0.0
+    line = Table.grid(padding=(0, 2))
+    line.add_row(
+        ProgressBar(total=1.0, completed=common.fraction_done(evaluator), width=30),
+        common.progress_text(evaluator),
+        f"best {evaluator.objective} {common.format_figure(evaluator.best_value)}",
+        f"{common.format_ratio(evaluator.ratio)} x lower bound",
+        f"{rate:,.0f} samples/s",
+    )
+    return line
+
+
+def _to_json(evaluator: Evaluator, agent: str, seed: int, seconds: float, *, interrupted: bool) -> dict[str, object]:
+    cost, mapping, space = evaluator.best_cost, evaluator.best_mapping, evaluator.space
+    assert cost is not None  # the caller has checked that something was found
+    assert mapping is not None
+    return {
+        "workload": space.workload.name,
+        "accelerator": space.accelerator.name,
+        "agent": agent,
+        "seed": seed,
+        "axes": list(space.axes),
+        "peer_links": space.accelerator.peer_links,
+        "objective": evaluator.objective,
+        "edp": float(cost.edp),
+        "energy_pj": float(cost.energy_pj),
+        "latency_cycles": float(cost.latency_cycles),
+        "utilization": float(cost.utilization),
+        "lower_bound_edp": float(evaluator.lower_bound.edp),
+        "lower_bound_energy_pj": float(evaluator.lower_bound.energy_pj),
+        "lower_bound_latency_cycles": float(evaluator.lower_bound.latency_cycles),
+        "samples": evaluator.samples,
+        "seconds": seconds,
+        "interrupted": interrupted,
+        "mapping": mapping.to_dict(),
+    }
+
+
+def _print(evaluator: Evaluator, agent: str, seconds: float, output: Path | None) -> None:
+    cost, mapping, space = evaluator.best_cost, evaluator.best_mapping, evaluator.space
+    assert cost is not None  # the caller has checked that something was found
+    assert mapping is not None
+    bound = evaluator.lower_bound
+    rate = evaluator.samples / seconds if seconds else 0.0
+    common.say(f"{space.workload.name} on {space.accelerator.name}, best mapping for {evaluator.objective}\n")
+    common.say(mapping.to_text() + "\n")
+    for name, value, lowest, unit in (
+        ("EDP", cost.edp, bound.edp, "pJ*cycles"),
+        ("energy", cost.energy_pj, bound.energy_pj, "pJ"),
+        ("latency", cost.latency_cycles, bound.latency_cycles, "cycles"),
+    ):
+        common.say(f"{name:12s} {value:.6g} {unit}, {value / lowest:.3f} x the lower bound")
+    common.say(f"{'utilization':12s} {cost.utilization:.1%} of the MACs")
+    common.say(f"{'search':12s} {agent}, {evaluator.samples:,} samples in {seconds:.2f} s ({rate:,.0f}/s)")
+    if output is not None:
+        common.say(f"{'written to':12s} {output}")

@@ -176,7 +176,7 @@ def legality_status(
             if keep[i, s, t]:
                 if table[may_keep + s * tensors + t] == 0:
                     return (KEEP << 8) | s
-            elif s == levels - 1:
+            elif s == levels - 1 and per_level:
                 return (KEEP << 8) | s
 
     total_x = np.int64(1)

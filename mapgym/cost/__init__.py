@@ -1,0 +1,5 @@
+"""The cost model: kernels with Timeloop's counts, and lower bounds."""
+
+from mapgym.cost.model import OBJECTIVES, Cost, CostBatch, CostDetail, CostModel, check_objective
+
+__all__ = ["OBJECTIVES", "Cost", "CostBatch", "CostDetail", "CostModel", "check_objective"]

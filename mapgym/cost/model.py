@@ -1,0 +1,246 @@
+"""The cost model: what running a workload on an accelerator by a mapping costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapgym import legality
+from mapgym.accelerator import Accelerator
+from mapgym.cost.kernel import Detail, make_scratch, price_batch
+from mapgym.cost.tables import make_tables
+from mapgym.errors import SpecificationError, suggest
+from mapgym.mapping import Mapping, MappingBatch
+from mapgym.workload import Workload
+
+OBJECTIVES = ("edp", "energy", "latency")
+"""What can be minimised: energy-delay product (pJ * cycles), energy (pJ), latency (cycles)."""
+
+
+def check_objective(objective: str) -> str:
+    """Returns the objective, or raises SpecificationError if there is none of that name."""
+    if objective not in OBJECTIVES:
+        raise SpecificationError(f"unknown objective {objective!r}; {suggest(str(objective), OBJECTIVES)}")
+    return objective
+
+
+@dataclass(frozen=True)
+class CostDetail:
+    """The counts that a cost comes from; axes are [level, tensor], with a leading [n] for a batch.
+
+    Counts of a bypassed tensor are 0. All counts are per used instance, in words, unless said otherwise.
+
+    Attributes:
+        reads, fills, updates: int64 accesses: reads (also those that serve neighbours), writes that come from the
+            level above, and writes that come from below (outputs only).
+        tile_words: int64 words of the tile that the level holds.
+        partition_words: int64 words of the tensor that the instance is responsible for, by Timeloop's estimate; they
+            need no read at their first visit.
+        energy_pj: float64 storage energy of all instances.
+        network_energy_pj: float64 energy of all networks between this level and the next inner one.
+        ingresses: float64 words that enter the network below one instance.
+        link_transfers: float64 words that inner neighbours pass to each other, per instance of this level.
+        spatial_reductions: int64 additions in the network below one instance (outputs only).
+        multicast: int64 largest number of inner instances that receive a word together.
+        used_instances: int64[level] instances in use.
+        fanout_used: int64[level] inner instances in use below one instance.
+        compute_cycles: int64 cycles of the MACs alone.
+        level_cycles: int64[level] cycles that the level needs at its bandwidth.
+    """
+
+    reads: NDArray[np.int64]
+    fills: NDArray[np.int64]
+    updates: NDArray[np.int64]
+    tile_words: NDArray[np.int64]
+    partition_words: NDArray[np.int64]
+    energy_pj: NDArray[np.float64]
+    network_energy_pj: NDArray[np.float64]
+    ingresses: NDArray[np.float64]
+    link_transfers: NDArray[np.float64]
+    spatial_reductions: NDArray[np.int64]
+    multicast: NDArray[np.int64]
+    used_instances: NDArray[np.int64]
+    fanout_used: NDArray[np.int64]
+    compute_cycles: NDArray[np.int64]
+    level_cycles: NDArray[np.int64]
+
+    def __getitem__(self, i: int) -> CostDetail:
+        return CostDetail(*(getattr(self, field.name)[i] for field in fields(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """The cost of one mapping.
+
+    Attributes:
+        latency_cycles: cycles, a whole number; inf for an illegal mapping.
+        energy_pj: energy in pJ; inf for an illegal mapping.
+        utilization: MACs done over MAC units times cycles, in [0, 1]; 0 for an illegal mapping.
+        status: 0 if legal, else the code of :mod:`mapgym.legality`.
+        reason: why the mapping is illegal, one sentence; "" for a legal one.
+        detail: the counts, if asked for.
+    """
+
+    latency_cycles: float
+    energy_pj: float
+    utilization: float
+    status: int = 0
+    reason: str = ""
+    detail: CostDetail | None = None
+
+    @property
+    def legal(self) -> bool:
+        """Whether the accelerator can run the mapping."""
+        return self.status == 0
+
+    @property
+    def edp(self) -> float:
+        """Energy-delay product, pJ * cycles."""
+        return self.energy_pj * self.latency_cycles
+
+    def objective(self, name: str) -> float:
+        """The figure to minimise, one of ``OBJECTIVES``."""
+        return _objective(self, name)
+
+
+@dataclass(frozen=True)
+class CostBatch:
+    """The costs of a batch of mappings: arrays of length n with the fields of :class:`Cost`."""
+
+    latency_cycles: NDArray[np.float64]
+    energy_pj: NDArray[np.float64]
+    utilization: NDArray[np.float64]
+    status: NDArray[np.int32]
+    detail: CostDetail | None
+    _model: CostModel
+    _batch: MappingBatch
+
+    @property
+    def legal(self) -> NDArray[np.bool_]:
+        """bool[n]: which mappings the accelerator can run."""
+        return self.status == 0
+
+    @property
+    def edp(self) -> NDArray[np.float64]:
+        """float64[n]: energy-delay products, pJ * cycles."""
+        return self.energy_pj * self.latency_cycles
+
+    def objective(self, name: str) -> NDArray[np.float64]:
+        """float64[n]: the figures to minimise, one of ``OBJECTIVES``."""
+        return _objective(self, name)
+
+    def reason(self, i: int) -> str:
+        """Why mapping i is illegal, one sentence; "" for a legal one."""
+        return self._model.reason(int(self.status[i]), self._batch[i])
+
+    def __len__(self) -> int:
+        return len(self.status)
+
+    def __getitem__(self, i: int) -> Cost:
+        return Cost(
+            float(self.latency_cycles[i]),
+            float(self.energy_pj[i]),
+            float(self.utilization[i]),
+            int(self.status[i]),
+            self.reason(i),
+            None if self.detail is None else self.detail[i],
+        )
+
+
+def _objective(cost, name):  # type: ignore[no-untyped-def]
+    if name == "edp":
+        return cost.edp
+    if name == "energy":
+        return cost.energy_pj
+    if name == "latency":
+        return cost.latency_cycles
+    return check_objective(name)
+
+
+class CostModel:
+    """Prices mappings of one workload on one accelerator with the counts of Timeloop v3 (dense).
+
+    One compiled kernel prices single mappings and batches. Densities of a workload do not change its cost on an
+    accelerator without sparse features, as in Timeloop.
+
+    A model is not for use by several threads at once: it reuses its working memory.
+
+    Args:
+        workload: the layer.
+        accelerator: the hardware; its ``peer_links`` and ``fanout_check`` select the rules.
+
+    Raises:
+        SpecificationError: counts of the workload could overflow.
+    """
+
+    def __init__(self, workload: Workload, accelerator: Accelerator) -> None:
+        self.workload = workload
+        self.accelerator = accelerator
+        shape = (len(accelerator.levels), len(workload.dims), len(workload.tensors))
+        self._shape = shape
+        self._tables = make_tables(workload, accelerator)
+        self._rules = legality.pack_rules(workload, accelerator)
+        self._scratch = make_scratch(*shape, accelerator)
+        self._mac_units = accelerator.mac.instances
+
+    @overload
+    def evaluate(self, mapping: Mapping, detail: bool = False) -> Cost: ...
+    @overload
+    def evaluate(self, mapping: MappingBatch, detail: bool = False) -> CostBatch: ...
+    def evaluate(self, mapping: Mapping | MappingBatch, detail: bool = False) -> Cost | CostBatch:
+        """Prices one mapping or a batch.
+
+        Args:
+            mapping: what to price.
+            detail: whether to return the counts per level and tensor as well.
+
+        Returns:
+            A Cost for a Mapping, a CostBatch for a MappingBatch. Illegal mappings have a status, a reason and
+            infinite cost.
+
+        Raises:
+            SpecificationError: the mapping has other numbers of levels, dims or tensors.
+        """
+        if isinstance(mapping, Mapping):
+            return self._evaluate_one(mapping, detail)
+        self._check_shape(mapping.temporal.shape[1:], mapping.keep.shape[2])
+        n = len(mapping)
+        status, energy, cycles = np.empty(n, np.int32), np.empty(n), np.empty(n)
+        counts = self._make_detail(n) if detail else None
+        price_batch(self._tables, self._rules, *mapping.arrays(), self._scratch, status, energy, cycles, counts)
+        utilization = self.workload.macs / (self._mac_units * cycles)
+        return CostBatch(
+            cycles, energy, utilization, status, None if counts is None else CostDetail(*counts), self, mapping
+        )
+
+    def _evaluate_one(self, mapping: Mapping, detail: bool) -> Cost:
+        return self.evaluate(mapping.batch(), detail)[0]
+
+    def reason(self, status: int, mapping: Mapping) -> str:
+        """Why a mapping is illegal, one sentence; "" for status 0."""
+        return legality.reason(status, self.workload, self.accelerator, mapping) if status else ""
+
+    def _check_shape(self, shape: tuple[int, ...], tensors: int) -> None:
+        if (*shape, tensors) != self._shape:
+            raise SpecificationError(
+                f"the mapping has {shape[0]} levels, {shape[1]} dims and {tensors} tensors, but {self.workload.name!r} "
+                f"on {self.accelerator.name!r} has {self._shape[0]}, {self._shape[1]} and {self._shape[2]}; "
+                "build the mapping for this task"
+            )
+
+    def _make_detail(self, n: int) -> Detail:
+        levels, _, tensors = self._shape
+        shapes = {
+            **dict.fromkeys(Detail._fields, (n, levels, tensors)),
+            "used_instances": (n, levels),
+            "fanout_used": (n, levels),
+            "level_cycles": (n, levels),
+            "compute_cycles": (n,),
+        }
+        floats = ("energy_pj", "network_energy_pj", "ingresses", "link_transfers")
+        return Detail(
+            *(np.zeros(shapes[name], np.float64 if name in floats else np.int64) for name in Detail._fields)
+        )

@@ -1,0 +1,287 @@
+"""Reads results of the real Timeloop and compares our figures with them.
+
+The format is one JSON object per line (gzipped or not); docs/validation.md describes it. A record names an
+architecture, gives a problem and a mapping, and says whether Timeloop ran it and what it counted.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Callable, Iterator, Mapping as AbcMapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from mapgym import catalog
+from mapgym.accelerator import Accelerator, Mac, StorageLevel
+from mapgym.cost import CostDetail, CostModel
+from mapgym.errors import SpecificationError, suggest
+from mapgym.mapping import Mapping, MappingBatch
+from mapgym.workload import CONSTRUCTORS, Workload
+
+TOLERANCE = 1e-9
+"""Relative difference up to which two figures are equal."""
+
+# Timeloop prints utilisations with this many decimals, so more cannot be compared.
+_UTILIZATION_DECIMALS = 10
+_SHAPES = {"cnn7": "conv2d", "depthwise": "depthwise_conv2d", "bmm": "matmul"}
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One figure that is not equal: the record's id, the field, our value, Timeloop's, the relative error."""
+
+    id: str
+    field: str
+    ours: object
+    theirs: object
+    relative_error: float
+
+
+@dataclass
+class ValidationReport:
+    """What comparing one file has shown.
+
+    Attributes:
+        file: its path.
+        cases: records read.
+        verdicts_agree: records on whose legality we and Timeloop agree.
+        compared: records whose figures were compared (legal for both).
+        exact: those of them in which every figure is equal to ``TOLERANCE``.
+        fields_compared: figures compared.
+        max_rel_error: largest relative error of ``energy_pj``, ``latency_cycles`` and ``counts``.
+        worst: up to ten differences, the largest first.
+    """
+
+    file: str
+    cases: int = 0
+    verdicts_agree: int = 0
+    compared: int = 0
+    exact: int = 0
+    fields_compared: int = 0
+    max_rel_error: dict[str, float] = field(
+        default_factory=lambda: {"energy_pj": 0.0, "latency_cycles": 0.0, "counts": 0.0}
+    )
+    worst: list[Difference] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        """Whether all verdicts agree and all compared figures are equal."""
+        return self.verdicts_agree == self.cases and self.exact == self.compared
+
+    def add(self, difference: Difference) -> None:
+        """Keeps the difference if it is among the ten largest."""
+        self.worst = sorted([*self.worst, difference], key=lambda entry: -entry.relative_error)[:10]
+
+
+def validate_file(
+    path: str | Path, arch_json: str | Path | None = None, progress: Callable[[int, int], None] | None = None
+) -> ValidationReport:
+    """Prices every record of a file and compares all figures with Timeloop's.
+
+    Args:
+        path: a ``.jsonl`` or ``.jsonl.gz`` file.
+        arch_json: a file with the flat description of the architectures; the catalog's when left out.
+        progress: called with (records done, records in all) now and then.
+
+    Raises:
+        SpecificationError: the file or a record cannot be read, or names an unknown architecture.
+    """
+    records = list(read_records(path))
+    architectures = None if arch_json is None else _read_json(Path(arch_json))
+    report = ValidationReport(str(path), cases=len(records))
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(json.dumps([record["arch"], record["problem"]], sort_keys=True), []).append(record)
+    done = 0
+    for group in groups.values():
+        accelerator = timeloop_accelerator(group[0]["arch"], architectures, str(path))
+        workload = timeloop_workload(group[0], str(path))
+        batch = MappingBatch.concatenate(
+            [timeloop_mapping(record, workload, accelerator).batch() for record in group]
+        )
+        costs = CostModel(workload, accelerator).evaluate(batch, detail=True)
+        for i, record in enumerate(group):
+            cost = costs[i]
+            if cost.legal != record["valid"]:
+                ours = "legal" if cost.legal else cost.reason
+                report.add(Difference(record["id"], "verdict", ours, record.get("reason") or "valid", float("inf")))
+                continue
+            report.verdicts_agree += 1
+            if cost.legal:
+                assert cost.detail is not None
+                figures = _figures(accelerator, workload, cost.detail, cost)
+                _compare(report, record, figures)
+        done += len(group)
+        if progress is not None:
+            progress(done, len(records))
+    return report
+
+
+def read_records(path: str | Path) -> Iterator[Record]:
+    """Yields the records of a ``.jsonl`` or ``.jsonl.gz`` file.
+
+    Raises:
+        SpecificationError: the file cannot be read, or a line is not a record; names the line.
+    """
+    path = Path(path)
+    opener = gzip.open if path.suffix == ".gz" else open
+    number = 0
+    try:
+        with opener(path, "rt", encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    record = json.loads(line)
+                    for key in ("id", "arch", "problem", "mapping", "valid"):
+                        if not isinstance(record, dict) or key not in record:
+                            raise SpecificationError(f"{path}: line {number} has no {key!r}; see docs/validation.md")
+                    if record.get("sparse"):
+                        raise SpecificationError(
+                            f"{path}: line {number} is a sparse record; only dense ones can be priced, remove it"
+                        )
+                    yield record
+    except (OSError, EOFError, zlib.error) as error:
+        raise SpecificationError(f"{path}: cannot read it ({error}); give a complete .jsonl or .jsonl.gz file") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise SpecificationError(f"{path}: line {number} is not JSON ({error}); one object per line") from None
+
+
+def timeloop_accelerator(name: str, architectures: AbcMapping[str, Any] | None, where: str) -> Accelerator:
+    """The accelerator of a record, under Timeloop's rules: peer links on, only cumulative fan-out checks.
+
+    Args:
+        name: the architecture.
+        architectures: name -> flat description; None for the catalog.
+        where: for error messages.
+    """
+    if architectures is None:
+        if name not in catalog.accelerator_names():
+            raise SpecificationError(
+                f"{where}: architecture {name!r} is not in the catalog; give its description with --arch"
+            )
+        accelerator = catalog.accelerator(name)
+        # keep_only describes a map space; Timeloop's model lets any level hold any tensor.
+        levels = tuple(replace(level, keep_only=None) for level in accelerator.levels)
+        return replace(accelerator, levels=levels, peer_links=True, fanout_check="cumulative")
+    if name not in architectures:
+        raise SpecificationError(f"{where}: architecture {name!r} is not described; {suggest(name, architectures)}")
+    entry = architectures[name]
+    try:
+        levels = tuple(
+            StorageLevel(
+                name=level["name"],
+                capacity_words=level["capacity_words"],
+                mesh_x=level["meshX"],
+                mesh_y=level["meshY"],
+                access_energy_pj=level["vector_access_energy_pJ"],
+                block_size_words=level["block_size_words"],
+                word_bits=level["word_bits"],
+                read_bandwidth_words_per_cycle=level["read_bandwidth"],
+                write_bandwidth_words_per_cycle=level["write_bandwidth"],
+                shared_bandwidth_words_per_cycle=level["shared_bandwidth"],
+                energy_per_hop_pj=level["energy_per_hop_pJ"],
+                router_energy_pj=level["router_energy_pJ"],
+            )
+            for level in reversed(entry["levels"])
+        )
+        mac = entry["mac"]
+        units = Mac(mac["name"], mac["meshX"], mac["meshY"], mac["energy_pJ_per_mac"], mac["word_bits"])
+    except (KeyError, TypeError) as error:
+        raise SpecificationError(f"architecture {name!r}: {error} is missing in its description") from None
+    return Accelerator(name, levels, units, peer_links=True, fanout_check="cumulative")
+
+
+def timeloop_workload(record: Record, where: str) -> Workload:
+    """The workload of a record."""
+    problem = record["problem"]
+    shape = problem.get("shape")
+    if shape not in _SHAPES:
+        raise SpecificationError(f"{where}: record {record['id']}: unknown shape {shape!r}; {suggest(shape, _SHAPES)}")
+    constructor = CONSTRUCTORS[_SHAPES[shape]][0]
+    window = {} if shape == "bmm" else {"stride": problem["stride"], "dilation": problem["dilation"]}
+    try:
+        return constructor(str(record.get("workload", shape)), **problem["dims"], **window)  # type: ignore[operator]
+    except TypeError as error:
+        raise SpecificationError(f"{where}: record {record['id']}: dims do not fit {shape!r} ({error})") from None
+
+
+def timeloop_mapping(record: Record, workload: Workload, accelerator: Accelerator) -> Mapping:
+    """The mapping of a record."""
+    levels = []
+    for entry in record["mapping"]["levels"]:
+        levels.append(
+            {
+                "level": entry["name"],
+                "temporal": entry["temporal"],
+                "order": list(entry["permutation"]),
+                "spatial_x": entry["spatial_x"],
+                "spatial_y": entry["spatial_y"],
+                "spatial_order": list(entry["spatial_permutation"] or ""),
+                "keep": entry["keep"],
+            }
+        )
+    return Mapping.from_dict({"levels": levels}, workload, accelerator, f"record {record['id']}")
+
+
+def _figures(accelerator: Accelerator, workload: Workload, detail: CostDetail, cost: Any) -> dict[str, Any]:
+    """Our figures by the path that they have in a record."""
+    figures: dict[str, Any] = {
+        "cycles": cost.latency_cycles,
+        "utilization": round(cost.utilization, _UTILIZATION_DECIMALS),
+        "energy_total_pJ": cost.energy_pj,
+        "energy_network_pJ": float(detail.network_energy_pj.sum()),
+        "actual_computes": workload.macs,
+    }
+    inner = (accelerator.mac.name, *accelerator.level_names)
+    for s, level in enumerate(accelerator.level_names):
+        figures[f"per_level/{level}/cycles"] = int(detail.level_cycles[s])
+        for t, tensor in enumerate(workload.tensors):
+            if detail.tile_words[s, t]:
+                path = f"per_level/{level}/{tensor.name}"
+                figures[f"{path}/partition_size"] = int(detail.partition_words[s, t])
+                figures[f"{path}/utilized_capacity"] = int(detail.tile_words[s, t])
+                figures[f"{path}/utilized_instances"] = int(detail.used_instances[s])
+                figures[f"{path}/reads"] = int(detail.reads[s, t])
+                figures[f"{path}/fills"] = int(detail.fills[s, t])
+                figures[f"{path}/updates"] = int(detail.updates[s, t])
+                figures[f"{path}/energy_total_pJ"] = float(detail.energy_pj[s, t])
+            path = f"networks/{level} <==> {inner[s]}/{tensor.name}"
+            figures[f"{path}/ingresses"] = float(detail.ingresses[s, t])
+            figures[f"{path}/link_transfers"] = float(detail.link_transfers[s, t])
+            figures[f"{path}/multicast_factor"] = int(detail.multicast[s, t])
+            figures[f"{path}/spatial_reductions"] = int(detail.spatial_reductions[s, t])
+            figures[f"{path}/fanout"] = int(detail.fanout_used[s])
+    return figures
+
+
+def _compare(report: ValidationReport, record: Record, figures: dict[str, Any]) -> None:
+    equal = True
+    for path, ours in figures.items():
+        theirs: Any = record
+        for key in path.split("/"):
+            theirs = theirs.get(key, 0) if isinstance(theirs, dict) else 0
+        theirs = theirs or 0
+        error = 0.0 if ours == theirs else abs(ours - theirs) / max(abs(theirs), abs(ours))
+        kind = "energy_pj" if "energy" in path else "latency_cycles" if path.endswith("cycles") else "counts"
+        report.fields_compared += 1
+        report.max_rel_error[kind] = max(report.max_rel_error[kind], error)
+        if error > TOLERANCE:
+            equal = False
+            report.add(Difference(record["id"], path, ours, theirs, error))
+    report.compared += 1
+    report.exact += equal
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SpecificationError(f"{path}: cannot read it ({error}); give the file with the architectures") from None
+    except ValueError as error:
+        raise SpecificationError(f"{path}: is not JSON ({error}); give the file with the architectures") from None
+    if not isinstance(data, dict):
+        raise SpecificationError(f"{path}: is not an object of architecture descriptions; one key per architecture")
+    return data

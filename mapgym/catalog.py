@@ -116,13 +116,13 @@ def workload(spec: Spec | Workload) -> Workload:
     if found := _PATH.fullmatch(text):
         return _workload_from_file(Path(found["file"]), found["layer"])
     network_name, slash, layer_name = text.partition("/")
-    names = network_names()
-    if network_name not in names:
-        choices = names if slash else workload_names()
-        raise SpecificationError(
-            f"unknown {'network ' + repr(network_name) + ' in ' if slash else ''}workload {text!r}; "
-            f"{suggest(network_name, choices)} {_OWN_FILE}"
-        )
+    if network_name not in network_names():
+        if slash:
+            hint = suggest(network_name, network_names())
+            raise SpecificationError(f"unknown network {network_name!r} in workload {text!r}; {hint} {_OWN_FILE}")
+        # A layer's name alone is most likely meant as that layer.
+        choices = [name for name in workload_names() if name.endswith(f"/{text}")] or workload_names()
+        raise SpecificationError(f"unknown workload {text!r}; {suggest(text, choices)} {_OWN_FILE}")
     found_network = _catalog_network(network_name)
     if not layer_name:
         raise SpecificationError(_names_a_network(repr(text), found_network, "/"))

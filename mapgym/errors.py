@@ -22,9 +22,11 @@ def suggest(name: str, choices: Iterable[str]) -> str:
         choices: the valid names.
     """
     known = list(choices)
-    close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    # Capitals are how people misspell names most often (meshX, m), so they do not count as a difference.
+    folded = {str(choice).lower(): choice for choice in reversed(known)}
+    close = difflib.get_close_matches(str(name).lower(), folded, n=1, cutoff=0.5)
     if close:
-        return f"did you mean {close[0]!r}?"
+        return f"did you mean {folded[close[0]]!r}?"
     listed = ", ".join(repr(choice) for choice in known[:12])
     return f"valid names are {listed}{', ...' if len(known) > 12 else ''}"
 

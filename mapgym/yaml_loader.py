@@ -37,7 +37,9 @@ def load_yaml(path: Path | Traversable) -> object:
         data = yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
+        # A forgotten colon is noticed one line too late; the context is where it was forgotten.
+        shown = error.context_mark if error.context == "while scanning a simple key" else mark
+        line = shown.line + 1 if shown else 1
         if mark and not text[mark.index :].strip():
             raise SpecificationError(
                 f"{path}, line {line}: the YAML stops in the middle of something ({error.problem}); "

@@ -1,1 +1,1 @@
-"""Learned mappers, one file each; they need the extra ``rl``."""
+"""Learned mappers, one file each; torch and Stable-Baselines3 are imported only when one of them searches."""

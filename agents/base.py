@@ -1,0 +1,231 @@
+"""What an agent is, and the registry that finds agents by name."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import numpy as np
+
+from mapgym.errors import SpecificationError, require_keys, suggest
+from mapgym.mapping import MappingBatch
+
+if TYPE_CHECKING:
+    from mapgym.cost import CostBatch
+    from mapgym.evaluator import Evaluator
+    from mapgym.mapspace import MapSpace
+
+DEFAULT_AGENT = "gamma"
+"""The best all-rounder that we have; what a search uses when no agent is named."""
+
+AXES = ("tile", "order", "parallelism", "bypass")
+
+
+def parameter(
+    default: Any,
+    help: str,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    choices: Sequence[str] | None = None,
+) -> Any:
+    """A parameter of an agent: a dataclass field with a range and one line of documentation.
+
+    Args:
+        default: its value when left out; its type (bool, int, float, str) is the parameter's type.
+        help: what it does, where the default comes from.
+        low, high: limits, both allowed.
+        choices: the allowed texts.
+    """
+    return field(default=default, metadata={"help": help, "low": low, "high": high, "choices": choices})
+
+
+@dataclass(kw_only=True)
+class Agent(ABC):
+    """Anything that searches a map space: a classical searcher or a learned policy.
+
+    Who calls what, when:
+
+    1. Somebody (the command line, an experiment, you) makes the agent with its parameters, and an
+       :class:`~mapgym.evaluator.Evaluator` with a map space, an objective and a budget.
+    2. They call ``agent.search(evaluator, seed)`` once. The agent sees costs only through the evaluator: it prices
+       batches of mappings (``evaluator.evaluate``), or it lets a policy act in an environment made by the evaluator
+       (``evaluator.make_env``, ``evaluator.make_vec_env``), where each finished episode is one sample.
+    3. The agent returns when ``evaluator.exhausted`` is true, or earlier when it has nothing more to try. It returns
+       nothing: the best mapping, the trace and the number of samples are in the evaluator, which kept them itself.
+
+    What the agent owes in exchange, and :class:`mapgym.testing.AgentContract` checks:
+
+    - Everything random comes from ``seed``, so that the same seed gives the same trace on the same machine.
+    - It takes task knowledge from ``evaluator.space`` (workload, accelerator, axes, constraints) and costs from the
+      evaluator, and builds no cost model of its own.
+    - It survives a space with one legal mapping, and a budget of one sample.
+    - An agent that is searched with twice starts afresh; nothing is carried over unless a parameter says so.
+
+    A subclass is a dataclass whose fields, made by :func:`parameter`, are its parameters. It sets the class
+    attributes below and is registered by :func:`register`. Most searchers want :class:`AskTellAgent` instead.
+
+    Attributes:
+        name: what users call it; lower case, words joined by hyphens.
+        summary: one line for lists.
+        axes: the axes that it can search; the others keep the values of ``space.base``.
+        requires: modules that it imports and that are not among the core dependencies.
+        extra: the optional extra that installs them.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    axes: ClassVar[tuple[str, ...]] = AXES
+    requires: ClassVar[tuple[str, ...]] = ()
+    extra: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        for entry in fields(self):
+            setattr(self, entry.name, _checked(self.name, entry.name, getattr(self, entry.name), entry.default, entry))
+
+    @abstractmethod
+    def search(self, evaluator: Evaluator, seed: int) -> None:
+        """Searches until the budget is spent.
+
+        Args:
+            evaluator: the task and the only source of costs; it keeps the result.
+            seed: of everything random.
+
+        Raises:
+            SpecificationError: the space searches an axis that the agent cannot.
+        """
+
+    def check_axes(self, space: MapSpace) -> None:
+        """Raises SpecificationError if the space leaves an axis open that this agent does not search."""
+        for axis in space.axes:
+            if axis not in self.axes:
+                raise SpecificationError(
+                    f"agent {self.name!r} does not search the axis {axis!r}; leave it out of the axes, or use an "
+                    f"agent that does, such as {DEFAULT_AGENT!r}"
+                )
+
+
+class AskTellAgent(Agent):
+    """An agent that proposes mappings and is told their costs; the loop is here.
+
+    ``search`` calls :meth:`start` once, then alternates :meth:`ask` and :meth:`tell` until the budget is spent.
+    A subclass keeps no loop, no budget and no best mapping. To drive an agent by hand, do the same three calls.
+
+    :meth:`ask` is free to return fewer or more mappings than there are samples left: the evaluator prices the first
+    ones, and :meth:`tell` gets those only. An agent that ignores the number left behaves the same under every budget,
+    so that the trace of a small budget is the beginning of the trace of a large one.
+    """
+
+    @abstractmethod
+    def start(self, space: MapSpace, rng: np.random.Generator, objective: str) -> None:
+        """Begins a search; forgets the one before.
+
+        Args:
+            space: the map space.
+            rng: the only source of randomness.
+            objective: what ``costs.objective(...)`` to minimise.
+        """
+
+    @abstractmethod
+    def ask(self, n: int) -> MappingBatch:
+        """The mappings to price next; an empty batch ends the search.
+
+        Args:
+            n: samples left in the budget.
+        """
+
+    @abstractmethod
+    def tell(self, batch: MappingBatch, costs: CostBatch) -> None:
+        """Learns the costs of what was asked for last.
+
+        Args:
+            batch: the mappings that were priced: what :meth:`ask` returned, or its beginning when the budget ran out.
+            costs: their costs; an illegal mapping costs inf.
+        """
+
+    def search(self, evaluator: Evaluator, seed: int) -> None:
+        """Runs the loop; see the class docstring."""
+        self.check_axes(evaluator.space)
+        evaluator.start()
+        self.start(evaluator.space, np.random.default_rng(seed), evaluator.objective)
+        while not evaluator.exhausted:
+            batch = self.ask(evaluator.remaining)
+            if not len(batch):
+                break
+            costs = evaluator.evaluate(batch)
+            self.tell(batch if len(costs) == len(batch) else batch[: len(costs)], costs)
+
+
+_AGENTS: dict[str, type[Agent]] = {}
+AgentType = TypeVar("AgentType", bound=type[Agent])
+
+
+def register(agent: AgentType) -> AgentType:
+    """Class decorator that makes an agent known by its ``name``.
+
+    Raises:
+        SpecificationError: another class has the name.
+    """
+    known = _AGENTS.get(agent.name)
+    if known is not None and known.__qualname__ != agent.__qualname__:
+        raise SpecificationError(f"two agents are called {agent.name!r}; give the new one a name of its own")
+    _AGENTS[agent.name] = agent
+    return agent
+
+
+def agent_names() -> list[str]:
+    """Names of the registered agents, in alphabetical order."""
+    return sorted(_AGENTS)
+
+
+def agent_class(name: str) -> type[Agent]:
+    """The class of an agent; raises SpecificationError for an unknown name."""
+    if name not in _AGENTS:
+        raise SpecificationError(f"unknown agent {name!r}; {suggest(str(name), agent_names())}")
+    return _AGENTS[name]
+
+
+def make_agent(name: str, **parameters: Any) -> Agent:
+    """Makes an agent.
+
+    Args:
+        name: one of :func:`agent_names`.
+        **parameters: its parameters, as values or as the text that a command line has.
+
+    Raises:
+        SpecificationError: unknown agent or parameter, a value out of range, or a package that is not installed.
+    """
+    agent = agent_class(name)
+    require_keys(parameters, [entry.name for entry in fields(agent)], f"agent {name!r}")
+    for module in agent.requires:
+        if importlib.util.find_spec(module) is None:
+            raise SpecificationError(
+                f"agent {name!r} needs the package {module!r}; install it with: pip install 'mapgym[{agent.extra}]'"
+            )
+    return agent(**parameters)
+
+
+def _checked(agent: str, name: str, value: Any, default: Any, entry: Any) -> Any:
+    """The value in the type of the default, or SpecificationError."""
+    where = f"agent {agent!r}: {name} is {value!r}"
+    kind = type(default)
+    try:
+        if kind is bool:
+            value = {"true": True, "false": False}[str(value).lower()]
+        elif kind is int and (isinstance(value, bool) or float(value) != int(float(value))):
+            raise ValueError
+        else:
+            value = kind(value)
+    except (KeyError, ValueError, TypeError, OverflowError):
+        wanted = {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, "a text")
+        raise SpecificationError(f"{where}; give {wanted}") from None
+    if entry.metadata.get("choices") and value not in entry.metadata["choices"]:
+        raise SpecificationError(f"{where}; {suggest(str(value), entry.metadata['choices'])}")
+    low, high = entry.metadata.get("low", -math.inf), entry.metadata.get("high", math.inf)
+    if kind in (int, float) and not low <= value <= high:
+        raise SpecificationError(f"{where}; give a number from {low:g} to {high:g}")
+    return value

@@ -1,0 +1,116 @@
+"""GAMMA: a genetic algorithm whose operators know what a mapping is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapgym.agents.base import AskTellAgent, parameter, register
+from mapgym.agents.search.gamma_breeding import BYPASS, ORDER, PARALLELISM, TILE, breed
+from mapgym.agents.search.gamma_rules import make_rules
+from mapgym.cost import CostBatch
+from mapgym.legality import pack_rules
+from mapgym.mapping import MappingBatch
+from mapgym.mapspace import MapSpace
+
+SEEN_ENTRIES = 2**20
+"""Size of the table of mappings seen before (8 bytes each); it starts anew when half full."""
+
+
+@register
+@dataclass(kw_only=True)
+class Gamma(AskTellAgent):
+    """The genetic mapper GAMMA, cleaned.
+
+    After Kao and Krishna, "GAMMA: Automating the HW Mapping of DNN Models on Accelerators via Genetic Algorithm"
+    (ICCAD 2020), as released for Timeloop (gamma-timeloop, commit 48a2cf9). Kept: the genome (a mapping), the
+    population of 100 with its elites, parents and fresh individuals, crossover that exchanges one axis, and mutations
+    of tiles, orders, parallelism, whole levels and bypass.
+
+    Changed, because the released code says otherwise:
+
+    - A dim may be spatial and temporal at one level (there, its whole factor at a level is one or the other), may lie on
+      either axis of a mesh, and any dim may be parallel: the whole map space can be reached.
+    - Tile mutations move one prime factor, or let two dims trade places. There, the branch that does so is never
+      taken; instead, every child has one dim spread at random anew.
+    - Orders are swapped among loops that exist. There, most swaps concern loops of bound 1 and do nothing.
+    - Repair is bounded and as small as it can be: parallelism shrinks by single primes and stays in the tile, and
+      primes move outwards until a tile fits. There, dims are spread anew until a mapping happens to fit (without a
+      limit), and excess parallelism goes to the outermost level whole. What cannot be repaired is bred again, at
+      most ``attempts`` times; no sample is spent on an illegal mapping.
+    - No mapping is bred twice (within the last half million or so).
+    - The first population is drawn from the map space. There, one half is the trivial mapping.
+    - One objective. There, elites grow with the Pareto front and never shrink.
+    - Everything random comes from the seed. There, nothing can be seeded.
+    """
+
+    name = "gamma"
+    summary = "genetic algorithm with mapping-specific operators"
+
+    population: int = parameter(100, "mappings per generation (GAMMA: 100)", low=2)
+    elites: float = parameter(0.05, "share of the population that survives unchanged (GAMMA: 0.05)", low=0, high=1)
+    parents: float = parameter(0.5, "share of the population that breeds (GAMMA: 0.5)", low=0.01, high=1)
+    inject: float = parameter(0.1, "share of each generation that is drawn afresh (GAMMA: 0.1)", low=0, high=1)
+    crossover: float = parameter(0.5, "probability of crossover (GAMMA: 0.5 after the first generation)", low=0, high=1)
+    persistence: float = parameter(0.4, "probability of one more mutation after each one (ours)", low=0, high=0.9)
+    attempts: int = parameter(4, "how often a child that is illegal or not new is bred again (ours)", low=1)
+    move: float = parameter(0.3, "weight of moving a prime factor to another slot", low=0)
+    exchange: float = parameter(0.2, "weight of two dims trading places (ours)", low=0)
+    parallelism: float = parameter(0.1, "weight of making a dim parallel or not (GAMMA: probability 0.1)", low=0)
+    retile: float = parameter(0.1, "weight of spreading the primes of a dim anew (GAMMA: probability 1)", low=0)
+    levels: float = parameter(0.05, "weight of swapping the tiles of two levels (GAMMA: probability 0.5)", low=0)
+    order: float = parameter(0.25, "weight of swapping two loops (GAMMA: probability 0.1)", low=0)
+    bypass: float = parameter(0.1, "weight of flipping a keep bit, if searched (GAMMA: probability 0.5)", low=0)
+
+    def start(self, space: MapSpace, rng: np.random.Generator, objective: str) -> None:
+        """Packs the rules of the space; the first population follows when asked for."""
+        self._space, self._rng, self._objective = space, rng, objective
+        weights = [self.move, self.exchange, self.parallelism, self.retile, self.levels, self.order, self.bypass]
+        self._rules = make_rules(space, np.array(weights))
+        items = {"tile": TILE, "parallelism": PARALLELISM, "order": ORDER, "bypass": BYPASS}
+        self._items = np.array([items[axis] for axis in space.axes], np.int64)
+        self._table = pack_rules(space.workload, space.accelerator)
+        self._seen = np.zeros(SEEN_ENTRIES, np.uint64)
+        self._state = rng.integers(2**63, size=1, dtype=np.uint64)
+        self._parents: MappingBatch | None = None
+        self._values: NDArray[np.float64] = np.empty(0)
+
+    def ask(self, n: int) -> MappingBatch:
+        """The next generation."""
+        if self._parents is None:
+            return self._space.sample(self._rng, self.population)
+        fresh = math.ceil(self.inject * self.population)
+        bred = self.population - fresh
+        children = MappingBatch.trivial(self._space.workload, self._space.accelerator, bred)
+        breed(
+            self._parents.arrays(),
+            children.arrays(),
+            self._rules,
+            self._items,
+            self._table,
+            self.crossover,
+            self.persistence,
+            self.attempts,
+            self._seen,
+            self._state,
+        )
+        outside = np.flatnonzero(~self._space.contains(children))
+        if len(outside) + fresh == 0:
+            return children
+        drawn = self._space.sample(self._rng, len(outside) + fresh)
+        for mine, new in zip(children.arrays(), drawn.arrays(), strict=True):
+            mine[outside] = new[fresh:]
+        return MappingBatch.concatenate([children, drawn[:fresh]])
+
+    def tell(self, batch: MappingBatch, costs: CostBatch) -> None:
+        """Selects: the best of the children and the elites become parents."""
+        values = costs.objective(self._objective)
+        if self._parents is not None:
+            elites = math.ceil(self.elites * self.population)
+            batch = MappingBatch.concatenate([self._parents[:elites], batch])
+            values = np.concatenate([self._values[:elites], values])
+        chosen = np.argsort(values, kind="stable")[: max(1, round(self.parents * self.population))]
+        self._parents, self._values = batch[chosen], values[chosen]

@@ -1,0 +1,290 @@
+"""The one door through which a searcher sees costs: it prices, counts, limits and records."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping as AbcMapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapgym.cost import OBJECTIVES, Cost, CostBatch, CostModel, LowerBound, lower_bound
+from mapgym.errors import SpecificationError, positive_int, suggest
+from mapgym.mapping import Mapping, MappingBatch
+
+if TYPE_CHECKING:
+    from mapgym.envs import MapSpaceEnv, MapSpaceVectorEnv
+    from mapgym.mapspace import MapSpace
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a search may spend; it ends when either limit is reached.
+
+    Attributes:
+        samples: mappings that may be priced, legal or not; None for no limit.
+        seconds: wall time from the start of the search; None for no limit. It is looked at between batches, so a
+            search overruns it by at most one batch.
+    """
+
+    samples: int | None = None
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.samples is None and self.seconds is None:
+            raise SpecificationError("a budget without a limit never ends; give samples, seconds or both")
+        if self.samples is not None:
+            positive_int(self.samples, "budget: samples")
+        seconds = self.seconds
+        if seconds is not None and (
+            isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf
+        ):
+            raise SpecificationError(f"budget: seconds is {seconds!r}; give a finite number above 0")
+
+
+@dataclass
+class Trace:
+    """The anytime curve of a search: one point for each improvement of the best value.
+
+    Attributes:
+        samples: samples priced up to and including the improvement, strictly ascending.
+        seconds: seconds since the start when its batch had been priced, ascending.
+        values: the new best value of the objective, strictly descending.
+    """
+
+    samples: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def best_at(self, samples: int) -> float:
+        """The best value after this many samples; inf before the first legal mapping."""
+        return self._before(self.samples, samples)
+
+    def best_at_seconds(self, seconds: float) -> float:
+        """The best value after this many seconds; inf before the first legal mapping."""
+        return self._before(self.seconds, seconds)
+
+    def samples_to(self, value: float) -> int | None:
+        """Samples until the best value was this or lower; None if it never was."""
+        return next((count for count, best in zip(self.samples, self.values, strict=True) if best <= value), None)
+
+    def _before(self, positions: Sequence[float], limit: float) -> float:
+        reached = int(np.searchsorted(positions, limit, side="right"))
+        return self.values[reached - 1] if reached else math.inf
+
+    def to_dict(self) -> dict[str, list[Any]]:
+        """A plain, JSON-able form that :meth:`from_dict` reads back."""
+        return {"samples": list(self.samples), "seconds": list(self.seconds), "values": list(self.values)}
+
+    @classmethod
+    def from_dict(cls, data: AbcMapping[str, Any], where: str = "trace") -> Trace:
+        """Reads the plain form; raises SpecificationError when a column is missing or shorter than the others."""
+        columns = [data.get(key) for key in ("samples", "seconds", "values")]
+        if not all(isinstance(column, list) for column in columns) or len({len(column or ()) for column in columns}) > 1:
+            raise SpecificationError(f"{where} needs three lists of one length: samples, seconds and values")
+        return cls(*(list(column or ()) for column in columns))
+
+
+Callback = Callable[["Evaluator"], None]
+
+
+class Evaluator:
+    """Prices mappings for one search, and keeps its books.
+
+    Every priced mapping is one sample, legal or not, new or seen before. The best mapping is chosen among those that
+    are legal **and** inside the map space: a searcher that leaves the space (changes an axis that is fixed, breaks a
+    constraint) pays for the sample and gains nothing by it.
+
+    The state changes only after a batch has been priced completely. A search that is interrupted (Ctrl-C) leaves an
+    evaluator that can be read, and used further, as it was after the last batch.
+
+    Example:
+        >>> from mapgym.catalog import accelerator, workload
+        >>> from mapgym.mapspace import MapSpace
+        >>> space = MapSpace(workload("paper/resnet_conv4"), accelerator("accel_b"))
+        >>> evaluator = Evaluator(space, "edp", Budget(samples=100))
+        >>> costs = evaluator.evaluate(space.sample(np.random.default_rng(0), 150))
+        >>> len(costs), evaluator.samples, evaluator.exhausted
+        (100, 100, True)
+
+    Attributes:
+        space: the map space that is searched.
+        objective: one of ``mapgym.cost.OBJECTIVES``; lower is better.
+        budget: the limits.
+        trace: the anytime curve so far.
+        on_improvement: called with the evaluator after each batch in which the best value fell.
+        on_batch: called with the evaluator after each batch, after ``on_improvement``.
+    """
+
+    def __init__(
+        self,
+        space: MapSpace,
+        objective: str = "edp",
+        budget: Budget | None = None,
+        *,
+        on_improvement: Iterable[Callback] = (),
+        on_batch: Iterable[Callback] = (),
+    ) -> None:
+        """Opens the books.
+
+        Args:
+            space: the map space to search.
+            objective: what to minimise.
+            budget: the limits; 5,000 samples when left out.
+            on_improvement, on_batch: callbacks, see the attributes.
+
+        Raises:
+            SpecificationError: unknown objective.
+        """
+        if objective not in OBJECTIVES:
+            raise SpecificationError(f"unknown objective {objective!r}; {suggest(str(objective), OBJECTIVES)}")
+        self.space = space
+        self.objective = objective
+        self.budget = Budget(samples=5000) if budget is None else budget
+        self.trace = Trace()
+        self.on_improvement = list(on_improvement)
+        self.on_batch = list(on_batch)
+        self._model = CostModel(space.workload, space.accelerator)
+        self._samples = 0
+        self._best: tuple[Mapping, Cost, float] | None = None
+        self._started_at: float | None = None
+
+    def start(self) -> None:
+        """Starts the clock, once; later calls do nothing. Searches call it first, pricing calls it otherwise.
+
+        The compiled code is loaded before the clock starts, so that the first search of a process is not charged
+        for it.
+        """
+        if self._started_at is None:
+            trivial = MappingBatch.trivial(self.space.workload, self.space.accelerator, 1)
+            self._model.evaluate(trivial)
+            self.space.contains(trivial)
+            self._started_at = time.perf_counter()
+
+    def evaluate(self, batch: MappingBatch) -> CostBatch:
+        """Prices the first mappings of a batch, as many as the budget still allows.
+
+        Args:
+            batch: n mappings of the space's workload onto its accelerator.
+
+        Returns:
+            Costs of the first k <= n mappings; k = 0 when the budget is exhausted.
+        """
+        self.start()
+        allowed = 0 if self.exhausted else self.remaining
+        if len(batch) > allowed:
+            batch = batch[:allowed]
+        costs = self._model.evaluate(batch)
+        if len(batch):
+            values = costs.objective(self.objective)
+            self._record(batch, costs, values, self._improvements(batch, values))
+        return costs
+
+    def _improvements(self, batch: MappingBatch, values: NDArray[np.float64]) -> NDArray[np.intp]:
+        """Indices of the mappings inside the space that beat all before them, ascending."""
+        better = np.flatnonzero(values < self.best_value)
+        records = better[_running_minima(values[better])]
+        if not len(records) or np.all(self.space.contains(batch[records])):
+            return records
+        # A record outside the space hides the ones behind it, so that all candidates must be looked at.
+        better = better[self.space.contains(batch[better])]
+        return better[_running_minima(values[better])]
+
+    def _record(
+        self, batch: MappingBatch, costs: CostBatch, values: NDArray[np.float64], records: NDArray[np.intp]
+    ) -> None:
+        first, seconds = self._samples, self.seconds
+        if len(records):
+            # Fancy indexing copies: the caller may overwrite its batch.
+            best = batch[records[-1:]][0]
+            self._best = (best, costs[int(records[-1])], float(values[records[-1]]))
+            self.trace.samples += [first + int(i) + 1 for i in records]
+            self.trace.seconds += [seconds] * len(records)
+            self.trace.values += [float(value) for value in values[records]]
+        self._samples = first + len(batch)
+        for callback in [*(self.on_improvement if len(records) else ()), *self.on_batch]:
+            callback(self)
+
+    @property
+    def samples(self) -> int:
+        """Mappings priced so far."""
+        return self._samples
+
+    @property
+    def remaining(self) -> int:
+        """Samples left; ``sys.maxsize`` when only seconds are limited."""
+        return sys.maxsize if self.budget.samples is None else self.budget.samples - self._samples
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start; 0 before it."""
+        return 0.0 if self._started_at is None else time.perf_counter() - self._started_at
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the budget is spent; a search then returns."""
+        return self.remaining <= 0 or (self.budget.seconds is not None and self.seconds >= self.budget.seconds)
+
+    @property
+    def best_mapping(self) -> Mapping | None:
+        """The best legal mapping of the space so far; None before the first."""
+        return None if self._best is None else self._best[0]
+
+    @property
+    def best_cost(self) -> Cost | None:
+        """Cost of the best mapping; None before the first."""
+        return None if self._best is None else self._best[1]
+
+    @property
+    def best_value(self) -> float:
+        """The objective of the best mapping; inf before the first."""
+        return math.inf if self._best is None else self._best[2]
+
+    @cached_property
+    def lower_bound(self) -> LowerBound:
+        """Costs that no legal mapping of the workload can beat."""
+        return lower_bound(self.space.workload, self.space.accelerator)
+
+    @property
+    def ratio(self) -> float:
+        """Best value over its lower bound, at least 1; inf before the first legal mapping."""
+        return self.best_value / self.lower_bound.objective(self.objective)
+
+    def make_env(self, **options: Any) -> MapSpaceEnv:
+        """An environment ``MapSpace-v0`` of this task whose finished episodes are priced, and counted, here.
+
+        Args:
+            **options: further arguments of :class:`mapgym.envs.MapSpaceEnv`.
+        """
+        from mapgym.envs import MapSpaceEnv
+
+        self.start()
+        return MapSpaceEnv(evaluator=self, **options)
+
+    def make_vec_env(self, num_envs: int, **options: Any) -> MapSpaceVectorEnv:
+        """As :meth:`make_env`, ``num_envs`` environments that step together.
+
+        Args:
+            num_envs: how many episodes are built side by side.
+            **options: further arguments of :class:`mapgym.envs.MapSpaceVectorEnv`.
+        """
+        from mapgym.envs import MapSpaceVectorEnv
+
+        self.start()
+        return MapSpaceVectorEnv(num_envs, evaluator=self, **options)
+
+
+def _running_minima(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which values are below all values before them."""
+    if not len(values):
+        return np.zeros(0, np.bool_)
+    before = np.concatenate(([np.inf], np.minimum.accumulate(values)[:-1]))
+    return values < before

@@ -1,0 +1,87 @@
+"""``mapgym bench``: how fast the cost model and the environments are."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from mapgym.agents.commands import common
+
+bench = typer.Typer(
+    name="bench", help="Measures speed: CPU time of one thread, median of several rounds.", no_args_is_help=True
+)
+
+
+@bench.command("cost")
+def cost(
+    accelerator: Annotated[
+        str | None, typer.Option(help="Accelerators, separated by commas; a standard set when left out.")
+    ] = None,
+    workload: Annotated[
+        str | None, typer.Option(help="Workloads, separated by commas; a standard set when left out.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Timed rounds; the median is reported.")] = 9,
+    mappings: Annotated[int, typer.Option(min=1, help="Mappings in the sample of each case.")] = 20_000,
+    as_json: common.JsonOption = False,
+) -> None:
+    """Measures evaluations of the cost model per second of CPU time, and the time of a single call.
+
+    The sample of a case are random legal mappings that use at least half of the MACs, which is what a search visits
+    (axes tile, order and parallelism; every tensor kept at every level).
+    """
+    from mapgym.agents.experiment.benchmark import STANDARD_CASES, measure_cost_model
+
+    common.warm_up()
+    cases = list(STANDARD_CASES)
+    if accelerator is not None or workload is not None:
+        accelerators = common.comma_separated(accelerator or "accel_b", "--accelerator")
+        workloads = common.comma_separated(workload or "paper/resnet_conv4", "--workload")
+        cases = [(a, w) for a in accelerators for w in workloads]
+    loaded = [(common.load_accelerator(a), w) for a, name in cases for w in common.load_workloads([name])]
+    results = []
+    for index, (machine, layer) in enumerate(loaded):
+        if common.err().is_terminal:
+            common.notify(f"[{index + 1}/{len(loaded)}] {layer.name} on {machine.name}")
+        results.append(measure_cost_model(machine, layer, rounds=rounds, mappings=mappings))
+    if as_json:
+        common.print_json({"results": [asdict(result) for result in results]})
+        return
+    table = Table(title=f"Cost model: CPU time, one thread, median of {rounds} rounds", title_justify="left")
+    for heading in ("accelerator", "workload"):
+        table.add_column(heading)
+    for heading in ("evaluations/s", "single call (us)", "mappings in the sample"):
+        table.add_column(heading, justify="right")
+    for result in results:
+        table.add_row(
+            result.accelerator,
+            result.workload,
+            f"{result.evaluations_per_second:,.0f}",
+            f"{result.single_call_seconds * 1e6:.1f}",
+            f"{result.mappings:,}",
+        )
+    common.out().print(table)
+
+
+@bench.command("env")
+def env(
+    num_envs: Annotated[int, typer.Option(min=1, help="Environments that step together in the vector twin.")] = 1024,
+    rounds: Annotated[int, typer.Option(min=1, help="Timed rounds; the median is reported.")] = 5,
+    as_json: common.JsonOption = False,
+) -> None:
+    """Measures steps of MapSpace-v0 per second of CPU time, with a masked random policy."""
+    from mapgym.agents.experiment.benchmark import measure_environment
+
+    common.warm_up()
+    result = measure_environment(num_envs=num_envs, rounds=rounds)
+    if as_json:
+        common.print_json(asdict(result))
+        return
+    table = Table(title=f"{result.env}: CPU time, one thread, median of {rounds} rounds", title_justify="left")
+    table.add_column("environment")
+    table.add_column("steps/s", justify="right")
+    table.add_row("scalar", f"{result.scalar_steps_per_second:,.0f}")
+    table.add_row(f"vector, {result.num_envs:,} together", f"{result.vector_steps_per_second:,.0f}")
+    common.out().print(table)

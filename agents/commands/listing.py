@@ -1,0 +1,132 @@
+"""``mapgym list``: everything that has a name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.table import Table
+
+from mapgym.agents.commands import common
+from mapgym.errors import SpecificationError, suggest
+
+Rows = list[dict[str, Any]]
+
+
+def list_names(
+    kind: Annotated[
+        str | None,
+        typer.Argument(
+            help="accelerators, networks, workloads, agents or environments; all but the workloads when left out.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: common.JsonOption = False,
+) -> None:
+    """Lists accelerators, networks, workloads, agents or environments."""
+    if kind is not None and kind not in _KINDS:
+        raise SpecificationError(f"cannot list {kind!r}; {suggest(kind, _KINDS)}")
+    kinds = [kind] if kind is not None else [name for name in _KINDS if name != "workloads"]
+    found = {name: _KINDS[name]() for name in kinds}
+    if as_json:
+        common.print_json(found)
+        return
+    console = common.out()
+    for name, rows in found.items():
+        table = Table(title=name.capitalize(), title_justify="left", box=box.SIMPLE_HEAD)
+        for key in rows[0] if rows else ():
+            table.add_column(key.replace("_", " "), justify="right" if isinstance(rows[0][key], int) else "left")
+        for row in rows:
+            table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()))
+        console.print(table)
+    if kind is None:
+        console.print('Workloads: "mapgym list workloads"')
+
+
+def _accelerators() -> Rows:
+    from mapgym import catalog
+
+    rows: Rows = []
+    for name in catalog.accelerator_names():
+        accelerator = catalog.accelerator(name)
+        levels = " > ".join(
+            f"{level.name} ({'unlimited' if level.capacity_words is None else f'{level.capacity_words:,}'}"
+            f"{f' x {level.instances}' if level.instances > 1 else ''})"
+            for level in reversed(accelerator.levels)
+        )
+        rows.append({"name": name, "macs": accelerator.mac.instances, "levels_with_words_and_instances": levels})
+    return rows
+
+
+def _networks() -> Rows:
+    from mapgym import catalog
+
+    networks = [catalog.network(name) for name in catalog.network_names()]
+    return [
+        {
+            "name": network.name,
+            "distinct_layers": len(network.layers),
+            "layers": sum(layer.repeats for layer in network.layers),
+            "multiply_accumulates": network.macs,
+            "description": network.description,
+        }
+        for network in networks
+    ]
+
+
+def _workloads() -> Rows:
+    from mapgym import catalog
+
+    rows: Rows = []
+    for name in catalog.network_names():
+        for layer in catalog.network(name).layers:
+            dims = zip(layer.workload.dims, layer.workload.bounds, strict=True)
+            rows.append(
+                {
+                    "name": layer.workload.name,
+                    "repeats": layer.repeats,
+                    "multiply_accumulates": layer.workload.macs,
+                    "dims": " ".join(f"{dim}{bound}" for dim, bound in dims),
+                }
+            )
+    return rows
+
+
+def _agents() -> Rows:
+    common.load_agents()
+    from mapgym.agents.base import DEFAULT_AGENT, agent_class, agent_names
+
+    return [
+        {
+            "name": name + (" (default)" if name == DEFAULT_AGENT else ""),
+            "summary": agent_class(name).summary,
+            "axes": ", ".join(agent_class(name).axes),
+            "needs": f"mapgym[{agent_class(name).extra}]" if agent_class(name).extra else "",
+        }
+        for name in agent_names()
+    ]
+
+
+def _environments() -> Rows:
+    import gymnasium
+
+    import mapgym.envs
+
+    # Registered by importing mapgym.envs; other people's environments are not listed.
+    package = mapgym.envs.__name__
+    return [
+        {"id": spec.id, "entry_point": str(spec.entry_point)}
+        for spec in gymnasium.registry.values()
+        if str(spec.entry_point).startswith(package)
+    ]
+
+
+_KINDS: dict[str, Callable[[], Rows]] = {
+    "accelerators": _accelerators,
+    "networks": _networks,
+    "workloads": _workloads,
+    "agents": _agents,
+    "environments": _environments,
+}

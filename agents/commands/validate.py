@@ -1,0 +1,90 @@
+"""``mapgym validate``: our figures against the real Timeloop's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+from mapgym.agents.commands import common
+
+if TYPE_CHECKING:
+    from mapgym.timeloop import ValidationReport
+
+
+def validate(
+    files: Annotated[list[Path], typer.Argument(help="Results of Timeloop, .jsonl or .jsonl.gz.", show_default=False)],
+    arch: Annotated[
+        Path | None,
+        typer.Option(help="JSON file describing the architectures; the catalog's when left out.", show_default=False),
+    ] = None,
+    as_json: common.JsonOption = False,
+) -> None:
+    """Prices the mappings of Timeloop's results and compares every figure.
+
+    Exit status 0 only if all verdicts agree and every compared figure is equal to 1e-9 relative, else 1.
+    """
+    common.warm_up()
+    from mapgym.timeloop import validate_file
+
+    reports = []
+    for file in files:
+        console = common.err()
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+            bar = progress.add_task(file.name, total=None)
+            reports.append(
+                validate_file(
+                    file,
+                    arch_json=arch,
+                    # The task and the progress are those of this file: the call ends within the iteration.
+                    progress=lambda done, total: progress.update(bar, completed=done, total=total),  # noqa: B023
+                )
+            )
+    if as_json:
+        common.print_json({"files": [_to_json(report) for report in reports]})
+    else:
+        for report in reports:
+            _print(report)
+    if not all(report.passed for report in reports):
+        raise typer.Exit(1)
+
+
+def _to_json(report: ValidationReport) -> dict[str, Any]:
+    return {
+        "file": str(report.file),
+        "cases": report.cases,
+        "verdicts_agree": report.verdicts_agree,
+        "compared": report.compared,
+        "exact": report.exact,
+        "max_rel_error": dict(report.max_rel_error),
+    }
+
+
+def _print(report: ValidationReport) -> None:
+    errors = report.max_rel_error
+    common.say(f"{report.file}: {'passed' if report.passed else 'FAILED'}")
+    for name, value in (
+        ("cases", f"{report.cases:,}"),
+        ("verdicts that agree", f"{report.verdicts_agree:,}"),
+        ("cases compared", f"{report.compared:,} ({report.fields_compared:,} fields)"),
+        ("cases exact", f"{report.exact:,}"),
+        ("largest relative error", ""),
+        ("  energy", f"{errors['energy_pj']:.3g}"),
+        ("  cycles", f"{errors['latency_cycles']:.3g}"),
+        ("  counts", f"{errors['counts']:.3g}"),
+    ):
+        common.say(f"  {name:24s}{value}".rstrip())
+    if report.worst:
+        table = Table(title="Worst", title_justify="left")
+        for heading in ("id", "field", "mapgym", "Timeloop"):
+            table.add_column(heading, overflow="fold")
+        table.add_column("relative error", justify="right")
+        for entry in report.worst:
+            table.add_row(
+                entry.id, entry.field, str(entry.ours), str(entry.theirs), f"{entry.relative_error:.3g}"
+            )
+        common.out().print(table)

@@ -1,0 +1,142 @@
+"""Speed of the cost model and of the environments: CPU time of one thread, median of several rounds.
+
+CPU time (``time.process_time``) rather than wall time, so that other work on the machine disturbs a measurement less.
+Compilation is never timed.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+
+from mapgym.accelerator import Accelerator
+from mapgym.constraints import Constraints
+from mapgym.cost import CostModel
+from mapgym.mapping import MappingBatch
+from mapgym.mapspace import MapSpace
+from mapgym.workload import Workload
+
+STANDARD_CASES = (
+    ("accel_a", "paper/resnet_conv4"),
+    ("accel_b", "paper/resnet_conv4"),
+    ("accel_a", "paper/bert_kqv"),
+    ("accel_b", "paper/bert_kqv"),
+    ("accel_a", "paper/bert_attn"),
+    ("accel_b", "paper/bert_attn"),
+    ("accel_b_2d", "paper/resnet_conv4"),
+    ("eyeriss_like", "paper/resnet_conv4"),
+    ("simba_like", "paper/resnet_conv4"),
+    ("accel_b", "mobilenet_v2/depthwise_384"),
+    ("accel_b", "mobilenet_v2/conv1"),
+)
+"""(accelerator, workload): arrays with one and two axes, three to five levels, convolutions with and without channels
+to reduce, matrix products with shared (bert_kqv) and with separate weights."""
+
+MINIMUM_UTILIZATION = 0.5
+"""Share of the MACs that the mappings of a sample use at least."""
+
+_SINGLE_CALLS = 1000
+
+
+@dataclass(frozen=True)
+class CostSpeed:
+    """Speed of the cost model in one case.
+
+    Attributes:
+        accelerator, workload: names.
+        evaluations_per_second: mappings priced per second of CPU time, in one batch.
+        single_call_seconds: CPU time of ``evaluate`` with one mapping.
+        mappings: size of the sample.
+        mean_utilization: mean share of the MACs that the sample uses.
+    """
+
+    accelerator: str
+    workload: str
+    evaluations_per_second: float
+    single_call_seconds: float
+    mappings: int
+    mean_utilization: float
+
+
+@dataclass(frozen=True)
+class EnvironmentSpeed:
+    """Speed of an environment under a random policy that follows the action masks.
+
+    Attributes:
+        env: id of the environment.
+        scalar_steps_per_second: steps of one unwrapped environment per second of CPU time.
+        vector_steps_per_second: steps of all environments of the vector twin together.
+        num_envs: environments in the vector twin.
+    """
+
+    env: str
+    scalar_steps_per_second: float
+    vector_steps_per_second: float
+    num_envs: int
+
+
+def sample_busy_mappings(accelerator: Accelerator, workload: Workload, n: int, seed: int = 0) -> MappingBatch:
+    """Random legal mappings that use at least half of the MACs, which is what a search visits.
+
+    Axes tile, order and parallelism; every tensor is kept wherever the level may hold it.
+
+    Args:
+        accelerator, workload: the task.
+        n: how many.
+        seed: of the sample.
+
+    Raises:
+        SpecificationError: no mapping of the task uses that many MACs.
+    """
+    space = MapSpace(workload, accelerator, constraints=Constraints(min_utilization=MINIMUM_UTILIZATION))
+    return space.sample(np.random.default_rng(seed), n)
+
+
+def measure_cost_model(
+    accelerator: Accelerator, workload: Workload, *, rounds: int = 9, mappings: int = 20_000
+) -> CostSpeed:
+    """Times the cost model on a sample of :func:`sample_busy_mappings`.
+
+    Args:
+        accelerator, workload: the task.
+        rounds: timed rounds; the median counts.
+        mappings: size of the sample.
+    """
+    batch = sample_busy_mappings(accelerator, workload, mappings)
+    model = CostModel(workload, accelerator)
+    singles = [batch[i % len(batch)] for i in range(_SINGLE_CALLS)]
+    model.evaluate(batch)
+    model.evaluate(singles[0])
+    batch_seconds, single_seconds = [], []
+    for _ in range(rounds):
+        start = time.process_time()
+        model.evaluate(batch)
+        batch_seconds.append(time.process_time() - start)
+        start = time.process_time()
+        for mapping in singles:
+            model.evaluate(mapping)
+        single_seconds.append(time.process_time() - start)
+    return CostSpeed(
+        accelerator=accelerator.name,
+        workload=workload.name,
+        evaluations_per_second=len(batch) / median(batch_seconds),
+        single_call_seconds=median(single_seconds) / len(singles),
+        mappings=len(batch),
+        mean_utilization=float(batch.used_macs().mean()) / accelerator.mac.instances,
+    )
+
+
+def measure_environment(*, num_envs: int = 1024, rounds: int = 5) -> EnvironmentSpeed:
+    """Times MapSpace-v0 and its vector twin, observations and masks included.
+
+    Args:
+        num_envs: environments in the vector twin.
+        rounds: timed rounds; the median counts.
+    """
+    from mapgym.envs.benchmark import measure_steps_per_second
+
+    scalar, vector = measure_steps_per_second(num_envs, rounds)
+    return EnvironmentSpeed("MapSpace-v0", scalar, vector, num_envs)

@@ -188,12 +188,13 @@ def price_network(
     ingresses = hop_words = 0.0
     routed = reductions = 0
     for (multicast, _), words in sorted(traffic.accesses.items()):
-        if tensor.is_output and s == len(accelerator.levels) - 1:
-            words = 2 * words - partition  # no reduction in place: partial sums travel both ways
+        if tensor.is_output and level.capacity_words is None:
+            words = 2 * words - partition  # DRAM does not reduce in place: partial sums travel both ways
         length = hops(multicast, fanout)
         ingresses += words
         hop_words += words * length
-        routed += int((1 + length) * words)
+        # Timeloop adds to a whole number. A class can be negative here, if it has fewer words than the partition.
+        routed = math.floor(routed + (1 + length) * words)
         reductions += int((multicast - 1) * words)
     per_link = level.energy_per_hop_pj + 2 * level.router_energy_pj
     cost.counts["ingresses"][s, t] = ingresses
@@ -213,7 +214,7 @@ def price_tensor(
     received = hand_over_bypassed(traffic, kept, cost.fanout_used)
     partition = partitions(tensor, nest)
     for s, level in enumerate(accelerator.levels):
-        price_network(cost, s, t, tensor, accelerator, traffic[s], partition[s])
+        price_network(cost, s, t, tensor, accelerator, traffic[s], partition[s] if kept[s] else 0)
         if not kept[s]:
             continue
         # A word that a neighbour passes on is read there and filled here, at the level of the neighbours.

@@ -13,7 +13,7 @@ from golden_records import DENSE_SAMPLE, FACTS, read_accelerator, read_mapping, 
 from mapgym.accelerator import Accelerator
 from mapgym.cost import CostModel
 from mapgym.mapping import Mapping
-from mapgym.timeloop import validate_file
+from mapgym.timeloop import timeloop_accelerator, validate_file
 from mapgym.workload import Workload
 
 RECORDS = list(read_records(DENSE_SAMPLE))
@@ -42,7 +42,7 @@ def rewrite(path: Path, records: list[dict]) -> Path:
 def test_sample_is_varied():
     assert len(RECORDS) == 250
     assert {record["arch"] for record in RECORDS} == set(FACTS_READ["accelerators"])
-    assert len({record["workload"] for record in RECORDS}) == 21
+    assert len({record["workload"] for record in RECORDS}) == 25
     assert {"invalid:product", "invalid:fanout", "invalid:capacity", "invalid:allbypass", "bypass", "spatial_halo"} <= {
         record["style"] for record in RECORDS
     }
@@ -90,20 +90,33 @@ def test_kernel_reproduces_cost_and_verdict():
 
 def test_validation_finds_every_case_exact():
     report = validate_file(DENSE_SAMPLE)
-    assert (report.cases, report.verdicts_agree, report.exact) == (250, 250, 250)
-    assert report.compared > 10_000
+    assert (report.cases, report.verdicts_agree, report.compared, report.exact) == (250, 250, 189, 189)
+    assert report.passed
+    assert not report.worst
     assert max(report.max_rel_error.values()) <= 1e-9
     assert set(report.max_rel_error) == {"energy_pj", "latency_cycles", "counts"}
 
 
+@pytest.mark.parametrize("name", sorted(FACTS_READ["accelerators"]))
+def test_catalog_has_the_accelerators_of_the_runs(name):
+    shipped, expected = timeloop_accelerator(name, None, "catalog"), read_accelerator(FACTS_READ["accelerators"][name])
+    assert shipped.levels == expected.levels
+    assert shipped.mac == expected.mac
+    assert (shipped.peer_links, shipped.fanout_check) == (expected.peer_links, expected.fanout_check)
+
+
 def test_validation_notices_wrong_figures(tmp_path):
-    records = [json.loads(json.dumps(record)) for record in RECORDS if record["valid"]][:4]
+    records = [
+        json.loads(json.dumps(record)) for record in RECORDS if record["valid"] and "tiny" in record["workload"]
+    ][:4]
     records[0]["energy_total_pJ"] *= 1.001
     records[1]["cycles"] += 1
     level = records[2]["mapping"]["levels"][0]["name"]
     next(iter(f for f in records[2]["per_level"][level].values() if isinstance(f, dict)))["reads"] += 1
     report = validate_file(rewrite(tmp_path / "wrong.jsonl.gz", records))
-    assert (report.cases, report.verdicts_agree, report.exact) == (4, 4, 1)
+    assert (report.cases, report.verdicts_agree, report.compared, report.exact) == (4, 4, 4, 1)
+    assert not report.passed
+    assert {difference.id for difference in report.worst} == {record["id"] for record in records[:3]}
     assert report.max_rel_error["energy_pj"] == pytest.approx(0.001, rel=0.01)
     assert report.max_rel_error["latency_cycles"] > 0
     assert report.max_rel_error["counts"] > 0
@@ -115,3 +128,5 @@ def test_validation_notices_a_wrong_verdict(tmp_path):
     records = [legal | {"valid": False, "reason": "ERROR"}, illegal]
     report = validate_file(rewrite(tmp_path / "verdicts.jsonl.gz", records))
     assert (report.cases, report.verdicts_agree) == (2, 1)
+    assert not report.passed
+    assert [difference.id for difference in report.worst] == [legal["id"]]

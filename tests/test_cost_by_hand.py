@@ -1,0 +1,461 @@
+"""Tiny cases whose every figure is worked out on paper, in the comments, from the rules alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import reference_model
+from mapgym.accelerator import Accelerator, Mac, StorageLevel
+from mapgym.cost import Cost, CostModel
+from mapgym.mapping import Mapping
+from mapgym.workload import Tensor, Workload, matmul
+
+RF, DRAM = 0, 1
+
+
+def accelerator(**changes) -> Accelerator:
+    """DRAM (100 pJ a word), a mesh of 4 x 2 register files of 64 words (1 pJ a word), a MAC (0.5 pJ) in each."""
+    register_file = {"name": "RF", "capacity_words": 64, "mesh_x": 4, "mesh_y": 2, "access_energy_pj": 1.0}
+    dram = {"name": "DRAM", "access_energy_pj": 100.0}
+    mac = {"name": "MAC", "mesh_x": 4, "mesh_y": 2, "energy_pj": 0.5}
+    return Accelerator(
+        "tiny",
+        (
+            StorageLevel(**(register_file | changes.pop("rf", {}))),
+            StorageLevel(**(dram | changes.pop("dram", {}))),
+        ),
+        Mac(**(mac | changes.pop("mac", {}))),
+        **changes,
+    )
+
+
+def price(workload: Workload, hardware: Accelerator, *levels: dict) -> Cost:
+    """Prices the mapping given as its levels, outermost first, by the kernel and checks the reference model too."""
+    mapping = Mapping.from_dict({"levels": list(levels)}, workload, hardware)
+    cost = CostModel(workload, hardware).evaluate(mapping, detail=True)
+    reference = reference_model.evaluate(workload, hardware, mapping)
+    assert cost.legal == reference.legal
+    if cost.legal:
+        for name, expected in reference.counts.items():
+            np.testing.assert_allclose(getattr(cost.detail, name), expected, rtol=1e-12, err_msg=name)
+        assert cost.latency_cycles == reference.latency_cycles
+        assert cost.energy_pj == pytest.approx(reference.energy_pj, rel=1e-12)
+    return cost
+
+
+def counts(cost: Cost, name: str, level: int) -> list[float]:
+    """One count of one level, per tensor."""
+    return getattr(cost.detail, name)[level].tolist()
+
+
+GEMM = matmul(M=4, K=3, N=2)  # tensors: Weights[B,K,N], Inputs[B,M,K], Outputs[B,M,N]
+
+
+def test_gemm_in_one_register_file():
+    # Everything in one tile: 3*2 weights, 4*3 inputs, 4*2 outputs = 26 words; 24 MACs, one a cycle.
+    cost = price(
+        GEMM,
+        accelerator(),
+        {"level": "DRAM"},
+        {"level": "RF", "temporal": {"M": 4, "K": 3, "N": 2}},
+    )
+    assert counts(cost, "tile_words", RF) == [6, 12, 8]
+    # Each word crosses from DRAM once; each MAC reads its operands and the partial sum, and writes it back.
+    assert counts(cost, "fills", RF) == [6, 12, 8]
+    # The first of the 3 additions to each of the 8 sums needs no read: 24 - 8.
+    assert counts(cost, "reads", RF) == [24, 24, 16]
+    assert counts(cost, "updates", RF) == [0, 0, 24]
+    # DRAM sends 6 and 12 words; it receives 8 sums that it need not have read before.
+    assert counts(cost, "reads", DRAM) == [6, 12, 0]
+    assert counts(cost, "updates", DRAM) == [0, 0, 8]
+    assert counts(cost, "fills", DRAM) == [0, 0, 0]
+    # Outputs at DRAM travel both ways but for the first visit: 2*8 - 8.
+    assert counts(cost, "ingresses", DRAM) == [6, 12, 8]
+    assert cost.latency_cycles == 24
+    # RF: 6+12+8 fills, 24+24+16 reads, 24 updates = 114 pJ; DRAM: 26 words = 2600 pJ; MACs: 24 * 0.5 = 12 pJ.
+    assert cost.energy_pj == pytest.approx(114 + 2600 + 12)
+    assert cost.edp == pytest.approx(24 * 2726)
+    assert cost.utilization == pytest.approx(24 / (8 * 24))
+
+
+def test_gemm_output_partial_sums_travel_when_the_reduction_is_outside():
+    # RF holds one row of 2 outputs; K runs outside M, so each of the 8 sums comes by 3 times.
+    cost = price(
+        GEMM,
+        accelerator(),
+        {"level": "DRAM", "temporal": {"K": 3, "M": 4}, "order": ["M", "K"]},
+        {"level": "RF", "temporal": {"N": 2}},
+    )
+    # Weights (2 words) stay while M runs: 3 tiles. Inputs (1 word) and outputs (2 words) change 12 times.
+    assert counts(cost, "fills", RF) == [6, 12, 24]
+    assert counts(cost, "reads", DRAM) == [6, 12, 24 - 8]
+    assert counts(cost, "updates", DRAM) == [0, 0, 24]
+    # The register file is responsible for all 8 sums, too: 24 updates, 24 - 8 reads.
+    assert counts(cost, "partition_words", RF) == [6, 12, 8]
+    assert counts(cost, "reads", RF) == [24, 24, 16]
+    # Both ways, first visits excepted: 2*24 - 8.
+    assert counts(cost, "ingresses", DRAM) == [6, 12, 40]
+
+
+# Outputs[P] += Weights[R] * Inputs[P+R]
+CONVOLUTION = Workload(
+    "convolution",
+    ("P", "R"),
+    (6, 3),
+    (
+        Tensor("Weights", ((("R", 1),),)),
+        Tensor("Inputs", ((("P", 1), ("R", 1)),)),
+        Tensor("Outputs", ((("P", 1),),), is_output=True),
+    ),
+)
+
+
+def test_convolution_halo_is_reused_when_the_sliding_loop_is_innermost():
+    # Tile: P=2, R=3, so 3 weights, 2+3-1 = 4 inputs, 2 outputs. P slides by 2 at DRAM, 3 tiles.
+    cost = price(
+        CONVOLUTION,
+        accelerator(),
+        {"level": "DRAM", "temporal": {"P": 3}},
+        {"level": "RF", "temporal": {"P": 2, "R": 3}},
+    )
+    # Weights stay. Inputs: a whole tile, then 2 new words per step: 4 + 2*2 = 8, all there are.
+    assert counts(cost, "fills", RF) == [3, 8, 6]
+    assert counts(cost, "reads", DRAM) == [3, 8, 0]
+    # The inputs' partition is the tensor, 6+3-1 = 8 words.
+    assert counts(cost, "partition_words", RF) == [3, 8, 6]
+    assert cost.latency_cycles == 18
+
+
+def test_convolution_analysis_extrapolates_from_the_first_iterations():
+    # R=3 inside P=3 at DRAM. Tile: P=2, R=1, so 1 weight, 2 inputs, 2 outputs.
+    cost = price(
+        CONVOLUTION,
+        accelerator(),
+        {"level": "DRAM", "temporal": {"R": 3, "P": 3}, "order": ["R", "P"]},
+        {"level": "RF", "temporal": {"P": 2}},
+    )
+    # Inputs: R slides by 1: 2 words, then 2 steps of 1 new word = 4 in each run over R. Between the runs, the analysis
+    # sees a move of 2 - 1 = 1 (R at iteration 1, not 2): the same as a step of R, so it too needs 1 word only.
+    # Full tile 2 + 8 more steps of 1 = 10.
+    assert counts(cost, "fills", RF)[1] == 10
+    # Weights: a new one at each of 9 steps. Outputs: stay during R, 3 tiles of 2.
+    assert counts(cost, "fills", RF) == [9, 10, 6]
+
+
+def test_convolution_steps_that_differ_load_the_whole_tile():
+    # P=3 inside R=3 at DRAM, tile P=2: P slides by 2 = the tile's length, so every step loads 2 inputs: 9 * 2.
+    cost = price(
+        CONVOLUTION,
+        accelerator(),
+        {"level": "DRAM", "temporal": {"P": 3, "R": 3}, "order": ["P", "R"]},
+        {"level": "RF", "temporal": {"P": 2}},
+    )
+    # Weights stay during P: 3 words. Outputs change at every step: 9 * 2 fills; all but the first 6 are read.
+    assert counts(cost, "fills", RF) == [3, 18, 18]
+    assert counts(cost, "reads", DRAM) == [3, 18, 12]
+
+
+def test_strided_tile_is_a_bounding_box():
+    # Inputs[3*P + R] with P=4, R=1: 1 + 3*3 = 10 words although only 4 are used.
+    workload = Workload(
+        "strided",
+        ("P", "R"),
+        (4, 1),
+        (
+            Tensor("Weights", ((("R", 1),),)),
+            Tensor("Inputs", ((("P", 3), ("R", 1)),)),
+            Tensor("Outputs", ((("P", 1),),), is_output=True),
+        ),
+    )
+    cost = price(workload, accelerator(), {"level": "DRAM"}, {"level": "RF", "temporal": {"P": 4}})
+    assert counts(cost, "tile_words", RF) == [1, 10, 4]
+    assert counts(cost, "fills", RF) == [1, 10, 4]
+
+
+def test_spatial_multicast_reads_once_for_all():
+    # M over 4 register files on X, N=2 on Y: 8 instances. Weights[K,N] are shared along M, Inputs[M,K] along N.
+    hardware = accelerator(dram={"energy_per_hop_pj": 1.0}, peer_links=False)
+    cost = price(
+        GEMM,
+        hardware,
+        {"level": "DRAM", "temporal": {"K": 3}, "spatial_x": {"M": 4}, "spatial_y": {"N": 2}},
+        {"level": "RF"},
+    )
+    assert cost.detail.used_instances.tolist() == [8, 1]
+    assert cost.detail.fanout_used.tolist() == [1, 8]
+    # Distinct weights per step: 2, each to 4 instances; inputs: 4, each to 2; outputs: 8, each to itself; K=3 steps
+    # change weights and inputs, outputs stay.
+    assert counts(cost, "multicast", DRAM) == [4, 2, 1]
+    assert counts(cost, "reads", DRAM) == [6, 12, 0]
+    assert counts(cost, "updates", DRAM) == [0, 0, 8]
+    # Per instance: 3 weights, 3 inputs, 1 output.
+    assert counts(cost, "fills", RF) == [3, 3, 1]
+    # A word for m of n instances goes sqrt(n)*sqrt(m) + (sqrt(n)-sqrt(m))/2 - sqrt(n)/sqrt(m) + 1/2 hops.
+    side = 8**0.5
+    hops = [
+        2 * side + (side - 2) / 2 - side / 2 + 0.5,
+        2**0.5 * side + (side - 2**0.5) / 2 - side / 2**0.5 + 0.5,
+        side + (side - 1) / 2 - side + 0.5,
+    ]
+    assert counts(cost, "network_energy_pj", DRAM) == pytest.approx([6 * hops[0], 12 * hops[1], 8 * hops[2]])
+    assert cost.latency_cycles == 3
+    assert cost.utilization == 1.0
+    # RF: per instance fills 3+3+1, reads 3+3+(3-1), updates 3 = 18, times 8; DRAM: 6+12+8 words; 24 MACs.
+    network = 6 * hops[0] + 12 * hops[1] + 8 * hops[2]
+    assert cost.energy_pj == pytest.approx(18 * 8 + 26 * 100 + 24 * 0.5 + network)
+
+
+def test_parallel_window_has_mixed_multicast():
+    # P=3 on X and R=2 on Y of Inputs[P+R]: offsets 0 1 2 and 1 2 3, so 1 and 2 go to two instances, 0 and 3 to one.
+    workload = Workload("window", ("P", "R"), (3, 2), CONVOLUTION.tensors)
+    cost = price(
+        workload,
+        accelerator(peer_links=False),
+        {"level": "DRAM", "spatial_x": {"P": 3}, "spatial_y": {"R": 2}},
+        {"level": "RF"},
+    )
+    # 4 inputs serve 6 instances; 2 weights to 3 instances each; 3 outputs are summed over 2 instances each.
+    assert counts(cost, "reads", DRAM) == [2, 4, 0]
+    assert counts(cost, "multicast", DRAM) == [3, 2, 2]
+    assert counts(cost, "fills", RF) == [1, 1, 1]
+    assert counts(cost, "spatial_reductions", DRAM) == [0, 0, 3]
+    assert counts(cost, "updates", DRAM) == [0, 0, 3]
+
+
+def in_register_files(**changes) -> Accelerator:
+    """One register file with 4 MACs on X."""
+    register_file = {"mesh_x": 1, "mesh_y": 1} | changes.pop("rf", {})
+    return accelerator(rf=register_file, mac={"mesh_x": 4, "mesh_y": 1}, **changes)
+
+
+def test_spatial_reduction_without_links():
+    # K=4 over the 4 MACs, M=3 steps. Every MAC wants its operands each cycle; one sum per cycle is written.
+    workload = matmul(M=3, K=4, N=1)
+    cost = price(
+        workload,
+        in_register_files(peer_links=False),
+        {"level": "DRAM"},
+        {"level": "RF", "temporal": {"M": 3}, "spatial_x": {"K": 4}},
+    )
+    assert counts(cost, "reads", RF) == [12, 12, 0]
+    assert counts(cost, "updates", RF) == [0, 0, 3]
+    # 4 products become 1 sum: 3 additions in each of 3 cycles.
+    assert counts(cost, "spatial_reductions", RF) == [0, 0, 9]
+    assert cost.latency_cycles == 3
+
+
+def test_macs_without_a_neighbour_that_has_the_word_use_no_links():
+    # K=4 over the MACs, N=5 in time. Inputs[M,K] do not depend on N: they stay, but a MAC forgets, and their offsets
+    # 0..3 are all different, so no neighbour has what a MAC needs. Outputs[M,N] have offset 0 in all MACs but move.
+    workload = matmul(M=1, K=4, N=5)
+    levels = {"level": "DRAM"}, {"level": "RF", "temporal": {"N": 5}, "spatial_x": {"K": 4}}
+    cost = price(workload, in_register_files(), *levels)
+    assert counts(cost, "link_transfers", RF) == [0, 0, 0]
+    assert counts(cost, "reads", RF) == [20, 20, 0]
+    assert counts(cost, "updates", RF) == [0, 0, 5]
+
+
+def test_links_at_the_macs_serve_partial_sums():
+    # K=8: 4 over the MACs, 2 in time. The sum stays in the second cycle and all MACs have the same offset, so each
+    # of the 4 takes it from its neighbour: only the first cycle reaches the register file.
+    workload = matmul(M=1, K=8, N=1)
+    levels = {"level": "DRAM"}, {"level": "RF", "temporal": {"K": 2}, "spatial_x": {"K": 4}}
+    linked = price(workload, in_register_files(rf={"energy_per_hop_pj": 0.25, "router_energy_pj": 0.5}), *levels)
+    assert counts(linked, "link_transfers", RF) == [0, 0, 4]
+    assert counts(linked, "updates", RF) == [0, 0, 1]
+    assert counts(linked, "reads", RF) == [8, 8, 0]
+    assert counts(linked, "ingresses", RF) == [8, 8, 1]
+    assert counts(linked, "spatial_reductions", RF) == [0, 0, 3]
+    # Operands go to one of 4 MACs: 2 + (2-1)/2 - 2 + 1/2 = 1 hop and 2 routers a word; 8 * (1*0.25 + 2*0.5) = 10 pJ.
+    # The sum is shared by 4: 4 + 0 - 1 + 1/2 = 3.5 hops, trunc(4.5) = 4 routers: 0.875 + 2 = 2.875 pJ; a link is one
+    # hop and two routers: 4 * (0.25 + 1.0) = 5 pJ.
+    assert counts(linked, "network_energy_pj", RF) == pytest.approx([10.0, 10.0, 7.875])
+    unlinked = price(workload, in_register_files(peer_links=False), *levels)
+    assert counts(unlinked, "updates", RF) == [0, 0, 2]
+    assert counts(unlinked, "reads", RF) == [8, 8, 1]
+
+
+def test_links_between_register_files_pass_the_window_on():
+    # P=4 over 4 register files on X, R=3 steps, tile of 1 input: file p needs input p+r, which its right-hand
+    # neighbour had one step before. Of 4 distinct words per step only the last file's is new.
+    workload = Workload("systolic", ("P", "R"), (4, 3), CONVOLUTION.tensors)
+    levels = {"level": "DRAM", "temporal": {"R": 3}, "spatial_x": {"P": 4}}, {"level": "RF"}
+    linked = price(workload, accelerator(), *levels)
+    # First step 4 words, then 2 steps of 1: 6, all inputs there are. 2 steps of 3 passed on.
+    assert counts(linked, "reads", DRAM) == [3, 6, 0]
+    assert counts(linked, "link_transfers", DRAM) == [0, 6, 0]
+    # The passed words are read and written in register files: 6 / 4 = 1.5 each. Reads: 3 + 1.5 rounds to 5; fills:
+    # what DRAM sends, 6 / 4 = 1.5, and 1.5 from the neighbours.
+    assert counts(linked, "reads", RF) == [3, 5, 2]
+    assert counts(linked, "fills", RF) == [3, 3, 1]
+    unlinked = price(workload, accelerator(peer_links=False), *levels)
+    assert counts(unlinked, "reads", DRAM) == [3, 12, 0]
+    assert counts(unlinked, "reads", RF) == [3, 3, 2]
+    assert counts(unlinked, "fills", RF) == [3, 3, 1]
+
+
+def test_bypassed_tensor_is_served_from_above():
+    # As the first case, with the weights not kept in the register file: DRAM serves the MAC itself, 24 times.
+    cost = price(
+        GEMM,
+        accelerator(),
+        {"level": "DRAM"},
+        {"level": "RF", "temporal": {"M": 4, "K": 3, "N": 2}, "keep": ["Inputs", "Outputs"]},
+    )
+    for name in ("reads", "fills", "updates", "tile_words", "partition_words", "energy_pj"):
+        assert counts(cost, name, RF)[0] == 0
+    assert counts(cost, "reads", DRAM) == [24, 12, 0]
+    # The words still pass the network below the register file.
+    assert counts(cost, "ingresses", RF) == [24, 24, 24]
+    # As the first case (2726 pJ) without 24 reads and 6 fills of 1 pJ, with 18 more DRAM reads of 100 pJ.
+    assert cost.energy_pj == pytest.approx(2726 - 30 + 1800)
+
+
+def test_bypassed_outputs_are_updated_above():
+    cost = price(
+        GEMM,
+        accelerator(),
+        {"level": "DRAM"},
+        {"level": "RF", "temporal": {"M": 4, "K": 3, "N": 2}, "keep": ["Weights", "Inputs"]},
+    )
+    # Each of the 24 MACs updates DRAM; 8 first visits need no read.
+    assert counts(cost, "updates", DRAM) == [0, 0, 24]
+    assert counts(cost, "reads", DRAM) == [6, 12, 16]
+    assert counts(cost, "ingresses", DRAM) == [6, 12, 2 * 24 - 8]
+
+
+def test_blocks_are_charged_whole():
+    # 4 words a block at DRAM: ceil(6/4) + ceil(12/4) + ceil(8/4) = 2 + 3 + 2 accesses of 100 pJ.
+    cost = price(
+        GEMM,
+        accelerator(dram={"block_size_words": 4}),
+        {"level": "DRAM"},
+        {"level": "RF", "temporal": {"M": 4, "K": 3, "N": 2}},
+    )
+    assert counts(cost, "energy_pj", DRAM) == [200, 300, 200]
+
+
+@pytest.mark.parametrize(
+    ("limits", "cycles"),
+    [
+        # Register file, per cycle of 24: reads (24+24+16)/24 = 2.67, writes (6+12+8+24)/24 = 2.08 words.
+        ({"read_bandwidth_words_per_cycle": 2.0}, 32),  # 64 words at 2 a cycle
+        ({"write_bandwidth_words_per_cycle": 2.0}, 25),  # 50 words at 2
+        ({"shared_bandwidth_words_per_cycle": 3.0}, 38),  # 114 words at 3
+        ({"shared_bandwidth_words_per_cycle": 4.0}, 29),  # 114 / 4 = 28.5
+        ({"read_bandwidth_words_per_cycle": 2.0, "write_bandwidth_words_per_cycle": 1.0}, 50),  # 50 words at 1
+        ({"read_bandwidth_words_per_cycle": 3.0, "write_bandwidth_words_per_cycle": 3.0}, 24),  # enough
+    ],
+)
+def test_scarce_bandwidth_stretches_cycles(limits, cycles):
+    cost = price(
+        GEMM,
+        accelerator(rf=limits),
+        {"level": "DRAM"},
+        {"level": "RF", "temporal": {"M": 4, "K": 3, "N": 2}},
+    )
+    assert cost.latency_cycles == cycles
+    assert cost.detail.compute_cycles == 24
+    assert cost.utilization == pytest.approx(24 / (8 * cycles))
+
+
+def test_slowest_level_decides():
+    # DRAM moves 18 reads and 8 updates: 26 words at 0.5 a cycle = 52; the register file needs 32.
+    cost = price(
+        GEMM,
+        accelerator(
+            rf={"read_bandwidth_words_per_cycle": 2.0},
+            dram={"shared_bandwidth_words_per_cycle": 0.5},
+        ),
+        {"level": "DRAM"},
+        {"level": "RF", "temporal": {"M": 4, "K": 3, "N": 2}},
+    )
+    assert cost.detail.level_cycles.tolist() == [32, 52]
+    assert cost.latency_cycles == 52
+
+
+WHOLE = {"level": "RF", "temporal": {"M": 4, "K": 3, "N": 2}}
+
+
+@pytest.mark.parametrize(
+    ("hardware", "levels", "words"),
+    [
+        # K: 4 * 3 is not 3.
+        (accelerator(), ({"level": "DRAM", "temporal": {"K": 4}}, WHOLE), ["K", "12", "3"]),
+        # A tile of 26 words.
+        (accelerator(rf={"capacity_words": 25}), ({"level": "DRAM"}, WHOLE), ["RF", "26", "25"]),
+        # M * N = 8 on an X axis of 4; there is room for 4 x 2 only.
+        (
+            accelerator(),
+            ({"level": "DRAM", "temporal": {"K": 3}, "spatial_x": {"M": 4, "N": 2}}, {"level": "RF"}),
+            ["8", "MAC"],
+        ),
+        # K = 3 on a Y axis of 2.
+        (
+            accelerator(),
+            ({"level": "DRAM", "temporal": {"M": 4, "N": 2}, "spatial_y": {"K": 3}}, {"level": "RF"}),
+            ["3", "MAC"],
+        ),
+        # One MAC below each register file.
+        (
+            accelerator(),
+            ({"level": "DRAM"}, {"level": "RF", "temporal": {"K": 3, "N": 2}, "spatial_x": {"M": 4}}),
+            ["4", "RF"],
+        ),
+        # 4 register files, 4 MACs in each; M=4 x N=2 parallel below DRAM exceeds the register files only.
+        (
+            accelerator(mac={"mesh_x": 16, "mesh_y": 2}, fanout_check="cumulative"),
+            ({"level": "DRAM", "temporal": {"K": 3}, "spatial_x": {"M": 4, "N": 2}}, {"level": "RF"}),
+            ["8", "RF"],
+        ),
+        (
+            accelerator(),
+            ({"level": "DRAM", "keep": ["Inputs", "Outputs"]}, {**WHOLE, "keep": ["Inputs", "Outputs"]}),
+            ["Weights", "nowhere"],
+        ),
+        (accelerator(), ({"level": "DRAM", "keep": ["Inputs", "Outputs"]}, WHOLE), ["DRAM", "Weights"]),
+        (
+            accelerator(rf={"keep_only": ("Inputs",)}),
+            ({"level": "DRAM"}, {**WHOLE, "keep": ["Inputs", "Weights"]}),
+            ["RF", "Weights"],
+        ),
+    ],
+)
+def test_illegal_mappings_say_why(hardware, levels, words):
+    cost = price(GEMM, hardware, *levels)
+    assert not cost.legal
+    assert all(word in cost.reason for word in words), cost.reason
+    assert (cost.latency_cycles, cost.energy_pj, cost.edp, cost.utilization) == (np.inf, np.inf, np.inf, 0.0)
+
+
+def test_exactly_full_level_is_legal():
+    assert price(GEMM, accelerator(rf={"capacity_words": 26}), {"level": "DRAM"}, WHOLE).legal
+
+
+def test_cumulative_fanout_check_lets_a_level_borrow_from_another():
+    # 4 register files with 4 MACs each, all on X. Two files with 8 MACs each use 16 MACs, as many as there are.
+    workload = matmul(M=2, K=8, N=1)
+    levels = {"level": "DRAM", "spatial_x": {"M": 2}}, {"level": "RF", "spatial_x": {"K": 8}}
+    parts = {"mac": {"mesh_x": 16, "mesh_y": 2}}
+    assert price(workload, accelerator(**parts, fanout_check="cumulative"), *levels).legal
+    refused = price(workload, accelerator(**parts, fanout_check="per_level"), *levels)
+    assert not refused.legal
+    assert "RF" in refused.reason
+
+
+def test_factors_and_orders_that_are_none_are_illegal():
+    hardware = accelerator()
+    model = CostModel(GEMM, hardware)
+    for spoil, word in (
+        (lambda mapping: mapping.temporal.__setitem__((1, 0), 0), "below 1"),
+        (lambda mapping: mapping.temporal.__setitem__((1, 1), -4), "below 1"),
+        (lambda mapping: mapping.order.__setitem__((0, 0), 2), "permutation"),
+        (lambda mapping: mapping.spatial_order.__setitem__((1, 0), 9), "permutation"),
+        (lambda mapping: mapping.spatial_split.__setitem__(1, -1), "order"),
+    ):
+        mapping = Mapping.trivial(GEMM, hardware)
+        spoil(mapping)
+        cost = model.evaluate(mapping)
+        assert not cost.legal
+        assert word in cost.reason

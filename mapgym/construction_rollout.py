@@ -1,0 +1,186 @@
+"""Compiled random roll-outs of the construction process, and the arrays of the mappings that come out of it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from mapgym.construction_kernels import (
+    ACTIVE,
+    AXIS,
+    AXIS_NONE,
+    AXIS_X,
+    AXIS_Y,
+    COMPLETE,
+    DEAD_END,
+    DIM_ORDER,
+    DIMS,
+    KEPT,
+    LEVELS,
+    ORDER_KEY,
+    ORDER_POSITION,
+    SPATIAL,
+    SPATIAL_ORDER_KEY,
+    SPATIAL_POSITION,
+    TEMPORAL,
+    TENSORS,
+    advance,
+    choices_size,
+    choose,
+    kernel,
+)
+
+_INCREMENT = np.uint64(0x9E3779B97F4A7C15)
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2 = np.uint64(0x94D049BB133111EB)
+
+
+@kernel
+def next_random(generator):  # type: ignore[no-untyped-def]
+    """The next 64 random bits of a SplitMix64 generator (Steele, Lea and Flood, 2014); generator is uint64[1].
+
+    Numba's own random numbers have one global state, so that two callers would disturb each other.
+    """
+    generator[0] += _INCREMENT
+    z = generator[0]
+    z = (z ^ (z >> np.uint64(30))) * _MIX_1
+    z = (z ^ (z >> np.uint64(27))) * _MIX_2
+    return z ^ (z >> np.uint64(31))
+
+
+@kernel
+def next_below(generator, n):  # type: ignore[no-untyped-def]
+    """A random integer in 0..n-1, for n below 2**31; the bias is below 2**-32."""
+    return np.int64(((next_random(generator) >> np.uint64(32)) * np.uint64(n)) >> np.uint64(32))
+
+
+@kernel
+def next_fraction(generator):  # type: ignore[no-untyped-def]
+    """A random float64 in [0, 1)."""
+    return np.float64(next_random(generator) >> np.uint64(11)) * 2.0**-53
+
+
+@kernel
+def _shuffle_dims(task, state, generator):  # type: ignore[no-untyped-def]
+    """Draws the order in which each level visits the dims, so that shared limits favour none of them."""
+    active = task[ACTIVE]
+    for level in range(task[LEVELS]):
+        start = task[DIM_ORDER] + level * active
+        for last in range(active - 1, 0, -1):
+            other = next_below(generator, last + 1)
+            state[start + last], state[start + other] = state[start + other], state[start + last]
+
+
+@kernel
+def draw(weights, count, generator):  # type: ignore[no-untyped-def]
+    """A random index below count, in proportion to the weights."""
+    total = 0.0
+    for k in range(count):
+        total += weights[k]
+    target = next_fraction(generator) * total
+    for k in range(count - 1):
+        target -= weights[k]
+        if target < 0.0:
+            return k
+    return count - 1
+
+
+@kernel
+def _write_order(task, state, level, dims, factors, positions, key, axis, start, row):  # type: ignore[no-untyped-def]
+    """Writes the loops above 1 (AXIS_NONE: temporal ones) into row from start: placed ones first, then by key."""
+    first = level * dims
+    end = start
+    for d in range(dims):
+        position = state[positions + first + d]
+        if position > 0 and (axis == AXIS_NONE or state[task[AXIS] + first + d] == axis):
+            row[start + position - 1] = d
+            end = max(end, start + position)
+    for k in range(dims):
+        d = task[key + first + k]
+        is_here = axis == AXIS_NONE or state[task[AXIS] + first + d] == axis
+        if is_here and state[factors + first + d] > 1 and state[positions + first + d] == 0:
+            row[end] = d
+            end += 1
+    return end
+
+
+@kernel
+def export_mapping(  # type: ignore[no-untyped-def]
+    task, state, i, temporal, spatial, order, spatial_order, spatial_split, keep
+):
+    """Writes a complete state as mapping i of the arrays of a MappingBatch, in canonical form.
+
+    Canonical: loops above 1 first, in their order (spatial ones on X before those on Y), then the others in the order
+    of the workload's dims.
+    """
+    levels, dims, tensors = task[LEVELS], task[DIMS], task[TENSORS]
+    for s in range(levels):
+        for d in range(dims):
+            temporal[i, s, d] = state[task[TEMPORAL] + s * dims + d]
+            spatial[i, s, d] = state[task[SPATIAL] + s * dims + d]
+        for t in range(tensors):
+            keep[i, s, t] = state[task[KEPT] + s * tensors + t] != 0
+        row = order[i, s]
+        end = _write_order(
+            task, state, s, dims, task[TEMPORAL], task[ORDER_POSITION], task[ORDER_KEY], AXIS_NONE, 0, row
+        )
+        for d in range(dims):
+            if temporal[i, s, d] == 1:
+                row[end] = d
+                end += 1
+        row = spatial_order[i, s]
+        key, positions = task[SPATIAL_ORDER_KEY], task[SPATIAL_POSITION]
+        end = _write_order(task, state, s, dims, task[SPATIAL], positions, key, AXIS_X, 0, row)
+        spatial_split[i, s] = end
+        end = _write_order(task, state, s, dims, task[SPATIAL], positions, key, AXIS_Y, end, row)
+        for d in range(dims):
+            if spatial[i, s, d] == 1:
+                row[end] = d
+                end += 1
+
+
+@njit(cache=True, error_model="numpy")
+def sample_mappings(  # type: ignore[no-untyped-def]
+    task, ways, initial, seed, attempts, temporal, spatial, order, spatial_order, spatial_split, keep
+):
+    """Fills the arrays of a MappingBatch with random roll-outs.
+
+    Args:
+        task, ways, initial: tables and the initial state; see construction_kernels.
+        seed: uint64.
+        attempts: roll-outs allowed for one mapping; more than one is only needed where legality is inexact.
+        temporal, spatial, order, spatial_order, spatial_split, keep: arrays to fill.
+
+    Returns:
+        how many mappings were completed; fewer than asked if one used up its attempts.
+    """
+    generator = np.empty(1, np.uint64)
+    generator[0] = seed
+    state = np.empty_like(initial)
+    choices = np.empty(choices_size(task), np.int64)
+    weights = np.empty(len(choices))
+    for i in range(len(temporal)):
+        result = DEAD_END
+        for _ in range(attempts):
+            for position in range(len(initial)):
+                state[position] = initial[position]
+            _shuffle_dims(task, state, generator)
+            result = advance(task, ways, state, choices, weights)
+            while result > 0:
+                choose(task, state, choices[draw(weights, result, generator)])
+                result = advance(task, ways, state, choices, weights)
+            if result == COMPLETE:
+                break
+        if result != COMPLETE:
+            return i
+        export_mapping(task, state, i, temporal, spatial, order, spatial_order, spatial_split, keep)
+    return len(temporal)
+
+
+@kernel
+def export_states(  # type: ignore[no-untyped-def]
+    task, states, rows, temporal, spatial, order, spatial_order, spatial_split, keep
+):
+    """Writes the complete states[rows[i]] as mapping i of the arrays of a MappingBatch."""
+    for i in range(len(rows)):
+        export_mapping(task, states[rows[i]], i, temporal, spatial, order, spatial_order, spatial_split, keep)

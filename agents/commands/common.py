@@ -38,7 +38,9 @@ WorkloadArgument = Annotated[
 ]
 AcceleratorArgument = Annotated[
     str,
-    typer.Argument(help='An accelerator of the catalog ("mapgym list accelerators") or a YAML file.', show_default=False),
+    typer.Argument(
+        help='An accelerator of the catalog ("mapgym list accelerators") or a YAML file.', show_default=False
+    ),
 ]
 AxesOption = Annotated[
     str, typer.Option(help="Axes of the map space to search, of tile, order, parallelism and bypass.")
@@ -149,7 +151,7 @@ def is_network(spec: str) -> bool:
     from mapgym import catalog
     from mapgym.yaml_loader import load_yaml
 
-    if not Path(spec).suffix.lower() in (".yaml", ".yml", ".json"):
+    if Path(spec).suffix.lower() not in (".yaml", ".yml", ".json"):
         return spec in catalog.network_names()
     data = load_yaml(Path(spec))
     return isinstance(data, dict) and "layers" in data

@@ -84,7 +84,5 @@ def _print(report: ValidationReport) -> None:
             table.add_column(heading, overflow="fold")
         table.add_column("relative error", justify="right")
         for entry in report.worst:
-            table.add_row(
-                entry.id, entry.field, str(entry.ours), str(entry.theirs), f"{entry.relative_error:.3g}"
-            )
+            table.add_row(entry.id, entry.field, str(entry.ours), str(entry.theirs), f"{entry.relative_error:.3g}")
         common.out().print(table)

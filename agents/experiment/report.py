@@ -101,11 +101,11 @@ def _explanation(summary: Summary) -> list[str]:
     return [
         "## How to read the tables",
         "",
-        "- best, best / bound: best objective over all seeds, and its ratio to the lower bound, which no mapping beats.",
+        "- best, best / bound: best objective over all seeds, its ratio to the lower bound, which no mapping beats.",
         f"- ratio at ...: best objective so far over the lower bound, after so many {summary.unit}: interquartile mean",
         "  over seeds [bootstrap 95 % interval; with fewer than five seeds it is little more than their range].",
-        "- to 1.1x: samples spent by all runs for each run that came within 1.1 times the best known objective, and how",
-        "  many did. Best known means the best of all runs of this comparison, not the optimum.",
+        "- to 1.1x: samples spent by all runs for each run that came within 1.1 times the best known objective, and",
+        "  how many did. Best known means the best of all runs of this comparison, not the optimum.",
         "- seconds, samples/s: mean wall time of a run on the machine that made the results.",
     ]
 

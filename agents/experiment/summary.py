@@ -114,8 +114,14 @@ def summarize(comparison: Comparison, results: dict[Run, RunResult]) -> Summary:
     if len(comparison.tasks) > 1:
         groups.append((None, comparison.tasks))
     rows = tuple(
-        _row(task, agent, [[results[Run(t, agent, seed)] for seed in comparison.seeds] for t in tasks], unit, budgets,
-             [best_known[t][1] for t in tasks])
+        _row(
+            task,
+            agent,
+            [[results[Run(t, agent, seed)] for seed in comparison.seeds] for t in tasks],
+            unit,
+            budgets,
+            [best_known[t][1] for t in tasks],
+        )
         for task, tasks in groups
         for agent in comparison.agents
     )

@@ -1,0 +1,365 @@
+"""The map space: all legal mappings of a workload onto an accelerator, over chosen axes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as AbcMapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapgym import legality
+from mapgym.constraints import Constraints
+from mapgym.errors import SpecificationError
+from mapgym.mapping import Mapping, MappingBatch
+from mapgym.mapspace_encoding import Code, build_code, decode_batch, encode_batch
+from mapgym.mapspace_freedom import Freedom, check_axes, find_freedom
+from mapgym.mapspace_kernels import (
+    EDIT_COLUMNS,
+    KINDS,
+    EditTables,
+    Sorting,
+    apply_each,
+    list_edits,
+    normalise_batch,
+    random_edits,
+)
+from mapgym.mapspace_size import log10_count, prime_exponents
+
+if TYPE_CHECKING:
+    from mapgym.accelerator import Accelerator
+    from mapgym.construction import Construction
+    from mapgym.workload import Workload
+
+# Roll-outs drawn for one call of sample before it gives up because a constraint rejects them all.
+_MAX_DRAWS = 2_000_000
+_DRAWS_PER_ROUND = 20_000
+
+
+class MapSpace:
+    """All legal mappings of one workload onto one accelerator that agree with a base mapping off the searched axes.
+
+    - "tile": the level factors, that is temporal times spatial factor of each dim at each level;
+    - "parallelism": how a level factor splits into a spatial and a temporal one, and the mesh axis of spatial loops;
+    - "order": the order of the temporal loops of each level and, where neighbours exchange words (``peer_links``), of
+      the spatial loops on each mesh axis;
+    - "bypass": which tensors each level but the outermost keeps.
+
+    Spatial factors are searched only at levels with fan-out, on the mesh axes that have it, and a dim uses one mesh
+    axis of a level. Mappings are compared in canonical form (:meth:`canonical`).
+
+    Attributes:
+        workload, accelerator: what is mapped onto what.
+        axes: the searched axes.
+        constraints: what the user restricts.
+        base: gives the values of the axes that are not searched.
+    """
+
+    def __init__(
+        self,
+        workload: Workload,
+        accelerator: Accelerator,
+        axes: Sequence[str] = ("tile", "order", "parallelism"),
+        constraints: Constraints | AbcMapping[str, object] | None = None,
+        base: Mapping | None = None,
+    ) -> None:
+        """Defines the space; nothing is enumerated.
+
+        Args:
+            workload, accelerator: what is mapped onto what.
+            axes: at least one of tile, order, parallelism, bypass.
+            constraints: restrictions, or their plain form.
+            base: values of the axes that are not searched; by default all loops at the outermost level, nothing
+                parallel, every tensor kept wherever it may be.
+
+        Raises:
+            SpecificationError: unknown axis, level or dim, or constraints that no mapping can satisfy.
+        """
+        if constraints is None:
+            constraints = Constraints()
+        elif not isinstance(constraints, Constraints):
+            constraints = Constraints.from_dict(constraints)
+        self.workload, self.accelerator = workload, accelerator
+        self.axes = check_axes(axes)
+        self.constraints = constraints
+        constraints.check_names(workload, accelerator)
+        self._rules = legality.pack_rules(workload, accelerator)
+        self.base = Mapping.trivial(workload, accelerator) if base is None else base
+        self.freedom: Freedom = find_freedom(workload, accelerator, self.axes, constraints, self.base)
+
+    def __repr__(self) -> str:
+        return f"MapSpace({self.workload.name!r}, {self.accelerator.name!r}, axes={self.axes})"
+
+    def status(self, batch: MappingBatch) -> NDArray[np.int32]:
+        """int32[n]: 0 for a legal mapping, else what is wrong, as in the cost model; see :mod:`mapgym.legality`.
+
+        Legality is a matter of the hardware alone: axes and constraints are looked at by :meth:`contains`.
+        """
+        return legality.batch_status(batch, self._rules)
+
+    def reason(self, mapping: Mapping) -> str:
+        """Why a mapping is illegal, in one sentence; "" if it is legal."""
+        status = int(self.status(mapping.batch())[0])
+        return legality.reason(status, self.workload, self.accelerator, mapping)
+
+    def contains(self, mappings: Mapping | MappingBatch) -> Any:
+        """Whether mappings are legal, satisfy the constraints and agree with the base off the searched axes.
+
+        Returns:
+            bool[n] for a batch, a bool for one mapping.
+        """
+        if isinstance(mappings, Mapping):
+            return bool(self.contains(mappings.batch())[0])
+        inside = self.status(mappings) == legality.LEGAL
+        inside[inside] = self._follows(mappings[inside])
+        inside &= mappings.used_macs() >= self.freedom.min_used_macs
+        return inside
+
+    def sample(self, rng: np.random.Generator, n: int) -> MappingBatch:
+        """Draws n mappings of the space; each of its mappings can come up.
+
+        Args:
+            rng: source of randomness; the same state gives the same mappings.
+            n: how many, at least 0.
+
+        Raises:
+            SpecificationError: the constraints leave no mapping, or so few that none was found.
+        """
+        if n < 0:
+            raise SpecificationError(f"cannot draw {n} mappings; ask for at least 0")
+        construction = self._construction
+        if self._construction_is_exact:
+            return construction.sample(rng, n)
+        found: list[MappingBatch] = [construction.sample(rng, 0)]
+        count = drawn = 0
+        while count < n:
+            if drawn >= _MAX_DRAWS * (count + 1):
+                raise SpecificationError(
+                    f"no legal mapping found in {_MAX_DRAWS} draws for {self.workload.name!r} on "
+                    f"{self.accelerator.name!r}; loosen min_utilization, fixed factors or parallel_dims"
+                )
+            size = _DRAWS_PER_ROUND if drawn else min(_DRAWS_PER_ROUND, 4 * n)
+            batch = construction.sample(rng, size)
+            drawn += size
+            found.append(batch[np.flatnonzero(self.contains(batch))[: n - count]])
+            count += len(found[-1])
+        return MappingBatch.concatenate(found)
+
+    def log10_size(self) -> float:
+        """Log10 of the number of distinct mappings before capacities and fan-outs are looked at.
+
+        Counted are canonical forms with the right products that agree with the base and with fixed factors, fixed
+        orders and parallel_dims; min_utilization is a limit, as capacities are. Accurate to about 1e-12.
+        """
+        return log10_count(self.freedom)
+
+    def canonical(self, batch: MappingBatch) -> MappingBatch:
+        """The same mappings without redundancy; cost and legality do not change.
+
+        Temporal loops of bound 1 go to the end of their order by ascending dim. Spatial loops are those on X, those
+        on Y, those of bound 1 by ascending dim; the split is the number of those on X. Without ``peer_links`` the
+        spatial loops on an axis are sorted by dim, because nothing depends on their order.
+
+        Raises:
+            SpecificationError: an order is not a permutation of the dims.
+        """
+        return self._normalised(batch, self._canonical_sorting)
+
+    @property
+    def nvec(self) -> NDArray[np.int64]:
+        """int64[k]: number of values of each column of :meth:`encode`, for a ``MultiDiscrete`` space."""
+        return self._code.sizes.copy()
+
+    @property
+    def code_names(self) -> tuple[str, ...]:
+        """What each column of :meth:`encode` stands for, such as "factors of C" or "order of GlobalBuffer"."""
+        return self._code.names
+
+    def encode(self, mappings: Mapping | MappingBatch) -> NDArray[np.int64]:
+        """Mappings as whole numbers, one column for each independent choice; fixed entries are not coded.
+
+        ``decode(encode(m))`` is the canonical form of m. The inverse holds for codes of that kind; other codes of the
+        same mapping differ in the places that an order or a mesh axis gives to loops of bound 1.
+
+        Args:
+            mappings: may exceed capacities and fan-outs, but otherwise belong to the space.
+
+        Returns:
+            int64[n, k], or int64[k] for one mapping; below :attr:`nvec`.
+
+        Raises:
+            SpecificationError: a mapping has wrong products, or differs from the base off the searched axes.
+        """
+        if isinstance(mappings, Mapping):
+            return self.encode(mappings.batch())[0]
+        canonical = self.canonical(mappings)
+        follows = self._follows(canonical)
+        if not follows.all():
+            raise SpecificationError(
+                f"mapping {int(np.argmin(follows))} of the batch cannot be encoded in {self!r}: its products are wrong "
+                "or it differs from the base or the constraints in something that is not searched"
+            )
+        codes = np.zeros((len(canonical), len(self._code.sizes)), np.int64)
+        encode_batch(canonical.arrays(), self._code.tables, codes)
+        return codes
+
+    def decode(self, codes: NDArray[np.integer] | Sequence[Sequence[int]]) -> MappingBatch:
+        """The mappings of codes, in canonical form; products are right, capacities and fan-outs may be exceeded.
+
+        Args:
+            codes: int[n, k], each at least 0 and below :attr:`nvec`.
+
+        Raises:
+            SpecificationError: wrong number of columns, or a value out of range.
+        """
+        numbers = np.array(codes, np.int64)
+        sizes = self._code.sizes
+        if numbers.ndim != 2 or numbers.shape[1] != len(sizes):
+            raise SpecificationError(
+                f"codes have shape {numbers.shape}, expected (n, {len(sizes)}); give one column for each of nvec"
+            )
+        outside = (numbers < 0) | (numbers >= sizes)
+        if outside.any():
+            i, column = np.argwhere(outside)[0]
+            raise SpecificationError(
+                f"code {int(numbers[i, column])} in row {i} for {self._code.names[column]!r} is out of range; "
+                f"give 0 to {int(sizes[column]) - 1}"
+            )
+        n, freedom = len(numbers), self.freedom
+        batch = MappingBatch.trivial(self.workload, self.accelerator, n)
+        levels = len(self.accelerator.levels)
+        batch.temporal[:] = np.maximum(freedom.fixed[:levels], 1)
+        batch.spatial[:] = np.maximum(freedom.fixed[levels:], 1)
+        batch.keep[:] = freedom.keep
+        decode_batch(batch.arrays(), self._code.tables, freedom.on_y, numbers)
+        normalise_batch(batch.arrays(), self._sorting)
+        return batch
+
+    def neighbors(self, mapping: Mapping) -> MappingBatch:
+        """All mappings of the space that differ from one of its mappings by a single edit, in canonical form.
+
+        Edits, along the searched axes only: move a prime factor of a dim from one slot to another (a slot is the
+        temporal or spatial factor of a level); swap two temporal loops of a level, or two spatial ones on the same
+        mesh axis where ``peer_links`` makes their order count; move a spatial loop to the other mesh axis; keep or
+        bypass a tensor. A loop that an edit creates is the outermost of its level (and mesh axis).
+
+        Raises:
+            SpecificationError: the mapping is not in the space.
+        """
+        if not self.contains(mapping):
+            why = self.reason(mapping) or "it differs from the base or the constraints in something not searched"
+            raise SpecificationError(f"the mapping is not in {self!r} and so has no neighbours there: {why}")
+        start = self._normalised(mapping.batch(), self._sorting)
+        starts = np.empty(KINDS + 1, np.int64)
+        edits = self._edit_buffer(start)
+        edits = edits[: list_edits(0, start.arrays(), self._sorting, self._edit_tables, edits, starts)]
+        results = start[np.zeros(len(edits), np.int64)]
+        allowed = np.empty(len(edits), np.bool_)
+        apply_each(results.arrays(), self._sorting, self._edit_tables, edits, allowed)
+        return results[allowed]
+
+    def random_neighbor(self, rng: np.random.Generator, batch: MappingBatch) -> MappingBatch:
+        """A random neighbour of each mapping: a random kind of edit among those possible, then a random one of it.
+
+        Args:
+            rng: source of randomness.
+            batch: mappings of the space; this is not checked.
+
+        Returns:
+            One neighbour each, in canonical form; the mapping itself where it has none.
+        """
+        results = batch.copy()
+        state = np.array([rng.integers(2**64, dtype=np.uint64)])
+        if len(batch):
+            scratch = batch[:1].copy()
+            edits = self._edit_buffer(scratch)
+            random_edits(results.arrays(), scratch.arrays(), self._sorting, self._edit_tables, edits, state)
+        return results
+
+    def _follows(self, batch: MappingBatch) -> NDArray[np.bool_]:
+        """bool[n]: right products, and agreement with whatever is not searched; orders must be permutations."""
+        freedom = self.freedom
+        slots = np.concatenate([batch.temporal, batch.spatial], axis=1)
+        inside = ((freedom.fixed == 0) | (slots == freedom.fixed)).all(axis=(1, 2))
+        for group in freedom.groups:
+            # Factors may be negative or huge here, where a float64 product cannot wrap around to the right one.
+            inside &= slots[:, list(group.slots), group.dim].prod(axis=1, dtype=np.float64) == group.total
+            inside &= (slots[:, list(group.slots), group.dim] > 0).all(axis=1)
+        inside &= ((freedom.keep_free) | (batch.keep == freedom.keep)).all(axis=(1, 2))
+        on_y = np.empty(batch.spatial.shape, np.bool_)
+        positions = np.arange(batch.spatial.shape[2])
+        np.put_along_axis(on_y, batch.spatial_order, positions >= batch.spatial_split[..., None], axis=2)
+        misplaced = (batch.spatial > 1) & ~freedom.axis_free[:, None] & (on_y != freedom.on_y)
+        inside &= ~misplaced.any(axis=(1, 2))
+        canonical, expected = self.canonical(batch), self._normalised(batch, self._sorting)
+        for name in ("order", "spatial_order"):
+            inside &= (getattr(canonical, name) == getattr(expected, name)).all(axis=(1, 2))
+        return inside
+
+    def _normalised(self, batch: MappingBatch, sorting: Sorting) -> MappingBatch:
+        every = np.arange(len(self.workload.dims))
+        for name in ("order", "spatial_order"):
+            if not (np.sort(getattr(batch, name), axis=2) == every).all():
+                raise SpecificationError(f"a mapping's {name} is not a permutation of the dims; list each dim once")
+        results = batch.copy()
+        normalise_batch(results.arrays(), sorting)
+        return results
+
+    def _edit_buffer(self, batch: MappingBatch) -> NDArray[np.int64]:
+        """int64[any, EDIT_COLUMNS]: room for the edits that any one mapping can have."""
+        _, levels, dims = batch.temporal.shape
+        # Each prime of a dim can leave a slot for each other slot, on either mesh axis; each level can swap all pairs
+        # of temporal and of spatial loops, toggle the axis of each dim and each tensor.
+        primes = int((self._edit_tables.primes > 0).sum())
+        room = primes * 2 * levels * 3 * levels + levels * (dims * dims + dims + batch.keep.shape[2])
+        return np.empty((room, EDIT_COLUMNS), np.int64)
+
+    @cached_property
+    def _sorting(self) -> Sorting:
+        freedom = self.freedom
+        return Sorting(
+            ~freedom.order_free,
+            np.argsort(freedom.order_key, axis=1).astype(np.int8),
+            ~freedom.spatial_order_free,
+            np.argsort(freedom.spatial_order_key, axis=1).astype(np.int8),
+        )
+
+    @cached_property
+    def _canonical_sorting(self) -> Sorting:
+        levels, dims = self.freedom.order_key.shape
+        ascending = np.tile(np.arange(dims, dtype=np.int8), (levels, 1))
+        never, unlinked = np.zeros(levels, np.bool_), np.full(levels, not self.accelerator.peer_links)
+        return Sorting(never, ascending, unlinked, ascending)
+
+    @cached_property
+    def _edit_tables(self) -> EditTables:
+        factors = [list(prime_exponents(bound)) for bound in self.workload.bounds]
+        primes = np.zeros((len(factors), max(1, *map(len, factors))), np.int64)
+        for d, of_dim in enumerate(factors):
+            primes[d, : len(of_dim)] = of_dim
+        freedom = self.freedom
+        return EditTables(
+            freedom.group_of,
+            primes,
+            freedom.axis_free,
+            freedom.on_y,
+            freedom.keep_free,
+            self._rules,
+            freedom.min_used_macs,
+        )
+
+    @cached_property
+    def _code(self) -> Code:
+        return build_code(self.workload, self.accelerator, self.freedom)
+
+    @cached_property
+    def _construction(self) -> Construction:
+        from mapgym.construction import Construction  # it builds on this module
+
+        return Construction(self)
+
+    @property
+    def _construction_is_exact(self) -> bool:
+        # Cumulative checks let the construction put parallelism on levels that this space leaves out.
+        return self.freedom.min_used_macs == 1 and self.accelerator.fanout_check == "per_level"

@@ -1,9 +1,9 @@
 """Which mappings the hardware can run: one compiled implementation of the rules, and their reasons in words.
 
 The rules are Timeloop's (factors multiply to the bounds, no tensor is bypassed everywhere, parallelism fits the
-meshes, tiles fit the capacities), plus three of ours: a level holds only the tensors of its ``keep_only``, the
-outermost level holds every tensor, and, unless the accelerator says ``fanout_check: cumulative``, the parallelism of
-each level fits that level's own fan-out on each mesh axis.
+meshes, tiles fit the capacities), plus three of ours: a level holds only the tensors of its ``keep_only`` and, unless
+the accelerator asks for Timeloop's own verdicts by ``fanout_check: cumulative``, the outermost level holds every tensor
+and the parallelism of each level fits that level's own fan-out on each mesh axis.
 
 A status is 0 for a legal mapping and ``kind << 8 | index`` otherwise; the kinds are the constants below. Rules are
 checked in a fixed order and the first failure is reported: factors and orders, products, kept tensors, the MAC array,

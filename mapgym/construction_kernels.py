@@ -110,7 +110,8 @@ def _tile_words(task, state, level, t, changed, factor):  # type: ignore[no-unty
             d = task[cursor]
             coefficient = task[cursor + 1]
             cursor += 2
-            if d == changed:
+            known = 0 if task[PLAIN] else task[task[KNOWN_EXTENT] + level * task[DIMS] + d]
+            if d == changed and known == 0:
                 step = coefficient * _smallest_extent(task, state, level, d, state[task[NEXT_SLOT] + d] + 1)
                 length += step * factor - coefficient
             else:
@@ -209,6 +210,8 @@ def _room(task, state, level, limit, mesh, used):  # type: ignore[no-untyped-def
     """Largest factor that the fan-out of a level still takes on one mesh axis."""
     if task[CUMULATIVE] == 0:
         return task[task[limit] + level] // state[task[used] + level]
+    if task[task[limit] + level] == 1:
+        return np.int64(1)
     # The mesh of every inner level (MESH[s] is that of level s - 1) bounds the product over the levels outside it.
     room = np.int64(2**31)
     outside = np.int64(1)

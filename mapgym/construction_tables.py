@@ -104,7 +104,8 @@ class _Builder:
         )
         self.cumulative = accelerator.fanout_check == "cumulative"
         per_level = np.array([accelerator.fanout_x, accelerator.fanout_y])
-        self.limit = self.mesh.copy() if self.cumulative else per_level
+        # A cumulative check bounds products over levels only, but a mesh axis without fan-out has nothing to replicate.
+        self.limit = np.where(per_level > 1, self.mesh, 1) if self.cumulative else per_level
 
     def _read_base(self) -> None:
         """Factors, orders and kept tensors that an axis which is not searched takes from the base mapping."""
@@ -118,9 +119,9 @@ class _Builder:
         self.spatial_order_key = dim_order.copy()
         if "order" not in space.axes:
             self.order_key[:] = base.order
-            self.spatial_order_key[:] = base.spatial_order
+            if self.accelerator.peer_links:
+                self.spatial_order_key[:] = base.spatial_order
         if "parallelism" not in space.axes:
-            self.spatial_order_key[:] = base.spatial_order
             for s in range(self.levels):
                 for position, d in enumerate(base.spatial_order[s]):
                     factor = int(base.spatial[s, d])
@@ -164,21 +165,15 @@ class _Builder:
             if self.limit[0, s] * self.limit[1, s] == 1:
                 for d in range(self.dims):
                     self._fix(2 * s, d, 1, "a level without fan-out")
-        if constraints is None:
-            return
-        names = self.accelerator.level_names
         for name, factors in constraints.factors.items():
             s = self.accelerator.level_index(name)
             for dim, kinds in factors.items():
                 for kind, factor in kinds.items():
                     self._fix(2 * s + (kind == "temporal"), self.workload.dims.index(dim), factor, "a constraint")
-        allowed = constraints.parallel_dims
-        if allowed is not None:
-            for s, name in enumerate(names):
-                dims = allowed.get(name) if isinstance(allowed, dict) else allowed
-                for d, dim in enumerate(self.workload.dims):
-                    if dims is not None and dim not in dims:
-                        self._fix(2 * s, d, 1, "the list of parallel dims")
+        for s, name in enumerate(self.accelerator.level_names):
+            for d, dim in enumerate(self.workload.dims):
+                if not constraints.may_be_parallel(name, dim):
+                    self._fix(2 * s, d, 1, "the list of parallel dims")
         for name, order in constraints.orders.items():
             s = self.accelerator.level_index(name)
             given = [self.workload.dims.index(dim) for dim in order]
@@ -213,8 +208,8 @@ class _Builder:
             raise SpecificationError(
                 f"{self.where}: {open_axes.max()} spatial factors of one level are fixed; fix at most {_MAX_OPEN_AXES}"
             )
-        outside = np.cumprod(self.used[:, ::-1], axis=1)[:, ::-1] if self.cumulative else self.used
-        if np.any(outside > self.limit):
+        outside = np.cumprod(self.used[:, ::-1], axis=1)[:, ::-1]
+        if np.any(outside > self.mesh) if self.cumulative else np.any(self.used > self.limit):
             raise SpecificationError(f"{self.where} is empty: its fixed spatial factors exceed a fan-out; lower one")
 
     def _count_ways(self) -> None:
@@ -378,8 +373,7 @@ class _Builder:
     def _may_keep(self) -> list[list[bool]]:
         names = [tensor.name for tensor in self.workload.tensors]
         return [
-            [level.keep_only is None or name in level.keep_only for name in names]
-            for level in self.accelerator.levels
+            [level.keep_only is None or name in level.keep_only for name in names] for level in self.accelerator.levels
         ]
 
     def _projections(self) -> list[list[int]]:

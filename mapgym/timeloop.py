@@ -100,9 +100,7 @@ def validate_file(
     for group in groups.values():
         accelerator = timeloop_accelerator(group[0]["arch"], architectures, str(path))
         workload = timeloop_workload(group[0], str(path))
-        batch = MappingBatch.concatenate(
-            [timeloop_mapping(record, workload, accelerator).batch() for record in group]
-        )
+        batch = MappingBatch.concatenate([timeloop_mapping(record, workload, accelerator).batch() for record in group])
         costs = CostModel(workload, accelerator).evaluate(batch, detail=True)
         for i, record in enumerate(group):
             cost = costs[i]
@@ -144,7 +142,9 @@ def read_records(path: str | Path) -> Iterator[Record]:
                         )
                     yield record
     except (OSError, EOFError, zlib.error) as error:
-        raise SpecificationError(f"{path}: cannot read it ({error}); give a complete .jsonl or .jsonl.gz file") from None
+        raise SpecificationError(
+            f"{path}: cannot read it ({error}); give a complete .jsonl or .jsonl.gz file"
+        ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise SpecificationError(f"{path}: line {number} is not JSON ({error}); one object per line") from None
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from mapgym import legality
 from mapgym.accelerator import Accelerator
-from mapgym.cost.kernel import Detail, make_scratch, price_batch
+from mapgym.cost.kernel import Detail, price_batch
+from mapgym.cost.scratch import make_scratch
 from mapgym.cost.tables import make_tables
 from mapgym.errors import SpecificationError, suggest
 from mapgym.mapping import Mapping, MappingBatch
@@ -241,6 +242,4 @@ class CostModel:
             "compute_cycles": (n,),
         }
         floats = ("energy_pj", "network_energy_pj", "ingresses", "link_transfers")
-        return Detail(
-            *(np.zeros(shapes[name], np.float64 if name in floats else np.int64) for name in Detail._fields)
-        )
+        return Detail(*(np.zeros(shapes[name], np.float64 if name in floats else np.int64) for name in Detail._fields))

@@ -20,32 +20,38 @@ class Tables(NamedTuple):
     per rank. Kernels hold it as one integer, its *key*: the components weighted by radices so large that two
     different differences of positions never have the same key. Steps, sums and comparisons of positions are then
     additions and comparisons of integers, whatever the number of ranks.
+
+    There are few arrays with several planes or columns, named by the constants below, because every array that a
+    compiled function takes makes the call dearer and the compilation longer.
     """
 
-    bounds: NDArray[np.int64]  # [D]
-    key: NDArray[np.int64]  # [T, D] key of a step of one iteration of the dim; 0: the tensor does not depend on it
+    dims: NDArray[np.int64]  # [3, T, D] planes KEY, SLIDING, PINNING
     product_dims: NDArray[np.int64]  # [T, 1 + D] count, then the dims whose extent is a factor of the tile size
-    affine_terms: NDArray[np.int64]  # [T, R] number of terms of each other rank, 0 where there is none
-    affine_dims: NDArray[np.int64]  # [T, R, K] dims of these terms
-    affine_coefficients: NDArray[np.int64]  # [T, R, K]
-    sliding_rank: NDArray[np.int64]  # [T, D] which affine rank (with several terms) the dim slides along, else -1
-    pinning: NDArray[np.bool_]  # [T, D] the dim alone makes up a rank: once it has moved, nothing moves back
-    plain: NDArray[np.bool_]  # [T] every rank has one term and no dim is in two ranks
-    irregular: NDArray[np.bool_]  # [T] a dim is in two ranks: offsets have to be enumerated
-    output: int  # index of the output tensor
-    capacity: NDArray[np.int64]  # [L] words, -1: unlimited
-    fanout: NDArray[np.int64]  # [L, 2] below one instance, along X and Y
-    mesh: NDArray[np.int64]  # [L + 1, 2] instances along X and Y; the last row is the MAC array
-    block: NDArray[np.int64]  # [L] words per access
-    access_energy: NDArray[np.float64]  # [L] pJ per access
-    hop_energy: NDArray[np.float64]  # [L] pJ
-    router_energy: NDArray[np.float64]  # [L] pJ
-    bandwidth: NDArray[np.float64]  # [L, 3] read, write, shared; words per cycle and instance, inf: unlimited
+    affine: NDArray[np.int64]  # [3, T, R, K] the other ranks: planes TERMS (in [.., 0]), DIM, COEFFICIENT
+    tensors: NDArray[np.int64]  # [T, 3] columns PLAIN, IRREGULAR, IS_OUTPUT
+    levels: NDArray[np.int64]  # [L, 4] columns UNLIMITED, FANOUT_X, FANOUT_Y, BLOCK
+    energies: NDArray[np.float64]  # [L, 6] columns ACCESS, HOP, ROUTER (pJ), READ, WRITE, SHARED (words per cycle)
     mac_energy: float  # pJ
     peer_links: bool
-    cumulative_fanout: bool
     has_network_energy: bool
     has_bandwidth: bool
+
+
+# Planes of Tables.dims.
+KEY = 0  # key of a step of one iteration of the dim; 0: the tensor does not depend on it
+SLIDING = 1  # which affine rank with several terms the dim slides along, else -1
+PINNING = 2  # 1: the dim alone makes up a rank, so that once it has moved nothing moves the tile back
+# Planes of Tables.affine.
+TERMS, DIM, COEFFICIENT = 0, 1, 2
+# Columns of Tables.tensors.
+PLAIN = 0  # 1: every rank has one term and no dim is in two ranks
+IRREGULAR = 1  # 1: a dim is in two ranks, offsets have to be enumerated
+IS_OUTPUT = 2
+# Columns of Tables.levels.
+UNLIMITED = 0  # 1: no capacity limit, which is how Timeloop tells a DRAM
+FANOUT_X, FANOUT_Y, BLOCK = 1, 2, 3
+# Columns of Tables.energies.
+ACCESS, HOP, ROUTER, READ, WRITE, SHARED = 0, 1, 2, 3, 4, 5
 
 
 def make_tables(workload: Workload, accelerator: Accelerator) -> Tables:
@@ -57,48 +63,49 @@ def make_tables(workload: Workload, accelerator: Accelerator) -> Tables:
     tensors, dims, levels = workload.tensors, workload.dims, accelerator.levels
     bounds = dict(zip(dims, workload.bounds, strict=True))
     shape = (len(tensors), len(dims))
-    key, sliding = np.zeros(shape, np.int64), np.full(shape, -1, np.int64)
-    pinning, product_dims = np.zeros(shape, np.bool_), np.zeros((len(tensors), len(dims) + 1), np.int64)
-    plain, irregular = np.ones(len(tensors), np.bool_), np.zeros(len(tensors), np.bool_)
+    of_dims = np.zeros((3, *shape), np.int64)
+    of_dims[SLIDING] = -1
+    product_dims, of_tensors = np.zeros((len(tensors), len(dims) + 1), np.int64), np.zeros((len(tensors), 3), np.int64)
     active = [_active_ranks(tensor, bounds) for tensor in tensors]
     rank_count = max((len(ranks) for ranks in active), default=0) or 1
     term_count = max((len(rank) for ranks in active for rank in ranks), default=0) or 1
-    affine_terms = np.zeros((len(tensors), rank_count), np.int64)
-    affine_dims = np.zeros((len(tensors), rank_count, term_count), np.int64)
-    affine_coefficients = np.zeros_like(affine_dims)
+    affine = np.zeros((3, len(tensors), rank_count, term_count), np.int64)
     for t, ranks in enumerate(active):
         used = [dim for rank in ranks for dim, _ in rank]
-        irregular[t] = len(set(used)) != len(used)
-        plain[t] = not irregular[t] and all(len(rank) == 1 for rank in ranks)
-        radix, affine = 1, 0
+        irregular = len(set(used)) != len(used)
+        plain = not irregular and all(len(rank) == 1 for rank in ranks)
+        of_tensors[t] = plain, irregular, tensors[t].is_output
+        radix, r = 1, 0
         for rank in ranks:
             length = 1 + sum(c * (bounds[dim] - 1) for dim, c in rank)
             for dim, coefficient in rank:
                 d = dims.index(dim)
-                key[t, d] += coefficient * radix
-                pinning[t, d] = len(rank) == 1 and used.count(dim) == 1
+                of_dims[KEY, t, d] += coefficient * radix
+                of_dims[PINNING, t, d] = len(rank) == 1 and used.count(dim) == 1
                 if len(rank) > 1 and used.count(dim) == 1:
-                    sliding[t, d] = affine
+                    of_dims[SLIDING, t, d] = r
             # Steps of nested loops can reach beyond the tensor by its own length in either direction.
             radix *= 4 * length + 3
             if len(rank) == 1 and rank[0][1] == 1:
                 product_dims[t, 0] += 1
                 product_dims[t, product_dims[t, 0]] = dims.index(rank[0][0])
             else:
-                affine_terms[t, affine] = len(rank)
+                affine[TERMS, t, r, 0] = len(rank)
                 for k, (dim, coefficient) in enumerate(rank):
-                    affine_dims[t, affine, k] = dims.index(dim)
-                    affine_coefficients[t, affine, k] = coefficient
-                affine += 1
+                    affine[DIM, t, r, k] = dims.index(dim)
+                    affine[COEFFICIENT, t, r, k] = coefficient
+                r += 1
         if radix >= 2**62:
             raise SpecificationError(
                 f"workload {workload.name!r}: tensor {tensors[t].name!r} is too large to address; split the layer"
             )
     unlimited = math.inf
-    has_network = any(level.energy_per_hop_pj or level.router_energy_pj for level in levels)
-    bandwidth = np.array(
+    energies = np.array(
         [
             [
+                level.access_energy_pj,
+                level.energy_per_hop_pj,
+                level.router_energy_pj,
                 level.read_bandwidth_words_per_cycle or unlimited,
                 level.write_bandwidth_words_per_cycle or unlimited,
                 level.shared_bandwidth_words_per_cycle or unlimited,
@@ -106,31 +113,21 @@ def make_tables(workload: Workload, accelerator: Accelerator) -> Tables:
             for level in levels
         ]
     )
+    of_levels = [
+        [level.capacity_words is None, accelerator.fanout_x[s], accelerator.fanout_y[s], level.block_size_words]
+        for s, level in enumerate(levels)
+    ]
     return Tables(
-        bounds=np.array(workload.bounds, np.int64),
-        key=key,
+        dims=of_dims,
         product_dims=product_dims,
-        affine_terms=affine_terms,
-        affine_dims=affine_dims,
-        affine_coefficients=affine_coefficients,
-        sliding_rank=sliding,
-        pinning=pinning,
-        plain=plain,
-        irregular=irregular,
-        output=tensors.index(workload.output),
-        capacity=np.array([-1 if level.capacity_words is None else level.capacity_words for level in levels], np.int64),
-        fanout=np.array([accelerator.fanout_x, accelerator.fanout_y], np.int64).T.copy(),
-        mesh=np.array([[part.mesh_x, part.mesh_y] for part in (*levels, accelerator.mac)], np.int64),
-        block=np.array([level.block_size_words for level in levels], np.int64),
-        access_energy=np.array([level.access_energy_pj for level in levels], np.float64),
-        hop_energy=np.array([level.energy_per_hop_pj for level in levels], np.float64),
-        router_energy=np.array([level.router_energy_pj for level in levels], np.float64),
-        bandwidth=bandwidth,
+        affine=affine,
+        tensors=of_tensors,
+        levels=np.array(of_levels, np.int64),
+        energies=energies,
         mac_energy=float(accelerator.mac.energy_pj),
         peer_links=accelerator.peer_links,
-        cumulative_fanout=accelerator.fanout_check == "cumulative",
-        has_network_energy=has_network,
-        has_bandwidth=bool(np.isfinite(bandwidth).any()),
+        has_network_energy=bool(energies[:, HOP : ROUTER + 1].any()),
+        has_bandwidth=bool(np.isfinite(energies[:, READ:]).any()),
     )
 
 

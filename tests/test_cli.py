@@ -266,12 +266,13 @@ class TestSearch:
             summary = "Is interrupted after some samples."
 
             def search(self, evaluator, seed):
-                evaluator.evaluate(evaluator.space.sample(np.random.default_rng(seed), samples))
-                raise KeyboardInterrupt
+                if evaluator.budget.samples == 77:
+                    evaluator.evaluate(evaluator.space.sample(np.random.default_rng(seed), samples))
+                    raise KeyboardInterrupt
 
         monkeypatch.setitem(base._AGENTS, "interrupted", Interrupted)
         file = tmp_path / "best.yaml"
-        status, text, error = mapgym("search", *TASK, "--agent", "interrupted", "--json", "-o", file)
+        status, text, error = mapgym("search", *TASK, "--agent", "interrupted", "--samples", "77", "--json", "-o", file)
         assert status == 130
         assert error.startswith("Interrupted")
         if samples:
@@ -376,7 +377,7 @@ class TestCompare:
         folder = tmp_path / "results" / "first"
         status, text, error = mapgym(*self.arguments(folder))
         assert (status, error) == (0, "")
-        assert len(re.findall(r"^\[\d/4\] toy/tiny_gemm on tiny, (random|gamma), seed \d: best edp", text, re.M)) == 4
+        assert len(re.findall(r"^\[\d/4\] toy/tiny_gemm on tiny, (random|gamma), seed \d: best EDP", text, re.M)) == 4
         assert "multiply-accumulate" in text
         assert "\x1b" not in text
         files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}

@@ -17,6 +17,7 @@ import typer
 from rich.console import Console, RenderableType
 from rich.live import Live
 
+from mapgym.agents.experiment.labels import OBJECTIVE_NAMES
 from mapgym.errors import SpecificationError, suggest
 
 if TYPE_CHECKING:
@@ -28,10 +29,10 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 """Exit status after Ctrl-C, 128 + SIGINT as shells count."""
 
+_PATIENCE_SECONDS = 6.0
+
 AXES = ("tile", "order", "parallelism", "bypass")
 DEFAULT_AXES = "tile,order,parallelism"
-OBJECTIVES = ("edp", "energy", "latency")
-OBJECTIVE_UNITS = {"edp": "pJ*cycles", "energy": "pJ", "latency": "cycles"}
 
 WorkloadArgument = Annotated[
     str, typer.Argument(help='A workload of the catalog ("mapgym list workloads") or a YAML file.', show_default=False)
@@ -58,7 +59,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 
 def out() -> Console:
     """The console for results. Made anew each time, because tests and pipes exchange the stream."""
-    console = Console(highlight=False)
+    # Square brackets are ours, as in "mapgym[rl]", and no markup.
+    console = Console(highlight=False, markup=False)
     if not console.is_terminal:
         # A pipe or a file has no width; tables must not be squeezed into 80 columns there.
         console.width = 200
@@ -67,7 +69,7 @@ def out() -> Console:
 
 def err() -> Console:
     """The console for notices and progress, so that results can be piped."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return Console(stderr=True, highlight=False, markup=False)
 
 
 def say(text: str) -> None:
@@ -120,8 +122,8 @@ def parse_axes(text: str) -> tuple[str, ...]:
 
 def parse_objective(text: str) -> str:
     """Checks --objective."""
-    if text not in OBJECTIVES:
-        raise SpecificationError(f"--objective: unknown objective {text!r}; {suggest(text, OBJECTIVES)}")
+    if text not in OBJECTIVE_NAMES:
+        raise SpecificationError(f"--objective: unknown objective {text!r}; {suggest(text, OBJECTIVE_NAMES)}")
     return text
 
 
@@ -163,10 +165,24 @@ def load_agents() -> None:
 
 
 def warm_up() -> None:
-    """Loads the compiled kernels, saying so when the first use has to compile them."""
+    """Loads the compiled cost kernel, saying so when the first use has to compile it."""
     from mapgym import cost
 
     cost.warm_up(notify=notify)
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Says that code is being compiled if the block, which loads other compiled code, takes longer than from disk."""
+    notice = threading.Timer(
+        _PATIENCE_SECONDS, notify, ["Loading the search code; the first use compiles it, once per installation ..."]
+    )
+    notice.daemon = True
+    notice.start()
+    try:
+        yield
+    finally:
+        notice.cancel()
 
 
 def write_mapping(path: Path, mapping: Mapping | dict[str, object], about: str) -> None:

@@ -11,6 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from mapgym.agents.commands import common
+from mapgym.agents.experiment.labels import OBJECTIVE_NAMES
 
 if TYPE_CHECKING:
     from mapgym.agents.experiment.comparison import Comparison, Run, Task
@@ -55,7 +56,7 @@ def compare(
     from mapgym.agents.base import make_agent
     from mapgym.agents.experiment.comparison import Comparison, Settings, Task
     from mapgym.agents.experiment.results import ResultFolder
-    from mapgym.agents.experiment.runner import check_comparison, run_comparison
+    from mapgym.agents.experiment.runner import check_comparison, rehearse, run_comparison
 
     names = common.comma_separated(agents, "--agents")
     for name in names:
@@ -78,6 +79,8 @@ def compare(
     common.warm_up()
     board = _Board(comparison)
     try:
+        with common.loading():
+            rehearse(sorted({run.agent for run in comparison.runs if run not in finished}))
         with common.live_display(board.console, board.render, keep=True):
             results = run_comparison(comparison, folder, finished, command, board)
     except KeyboardInterrupt:
@@ -96,6 +99,7 @@ class _Board:
         self.console = common.out()
         self.finished_runs = 0
         self._comparison = comparison
+        self._objective = OBJECTIVE_NAMES[comparison.settings.objective]
         self._results: dict[Run, RunResult] = {}
         self._current: tuple[Run, Evaluator] | None = None
 
@@ -110,7 +114,7 @@ class _Board:
             rate = result.samples / result.seconds if result.seconds else 0.0
             common.say(
                 f"[{self.finished_runs}/{len(self._comparison.runs)}] {run.name}: "
-                f"best {self._comparison.settings.objective} {common.format_figure(result.best_value)}, "
+                f"best {self._objective} {common.format_figure(result.best_value)}, "
                 f"{common.format_ratio(result.ratio)} x lower bound, "
                 f"{result.samples:,} samples in {result.seconds:.1f} s ({rate:,.0f}/s)"
                 f"{', was there already' if was_there else ''}"
@@ -134,10 +138,9 @@ class _Board:
         return last.task if last else self._comparison.tasks[0]
 
     def _table(self, task: Task) -> Table:
-        objective = self._comparison.settings.objective
         table = Table(title=task.name, title_justify="left")
         table.add_column("agent")
-        for heading in (f"best {objective}", "x lower bound", "samples/s", "seeds", "samples"):
+        for heading in (f"best {self._objective}", "x lower bound", "samples/s", "seeds", "samples"):
             table.add_column(heading, justify="right")
         for agent in self._comparison.agents:
             table.add_row(agent, *self._cells(task, agent))
@@ -204,7 +207,13 @@ def _print_summary(summary: Summary) -> None:
     table = Table(title="Summary")
     for heading in ("task", "agent"):
         table.add_column(heading, overflow="fold")
-    for heading in (f"best {settings.objective}", "x lower bound", "IQM [95 % interval]", "to 1.1x best", "samples/s"):
+    for heading in (
+        f"best {OBJECTIVE_NAMES[settings.objective]}",
+        "x lower bound",
+        "IQM [95 % interval]",
+        "to 1.1x best",
+        "samples/s",
+    ):
         table.add_column(heading, justify="right", overflow="fold")
     for row in summary.rows:
         last = row.ratios[-1]

@@ -100,7 +100,8 @@ def _agents() -> Rows:
 
     return [
         {
-            "name": name + (" (default)" if name == DEFAULT_AGENT else ""),
+            "name": name,
+            "default": "yes" if name == DEFAULT_AGENT else "",
             "summary": agent_class(name).summary,
             "axes": ", ".join(agent_class(name).axes),
             "needs": f"mapgym[{agent_class(name).extra}]" if agent_class(name).extra else "",

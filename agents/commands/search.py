@@ -11,6 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from mapgym.agents.commands import common
+from mapgym.agents.experiment.labels import OBJECTIVE_NAMES
 from mapgym.errors import SpecificationError
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def search(
     common.load_agents()
     from mapgym import catalog
     from mapgym.agents.base import DEFAULT_AGENT, make_agent
+    from mapgym.agents.experiment.runner import rehearse
     from mapgym.evaluator import Budget, Evaluator
     from mapgym.mapspace import MapSpace
 
@@ -70,6 +72,8 @@ def search(
     evaluator = Evaluator(space, objective, budget)
     interrupted = False
     try:
+        with common.loading():
+            rehearse([searcher.name])
         with common.live_display(common.err(), lambda: _progress(evaluator), keep=False):
             searcher.search(evaluator, seed)
     except KeyboardInterrupt:
@@ -85,7 +89,9 @@ def search(
             "use another agent"
         )
     if output is not None:
-        about = f"{space.workload.name} on {space.accelerator.name}: EDP {evaluator.best_cost.edp:.6g} pJ*cycles\n"
+        links = "" if space.accelerator.peer_links else " without links between neighbours"
+        figure = f"EDP {evaluator.best_cost.edp:.6g} pJ*cycles"
+        about = f"{space.workload.name} on {space.accelerator.name}{links}: {figure}\n"
         about += f"found by {searcher.name}, seed {seed}, {evaluator.samples} samples"
         common.write_mapping(output, evaluator.best_mapping, about)
     if as_json:
@@ -117,7 +123,7 @@ def _progress(evaluator: Evaluator) -> RenderableType:
     line.add_row(
         ProgressBar(total=1.0, completed=common.fraction_done(evaluator), width=30),
         common.progress_text(evaluator),
-        f"best {evaluator.objective} {common.format_figure(evaluator.best_value)}",
+        f"best {OBJECTIVE_NAMES[evaluator.objective]} {common.format_figure(evaluator.best_value)}",
         f"{common.format_ratio(evaluator.ratio)} x lower bound",
         f"{rate:,.0f} samples/s",
     )
@@ -156,7 +162,8 @@ def _print(evaluator: Evaluator, agent: str, seconds: float, output: Path | None
     assert mapping is not None
     bound = evaluator.lower_bound
     rate = evaluator.samples / seconds if seconds else 0.0
-    common.say(f"{space.workload.name} on {space.accelerator.name}, best mapping for {evaluator.objective}\n")
+    objective = OBJECTIVE_NAMES[evaluator.objective]
+    common.say(f"{space.workload.name} on {space.accelerator.name}, best mapping for {objective}\n")
     common.say(mapping.to_text() + "\n")
     for name, value, lowest, unit in (
         ("EDP", cost.edp, bound.edp, "pJ*cycles"),

@@ -13,7 +13,7 @@ from mapgym.agents.commands import common
 from mapgym.errors import SpecificationError
 
 if TYPE_CHECKING:
-    from mapgym.accelerator import Accelerator
+    from mapgym.accelerator import Accelerator, StorageLevel
     from mapgym.cost import Cost, LowerBound
     from mapgym.mapping import Mapping
     from mapgym.workload import Workload
@@ -96,6 +96,8 @@ def explain(
                 "energy_pj": float(detail.energy_pj[s].sum()),
                 "network_energy_pj": float(detail.network_energy_pj[s].sum()),
                 "cycles": int(detail.level_cycles[s]),
+                "read_words_per_cycle": float(detail.reads[s].sum() / cost.latency_cycles),
+                "write_words_per_cycle": float((detail.fills[s] + detail.updates[s]).sum() / cost.latency_cycles),
                 "tensors": tensors,
             }
         )
@@ -216,22 +218,31 @@ def _energy_table(workload: Workload, accelerator: Accelerator, report: dict[str
 
 
 def _time_table(accelerator: Accelerator, report: dict[str, Any]) -> Table:
-    table = Table(title="Where the time goes", title_justify="left")
+    table = Table(title="Where the time goes (words per cycle of one instance)", title_justify="left")
     table.add_column("level")
-    for heading in ("instances used", "words held", "capacity", "cycles needed", "of the latency"):
+    for heading in ("in use", "words held", "capacity", "reads", "writes", "bandwidth", "cycles needed"):
         table.add_column(heading, justify="right")
-    latency = report["latency_cycles"]
-    for level in report["levels"]:
+    for storage, level in zip(reversed(accelerator.levels), report["levels"], strict=True):
         capacity = level["capacity_words"]
         table.add_row(
             level["level"],
             f"{level['used_instances']:,} of {level['instances']:,}",
             f"{level['words_held']:,}",
             "unlimited" if capacity is None else f"{capacity:,}",
+            f"{level['read_words_per_cycle']:.3g}",
+            f"{level['write_words_per_cycle']:.3g}",
+            _bandwidth(storage),
             f"{level['cycles']:,}",
-            f"{level['cycles'] / latency:.1%}",
         )
-    compute = report["compute_cycles"]
     macs = f"{report['used_macs']:,} of {report['macs']:,}"
-    table.add_row(accelerator.mac.name, macs, "", "", f"{compute:,}", f"{compute / latency:.1%}")
+    table.add_row(accelerator.mac.name, macs, *[""] * 5, f"{report['compute_cycles']:,}")
     return table
+
+
+def _bandwidth(level: StorageLevel) -> str:
+    limits = {
+        "read": level.read_bandwidth_words_per_cycle,
+        "write": level.write_bandwidth_words_per_cycle,
+        "shared": level.shared_bandwidth_words_per_cycle,
+    }
+    return ", ".join(f"{name} {limit:g}" for name, limit in limits.items() if limit is not None) or "unlimited"

@@ -10,6 +10,7 @@ import numpy as np
 
 from mapgym.agents.experiment.comparison import Run
 from mapgym.agents.experiment.files import replacing
+from mapgym.agents.experiment.labels import OBJECTIVE_NAMES
 from mapgym.agents.experiment.results import RunResult
 from mapgym.agents.experiment.statistics import bootstrap_interval, interquartile_mean
 from mapgym.agents.experiment.summary import Summary, ratio_curves
@@ -49,7 +50,8 @@ def plot_anytime(summary: Summary, results: dict[Run, RunResult], path: Path) ->
             runs = [results[Run(task, agent, seed)] for seed in summary.comparison.seeds]
             _draw_agent(panel, index, agent, runs, summary)
         panel.set(xscale="log", yscale="log", title=task.name, xlabel=summary.unit)
-        panel.set_ylabel(f"best {summary.comparison.settings.objective} / lower bound")
+        panel.set_ylabel(f"best {OBJECTIVE_NAMES[summary.comparison.settings.objective]} / lower bound")
+        _label_ratios(panel)
         panel.grid(visible=True, which="major", alpha=0.4)
         panel.grid(visible=True, which="minor", alpha=0.12)
         panel.legend(loc="upper right")
@@ -63,6 +65,8 @@ def _draw_agent(panel: Axes, index: int, agent: str, runs: list[RunResult], summ
     end = summary.budgets[-1]
     start = 1.0 if summary.unit == "samples" else min(end / 1e3, _first_second(runs))
     budgets = np.geomspace(start, end, _POINTS)
+    if summary.unit == "samples":
+        budgets = np.unique(budgets.round())
     ratios = ratio_curves(runs, list(budgets), summary.unit)
     mean = interquartile_mean(ratios)
     low, high = bootstrap_interval([ratios])
@@ -70,8 +74,19 @@ def _draw_agent(panel: Axes, index: int, agent: str, runs: list[RunResult], summ
     drawn = np.isfinite(mean) & np.isfinite(high)
     color = _COLORS[index % len(_COLORS)]
     style = _STYLES[index % len(_STYLES)]
-    panel.plot(budgets[drawn], mean[drawn], color=color, linestyle=style, linewidth=2, label=agent)
-    panel.fill_between(budgets[drawn], low[drawn], high[drawn], color=color, alpha=0.18, linewidth=0)
+    line = {"color": color, "linestyle": style, "linewidth": 2.0, "drawstyle": "steps-post", "label": agent}
+    panel.plot(budgets[drawn], mean[drawn], **line)
+    panel.fill_between(budgets[drawn], low[drawn], high[drawn], color=color, alpha=0.18, linewidth=0, step="post")
+
+
+def _label_ratios(panel: Axes) -> None:
+    """Plain numbers at 1, 2, 5, 10, ..., or at even steps where the axis is too short for those."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+    low, high = panel.get_ylim()
+    panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high > 6 * low else MaxNLocator(6))
+    panel.yaxis.set_major_formatter(FuncFormatter(lambda ratio, _: f"{ratio:g}"))
+    panel.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _first_second(runs: list[RunResult]) -> float:

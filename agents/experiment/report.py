@@ -7,9 +7,9 @@ import io
 import math
 
 from mapgym import __version__
+from mapgym.agents.experiment.labels import OBJECTIVE_NAMES, OBJECTIVE_UNITS
 from mapgym.agents.experiment.summary import TARGETS, Row, Summary
 
-OBJECTIVE_UNITS = {"edp": "pJ*cycles", "energy": "pJ", "latency": "cycles"}
 ALL_TASKS = "(all tasks)"
 
 
@@ -50,7 +50,7 @@ def to_markdown(summary: Summary, command: str) -> str:
         "",
         f"    {command}",
         "",
-        f"Objective: {settings.objective} ({unit}). Axes searched: {', '.join(settings.axes)}. "
+        f"Objective: {OBJECTIVE_NAMES[settings.objective]} ({unit}). Axes searched: {', '.join(settings.axes)}. "
         f"Budget of a run: {' or '.join(limits)}. Seeds: {', '.join(map(str, comparison.seeds))}.",
         "",
     ]

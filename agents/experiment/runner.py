@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
+from mapgym import catalog
 from mapgym.agents.base import make_agent
 from mapgym.agents.experiment.comparison import Comparison, Run, Settings, Task
 from mapgym.agents.experiment.results import ResultFolder, RunResult
@@ -19,6 +21,18 @@ class Observer(Protocol):
 
     def finished(self, run: Run, result: RunResult, *, was_there: bool) -> None:
         """A run is done; ``was_there`` when its result had been in the folder already."""
+
+
+def rehearse(agents: Iterable[str]) -> None:
+    """Lets agents search a tiny task for a moment, and forgets the result.
+
+    Imports, and compilation on the first use, are over then, so that no timed search is charged for them.
+    """
+    space = MapSpace(catalog.workload("toy/tiny_gemm"), catalog.accelerator("tiny"))
+    for name in agents:
+        agent = make_agent(name)
+        # More than one generation or roll-out of ours, so that what an agent does after the first is covered.
+        agent.search(Evaluator(space, budget=Budget(samples=250, seconds=20.0)), seed=0)
 
 
 def execute(run: Run, settings: Settings, command: str, observer: Observer | None = None) -> RunResult:

@@ -14,6 +14,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from mapgym.accelerator import Accelerator, Mac, StorageLevel
+from mapgym.errors import SpecificationError
 from mapgym.mapping import Mapping, MappingBatch, divisors
 from mapgym.workload import Rank, Tensor, Workload, conv2d, depthwise_conv2d, matmul, mttkrp
 
@@ -109,8 +110,22 @@ WORKLOADS = (random_conv2d, random_conv2d, random_depthwise, random_matmul, rand
 def random_workload(rng: np.random.Generator) -> Workload:
     while True:
         workload = pick(rng, (*WORKLOADS, random_einsum))(rng)
-        if workload.macs <= MAX_ITERATIONS:
-            return workload
+        if workload.macs > MAX_ITERATIONS:
+            continue
+        return enlarged(rng, workload) if chance(rng, 0.1) else workload
+
+
+def enlarged(rng: np.random.Generator, workload: Workload) -> Workload:
+    """With bounds so large that counts need most of the digits that float64 has."""
+    for _ in range(int(rng.integers(1, 6))):
+        d = int(rng.integers(len(workload.dims)))
+        bounds = list(workload.bounds)
+        bounds[d] *= pick(rng, (16, 25, 27, 64, 128))
+        try:
+            workload = replace(workload, bounds=tuple(bounds))
+        except SpecificationError:  # more than can be counted exactly
+            break
+    return workload
 
 
 def random_accelerator(rng: np.random.Generator, workload: Workload) -> Accelerator:

@@ -17,7 +17,7 @@ from random_cases import Case, cases, random_case
 from reference_model import AMOUNTS, COUNTS, ReferenceCost, evaluate
 from reference_traffic import Walk, walk_literally
 
-MAPPINGS = int(os.environ.get("MAPGYM_CROSS_CHECK_CASES", "24000"))
+MAPPINGS = int(os.environ.get("MAPGYM_CROSS_CHECK_CASES", "16000"))
 PARTS = 8
 PER_TASK = 24
 EXACT = (*COUNTS, "ingresses", "link_transfers")

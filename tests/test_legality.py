@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from brute_force import is_legal, toy_accelerator, toy_workload
 from hypothesis import given, strategies as st
-from random_cases import cases
 
+from brute_force import is_legal, toy_accelerator, toy_workload
 from mapgym import legality
 from mapgym.accelerator import Accelerator, Mac, StorageLevel
 from mapgym.errors import SpecificationError
 from mapgym.mapping import Mapping, MappingBatch, factor_products
 from mapgym.workload import Tensor, Workload
+from random_cases import cases
 
 
 def verdict(workload, accelerator, mapping) -> tuple[int, int, str]:

@@ -12,8 +12,10 @@ from mapgym.agents.base import (
     parameter,
     register,
 )
-from mapgym.agents.learned import ppo as _ppo
-from mapgym.agents.search import gamma as _gamma, random as _random
+
+# Importing the modules registers their agents.
+from mapgym.agents.learned import ppo as _ppo  # noqa: F401
+from mapgym.agents.search import gamma as _gamma, random as _random  # noqa: F401
 
 __all__ = [
     "DEFAULT_AGENT",

@@ -99,6 +99,13 @@ class Agent(ABC):
             SpecificationError: the space searches an axis that the agent cannot.
         """
 
+    def warm_up(self, space: MapSpace) -> None:  # noqa: B027 - an agent that has nothing to load need not say so
+        """Loads what is loaded once per process (libraries, compiled code), before the clock of a search starts.
+
+        Args:
+            space: the map space that will be searched.
+        """
+
     def check_axes(self, space: MapSpace) -> None:
         """Raises SpecificationError if the space leaves an axis open that this agent does not search."""
         for axis in space.axes:
@@ -150,6 +157,7 @@ class AskTellAgent(Agent):
     def search(self, evaluator: Evaluator, seed: int) -> None:
         """Runs the loop; see the class docstring."""
         self.check_axes(evaluator.space)
+        self.warm_up(evaluator.space)
         evaluator.start()
         self.start(evaluator.space, np.random.default_rng(seed), evaluator.objective)
         while not evaluator.exhausted:

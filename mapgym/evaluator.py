@@ -88,9 +88,10 @@ class Trace:
     def from_dict(cls, data: AbcMapping[str, Any], where: str = "trace") -> Trace:
         """Reads the plain form; raises SpecificationError when a column is missing or shorter than the others."""
         columns = [data.get(key) for key in ("samples", "seconds", "values")]
-        if not all(isinstance(column, list) for column in columns) or len({len(column or ()) for column in columns}) > 1:
+        lists = [list(column) for column in columns if isinstance(column, list)]
+        if len(lists) < 3 or len({len(column) for column in lists}) > 1:
             raise SpecificationError(f"{where} needs three lists of one length: samples, seconds and values")
-        return cls(*(list(column or ()) for column in columns))
+        return cls(*lists)
 
 
 Callback = Callable[["Evaluator"], None]

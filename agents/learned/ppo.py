@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
     from mapgym.evaluator import Evaluator
+    from mapgym.mapspace import MapSpace
 
 # Training ends when the budget of the evaluator is spent, not after a number of steps.
 UNLIMITED = 2**62
@@ -49,11 +50,22 @@ class Ppo(Agent):
     hidden: int = parameter(128, "units in each of the two hidden layers (SB3: 64)", low=1)
     threads: int = parameter(1, "threads of torch; more do not help a network of this size", low=1)
 
+    def warm_up(self, space: MapSpace) -> None:
+        """Imports the libraries and compiles the environment, or loads it from the disk."""
+        from mapgym.evaluator import Evaluator
+
+        self._algorithm()
+        env = Evaluator(space).make_vec_env(1)
+        env.reset(seed=0)
+        env.close()
+
     def search(self, evaluator: Evaluator, seed: int) -> None:
         """Trains until the budget is spent."""
         import torch
 
         self.check_axes(evaluator.space)
+        self.warm_up(evaluator.space)
+        evaluator.start()
         threads = torch.get_num_threads()
         torch.set_num_threads(self.threads)
         try:

@@ -33,7 +33,8 @@ class Sb3VecEnv(VecEnv):
         """
         if env.metadata["autoreset_mode"] != gymnasium.vector.AutoresetMode.SAME_STEP:
             raise SpecificationError(
-                'the environment does not reset in the step in which an episode ends; make it with autoreset_mode="same_step"'
+                "the environment does not reset in the step in which an episode ends; "
+                'make it with autoreset_mode="same_step"'
             )
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
         self.env = env

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.agents.base import AskTellAgent, parameter, register
-from mapgym.agents.search.gamma_breeding import BYPASS, ORDER, PARALLELISM, TILE, breed
+from mapgym.agents.search.gamma_breeding import BYPASS, ORDERS, PARALLELISM, TILES, breed
+from mapgym.agents.search.gamma_operators import GENOME_PLANES
 from mapgym.agents.search.gamma_rules import make_rules
 from mapgym.cost import CostBatch
 from mapgym.legality import pack_rules
@@ -32,8 +33,8 @@ class Gamma(AskTellAgent):
 
     Changed, because the released code says otherwise:
 
-    - A dim may be spatial and temporal at one level (there, its whole factor at a level is one or the other), may lie on
-      either axis of a mesh, and any dim may be parallel: the whole map space can be reached.
+    - A dim may be spatial and temporal at one level (there, its whole factor at a level is one or the other), may lie
+      on either axis of a mesh, and any dim may be parallel: the whole map space can be reached.
     - Tile mutations move one prime factor, or let two dims trade places. There, the branch that does so is never
       taken; instead, every child has one dim spread at random anew.
     - Orders are swapped among loops that exist. There, most swaps concern loops of bound 1 and do nothing.
@@ -65,15 +66,27 @@ class Gamma(AskTellAgent):
     order: float = parameter(0.25, "weight of swapping two loops (GAMMA: probability 0.1)", low=0)
     bypass: float = parameter(0.1, "weight of flipping a keep bit, if searched (GAMMA: probability 0.5)", low=0)
 
+    def warm_up(self, space: MapSpace) -> None:
+        """Compiles the operators, or loads them from the disk."""
+        rng = np.random.default_rng(0)
+        self.start(space, rng, "edp")
+        self._breed(space.sample(rng, 1), 0)
+
     def start(self, space: MapSpace, rng: np.random.Generator, objective: str) -> None:
         """Packs the rules of the space; the first population follows when asked for."""
         self._space, self._rng, self._objective = space, rng, objective
         weights = [self.move, self.exchange, self.parallelism, self.retile, self.levels, self.order, self.bypass]
         self._rules = make_rules(space, np.array(weights))
-        items = {"tile": TILE, "parallelism": PARALLELISM, "order": ORDER, "bypass": BYPASS}
+        items = {"tile": TILES, "parallelism": PARALLELISM, "order": ORDERS, "bypass": BYPASS}
         self._items = np.array([items[axis] for axis in space.axes], np.int64)
         self._table = pack_rules(space.workload, space.accelerator)
         self._seen = np.zeros(SEEN_ENTRIES, np.uint64)
+        levels, dims, tensors = len(space.accelerator.levels), len(space.workload.dims), len(space.workload.tensors)
+        self._memory = (
+            np.zeros((2, GENOME_PLANES, levels, max(dims, tensors)), np.int64),
+            np.empty((levels, dims), np.int64),
+            np.empty((levels, tensors), np.int64),
+        )
         self._state = rng.integers(2**63, size=1, dtype=np.uint64)
         self._parents: MappingBatch | None = None
         self._values: NDArray[np.float64] = np.empty(0)
@@ -84,26 +97,10 @@ class Gamma(AskTellAgent):
             return self._space.sample(self._rng, self.population)
         fresh = math.ceil(self.inject * self.population)
         bred = self.population - fresh
-        children = MappingBatch.trivial(self._space.workload, self._space.accelerator, bred)
-        breed(
-            self._parents.arrays(),
-            children.arrays(),
-            self._rules,
-            self._items,
-            self._table,
-            self.crossover,
-            self.persistence,
-            self.attempts,
-            self._seen,
-            self._state,
-        )
-        outside = np.flatnonzero(~self._space.contains(children))
-        if len(outside) + fresh == 0:
+        children = self._breed(self._parents, bred)
+        if not fresh:
             return children
-        drawn = self._space.sample(self._rng, len(outside) + fresh)
-        for mine, new in zip(children.arrays(), drawn.arrays(), strict=True):
-            mine[outside] = new[fresh:]
-        return MappingBatch.concatenate([children, drawn[:fresh]])
+        return MappingBatch.concatenate([children, self._space.sample(self._rng, fresh)])
 
     def tell(self, batch: MappingBatch, costs: CostBatch) -> None:
         """Selects: the best of the children and the elites become parents."""
@@ -114,3 +111,20 @@ class Gamma(AskTellAgent):
             values = np.concatenate([self._values[:elites], values])
         chosen = np.argsort(values, kind="stable")[: max(1, round(self.parents * self.population))]
         self._parents, self._values = batch[chosen], values[chosen]
+
+    def _breed(self, parents: MappingBatch, n: int) -> MappingBatch:
+        children = MappingBatch.trivial(self._space.workload, self._space.accelerator, n)
+        breed(
+            parents.arrays(),
+            children.arrays(),
+            self._rules,
+            self._items,
+            self._table,
+            self.crossover,
+            self.persistence,
+            self.attempts,
+            self._seen,
+            self._state,
+            *self._memory,
+        )
+        return children

@@ -3,215 +3,227 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from mapgym.agents.search.gamma_operators import (
+    AXIS,
+    FREE_ORDER,
+    FREE_SPATIAL,
+    FREE_TEMPORAL,
+    KEEP,
+    LIMIT,
+    ORDER,
     SPATIAL,
+    SPATIAL_ORDER,
+    SPATIAL_ORDER_KEY,
     TEMPORAL,
-    Genome,
     X,
     Y,
     below,
-    factors,
     has_room,
     mutate,
-    parallelism,
     random_prime,
     set_tile,
-    shift,
     unit,
+    used,
 )
+from mapgym.compilation import kernel
 from mapgym.legality import CAPACITY, LEGAL, legality_status
 
-TILE, PARALLELISM, ORDER, BYPASS = range(4)
+TILES, PARALLELISM, ORDERS, BYPASS = range(4)
+"""What crossover may take over."""
 
 
-@njit(cache=True)
-def _write_axes(g, rules, split):  # type: ignore[no-untyped-def]
-    """Sorts the spatial loops by mesh axis and sets the splits; on an axis they keep their order, or have the base's."""
-    if not rules.parallelism:
-        return
-    levels, dims = g.axis.shape
+@kernel
+def _read(batch, i, g):  # type: ignore[no-untyped-def]
+    """Fills a genome from row i of a batch."""
+    levels, dims = batch[0].shape[1:]
     for level in range(levels):
-        order = g.spatial_order[level] if rules.spatial_order else rules.base_spatial_order[level]
+        for d in range(dims):
+            g[TEMPORAL, level, d] = batch[0][i, level, d]
+            g[SPATIAL, level, d] = batch[1][i, level, d]
+            g[ORDER, level, d] = batch[2][i, level, d]
+            parallel = batch[3][i, level, d]
+            g[SPATIAL_ORDER, level, d] = parallel
+            g[AXIS, level, parallel] = X if d < batch[4][i, level] else Y
+        for t in range(batch[5].shape[2]):
+            g[KEEP, level, t] = batch[5][i, level, t]
+
+
+@kernel
+def _write(g, rules, batch, i):  # type: ignore[no-untyped-def]
+    """Fills row i of a batch; spatial loops are sorted by mesh axis, on each their order is kept or prescribed."""
+    levels, dims = batch[0].shape[1:]
+    for level in range(levels):
         filled = 0
         for axis in (X, Y):
             for position in range(dims):
-                d = order[position]
-                if g.axis[level, d] == axis:
-                    g.scratch[filled] = d
+                d = g[SPATIAL_ORDER, level, position]
+                if rules.parallelism and not rules.levels[FREE_ORDER, level, SPATIAL]:
+                    d = rules.levels[SPATIAL_ORDER_KEY, level, position]
+                if g[AXIS, level, d] == axis:
+                    batch[3][i, level, filled] = d
                     filled += 1
             if axis == X:
-                split[level] = filled
-        for position in range(dims):
-            g.spatial_order[level, position] = g.scratch[position]
-
-
-@njit(cache=True)
-def _cross(g, mom, rules, items, state):  # type: ignore[no-untyped-def]
-    """Takes one thing over from the other parent: tiles of some dims, all parallelism, all orders or all keep bits."""
-    item = items[below(state, len(items))]
-    levels, dims = g.temporal.shape
-    if item == TILE:
-        # One dim, as in GAMMA, or each dim by the toss of a coin.
-        only = below(state, dims) if below(state, 2) == 0 else -1
+                batch[4][i, level] = filled
         for d in range(dims):
-            if d == only or (only < 0 and below(state, 2) == 0):
-                for level in range(levels):
-                    g.temporal[level, d] = mom.temporal[level, d]
-                    g.spatial[level, d] = mom.spatial[level, d]
-                    g.axis[level, d] = mom.axis[level, d]
-    elif item == PARALLELISM:
-        for level in range(levels):
-            for d in range(dims):
-                if rules.free[level, d, SPATIAL] and rules.free[level, d, TEMPORAL]:
-                    set_tile(g, rules, level, d, g.temporal[level, d] * g.spatial[level, d], mom.spatial[level, d])
-                    g.axis[level, d] = mom.axis[level, d]
-    elif item == ORDER:
-        for level in range(levels):
-            for position in range(dims):
-                if rules.order_free[level]:
-                    g.order[level, position] = mom.order[level, position]
-                if rules.spatial_order:
-                    g.spatial_order[level, position] = mom.spatial_order[level, position]
-    else:
-        for level in range(levels):
-            for t in range(g.keep.shape[1]):
-                g.keep[level, t] = mom.keep[level, t]
+            batch[0][i, level, d] = g[TEMPORAL, level, d]
+            batch[1][i, level, d] = g[SPATIAL, level, d]
+            batch[2][i, level, d] = g[ORDER, level, d]
+        for t in range(batch[5].shape[2]):
+            batch[5][i, level, t] = g[KEEP, level, t] != 0
 
 
-@njit(cache=True)
-def _shrink_parallelism(g, rules, level, axis, state):  # type: ignore[no-untyped-def]
-    """Makes a random prime of the spatial factors of a level on a mesh axis temporal; the tile stays as it is."""
-    dims = g.axis.shape[1]
+@kernel
+def _cross(g, mate, rules, item, state):  # type: ignore[no-untyped-def]
+    """Takes one thing over from another genome: tiles of some dims, all parallelism, all orders or all keep bits."""
+    dims = len(rules.primes)
+    # One dim, as in GAMMA, or each dim by the toss of a coin.
+    only = below(state, dims) if below(state, 2) == 0 else -1
+    for d in range(dims):
+        taken = d == only or (only < 0 and below(state, 2) == 0)
+        for level in range(g.shape[1]):
+            if item == TILES and taken:
+                g[TEMPORAL, level, d] = mate[TEMPORAL, level, d]
+                g[SPATIAL, level, d] = mate[SPATIAL, level, d]
+                g[AXIS, level, d] = mate[AXIS, level, d]
+            elif item == PARALLELISM:
+                if rules.levels[FREE_SPATIAL, level, d] and rules.levels[FREE_TEMPORAL, level, d]:
+                    tile = g[TEMPORAL, level, d] * g[SPATIAL, level, d]
+                    set_tile(g, rules, level, d, tile, mate[SPATIAL, level, d])
+                    g[AXIS, level, d] = mate[AXIS, level, d]
+            elif item == ORDERS:
+                for kind in (TEMPORAL, SPATIAL):
+                    if rules.levels[FREE_ORDER, level, kind]:
+                        g[ORDER + kind, level, d] = mate[ORDER + kind, level, d]
+    if item == BYPASS:
+        for level in range(g.shape[1]):
+            for t in range(rules.relevant.shape[1]):
+                g[KEEP, level, t] = mate[KEEP, level, t]
+
+
+@kernel
+def _shrink(g, rules, level, axis, state):  # type: ignore[no-untyped-def]
+    """Makes room on a mesh axis of a level; returns whether anything could be done.
+
+    A dim on X goes to Y if it fits there; otherwise a random prime of a spatial factor becomes temporal.
+    """
+    dims = len(rules.primes)
     first = below(state, dims)
+    if axis == X:
+        room = rules.levels[LIMIT, level, Y] // used(g, level, Y, dims)
+        for d in range(dims):
+            if g[AXIS, level, d] == X and 1 < g[SPATIAL, level, d] <= room and rules.levels[FREE_SPATIAL, level, d]:
+                g[AXIS, level, d] = Y
+                return True
     for step in range(dims):
         d = (first + step) % dims
-        if g.axis[level, d] != axis or not (rules.free[level, d, SPATIAL] and rules.free[level, d, TEMPORAL]):
+        if g[AXIS, level, d] != axis or not (
+            rules.levels[FREE_SPATIAL, level, d] and rules.levels[FREE_TEMPORAL, level, d]
+        ):
             continue
-        prime = random_prime(rules, d, g.spatial[level, d], state)
+        prime = random_prime(rules, d, g[SPATIAL, level, d], state)
         if prime > 0:
-            shift(g, level, d, SPATIAL, level, TEMPORAL, prime)
+            g[SPATIAL, level, d] //= prime
+            g[TEMPORAL, level, d] *= prime
             return True
     return False
 
 
-@njit(cache=True)
-def _fit_parallelism(g, rules, state):  # type: ignore[no-untyped-def]
-    """Shrinks parallelism, from the outermost level inwards, until it fits; first a dim may change its mesh axis."""
-    for axis in (X, Y):
-        for level in range(len(g.axis) - 1, -1, -1):
-            while not has_room(g, rules, level, axis, 1):
-                moved = False
-                for d in range(g.axis.shape[1]):
-                    spatial = g.spatial[level, d]
-                    if (
-                        axis == X
-                        and spatial > 1
-                        and g.axis[level, d] == X
-                        and rules.free[level, d, SPATIAL]
-                        and parallelism(g, level, Y) * spatial <= rules.limits[level, Y]
-                    ):
-                        g.axis[level, d] = Y
-                        moved = True
-                        break
-                if not moved and not _shrink_parallelism(g, rules, level, axis, state):
-                    break
-
-
-@njit(cache=True)
+@kernel
 def _move_outwards(g, rules, full, state):  # type: ignore[no-untyped-def]
     """Moves a random prime that the tile of a full level covers to the time of a random outer level."""
-    levels, dims = g.temporal.shape
+    levels, dims = g.shape[1], len(rules.primes)
     first = below(state, dims)
+    slots, outer = 2 * (full + 1), levels - 1 - full
+    start, begin = below(state, slots), below(state, outer)
     for step in range(dims):
         d = (first + step) % dims
         held = False
-        for t in range(g.keep.shape[1]):
-            held |= g.keep[full, t] and rules.relevant[d, t]
+        for t in range(rules.relevant.shape[1]):
+            held |= g[KEEP, full, t] != 0 and rules.relevant[d, t]
         if not held:
             continue
-        start = below(state, 2 * (full + 1))
-        for turn in range(2 * (full + 1)):
-            slot = (start + turn) % (2 * (full + 1))
-            level, kind = slot // 2, slot % 2
-            if not rules.free[level, d, kind]:
+        for turn in range(slots):
+            level, kind = (start + turn) % slots // 2, (start + turn) % slots % 2
+            if not rules.levels[kind, level, d] or g[kind, level, d] == 1:
                 continue
-            prime = random_prime(rules, d, factors(g, kind)[level, d], state)
-            if prime == 0:
-                continue
-            outer = levels - 1 - full
-            begin = below(state, outer)
             for hop in range(outer):
                 to_level = full + 1 + (begin + hop) % outer
-                if rules.free[to_level, d, TEMPORAL]:
-                    shift(g, level, d, kind, to_level, TEMPORAL, prime)
+                if rules.levels[FREE_TEMPORAL, to_level, d]:
+                    prime = random_prime(rules, d, g[kind, level, d], state)
+                    g[kind, level, d] //= prime
+                    g[TEMPORAL, to_level, d] *= prime
                     return True
     return False
 
 
-@njit(cache=True)
-def _repair(i, g, rules, batch, table, extents, tile_words, state):  # type: ignore[no-untyped-def]
-    """Mends parallelism, then capacities; returns whether the genome is legal.
+@kernel
+def _repair(g, rules, batch, i, table, extents, tile_words, state):  # type: ignore[no-untyped-def]
+    """Mends parallelism, from the outermost level inwards, then capacities; fills row i; returns whether it is legal.
 
-    Each step takes a prime out of an array or moves it outwards, so that the number of steps is bounded.
+    Each step takes a prime out of the array or moves one outwards, so that the number of steps is bounded.
     """
-    _fit_parallelism(g, rules, state)
-    _write_axes(g, rules, batch[4][i])
-    while True:
+    for axis in (X, Y):
+        for level in range(g.shape[1] - 1, -1, -1):
+            while not has_room(g, rules, level, axis, 1):
+                if not _shrink(g, rules, level, axis, state):
+                    break
+    status = -1
+    while status != LEGAL:
+        _write(g, rules, batch, i)
         status = legality_status(
             i, batch[0], batch[1], batch[2], batch[3], batch[4], batch[5], table, extents, tile_words
         )
-        if status >> 8 != CAPACITY:
-            break
-        if not rules.tile or not _move_outwards(g, rules, status & 255, state):
+        if status != LEGAL and (
+            status >> 8 != CAPACITY or not rules.tile or not _move_outwards(g, rules, status & 255, state)
+        ):
             return False
-    used = np.int64(1)
-    for level in range(len(g.axis)):
-        used *= parallelism(g, level, X) * parallelism(g, level, Y)
-    return status == LEGAL and used >= rules.least_parallelism
+    macs = 1
+    for level in range(g.shape[1]):
+        macs *= used(g, level, X, len(rules.primes)) * used(g, level, Y, len(rules.primes))
+    return macs >= rules.least_parallelism
 
 
-@njit(cache=True)
+@kernel
 def _mix(h, value):  # type: ignore[no-untyped-def]
     h = (h ^ np.uint64(value)) * np.uint64(0x9E3779B97F4A7C15)
     return h ^ (h >> np.uint64(29))
 
 
-@njit(cache=True)
-def fingerprint(g):  # type: ignore[no-untyped-def]
+@kernel
+def fingerprint(g, dims, tensors):  # type: ignore[no-untyped-def]
     """A hash of what distinguishes a mapping: its loops of bound above 1, in order, and its keep bits."""
     h = np.uint64(0xA0761D6478BD642F)
-    levels, dims = g.temporal.shape
-    for level in range(levels):
+    for level in range(g.shape[1]):
         for position in range(dims):
-            d = g.order[level, position]
-            if g.temporal[level, d] > 1:
-                h = _mix(h, np.int64(g.temporal[level, d]) * 256 + d * 4)
-        for position in range(dims):
-            d = g.spatial_order[level, position]
-            if g.spatial[level, d] > 1:
-                h = _mix(h, np.int64(g.spatial[level, d]) * 256 + d * 4 + 1 + g.axis[level, d])
-        kept = 3
-        for t in range(g.keep.shape[1]):
-            kept = kept * 2 + g.keep[level, t]
+            d = g[ORDER, level, position]
+            if g[TEMPORAL, level, d] > 1:
+                h = _mix(h, g[TEMPORAL, level, d] * 256 + d * 4)
+        for axis in (X, Y):
+            for position in range(dims):
+                d = g[SPATIAL_ORDER, level, position]
+                if g[SPATIAL, level, d] > 1 and g[AXIS, level, d] == axis:
+                    h = _mix(h, g[SPATIAL, level, d] * 256 + d * 4 + 1 + axis)
+        kept = 1
+        for t in range(tensors):
+            kept = kept * 2 + g[KEEP, level, t]
         h = _mix(h, kept * 4 + 3)
     return h | np.uint64(1)
 
 
-@njit(cache=True)
+@kernel
 def remember(seen, h):  # type: ignore[no-untyped-def]
-    """Adds a fingerprint to a hash table of a power of two of entries (0: empty); returns whether it was new.
+    """Adds a fingerprint to a hash table (0: empty; entry 0 counts); returns whether it was new.
 
-    The table forgets everything when it is half full; entry 0 counts.
+    The table forgets everything when it is half full.
     """
-    mask = len(seen) - 2
-    position = 1 + np.int64(h >> np.uint64(20)) % mask
+    size = len(seen) - 1
+    position = 1 + np.int64(h >> np.uint64(1)) % size
     while seen[position] != 0:
         if seen[position] == h:
             return False
-        position = 1 + position % mask
-    if seen[0] * np.uint64(2) > np.uint64(mask):
+        position = 1 + position % size
+    if 2 * np.int64(seen[0]) > size:
         for entry in range(len(seen)):
             seen[entry] = 0
     seen[position] = h
@@ -219,68 +231,43 @@ def remember(seen, h):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(cache=True)
-def _genome(arrays, i, axis, scratch):  # type: ignore[no-untyped-def]
-    """Views of row i of a batch, with the mesh axes read into ``axis``."""
-    g = Genome(arrays[0][i], arrays[1][i], arrays[2][i], arrays[3][i], arrays[5][i], axis, scratch)
-    for level in range(axis.shape[0]):
-        for position in range(axis.shape[1]):
-            axis[level, g.spatial_order[level, position]] = X if position < arrays[4][i, level] else Y
-    return g
-
-
-@njit(cache=True)
-def _copy_row(source, i, target, j):  # type: ignore[no-untyped-def]
-    levels, dims = source[0].shape[1:]
-    for level in range(levels):
-        for d in range(dims):
-            target[0][j, level, d] = source[0][i, level, d]
-            target[1][j, level, d] = source[1][i, level, d]
-            target[2][j, level, d] = source[2][i, level, d]
-            target[3][j, level, d] = source[3][i, level, d]
-        target[4][j, level] = source[4][i, level]
-        for t in range(source[5].shape[2]):
-            target[5][j, level, t] = source[5][i, level, t]
-
-
-@njit(cache=True)
+@kernel
 def breed(  # type: ignore[no-untyped-def]
-    parents, children, rules, items, table, crossover, persistence, attempts, seen, state
+    parents, children, rules, items, table, crossover, persistence, attempts, seen, state, genomes, extents, tile_words
 ):
-    """Fills a batch with children of the parents.
+    """Fills a batch with legal children of the parents.
 
     Args:
         parents: the six arrays of m legal mappings.
         children: the six arrays of n mappings, overwritten.
         rules: what may change.
-        items: int64[k], what crossover may take over: TILE, PARALLELISM, ORDER, BYPASS.
+        items: int64[k], what crossover may take over: TILES, PARALLELISM, ORDERS, BYPASS.
         table: from :func:`mapgym.legality.pack_rules`.
         crossover: probability of crossover.
         persistence: probability of one more mutation after each one. A child that did not cross has at least one.
-        attempts: how often a child that is illegal, or was seen before, is made anew. After that it is a repeat if
-            one was found legal, and otherwise a copy of its parent.
+        attempts: how often a child may be made that is illegal or was made before. The last one is taken if it is
+            legal; if it is not, a copy of a parent takes its place.
         seen: uint64 hash table of fingerprints; see :func:`remember`.
         state: uint64[1], random state.
+        genomes: int64[2, 6, level, dim or tensor], working memory.
+        extents, tile_words: int64[level, dim] and int64[level, tensor], working memory.
     """
-    count, (levels, dims) = len(parents[0]), parents[0].shape[1:]
-    extents = np.empty((levels, dims), np.int64)
-    tile_words = np.empty((levels, parents[5].shape[2]), np.int64)
-    axis, other_axis = np.empty((levels, dims), np.int64), np.empty((levels, dims), np.int64)
-    scratch = np.empty(dims, np.int64)
+    count, dims, tensors = len(parents[0]), parents[0].shape[2], parents[5].shape[2]
+    g, mate = genomes[0], genomes[1]
     for i in range(len(children[0])):
         for attempt in range(attempts + 1):
-            _copy_row(parents, below(state, count), children, i)
-            if attempt == attempts:
-                break
-            g = _genome(children, i, axis, scratch)
-            crossed = len(items) > 0 and unit(state) < crossover
-            if crossed:
-                _cross(g, _genome(parents, below(state, count), other_axis, scratch), rules, items, state)
-            if not crossed or unit(state) < persistence:
-                mutate(g, rules, state)
-                while unit(state) < persistence:
+            _read(parents, below(state, count), g)
+            if attempt < attempts:
+                crossed = len(items) > 0 and unit(state) < crossover
+                if crossed:
+                    _read(parents, below(state, count), mate)
+                    _cross(g, mate, rules, items[below(state, len(items))], state)
+                owed = not crossed
+                while owed or unit(state) < persistence:
                     mutate(g, rules, state)
-            if not _repair(i, g, rules, children, table, extents, tile_words, state):
-                continue
-            if remember(seen, fingerprint(g)) or attempt == attempts - 1:
+                    owed = False
+            legal = _repair(g, rules, children, i, table, extents, tile_words, state)
+            if attempt == attempts or (
+                legal and (remember(seen, fingerprint(g, dims, tensors)) or attempt == attempts - 1)
+            ):
                 break

@@ -7,7 +7,18 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.agents.search.gamma_operators import SPATIAL, TEMPORAL, Rules
+from mapgym.agents.search.gamma_operators import (
+    FREE_KEEP,
+    FREE_ORDER,
+    FREE_SPATIAL,
+    FREE_TEMPORAL,
+    LIMIT,
+    REACH,
+    SPATIAL,
+    SPATIAL_ORDER_KEY,
+    TEMPORAL,
+    Rules,
+)
 from mapgym.mapspace import MapSpace
 
 UNLIMITED = 2**62
@@ -20,46 +31,43 @@ def make_rules(space: MapSpace, weights: NDArray[np.float64]) -> Rules:
         space: the map space.
         weights: float64[7], weight of each mutation; those of axes that are not searched do not count.
     """
-    workload, accelerator = space.workload, space.accelerator
-    levels, dims = len(accelerator.levels), len(workload.dims)
-    searched = {axis: axis in space.axes for axis in ("tile", "order", "parallelism", "bypass")}
-    fanout = np.array([accelerator.fanout_x, accelerator.fanout_y], np.int64).T.copy()
+    workload, accelerator, freedom = space.workload, space.accelerator, space.freedom
+    levels, dims, tensors = len(accelerator.levels), len(workload.dims), len(workload.tensors)
     inner = (accelerator.mac, *accelerator.levels[:-1])
-    reach = np.array([[part.mesh_x, part.mesh_y] for part in inner], np.int64)
-    free = np.zeros((levels, dims, 2), np.bool_)
-    movable = searched["tile"] or searched["parallelism"]
-    free[:, :, TEMPORAL] = movable
-    free[:, :, SPATIAL] = searched["parallelism"]
+    planes = np.zeros((7, levels, max(dims, tensors, 2)), np.int64)
+    planes[FREE_TEMPORAL, :, :dims] = freedom.fixed[:levels] == 0
+    planes[FREE_SPATIAL, :, :dims] = freedom.fixed[levels:] == 0
+    planes[FREE_KEEP, :, :tensors] = freedom.keep_free
+    planes[FREE_ORDER, :, TEMPORAL] = freedom.order_free
+    planes[FREE_ORDER, :, SPATIAL] = freedom.spatial_order_free
+    planes[SPATIAL_ORDER_KEY, :, :dims] = freedom.spatial_order_key
+    planes[LIMIT, :, :2] = _limits(space)
+    planes[REACH, :, :2] = [[part.mesh_x, part.mesh_y] for part in inner]
     return Rules(
-        free=free,
-        tile=searched["tile"],
-        parallelism=searched["parallelism"],
-        order_free=np.full(levels, searched["order"]),
-        spatial_order=searched["order"] and accelerator.peer_links,
-        base_spatial_order=space.base.spatial_order,
-        keep_free=_free_keeps(space) if searched["bypass"] else np.zeros((levels, len(workload.tensors)), np.bool_),
+        levels=planes,
         primes=_primes(workload.bounds),
         relevant=np.array([[dim in tensor.dims for tensor in workload.tensors] for dim in workload.dims]),
-        limits=fanout if accelerator.fanout_check == "per_level" else np.full_like(fanout, UNLIMITED),
-        reach=reach,
-        least_parallelism=1,
-        weights=_cumulative(weights, searched),
+        weights=_cumulative(weights, space.axes),
+        tile="tile" in space.axes,
+        parallelism="parallelism" in space.axes,
+        least_parallelism=freedom.min_used_macs,
     )
 
 
-def _free_keeps(space: MapSpace) -> NDArray[np.bool_]:
-    """Keep bits that may be flipped: not those of the outermost level, nor of tensors that a level may not hold."""
-    free = [
-        [level.keep_only is None or tensor.name in level.keep_only for tensor in space.workload.tensors]
-        for level in space.accelerator.levels[:-1]
-    ]
-    return np.array([*free, [False] * len(space.workload.tensors)])
+def _limits(space: MapSpace) -> NDArray[np.int64]:
+    """int64[level, 2]: what the spatial factors of a level may multiply to on X and on Y."""
+    fanout = np.array([space.accelerator.fanout_x, space.accelerator.fanout_y], np.int64).T.copy()
+    if space.accelerator.fanout_check == "cumulative":
+        # Products over levels are limited (REACH), but an axis without any fan-out still holds no loops.
+        fanout[fanout > 1] = UNLIMITED
+    return fanout
 
 
-def _cumulative(weights: NDArray[np.float64], searched: dict[str, bool]) -> NDArray[np.float64]:
+def _cumulative(weights: NDArray[np.float64], axes: tuple[str, ...]) -> NDArray[np.float64]:
     """Cumulative probabilities of the mutations that some searched axis allows."""
-    tile, space, order, bypass = (searched[axis] for axis in ("tile", "parallelism", "order", "bypass"))
-    usable = np.array([tile or space, tile or space, space, tile or space, tile, order, bypass])
+    tile, parallelism, order, bypass = (axis in axes for axis in ("tile", "parallelism", "order", "bypass"))
+    factors = tile or parallelism
+    usable = np.array([factors, factors, parallelism, factors, tile, order, bypass])
     weights = np.where(usable, weights, 0.0)
     if not weights.any():
         weights = usable.astype(np.float64)
@@ -67,6 +75,7 @@ def _cumulative(weights: NDArray[np.float64], searched: dict[str, bool]) -> NDAr
 
 
 def _primes(bounds: tuple[int, ...]) -> NDArray[np.int64]:
+    """int64[dim, k]: the distinct primes of each bound, padded with 0."""
     lists = []
     for bound in bounds:
         primes, left = [], bound

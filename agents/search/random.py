@@ -24,7 +24,9 @@ class RandomSearch(AskTellAgent):
     name = "random"
     summary = "legal mappings at random"
 
-    batch_size: int = parameter(256, "mappings drawn at a time; changes the speed, and which mappings a seed draws", low=1)
+    batch_size: int = parameter(
+        256, "mappings drawn at a time; changes the speed, and which mappings a seed draws", low=1
+    )
 
     def start(self, space: MapSpace, rng: np.random.Generator, objective: str) -> None:
         """Keeps the space and the generator."""

@@ -1,0 +1,217 @@
+"""The contract of agents as tests that any agent, ours or yours, can inherit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import pytest
+
+from mapgym.accelerator import Accelerator, Mac, StorageLevel
+from mapgym.constraints import Constraints
+from mapgym.cost import CostBatch, CostModel
+from mapgym.errors import SpecificationError
+from mapgym.evaluator import Budget, Evaluator
+from mapgym.mapping import MappingBatch
+from mapgym.mapspace import MapSpace
+from mapgym.workload import Workload, conv2d, matmul
+
+AXES = ("tile", "order", "parallelism", "bypass")
+
+
+class SearchesMapSpaces(Protocol):
+    """What the contract needs to know of an agent."""
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The axes that it can search."""
+
+    def search(self, evaluator: Evaluator, seed: int) -> None:
+        """Searches until the budget is spent."""
+
+
+class RecordingEvaluator(Evaluator):
+    """An evaluator that also keeps what an agent saw.
+
+    Attributes:
+        values: the objective of each priced mapping, in order; inf for an illegal one.
+        asked_when_exhausted: how often mappings were offered after the budget was spent.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        """Takes the arguments of :class:`mapgym.evaluator.Evaluator`."""
+        super().__init__(*arguments, **options)
+        self.values: list[float] = []
+        self.asked_when_exhausted = 0
+
+    def evaluate(self, batch: MappingBatch) -> CostBatch:
+        """Prices, and takes notes."""
+        self.asked_when_exhausted += self.exhausted
+        costs = super().evaluate(batch)
+        self.values += costs.objective(self.objective).tolist()
+        return costs
+
+
+def small_accelerator(**options: Any) -> Accelerator:
+    """Two buffers and a main memory, a mesh of 2 x 2 processing elements; small enough to think about."""
+    return Accelerator(
+        "small",
+        (
+            StorageLevel("Registers", capacity_words=12, mesh_x=2, mesh_y=2, access_energy_pj=1.0),
+            StorageLevel("Buffer", capacity_words=96, access_energy_pj=6.0),
+            StorageLevel("Memory", access_energy_pj=200.0),
+        ),
+        Mac(mesh_x=2, mesh_y=2, energy_pj=1.0),
+        **options,
+    )
+
+
+class AgentContract:
+    """Inherit this in a test module and say how your agent is made; pytest then checks what an agent owes.
+
+    Example:
+        >>> class TestMyAgent(AgentContract):
+        ...     @pytest.fixture
+        ...     def new_agent(self):
+        ...         return MyAgent
+
+    ``new_agent`` is called without arguments and returns an agent that has not searched yet. Set ``samples`` to the
+    smallest budget in which your agent does everything that it does (a few generations, an update of a policy).
+    """
+
+    samples = 400
+
+    @pytest.fixture
+    def new_agent(self) -> Callable[[], SearchesMapSpaces]:
+        """Makes the agent; to be overridden."""
+        raise NotImplementedError("define the fixture new_agent, a function that makes your agent")
+
+    def space(self, agent: SearchesMapSpaces, workload: Workload | None = None, **options: Any) -> MapSpace:
+        """A small space over the axes that the agent can search."""
+        workload = workload or conv2d("small", N=1, C=4, M=4, P=4, Q=2, R=3, S=1)
+        options.setdefault("axes", tuple(axis for axis in AXES if axis in agent.axes))
+        return MapSpace(workload, small_accelerator(), **options)
+
+    def run(
+        self, agent: SearchesMapSpaces, space: MapSpace, samples: int | None = None, seed: int = 0, **options: Any
+    ) -> RecordingEvaluator:
+        """Searches, and returns the evaluator."""
+        evaluator = RecordingEvaluator(space, budget=Budget(samples=samples or self.samples), **options)
+        agent.search(evaluator, seed)
+        return evaluator
+
+    @pytest.mark.parametrize("samples", [1, 7, 150])
+    def test_stays_inside_the_budget(self, new_agent: Callable[[], SearchesMapSpaces], samples: int) -> None:
+        """It stops when the samples are spent, and does not ask on."""
+        agent = new_agent()
+        evaluator = self.run(agent, self.space(agent), samples)
+        assert 1 <= evaluator.samples <= samples
+        assert evaluator.asked_when_exhausted <= 1
+
+    def test_stops_when_the_time_is_over(self, new_agent: Callable[[], SearchesMapSpaces]) -> None:
+        """It stops when the seconds are spent."""
+        agent = new_agent()
+        evaluator = RecordingEvaluator(self.space(agent), budget=Budget(seconds=0.2))
+        agent.search(evaluator, 0)
+        assert evaluator.samples
+        assert evaluator.asked_when_exhausted <= 1
+
+    def test_result_is_a_legal_mapping_of_the_space(self, new_agent: Callable[[], SearchesMapSpaces]) -> None:
+        """What it finds can run, belongs to the space, and is no worse than its own first try."""
+        agent = new_agent()
+        space = self.space(agent)
+        evaluator = self.run(agent, space)
+        _check_best(evaluator)
+        assert evaluator.best_value <= evaluator.values[0]
+
+    def test_same_seed_same_trace(self, new_agent: Callable[[], SearchesMapSpaces]) -> None:
+        """The seed decides everything."""
+        agent = new_agent()
+        first = self.run(agent, self.space(agent), seed=3)
+        again = self.run(new_agent(), self.space(agent), seed=3)
+        assert first.values == again.values
+        assert (first.trace.samples, first.trace.values) == (again.trace.samples, again.trace.values)
+
+    def test_seed_matters(self, new_agent: Callable[[], SearchesMapSpaces]) -> None:
+        """Another seed is another search."""
+        agent = new_agent()
+        evaluators = [self.run(new_agent(), self.space(agent), seed=seed) for seed in (0, 1)]
+        assert evaluators[0].values != evaluators[1].values
+
+    def test_starts_afresh_when_used_twice(self, new_agent: Callable[[], SearchesMapSpaces]) -> None:
+        """A second search knows nothing of the first."""
+        agent = new_agent()
+        self.run(agent, self.space(agent, matmul("other", M=4, K=8, N=4)), seed=1)
+        used = self.run(agent, self.space(agent), seed=2)
+        fresh = self.run(new_agent(), self.space(agent), seed=2)
+        assert used.values == fresh.values
+
+    def test_survives_a_space_with_one_mapping(self, new_agent: Callable[[], SearchesMapSpaces]) -> None:
+        """Nothing to decide is no reason to fail."""
+        agent = new_agent()
+        space = self.space(agent, matmul("point", M=1, K=1, N=1), axes=("tile", "order", "parallelism"))
+        evaluator = self.run(agent, space, 50)
+        _check_best(evaluator)
+
+    def test_survives_a_tiny_space(self, new_agent: Callable[[], SearchesMapSpaces]) -> None:
+        """Fewer mappings than samples are no reason to fail."""
+        agent = new_agent()
+        evaluator = self.run(agent, self.space(agent, matmul("tiny", M=2, K=1, N=1)))
+        _check_best(evaluator)
+
+    @pytest.mark.parametrize("axis", AXES)
+    def test_searches_one_axis_alone(self, new_agent: Callable[[], SearchesMapSpaces], axis: str) -> None:
+        """Axes that are not searched keep the values of the base; an unknown axis is refused."""
+        agent = new_agent()
+        # A random member of the whole space: its tiles leave something to order, split and bypass.
+        base = self.space(agent, axes=AXES).sample(np.random.default_rng(5), 1)[0]
+        space = self.space(agent, axes=(axis,), base=base)
+        if axis not in agent.axes:
+            with pytest.raises(SpecificationError, match=axis):
+                self.run(agent, space)
+            return
+        _check_best(self.run(agent, space))
+
+    def test_obeys_constraints(self, new_agent: Callable[[], SearchesMapSpaces]) -> None:
+        """What the user restricts stays so."""
+        agent = new_agent()
+        constraints = Constraints(
+            factors={"Registers": {"C": {"temporal": 2}}, "Buffer": {"M": {"spatial": 2}}},
+            orders={"Memory": ["Q", "M"]},
+            parallel_dims=("M", "C", "P"),
+            min_utilization=0.25,
+        )
+        _check_best(self.run(agent, self.space(agent, constraints=constraints)))
+
+    @pytest.mark.parametrize("objective", ["energy", "latency"])
+    def test_minimises_the_objective(self, new_agent: Callable[[], SearchesMapSpaces], objective: str) -> None:
+        """It looks at the objective of the evaluator."""
+        agent = new_agent()
+        evaluator = self.run(agent, self.space(agent), objective=objective)
+        assert evaluator.best_value == min(evaluator.values)
+        _check_best(evaluator)
+
+    def test_can_be_interrupted(self, new_agent: Callable[[], SearchesMapSpaces]) -> None:
+        """Ctrl-C comes through, and the evaluator has what was found."""
+        agent = new_agent()
+
+        def press_ctrl_c(evaluator: Evaluator) -> None:
+            if evaluator.samples >= self.samples // 4:
+                raise KeyboardInterrupt
+
+        evaluator = RecordingEvaluator(self.space(agent), budget=Budget(samples=self.samples), on_batch=[press_ctrl_c])
+        with pytest.raises(KeyboardInterrupt):
+            agent.search(evaluator, 0)
+        assert evaluator.samples < self.samples
+        _check_best(evaluator)
+
+
+def _check_best(evaluator: Evaluator) -> None:
+    """The best mapping is a legal member of the space, and costs what the evaluator says."""
+    mapping = evaluator.best_mapping
+    assert mapping is not None
+    assert np.all(evaluator.space.contains(mapping.batch()))
+    cost = CostModel(evaluator.space.workload, evaluator.space.accelerator).evaluate(mapping)
+    assert cost.legal
+    assert cost.objective(evaluator.objective) == evaluator.best_value == evaluator.trace.values[-1]

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import numpy as np
+import pytest
+
+from mapgym.agents import (
+    DEFAULT_AGENT,
+    Agent,
+    AskTellAgent,
+    agent_class,
+    agent_names,
+    base as registry,
+    make_agent,
+    parameter,
+    register,
+)
+from mapgym.cost import CostBatch
+from mapgym.errors import SpecificationError
+from mapgym.evaluator import Budget, Evaluator
+from mapgym.mapping import MappingBatch
+from mapgym.mapspace import MapSpace
+from mapgym.testing.agents import AgentContract, small_accelerator
+from mapgym.workload import matmul
+
+
+class TestEveryRegisteredAgent(AgentContract):
+    @pytest.fixture(params=agent_names())
+    def new_agent(self, request: pytest.FixtureRequest) -> Callable[[], Agent]:
+        for module in agent_class(request.param).requires:
+            pytest.importorskip(module)
+        return lambda: make_agent(request.param)
+
+
+@pytest.fixture
+def space() -> MapSpace:
+    return MapSpace(matmul("small", M=8, K=8, N=4), small_accelerator())
+
+
+def test_the_expected_agents_are_registered() -> None:
+    assert {"random", "gamma", "ppo", "maskable-ppo"} <= set(agent_names())
+    assert DEFAULT_AGENT in agent_names()
+
+
+@pytest.mark.parametrize("name", agent_names())
+def test_parameters_are_documented(name: str) -> None:
+    kind = agent_class(name)
+    assert kind.name == name
+    assert kind.summary
+    assert kind.__doc__
+    for entry in fields(kind):
+        assert entry.metadata["help"], entry.name
+
+
+@pytest.mark.parametrize("name", ["random", "gamma"])
+def test_a_small_budget_gives_the_beginning_of_the_trace(name: str, space: MapSpace) -> None:
+    traces = []
+    for samples in (130, 1000):
+        evaluator = Evaluator(space, budget=Budget(samples=samples))
+        make_agent(name).search(evaluator, 7)
+        traces.append(evaluator.trace)
+    assert [traces[0].best_at(n) for n in range(131)] == [traces[1].best_at(n) for n in range(131)]
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "message"),
+    [
+        ("gama", {}, "unknown agent 'gama'; did you mean 'gamma'"),
+        ("gamma", {"populaton": 5}, "unknown key 'populaton'; did you mean 'population'"),
+        ("gamma", {"population": 0}, "population is 0; give a number from 2"),
+        ("gamma", {"population": "many"}, "population is 'many'; give a whole number"),
+        ("gamma", {"population": 2.5}, "population is 2.5; give a whole number"),
+        ("gamma", {"crossover": float("nan")}, "crossover is nan"),
+    ],
+)
+def test_wrong_names_and_values_are_named(name: str, parameters: dict[str, object], message: str) -> None:
+    with pytest.raises(SpecificationError, match=message):
+        make_agent(name, **parameters)
+
+
+def test_parameters_may_be_text() -> None:
+    agent = make_agent("gamma", population="20", crossover="0.25")
+    assert (agent.population, agent.crossover) == (20, 0.25)  # type: ignore[attr-defined]
+
+
+def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SpecificationError, match=r"pip install 'mapgym\[rl\]'"):
+        make_agent("maskable-ppo")
+
+
+def test_registering_and_using_an_agent_of_ones_own(space: MapSpace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_AGENTS", dict(registry._AGENTS))
+
+    @register
+    @dataclass(kw_only=True)
+    class Stubborn(AskTellAgent):
+        """Asks three times for the trivial mapping and then gives up."""
+
+        name = "stubborn"
+        summary = "the trivial mapping"
+        repeats: int = parameter(3, "how often to ask", low=1)
+
+        def start(self, space: MapSpace, rng: np.random.Generator, objective: str) -> None:
+            self.space, self.told = space, []  # type: ignore[var-annotated]
+
+        def ask(self, n: int) -> MappingBatch:
+            left = min(n, self.repeats - len(self.told))
+            return MappingBatch.trivial(self.space.workload, self.space.accelerator, left)
+
+        def tell(self, batch: MappingBatch, costs: CostBatch) -> None:
+            self.told += list(costs.edp)
+
+    evaluator = Evaluator(space, budget=Budget(samples=100))
+    make_agent("stubborn").search(evaluator, 0)
+    assert evaluator.samples == 3
+    with pytest.raises(SpecificationError, match="two agents are called 'random'"):
+        register(type("Other", (AskTellAgent,), {"name": "random"}))
+
+
+def test_an_axis_that_an_agent_cannot_search_is_refused(space: MapSpace) -> None:
+    @dataclass(kw_only=True)
+    class OrdersOnly(AskTellAgent):
+        name = "orders-only"
+        summary = ""
+        axes = ("order",)
+
+        def start(self, space: MapSpace, rng: np.random.Generator, objective: str) -> None: ...
+
+        def ask(self, n: int) -> MappingBatch:
+            raise AssertionError
+
+        def tell(self, batch: MappingBatch, costs: CostBatch) -> None: ...
+
+    with pytest.raises(SpecificationError, match="does not search the axis 'tile'"):
+        OrdersOnly().search(Evaluator(space), 0)
+
+
+def test_gamma_beats_random_at_equal_samples() -> None:
+    """On a layer with many tilings, with the seeds fixed; the medians differ by more than 10 %."""
+    space = MapSpace(matmul("medium", M=96, K=64, N=48), small_accelerator())
+    medians = {}
+    for name in ("random", "gamma"):
+        values = []
+        for seed in range(5):
+            evaluator = Evaluator(space, budget=Budget(samples=2000))
+            make_agent(name).search(evaluator, seed)
+            values.append(evaluator.ratio)
+        medians[name] = float(np.median(values))
+    assert medians["gamma"] < 0.9 * medians["random"], medians

@@ -32,7 +32,7 @@ def cost(
     The sample of a case are random legal mappings that use at least half of the MACs, which is what a search visits
     (axes tile, order and parallelism; every tensor kept at every level).
     """
-    from mapgym.agents.experiment.benchmark import STANDARD_CASES, measure_cost_model
+    from mapgym.agents.experiment.benchmark import MINIMUM_UTILIZATION, STANDARD_CASES, measure_cost_model
 
     common.warm_up()
     cases = list(STANDARD_CASES)
@@ -47,7 +47,8 @@ def cost(
             common.notify(f"[{index + 1}/{len(loaded)}] {layer.name} on {machine.name}")
         results.append(measure_cost_model(machine, layer, rounds=rounds, mappings=mappings))
     if as_json:
-        common.print_json({"results": [asdict(result) for result in results]})
+        sample = f"random legal mappings that use at least {MINIMUM_UTILIZATION:.0%} of the MACs"
+        common.print_json({"sample": sample, "rounds": rounds, "results": [asdict(result) for result in results]})
         return
     table = Table(title=f"Cost model: CPU time, one thread, median of {rounds} rounds", title_justify="left")
     for heading in ("accelerator", "workload"):

@@ -73,8 +73,9 @@ def err() -> Console:
 
 
 def say(text: str) -> None:
-    """Prints a plain line of results, without markup and without wrapping."""
+    """Prints a plain line of results, without markup and without wrapping; at once, for whoever reads a pipe."""
     sys.stdout.write(text + "\n")
+    sys.stdout.flush()
 
 
 def notify(text: str) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich import box
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from mapgym.agents.experiment.summary import Summary
     from mapgym.evaluator import Evaluator
 
+_PRINTED_TASKS = 6
 _PRINTED_MAPPINGS = 2
+_TARGET = 2  # 1.1 times the best known
 
 
 def compare(
@@ -125,9 +128,9 @@ class _Board:
         share = common.fraction_done(current[1]) if current else 0.0
         bar = Table.grid(padding=(0, 2))
         bar.add_row(
-            ProgressBar(total=total, completed=self.finished_runs + share, width=30),
+            ProgressBar(total=total, completed=self.finished_runs + share, width=16),
             f"{self.finished_runs} of {total} runs",
-            f"{current[0].name}: {common.progress_text(current[1])}" if current else "",
+            f"{current[0].agent}: {common.progress_text(current[1])}" if current else "",
         )
         return Group(self._table(self._shown_task()), bar)
 
@@ -202,33 +205,36 @@ def _write_best_mappings(summary: Summary, output: Path) -> None:
 
 
 def _print_summary(summary: Summary) -> None:
-    console = common.out()
-    settings = summary.comparison.settings
-    table = Table(title="Summary")
-    for heading in ("task", "agent"):
-        table.add_column(heading, overflow="fold")
-    for heading in (
-        f"best {OBJECTIVE_NAMES[settings.objective]}",
-        "x lower bound",
-        "IQM [95 % interval]",
-        "to 1.1x best",
-        "samples/s",
-    ):
-        table.add_column(heading, justify="right", overflow="fold")
+    tasks: list[Task | None] = list(summary.comparison.tasks)
+    if len(tasks) > 1:
+        # The tables of a whole network would push each other off the screen; they are in the summary files.
+        tasks = [*(tasks if len(tasks) <= _PRINTED_TASKS else []), None]
+    for task in tasks:
+        common.out().print(_summary_table(summary, task))
+        common.say("")
+
+
+def _summary_table(summary: Summary, task: Task | None) -> Table:
+    """The figures at the end of the budget, narrow enough for a terminal of 80 columns."""
+    title = task.name if task else f"all {len(summary.comparison.tasks)} tasks"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column("agent")
+    objective = OBJECTIVE_NAMES[summary.comparison.settings.objective]
+    for heading in (f"best {objective}", "x bound", "IQM [95 % interval]", "to 1.1x best", "samples/s"):
+        table.add_column(heading, justify="right")
     for row in summary.rows:
-        last = row.ratios[-1]
-        interval = f"{last.mean:.3f} [{last.low:.3f}, {last.high:.3f}]"
-        spent, reached = row.samples_to_target[2], row.reached[2]
+        if row.task != task:
+            continue
+        last, spent, reached = row.ratios[-1], row.samples_to_target[_TARGET], row.reached[_TARGET]
         table.add_row(
-            row.task.name if row.task else "(all tasks)",
             row.agent,
             common.format_figure(row.best),
             common.format_ratio(row.best_ratio),
-            interval,
+            f"{last.mean:.3f} [{last.low:.3f}, {last.high:.3f}]",
             f"{spent:,.0f} ({reached}/{row.runs})" if reached else f"- (0/{row.runs})",
             f"{row.samples_per_second:,.0f}",
         )
-    console.print(table)
+    return table
 
 
 def _print_best(summary: Summary, task: Task) -> None:

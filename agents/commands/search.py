@@ -121,7 +121,7 @@ def _progress(evaluator: Evaluator) -> RenderableType:
     rate = evaluator.samples / evaluator.seconds if evaluator.seconds else 0.0
     line = Table.grid(padding=(0, 2))
     line.add_row(
-        ProgressBar(total=1.0, completed=common.fraction_done(evaluator), width=30),
+        ProgressBar(total=1.0, completed=common.fraction_done(evaluator), width=16),
         common.progress_text(evaluator),
         f"best {OBJECTIVE_NAMES[evaluator.objective]} {common.format_figure(evaluator.best_value)}",
         f"{common.format_ratio(evaluator.ratio)} x lower bound",

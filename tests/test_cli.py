@@ -92,6 +92,9 @@ class TestMistakes:
             (("search", "toi/tiny_gemm", "tiny"), "did you mean 'toy'"),
             (("search", "toy/tiny_gemm", "tinny"), "did you mean 'tiny'"),
             (("search", *TASK, "--agent", "gama"), "did you mean 'gamma'"),
+            (("search", *TASK, "-p", "populaton=10"), "did you mean 'population'"),
+            (("search", *TASK, "-p", "population=1"), "give a number from 2"),
+            (("search", *TASK, "-p", "population"), "NAME=VALUE"),
             (("search", *TASK, "--axes", "tile,ordre"), "did you mean 'order'"),
             (("search", *TASK, "--axes", ","), "--axes is empty"),
             (("search", *TASK, "--objective", "edb"), "did you mean 'edp'"),
@@ -240,6 +243,14 @@ class TestSearch:
         found = json.loads(mapgym("search", *TASK, *options)[1])
         assert (found["objective"], found["axes"], found["peer_links"]) == ("latency", ["tile", "bypass"], False)
         assert all(not level["spatial_x"] and not level["spatial_y"] for level in found["mapping"]["levels"])
+
+    def test_parameters_of_the_agent(self, mapgym):
+        def best(*options):
+            return json.loads(mapgym("search", *TASK, "--samples", "60", "--json", *options)[1])["edp"]
+
+        # Two mappings a generation and no fresh ones search elsewhere than a hundred at once.
+        assert best("-p", "population=100") == best()
+        assert mapgym("search", *TASK, "--samples", "60", "-p", "population=2", "-p", "inject=0")[0] == 0
 
     def test_constraints(self, mapgym, tmp_path):
         file = tmp_path / "constraints.yaml"

@@ -25,6 +25,10 @@ def search(
     agent: Annotated[
         str | None, typer.Option(help='Who searches ("mapgym list agents"); the best all-rounder when left out.')
     ] = None,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("--parameter", "-p", help="NAME=VALUE of the agent; may be repeated.", show_default=False),
+    ] = None,
     axes: common.AxesOption = common.DEFAULT_AXES,
     no_peer_links: common.PeerLinksOption = False,
     objective: common.ObjectiveOption = "edp",
@@ -60,7 +64,7 @@ def search(
     from mapgym.mapspace import MapSpace
 
     budget = Budget(5000 if samples is None and seconds is None else samples, seconds)
-    searcher = make_agent(agent or DEFAULT_AGENT)
+    searcher = make_agent(agent or DEFAULT_AGENT, **_read_parameters(parameter or []))
     space = MapSpace(
         catalog.workload(workload),
         common.load_accelerator(accelerator, peer_links=not no_peer_links),
@@ -100,6 +104,16 @@ def search(
         _print(evaluator, searcher.name, elapsed, output)
     if interrupted:
         raise typer.Exit(common.INTERRUPTED)
+
+
+def _read_parameters(texts: list[str]) -> dict[str, str]:
+    parameters = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise SpecificationError(f"--parameter: {text!r} is no NAME=VALUE; write such as 'population=50'")
+        parameters[name.strip()] = value.strip()
+    return parameters
 
 
 def _read_constraints(path: Path | None) -> Constraints | None:

@@ -14,6 +14,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from mapgym.accelerator import Accelerator, Mac, StorageLevel
+from mapgym.cost import CostModel
 from mapgym.errors import SpecificationError
 from mapgym.mapping import Mapping, MappingBatch, divisors
 from mapgym.workload import Rank, Tensor, Workload, conv2d, depthwise_conv2d, matmul, mttkrp
@@ -122,9 +123,11 @@ def enlarged(rng: np.random.Generator, workload: Workload) -> Workload:
         bounds = list(workload.bounds)
         bounds[d] *= pick(rng, (16, 25, 27, 64, 128))
         try:
-            workload = replace(workload, bounds=tuple(bounds))
+            larger = replace(workload, bounds=tuple(bounds))
+            CostModel(larger, Accelerator("one level", (StorageLevel("L0"),), Mac()))
         except SpecificationError:  # more than can be counted exactly
             break
+        workload = larger
     return workload
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from mapgym.compilation import kernel
 from mapgym.errors import SpecificationError
 
 if TYPE_CHECKING:
@@ -90,11 +91,7 @@ def pack_rules(workload: Workload, accelerator: Accelerator) -> NDArray[np.int64
     return np.array(table, np.int64)
 
 
-# Nothing in it allocates, so reference counting is switched off; for eight arrays it would cost a third of the time.
-_NO_ALLOCATION: dict[str, Any] = {"cache": True, "error_model": "numpy", "_nrt": False}
-
-
-@njit(**_NO_ALLOCATION)
+@kernel
 def legality_status(
     i: int,
     temporal: NDArray[np.int32],

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from mapgym.construction import Construction
     from mapgym.workload import Workload
 
-# Roll-outs drawn for one call of sample before it gives up because a constraint rejects them all.
-_MAX_DRAWS = 2_000_000
+# Roll-outs drawn in vain before sample gives up because the constraints reject them all.
+_MAX_DRAWS = 1_000_000
 _DRAWS_PER_ROUND = 20_000
 
 
@@ -132,17 +132,18 @@ class MapSpace:
         if self._construction_is_exact:
             return construction.sample(rng, n)
         found: list[MappingBatch] = [construction.sample(rng, 0)]
-        count = drawn = 0
+        count = drawn = in_vain = 0
         while count < n:
-            if drawn >= _MAX_DRAWS * (count + 1):
+            if in_vain >= _MAX_DRAWS:
                 raise SpecificationError(
                     f"no legal mapping found in {_MAX_DRAWS} draws for {self.workload.name!r} on "
                     f"{self.accelerator.name!r}; loosen min_utilization, fixed factors or parallel_dims"
                 )
-            size = _DRAWS_PER_ROUND if drawn else min(_DRAWS_PER_ROUND, 4 * n)
+            size = min(_DRAWS_PER_ROUND, max(2 * n, drawn))
             batch = construction.sample(rng, size)
-            drawn += size
             found.append(batch[np.flatnonzero(self.contains(batch))[: n - count]])
+            drawn += size
+            in_vain = 0 if len(found[-1]) else in_vain + size
             count += len(found[-1])
         return MappingBatch.concatenate(found)
 

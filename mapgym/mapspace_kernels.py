@@ -17,13 +17,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from mapgym.compilation import kernel
 from mapgym.legality import legality_status
 
 MOVE, SWAP, SPATIAL_SWAP, TOGGLE_AXIS, TOGGLE_KEEP = range(5)
 KINDS = 5
 EDIT_COLUMNS = 6
-
-_NO_ALLOCATION: dict[str, Any] = {"cache": True, "error_model": "numpy", "_nrt": False}
 
 
 class Sorting(NamedTuple):
@@ -61,7 +60,7 @@ class EditTables(NamedTuple):
     min_used_macs: int
 
 
-@njit(**_NO_ALLOCATION)
+@kernel
 def _units_last(order: NDArray[np.int8], factors: NDArray[np.int32], i: int, s: int) -> int:
     """Moves loops of bound 1 to the end, by ascending dim; returns the number of the others."""
     dims = order.shape[2]
@@ -79,7 +78,7 @@ def _units_last(order: NDArray[np.int8], factors: NDArray[np.int32], i: int, s: 
     return loops
 
 
-@njit(**_NO_ALLOCATION)
+@kernel
 def _insertion_sort(order: NDArray[np.int8], rank: NDArray[np.int8], i: int, s: int, first: int, last: int) -> None:
     for position in range(first + 1, last):
         d = order[i, s, position]
@@ -90,7 +89,7 @@ def _insertion_sort(order: NDArray[np.int8], rank: NDArray[np.int8], i: int, s: 
         order[i, s, target] = d
 
 
-@njit(**_NO_ALLOCATION)
+@kernel
 def normalise(i: int, maps: Any, sorting: Sorting) -> None:
     """Brings mapping i into canonical form, with the loops sorted where their order is not free.
 
@@ -119,7 +118,7 @@ def normalise_batch(maps: Any, sorting: Sorting) -> None:
         normalise(i, maps, sorting)
 
 
-@njit(**_NO_ALLOCATION)
+@kernel
 def is_allowed(i: int, maps: Any, tables: EditTables, extents: NDArray, tile_words: NDArray) -> bool:
     """Whether mapping i is legal and uses enough MACs; extents and tile_words are scratch."""
     used = np.int64(1)
@@ -133,7 +132,7 @@ def is_allowed(i: int, maps: Any, tables: EditTables, extents: NDArray, tile_wor
     return status == 0
 
 
-@njit(**_NO_ALLOCATION)
+@kernel
 def _add_edit(edits: Any, count: int, kind: int, a: int, b: int, c: int, prime: int, axis: int) -> int:
     """Appends an edit if there is an array for them; returns the new count."""
     if count < len(edits):
@@ -146,7 +145,7 @@ def _add_edit(edits: Any, count: int, kind: int, a: int, b: int, c: int, prime: 
     return count + 1
 
 
-@njit(**_NO_ALLOCATION)
+@kernel
 def _list_moves(i: int, maps: Any, tables: EditTables, edits: Any) -> int:
     temporal, spatial, spatial_order, spatial_split = maps[0], maps[1], maps[3], maps[4]
     levels, dims = temporal.shape[1], temporal.shape[2]
@@ -183,7 +182,7 @@ def _list_moves(i: int, maps: Any, tables: EditTables, edits: Any) -> int:
     return count
 
 
-@njit(**_NO_ALLOCATION)
+@kernel
 def list_edits(i: int, maps: Any, sorting: Sorting, tables: EditTables, edits: Any, starts: Any) -> int:
     """Lists the single edits of mapping i, which is in canonical form, whether or not they are legal.
 
@@ -236,7 +235,7 @@ def list_edits(i: int, maps: Any, sorting: Sorting, tables: EditTables, edits: A
     return count
 
 
-@njit(**_NO_ALLOCATION)
+@kernel
 def _place_spatial_loop(i: int, s: int, d: int, on_y: bool, maps: Any) -> None:
     """Makes the spatial loop of dim d the outermost one on a mesh axis; the others keep their places."""
     spatial, spatial_order, spatial_split = maps[1], maps[3], maps[4]
@@ -264,7 +263,7 @@ def _place_spatial_loop(i: int, s: int, d: int, on_y: bool, maps: Any) -> None:
     spatial_split[i, s] = split
 
 
-@njit(**_NO_ALLOCATION)
+@kernel
 def apply_edit(i: int, maps: Any, sorting: Sorting, edits: Any, e: int) -> None:
     """Applies edit e of a list to mapping i and normalises the result."""
     temporal, spatial, order, spatial_order, spatial_split, keep = maps
@@ -306,7 +305,7 @@ def apply_each(maps: Any, sorting: Sorting, tables: EditTables, edits: Any, allo
         allowed[e] = is_allowed(e, maps, tables, extents, tile_words)
 
 
-@njit(**_NO_ALLOCATION)
+@kernel
 def _copy_mapping(i: int, source: Any, j: int, target: Any) -> None:
     levels, dims, tensors = source[0].shape[1], source[0].shape[2], source[5].shape[2]
     for s in range(levels):
@@ -320,7 +319,7 @@ def _copy_mapping(i: int, source: Any, j: int, target: Any) -> None:
             target[5][j, s, t] = source[5][i, s, t]
 
 
-@njit(**_NO_ALLOCATION)
+@kernel
 def _draw(state: NDArray[np.uint64], below: int) -> Any:
     """A random number from 0 to below - 1 (SplitMix64, Steele et al. 2014; the bias is below * 2**-32)."""
     state[0] += np.uint64(0x9E3779B97F4A7C15)

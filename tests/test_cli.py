@@ -451,26 +451,26 @@ class TestCompare:
 
     def test_ctrl_c_keeps_finished_runs_and_the_same_command_continues(self, mapgym, tmp_path):
         folder = tmp_path / "a"
-        arguments = self.arguments(folder, agents="random", samples=300_000, seeds=12)
+        arguments = self.arguments(folder, agents="random", samples=100_000, seeds=6)
         with spawn(*arguments) as process:
             first = process.stdout.readline()
             process.send_signal(signal.SIGINT)
             _, error = process.communicate()
-        assert first.startswith("[1/12]"), error
+        assert first.startswith("[1/6]"), error
         assert process.returncode == 130, error
         assert "run the same command again to continue" in error.splitlines()[-1]
         assert "Traceback" not in error
         finished = sorted((folder / "runs").rglob("*.json"))
-        assert 1 <= len(finished) < 12
+        assert 1 <= len(finished) < 6
         for path in finished:
-            assert json.loads(path.read_text())["samples"] == 300_000
+            assert json.loads(path.read_text())["samples"] == 100_000
         assert not (folder / "summary.md").exists()
         kept = {path: path.stat().st_mtime_ns for path in finished}
 
         status, text, _ = mapgym(*arguments)
         assert status == 0
         assert text.count("was there already") == len(finished)
-        assert len(list((folder / "runs").rglob("*.json"))) == 12
+        assert len(list((folder / "runs").rglob("*.json"))) == 6
         assert {path: path.stat().st_mtime_ns for path in finished} == kept
         assert (folder / "summary.md").exists()
 

@@ -87,8 +87,9 @@ def compare(
         with common.live_display(board.console, board.render, keep=True):
             results = run_comparison(comparison, folder, finished, command, board)
     except KeyboardInterrupt:
+        kept = sum(folder.run_file(run).exists() for run in comparison.runs)
         common.notify(
-            f"Interrupted after {board.finished_runs} of {len(comparison.runs)} runs, which are kept in {output}; "
+            f"Interrupted: {kept} of {len(comparison.runs)} runs are finished and kept in {output}; "
             "run the same command again to continue."
         )
         raise typer.Exit(common.INTERRUPTED) from None

@@ -74,8 +74,8 @@ def _draw_agent(panel: Axes, index: int, agent: str, runs: list[RunResult], summ
     drawn = np.isfinite(mean) & np.isfinite(high)
     color = _COLORS[index % len(_COLORS)]
     style = _STYLES[index % len(_STYLES)]
-    line = {"color": color, "linestyle": style, "linewidth": 2.0, "drawstyle": "steps-post", "label": agent}
-    panel.plot(budgets[drawn], mean[drawn], **line)
+    (line,) = panel.plot(budgets[drawn], mean[drawn], color=color, linestyle=style, linewidth=2.0, label=agent)
+    line.set_drawstyle("steps-post")
     panel.fill_between(budgets[drawn], low[drawn], high[drawn], color=color, alpha=0.18, linewidth=0, step="post")
 
 

@@ -136,10 +136,11 @@ def test_links_never_add_accesses_to_the_level_that_feeds_them(case):
         CostModel(case.workload, replace(case.accelerator, peer_links=links)).evaluate(case.batch, detail=True)
         for links in (True, False)
     )
-    legal = with_links.legal
-    np.testing.assert_array_equal(legal, without.legal)
-    assert not without.detail.link_transfers[legal].any()
-    assert (with_links.detail.ingresses[legal] <= without.detail.ingresses[legal]).all()
+    np.testing.assert_array_equal(with_links.legal, without.legal)
+    assert not without.detail.link_transfers[without.legal].any()
+    # A bypassed level's demand is spread in proportion over what links leave, which can be more.
+    plain = with_links.legal & case.batch.keep.all(axis=(1, 2))
+    assert (with_links.detail.ingresses[plain] <= without.detail.ingresses[plain]).all()
 
 
 @settings(deadline=None, max_examples=40)

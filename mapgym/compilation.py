@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from numba import njit
+from numba import config, njit
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -17,11 +18,37 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 _OPTIONS: dict[str, Any] = {"cache": True, "error_model": "numpy", "_nrt": False}
 
 
+@contextmanager
+def _scalar_loops() -> Iterator[None]:
+    """Keeps LLVM from vectorising loops: ours run over a few levels, dims or tensors, where that costs a factor of two.
+
+    Numba has this switch for the whole process only (NUMBA_LOOP_VECTORIZE), so it is put back after each compilation.
+    """
+    before = config.LOOP_VECTORIZE
+    config.LOOP_VECTORIZE = 0
+    try:
+        yield
+    finally:
+        config.LOOP_VECTORIZE = before
+
+
+def _compile(function: _Function, **options: Any) -> _Function:
+    dispatcher = njit(**_OPTIONS, **options)(function)
+    compile_signature = dispatcher.compile
+
+    def compile_without_vectors(signature: Any) -> Any:
+        with _scalar_loops():
+            return compile_signature(signature)
+
+    dispatcher.compile = compile_without_vectors
+    return dispatcher
+
+
 def kernel(function: _Function) -> _Function:
     """Compiles a function that allocates nothing."""
-    return njit(**_OPTIONS)(function)
+    return _compile(function)
 
 
 def inlined_kernel(function: _Function) -> _Function:
     """As :func:`kernel`, copied into its caller: for the hot path, where a call with many arrays costs too much."""
-    return njit(inline="always", **_OPTIONS)(function)
+    return _compile(function, inline="always")

@@ -15,8 +15,34 @@ from numpy.typing import NDArray
 from mapgym.compilation import inlined_kernel, kernel
 from mapgym.cost.links import append_class, link_steps
 from mapgym.cost.offsets import count_distinct, enumerate_instances, multiplicities, needs_enumeration
-from mapgym.cost.scratch import FIRST_LOOP, INNERMOST, MORE, OWN, PARTITION, REPLICATION, USED, WORDS
-from mapgym.cost.tables import ACCESS, BLOCK, HOP, IS_OUTPUT, PLAIN, READ, ROUTER, SHARED, UNLIMITED, WRITE
+from mapgym.cost.scratch import (
+    DIGIT,
+    DIGITS,
+    FIRST_LOOP,
+    INNERMOST,
+    MORE,
+    OWN,
+    PARTITION,
+    REPLICATION,
+    SPAN,
+    USED,
+    WORDS,
+)
+from mapgym.cost.tables import (
+    ACCESS,
+    BLOCK,
+    HOP,
+    IRREGULAR,
+    IS_OUTPUT,
+    KEY,
+    PLAIN,
+    READ,
+    ROUTER,
+    SHARED,
+    SLIDING,
+    UNLIMITED,
+    WRITE,
+)
 from mapgym.cost.traffic import list_loops, partition_chain, words_from_above
 from mapgym.legality import legality_status
 
@@ -50,8 +76,8 @@ def _all_classes(tables, scratch, t, s, enumerated):
     return multiplicities(tables, scratch, t, s, s, scratch.levels[s, USED])
 
 
-@kernel
-def _network(tables, t, s, scratch, count, doubled, part, links):
+@inlined_kernel
+def _network(tables, scratch, s, count, doubled, part, links):
     """Energy of the network below one instance of level s (pJ), words entering it, reductions and largest multicast."""
     hops, routed, entering, reductions, widest = 0.0, 0.0, 0.0, 0, 0
     size = math.sqrt(scratch.levels[s, USED])
@@ -74,11 +100,37 @@ def _network(tables, t, s, scratch, count, doubled, part, links):
     return energy, entering, reductions, widest
 
 
+@kernel
+def _distinct_offsets(tables, scratch, t, s):
+    """(distinct offsets of the instances below level s, whether multiplicities differ, whether it took enumeration)."""
+    if needs_enumeration(tables, scratch, t, s):
+        classes = _all_classes(tables, scratch, t, s, True)
+        distinct = 0
+        for c in range(classes):
+            distinct += scratch.classes[MORE, c, 1]
+        return distinct, classes > 1, True
+    distinct, mixed = count_distinct(tables, scratch, t, s, s)
+    return distinct, mixed, False
+
+
+@kernel
+def _append_own_classes(tables, scratch, t, s, mixed, enumerated, distinct, unlinked, count):
+    """Adds the accesses of the steps without links to the classes; returns the number of classes."""
+    if not mixed:
+        multiplicity = scratch.levels[s, USED] // distinct
+        return append_class(scratch, count, multiplicity, distinct, float(distinct) * unlinked)
+    for c in range(_all_classes(tables, scratch, t, s, enumerated)):
+        number = scratch.classes[MORE, c, 1]
+        count = append_class(scratch, count, scratch.classes[MORE, c, 0], number, float(number) * unlinked)
+    return count
+
+
 @inlined_kernel
 def _price_tensor(tables, keep, i, t, scratch, compute_cycles, loops, detail):
     """Energy of one tensor at all storage levels and networks, pJ; adds its demands to scratch.demand."""
     levels = scratch.tiles.shape[1]
     is_output = tables.tensors[t, IS_OUTPUT] != 0
+    plain = tables.tensors[t, PLAIN] != 0
     if is_output or detail is not None:
         partition_chain(tables, scratch, t)
     outermost = levels - 1
@@ -97,27 +149,31 @@ def _price_tensor(tables, keep, i, t, scratch, compute_cycles, loops, detail):
             if s == 0:
                 # Without reuse at the MACs each of them reads its operands and updates its output in every cycle.
                 words = compute_cycles
-            elif tables.tensors[t, PLAIN] != 0:
+            elif plain:
                 words = full * scratch.tiles[INNERMOST, s, t]
             else:
                 words, translation, anew, repeats = words_from_above(tables, scratch, t, s, full, loops)
             distinct, mixed, enumerated, links_words, remaining, count = 1, False, False, 0, 0, 0
             unlinked = words
-            list_classes = tables.has_network_energy or detail is not None
+            has_network = detail is not None or tables.energies[s, HOP] + tables.energies[s, ROUTER] > 0.0
+            list_classes = has_network
             if instances > 1:
-                enumerated = needs_enumeration(tables, scratch, t, s)
-                if enumerated:
-                    count = _all_classes(tables, scratch, t, s, True)
-                    mixed = count > 1
-                    for c in range(count):
-                        distinct += scratch.classes[MORE, c, 1]
-                    distinct -= 1
-                    count = 0
-                else:
-                    distinct, mixed = count_distinct(tables, scratch, t, s, s)
+                # Offsets coincide only if two spatial dims share a rank, or a dim is in two ranks.
+                shared = tables.tensors[t, IRREGULAR] != 0
+                ranks = 0
+                for k in range(scratch.levels[s, DIGITS]):
+                    d = scratch.places[DIGIT, s, k]
+                    if tables.dims[KEY, t, d] != 0:
+                        distinct *= scratch.places[SPAN, s, d]
+                        rank = tables.dims[SLIDING, t, d]
+                        if rank >= 0:
+                            shared = shared or (ranks >> rank) & 1 != 0
+                            ranks |= 1 << rank
+                if shared:
+                    distinct, mixed, enumerated = _distinct_offsets(tables, scratch, t, s)
                 # Sums over classes are exact, in any order, where the fan-out is a power of two and no level below
                 # hands on its demand.
-                list_classes = list_classes or not kept_below or instances & (instances - 1) != 0
+                list_classes = has_network or not kept_below or instances & (instances - 1) != 0
                 if tables.peer_links:
                     links_words, words_linked, remaining, count = link_steps(
                         tables, scratch, t, s, loops, full, translation, anew, repeats, distinct, list_classes
@@ -126,15 +182,13 @@ def _price_tensor(tables, keep, i, t, scratch, compute_cycles, loops, detail):
             content = float(distinct) * unlinked + remaining
             links = float(links_words)
             received = float(words) * instances - links
-            if list_classes:
-                if mixed:
-                    classes = _all_classes(tables, scratch, t, s, enumerated)
-                    for c in range(classes):
-                        number = scratch.classes[MORE, c, 1]
-                        multiplicity = scratch.classes[MORE, c, 0]
-                        count = append_class(scratch, count, multiplicity, number, float(number) * unlinked)
+            if has_network or (list_classes and (mixed or count > 0)):
+                if mixed or count > 0:
+                    count = _append_own_classes(tables, scratch, t, s, mixed, enumerated, distinct, unlinked, count)
                 else:
-                    count = append_class(scratch, count, instances // distinct, distinct, float(distinct) * unlinked)
+                    scratch.classes[OWN, 0, 0], scratch.classes[OWN, 0, 1] = instances // distinct, distinct
+                    scratch.traffic[0] = float(distinct) * unlinked
+                    count = 1
                 received = 0.0
                 share = 0.0
                 for c in range(count):
@@ -153,10 +207,10 @@ def _price_tensor(tables, keep, i, t, scratch, compute_cycles, loops, detail):
                 if count == 0:
                     content = float(distinct) * unlinked * factor
                 links = 0.0
-            if tables.has_network_energy or detail is not None:
+            if has_network:
                 doubled = is_output and tables.levels[s, UNLIMITED] != 0
                 part = scratch.levels[s, PARTITION] if doubled and keep[i, s, t] else 0
-                network, entering, reductions, widest = _network(tables, t, s, scratch, count, doubled, part, links)
+                network, entering, reductions, widest = _network(tables, scratch, s, count, doubled, part, links)
                 network *= scratch.levels[s, REPLICATION]
                 energy += network
                 if detail is not None:

@@ -18,6 +18,7 @@ from mapgym.cost.scratch import (
     INNERMOST,
     LOOP_DIM,
     LOOP_STEP,
+    MAX_PATTERN_DIGITS,
     MORE,
     OUTSIDE,
     OWN,
@@ -35,18 +36,67 @@ _NONE = 0  # nothing
 _ALL = 1  # every instance is served by a neighbour
 _ENDS = 2  # only the instances at one end of some digits are not served; their spans are in the last row
 _UNKNOWN = 3  # look at every instance
+_NOT_LISTED = -2
+
+
+@kernel
+def neighbour_differences(tables, scratch, t, s, width):
+    """What the offsets of two grid neighbours below level s can differ by, up to the sign.
+
+    Going one place along a row (or a column) of the grid increments a digit after its inner digits have all wrapped
+    around, so only one difference per digit can occur. Where rows of instances are not rows of the grid, a step along
+    a column adds the digits of the width, with every pattern of carries.
+
+    Returns:
+        The number of entries of ``scratch.differences`` filled, or -1 if there are too many patterns to list.
+    """
+    digits = scratch.levels[s, DIGITS]
+    misaligned = scratch.levels[s, USED] > width and scratch.levels[s, USED_X] != width
+    row_end = digits if misaligned or scratch.levels[s, USED] <= width else scratch.levels[s, X_DIGITS]
+    wrapped = 0
+    for k in range(digits):
+        if k == row_end:
+            wrapped = 0
+        d = scratch.places[DIGIT, s, k]
+        step = tables.dims[KEY, t, d] * scratch.places[STEP, s, d]
+        scratch.differences[k] = step - wrapped
+        wrapped += (scratch.places[SPAN, s, d] - 1) * step
+    count = digits
+    if not misaligned:
+        return count
+    if digits > MAX_PATTERN_DIGITS:
+        return -1
+    for pattern in range(1 << digits):
+        rest, carry, difference, possible = width, 0, 0, True
+        for k in range(digits):
+            d = scratch.places[DIGIT, s, k]
+            n = scratch.places[SPAN, s, d]
+            quotient = rest // n
+            add = rest - quotient * n + carry
+            rest = quotient
+            carry = (pattern >> k) & 1
+            if (carry == 1 and add == 0) or (carry == 0 and add >= n):
+                possible = False
+                break
+            difference += (add - n * carry) * tables.dims[KEY, t, d] * scratch.places[STEP, s, d]
+        if possible:
+            scratch.differences[count] = difference
+            count += 1
+    return count
 
 
 @kernel
 def classify(tables, scratch, t, s, translation, width):
-    """Which instances below level s a neighbour can serve after a translation: one of the constants above.
-
-    Going one place along a row (or column) of the grid increments a digit after its inner digits have all wrapped
-    around, so only one difference per digit can occur.
-    """
+    """Which instances below level s a neighbour can serve after a translation that is one of the differences."""
     digits = scratch.levels[s, DIGITS]
     if scratch.levels[s, USED] > width and scratch.levels[s, USED_X] != width:
-        return _classify_misaligned(tables, scratch, t, s, translation, width)
+        inner = 1
+        for k in range(digits):
+            d = scratch.places[DIGIT, s, k]
+            if tables.dims[KEY, t, d] != 0:
+                break
+            inner *= scratch.places[SPAN, s, d]
+        return _ALL if translation == 0 and inner > 1 and width % inner == 0 else _UNKNOWN
     row_end = digits if scratch.levels[s, USED] <= width else scratch.levels[s, X_DIGITS]
     spare = scratch.places.shape[1] - 1
     at_ends, elsewhere, blocked, wrapped = 0, 0, 0, 0
@@ -74,40 +124,6 @@ def classify(tables, scratch, t, s, translation, width):
     if elsewhere > 0 or blocked > 1 or (at_ends > 0 and blocked > 0):
         return _UNKNOWN
     return _ENDS if at_ends > 0 else _NONE
-
-
-@kernel
-def _classify_misaligned(tables, scratch, t, s, translation, width):
-    """As classify where rows of instances are not rows of the grid: tells whether any neighbour can match."""
-    digits = scratch.levels[s, DIGITS]
-    wrapped, inner, leading = 0, 1, True
-    for k in range(digits):
-        d = scratch.places[DIGIT, s, k]
-        step = tables.dims[KEY, t, d] * scratch.places[STEP, s, d]
-        leading = leading and step == 0
-        if leading:
-            inner *= scratch.places[SPAN, s, d]
-        elif step - wrapped == translation or step - wrapped == -translation:
-            return _UNKNOWN
-        wrapped += (scratch.places[SPAN, s, d] - 1) * step
-    if translation == 0 and inner > 1:
-        return _ALL if width % inner == 0 else _UNKNOWN
-    # A neighbour in the next row is `width` places on: add the digits of width, with every pattern of carries.
-    for pattern in range(1 << digits):
-        rest, carry, difference, possible = width, 0, 0, True
-        for k in range(digits):
-            d = scratch.places[DIGIT, s, k]
-            n = scratch.places[SPAN, s, d]
-            add = rest % n + carry
-            rest //= n
-            carry = (pattern >> k) & 1
-            if (carry == 1 and add == 0) or (carry == 0 and add >= n):
-                possible = False
-                break
-            difference += (add - n * carry) * tables.dims[KEY, t, d] * scratch.places[STEP, s, d]
-        if possible and (difference == translation or difference == -translation):
-            return _UNKNOWN
-    return _NONE
 
 
 @kernel
@@ -151,7 +167,7 @@ def _serve(tables, scratch, t, s, effect, translation, width, words, distinct, c
         spare = scratch.places.shape[1] - 1
         remaining, _ = count_distinct(tables, scratch, t, s, spare)
         unserved = 1
-        for d in range(scratch.places.shape[2]):
+        for d in range(scratch.places.shape[2] - 1):
             unserved *= scratch.places[SPAN, spare, d]
         served = scratch.levels[s, USED] - unserved
         if list_classes:
@@ -189,6 +205,9 @@ def link_steps(tables, scratch, t, s, loops, full, translation, anew, repeats, d
     if j == loops or (s > 0 and (plain or anew == 0)) or (slab and repeats == 0):
         return passed, words_linked, remaining, count
     width = max(tables.levels[s, FANOUT_X], scratch.levels[s, USED_X])
+    aligned = scratch.levels[s, USED_X] == width
+    row_end = scratch.levels[s, X_DIGITS]
+    differences = _NOT_LISTED
     inner = 0
     while j < loops:
         step = 0
@@ -205,7 +224,22 @@ def link_steps(tables, scratch, t, s, loops, full, translation, anew, repeats, d
             step = tables.dims[KEY, t, d] * scratch.loops[LOOP_STEP, j]
             words = (scratch.loops[OUTSIDE, j] - scratch.loops[OUTSIDE, j + 1]) * full
         if words > 0:
-            effect = classify(tables, scratch, t, s, step - inner, width)
+            if plain and (aligned or scratch.levels[s, USED] <= width):
+                # Ranks of one term cannot make up for each other: only instances side by side along an irrelevant
+                # first digit of the row, or of the column, have equal offsets.
+                effect = _NONE
+                if tables.dims[KEY, t, scratch.places[DIGIT, s, 0]] == 0:
+                    effect = _ALL
+                elif scratch.levels[s, USED] > width:
+                    effect = _ALL if tables.dims[KEY, t, scratch.places[DIGIT, s, row_end]] == 0 else _NONE
+            else:
+                if differences == _NOT_LISTED:
+                    differences = neighbour_differences(tables, scratch, t, s, width)
+                possible = differences < 0
+                for k in range(differences):
+                    difference = scratch.differences[k]
+                    possible = possible or difference == step - inner or difference == inner - step
+                effect = classify(tables, scratch, t, s, step - inner, width) if possible else _NONE
             if effect == _ALL:
                 passed += words * scratch.levels[s, USED]
                 words_linked += words

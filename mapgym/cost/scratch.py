@@ -15,13 +15,14 @@ class Scratch(NamedTuple):
 
     extents: NDArray[np.float64]  # [L, D] tile extents of each level, as the legality check leaves them
     tile_words: NDArray[np.float64]  # [L, T] words of the tile of each tensor, kept or not; likewise
-    places: NDArray[np.int64]  # [3, L + 1, D] planes SPAN, STEP, DIGIT
+    places: NDArray[np.int64]  # [3, L + 1, D + 1] planes SPAN, STEP, DIGIT
     levels: NDArray[np.int64]  # [L + 1, 8] columns DIGITS ... PARTITION
     loops: NDArray[np.int64]  # [4, L * D + 1] planes LOOP_DIM, BOUND, LOOP_STEP, OUTSIDE; innermost loop first
     tiles: NDArray[np.int64]  # [2, L, T] planes WORDS, INNERMOST
     classes: NDArray[np.int64]  # [3, capacity, 2] planes OWN, MORE, SPARE; columns multiplicity, number of offsets
     traffic: NDArray[np.float64]  # [capacity] accesses of each class of plane OWN
     demand: NDArray[np.float64]  # [L, 2] words per cycle, reads and writes
+    differences: NDArray[np.int64]  # [..] what the offsets of grid neighbours can differ by
     instances: NDArray[np.int64]  # [3, slots] planes KEYS, SLOTS, COUNTS; one entry per instance, or hash slot
 
 
@@ -42,6 +43,9 @@ WORDS, INNERMOST = 0, 1
 OWN, MORE, SPARE = 0, 1, 2
 KEYS, SLOTS, COUNTS = 0, 1, 2
 
+MAX_PATTERN_DIGITS = 6
+"""Spatial loops of one level up to which all patterns of carries between grid rows are tried."""
+
 
 def make_scratch(levels: int, dims: int, tensors: int, accelerator: Accelerator) -> Scratch:
     """Allocates the working memory for one task."""
@@ -53,12 +57,13 @@ def make_scratch(levels: int, dims: int, tensors: int, accelerator: Accelerator)
     return Scratch(
         extents=np.zeros((levels, dims)),
         tile_words=np.zeros((levels, tensors)),
-        places=np.zeros((3, levels + 1, dims), np.int64),
+        places=np.zeros((3, levels + 1, dims + 1), np.int64),
         levels=np.zeros((levels + 1, 8), np.int64),
         loops=np.zeros((4, loops + 1), np.int64),
         tiles=np.zeros((2, levels, tensors), np.int64),
         classes=np.zeros((3, capacity, 2), np.int64),
         traffic=np.zeros(capacity),
         demand=np.zeros((levels, 2)),
+        differences=np.zeros(dims + 2**MAX_PATTERN_DIGITS, np.int64),
         instances=np.zeros((3, slots), np.int64),
     )

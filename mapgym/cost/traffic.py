@@ -52,25 +52,23 @@ def list_loops(tables, temporal, spatial, order, spatial_order, spatial_split, i
             for k in range(dims):
                 d = spatial_order[i, s, k]
                 span = scratch.places[SPAN, s, d]
-                if span > 1:
-                    scratch.places[DIGIT, s, digits] = d
-                    digits += 1
-                    if k < spatial_split[i, s]:
-                        x_digits += 1
-                        used_x *= span
-                    else:
-                        used_y *= span
+                # Written first and counted after: there is no branch to mispredict.
+                scratch.places[DIGIT, s, digits] = d
+                digits += span > 1
+                on_x = k < spatial_split[i, s]
+                x_digits += on_x and span > 1
+                used_x *= span if on_x else 1
+                used_y *= 1 if on_x else span
         scratch.levels[s, DIGITS], scratch.levels[s, X_DIGITS] = digits, x_digits
         scratch.levels[s, USED], scratch.levels[s, USED_X], scratch.levels[s, USED_Y] = used, used_x, used_y
         scratch.levels[s, FIRST_LOOP] = loops
         for k in range(dims):
             d = order[i, s, k]
             bound = temporal[i, s, d]
-            if bound > 1:
-                scratch.loops[LOOP_DIM, loops] = d
-                scratch.loops[BOUND, loops] = bound
-                scratch.loops[LOOP_STEP, loops] = scratch.places[STEP, s, d] * scratch.places[SPAN, s, d]
-                loops += 1
+            scratch.loops[LOOP_DIM, loops] = d
+            scratch.loops[BOUND, loops] = bound
+            scratch.loops[LOOP_STEP, loops] = scratch.places[STEP, s, d] * scratch.places[SPAN, s, d]
+            loops += bound > 1
     scratch.levels[levels, FIRST_LOOP] = loops
     # From the outermost loop inwards: the product of the bounds so far, and for each tensor that product at the
     # innermost loop that it depends on; irrelevant loops inside that one reuse the tile (section 3).
@@ -97,7 +95,7 @@ def list_loops(tables, temporal, spatial, order, spatial_order, spatial_split, i
     return outside
 
 
-@kernel
+@inlined_kernel
 def words_from_above(tables, scratch, t, s, full, loops):
     """Words that one instance below level s > 0 needs over the run, for a tensor with halos.
 
@@ -145,9 +143,28 @@ def words_from_above(tables, scratch, t, s, full, loops):
     return full * (after_first - repeats) + anew * (whole - after_first + repeats), translation, anew, repeats
 
 
-@kernel
+@inlined_kernel
 def partition_chain(tables, scratch, t):
     """Words of the tensor that each instance is responsible for, by Timeloop's estimate, outermost level first."""
+    levels = scratch.tiles.shape[1]
+    if tables.affine[TERMS, t, 0, 0] == 0:
+        # Tile sizes are products of extents: the estimate is the tensor divided by the relevant spatial factors,
+        # without a remainder (so that the division of floats is exact).
+        part_words = float(scratch.tiles[WORDS, levels - 1, t])
+        for s in range(levels - 1, -1, -1):
+            scratch.levels[s, PARTITION] = np.int64(part_words)
+            distinct = 1
+            for k in range(scratch.levels[s, DIGITS]):
+                d = scratch.places[DIGIT, s, k]
+                if tables.dims[KEY, t, d] != 0:
+                    distinct *= scratch.places[SPAN, s, d]
+            part_words /= distinct
+    else:
+        _general_partition_chain(tables, scratch, t)
+
+
+@kernel
+def _general_partition_chain(tables, scratch, t):
     levels = scratch.tiles.shape[1]
     part = scratch.tiles[WORDS, levels - 1, t]
     scratch.levels[levels - 1, PARTITION] = part

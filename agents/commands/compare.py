@@ -243,7 +243,7 @@ def _print_best(summary: Summary, task: Task) -> None:
 
     run, result = summary.best_known[task]
     if result.mapping is None:
-        common.say(f"\n{task.name}: no legal mapping was found.\n")
+        common.say(f"{task.name}: no legal mapping was found.\n")
         return
     mapping = Mapping.from_dict(result.mapping, task.workload, task.accelerator)
-    common.say(f"\nBest mapping of {task.name}, by {run.agent} with seed {run.seed}:\n\n{mapping.to_text()}\n")
+    common.say(f"Best mapping of {task.name}, by {run.agent} with seed {run.seed}:\n\n{mapping.to_text()}\n")

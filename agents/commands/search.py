@@ -132,14 +132,12 @@ def _read_constraints(path: Path | None) -> Constraints | None:
 
 
 def _progress(evaluator: Evaluator) -> RenderableType:
-    rate = evaluator.samples / evaluator.seconds if evaluator.seconds else 0.0
     line = Table.grid(padding=(0, 2))
     line.add_row(
-        ProgressBar(total=1.0, completed=common.fraction_done(evaluator), width=16),
+        ProgressBar(total=1.0, completed=common.fraction_done(evaluator), width=10),
         common.progress_text(evaluator),
-        f"best {OBJECTIVE_NAMES[evaluator.objective]} {common.format_figure(evaluator.best_value)}",
-        f"{common.format_ratio(evaluator.ratio)} x lower bound",
-        f"{rate:,.0f} samples/s",
+        f"{OBJECTIVE_NAMES[evaluator.objective]} {common.format_figure(evaluator.best_value)}",
+        f"{common.format_ratio(evaluator.ratio)} x bound",
     )
     return line
 

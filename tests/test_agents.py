@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import pytest
 
+from mapgym import catalog
 from mapgym.agents import (
     DEFAULT_AGENT,
     Agent,
@@ -140,8 +141,8 @@ def test_an_axis_that_an_agent_cannot_search_is_refused(space: MapSpace) -> None
 
 
 def test_gamma_beats_random_at_equal_samples() -> None:
-    """On a layer with many tilings, with the seeds fixed; the medians differ by more than 10 %."""
-    space = MapSpace(matmul("medium", M=96, K=64, N=48), small_accelerator())
+    """On a layer with many tilings, with the seeds fixed; the medians differ by more than 5 %."""
+    space = MapSpace(catalog.workload("paper/inception_conv2"), catalog.accelerator("accel_b"))
     medians = {}
     for name in ("random", "gamma"):
         values = []
@@ -150,4 +151,4 @@ def test_gamma_beats_random_at_equal_samples() -> None:
             make_agent(name).search(evaluator, seed)
             values.append(evaluator.ratio)
         medians[name] = float(np.median(values))
-    assert medians["gamma"] < 0.9 * medians["random"], medians
+    assert medians["gamma"] < 0.95 * medians["random"], medians

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mapgym.agents.search.gamma import Gamma
-from mapgym.agents.search.gamma_breeding import breed, remember
+from mapgym.agents.search.gamma_breeding import remember
 from mapgym.constraints import Constraints
 from mapgym.cost import CostModel
 from mapgym.mapping import MappingBatch, factor_products
@@ -51,19 +51,7 @@ def test_each_mutation_alone_changes_something_and_keeps_mappings_legal(mutation
     agent = Gamma(**{**weights, mutation: 1.0}, crossover=0.0, persistence=0.0)  # type: ignore[arg-type]
     agent.start(space, np.random.default_rng(0), "edp")
     parents = space.sample(np.random.default_rng(1), 50)
-    children = parents.copy()
-    breed(
-        parents.arrays(),
-        children.arrays(),
-        agent._rules,
-        agent._items,
-        agent._table,
-        0.0,
-        0.0,
-        3,
-        np.zeros(2**12, np.uint64),
-        np.array([1], np.uint64),
-    )
+    children = agent._breed(parents, len(parents))
     assert np.all(space.contains(children))
     known = {tuple(array.tobytes() for array in row.arrays()) for row in space.canonical(parents)}
     new = sum(tuple(array.tobytes() for array in row.arrays()) not in known for row in space.canonical(children))

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from gymnasium.vector import AutoresetMode
 
 from mapgym.constraints import Constraints
 from mapgym.cost import CostModel
@@ -158,7 +159,7 @@ def test_ratio_is_above_one(space: MapSpace) -> None:
 @pytest.mark.parametrize("num_envs", [1, 5])
 def test_finished_episodes_are_samples(space: MapSpace, num_envs: int) -> None:
     evaluator = Evaluator(space, budget=Budget(samples=12))
-    env = evaluator.make_vec_env(num_envs, autoreset_mode="same_step")
+    env = evaluator.make_vec_env(num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
     env.reset(seed=0)
     finished = 0
     rng = np.random.default_rng(0)

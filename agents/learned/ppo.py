@@ -48,6 +48,9 @@ class Ppo(Agent):
     clip_range: float = parameter(0.2, "of the policy ratio (SB3: 0.2)", low=0.001, high=1)
     entropy: float = parameter(0.01, "weight of the entropy (SB3: 0)", low=0, high=1)
     hidden: int = parameter(128, "units in each of the two hidden layers (SB3: 64)", low=1)
+    orders: str = parameter(
+        "full", "which part of the loop orders the policy decides, see MapSpace-v0", choices=("full", "innermost")
+    )
     threads: int = parameter(1, "threads of torch; more do not help a network of this size", low=1)
 
     def warm_up(self, space: MapSpace) -> None:
@@ -74,6 +77,7 @@ class Ppo(Agent):
             torch.set_num_threads(threads)
 
     def _train(self, evaluator: Evaluator, seed: int) -> None:
+        from gymnasium.vector import AutoresetMode
         from stable_baselines3.common.callbacks import BaseCallback
 
         from mapgym.agents.learned.vec_env import Sb3VecEnv
@@ -82,7 +86,9 @@ class Ppo(Agent):
             def _on_step(self) -> bool:
                 return not evaluator.exhausted
 
-        env = Sb3VecEnv(evaluator.make_vec_env(self.num_envs, autoreset_mode="same_step"))
+        env = Sb3VecEnv(
+            evaluator.make_vec_env(self.num_envs, autoreset_mode=AutoresetMode.SAME_STEP, orders=self.orders)
+        )
         try:
             model = self._algorithm()(
                 self.policy,

@@ -34,10 +34,11 @@ class Sb3VecEnv(VecEnv):
         if env.metadata["autoreset_mode"] != gymnasium.vector.AutoresetMode.SAME_STEP:
             raise SpecificationError(
                 "the environment does not reset in the step in which an episode ends; "
-                'make it with autoreset_mode="same_step"'
+                "make it with autoreset_mode=AutoresetMode.SAME_STEP"
             )
-        super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+        # The base class asks for attributes of the environment.
         self.env = env
+        super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
         self._actions: NDArray[np.int64] = np.zeros(env.num_envs, np.int64)
         self._infos: list[dict[str, Any]] = [{} for _ in range(env.num_envs)]
 

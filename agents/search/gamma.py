@@ -53,7 +53,7 @@ class Gamma(AskTellAgent):
 
     population: int = parameter(100, "mappings per generation (GAMMA: 100)", low=2)
     elites: float = parameter(0.05, "share of the population that survives unchanged (GAMMA: 0.05)", low=0, high=1)
-    parents: float = parameter(0.5, "share of the population that breeds (GAMMA: 0.5)", low=0.01, high=1)
+    parents: float = parameter(0.2, "share of the population that breeds (GAMMA: 0.5)", low=0.01, high=1)
     inject: float = parameter(0.1, "share of each generation that is drawn afresh (GAMMA: 0.1)", low=0, high=1)
     crossover: float = parameter(0.5, "probability of crossover (GAMMA: 0.5 after the first generation)", low=0, high=1)
     persistence: float = parameter(0.4, "probability of one more mutation after each one (ours)", low=0, high=0.9)

@@ -257,6 +257,7 @@ def breed(  # type: ignore[no-untyped-def]
     for i in range(len(children[0])):
         for attempt in range(attempts + 1):
             _read(parents, below(state, count), g)
+            remember(seen, fingerprint(g, dims, tensors))
             if attempt < attempts:
                 crossed = len(items) > 0 and unit(state) < crossover
                 if crossed:

@@ -180,7 +180,6 @@ class AgentContract:
             factors={"Registers": {"C": {"temporal": 2}}, "Buffer": {"M": {"spatial": 2}}},
             orders={"Memory": ["Q", "M"]},
             parallel_dims=("M", "C", "P"),
-            min_utilization=0.25,
         )
         _check_best(self.run(agent, self.space(agent, constraints=constraints)))
 

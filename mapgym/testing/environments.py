@@ -1,0 +1,282 @@
+"""What every environment of mapgym promises, as tests to inherit; also for environments of other people.
+
+::
+
+    from mapgym.testing.environments import EnvironmentContract
+
+    class TestMine(EnvironmentContract):
+        env_id = "Mine-v0"
+        env_kwargs = {"workload": "paper/resnet_conv4"}
+
+pytest collects the inherited tests. An environment fulfils the contract if it passes Gymnasium's and
+Stable-Baselines3's checkers without a warning, is deterministic, has masks that say the truth, survives illegal
+actions, can be rendered, copied and described as JSON, and has a vector twin that does the same as scalar ones.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import pickle
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.utils.env_checker import check_env as check_with_gymnasium, data_equivalence
+from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from numpy.typing import NDArray
+
+SECTIONS = (
+    "Description",
+    "Action Space",
+    "Observation Space",
+    "Rewards",
+    "Starting State",
+    "Episode End",
+    "Information",
+    "Arguments",
+    "References",
+    "Version History",
+)
+"""Sections that the docstring of an environment class has."""
+
+MAX_STEPS = 5000
+"""An episode of a masked random policy ends within so many steps."""
+
+
+class EnvironmentContract:
+    """Inherit and set ``env_id``; pytest runs the rest.
+
+    Attributes:
+        env_id: registered id.
+        env_kwargs: arguments for ``gymnasium.make``.
+    """
+
+    env_id: str = ""
+    env_kwargs: Mapping[str, Any] = {}
+
+    def make(self, **kwargs: Any) -> gym.Env[Any, Any]:
+        """The environment without wrappers."""
+        return gym.make(self.env_id, **{**self.env_kwargs, **kwargs}).unwrapped
+
+    def make_vector(self, num_envs: int, **kwargs: Any) -> VectorEnv[Any, Any, Any]:
+        """Its vector twin."""
+        return gym.make_vec(self.env_id, num_envs=num_envs, **{**self.env_kwargs, **kwargs})
+
+    def test_gymnasium_checker_finds_nothing(self) -> None:
+        """Passes ``gymnasium.utils.env_checker.check_env``."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            check_with_gymnasium(self.make())
+
+    def test_stable_baselines3_checker_finds_nothing(self) -> None:
+        """Passes ``stable_baselines3.common.env_checker.check_env``."""
+        checker = pytest.importorskip("stable_baselines3.common.env_checker")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            checker.check_env(self.make())
+
+    def test_class_docstring_is_the_specification(self) -> None:
+        """Names the id and has all sections."""
+        text = inspect.getdoc(type(self.make())) or ""
+        assert self.env_id in text
+        missing = [section for section in SECTIONS if f"## {section}" not in text]
+        assert not missing, f"sections missing: {missing}"
+
+    def test_random_episode_keeps_all_promises(self) -> None:
+        """Spaces, types, masks and rewards in every step of masked random episodes."""
+        env = self.make()
+        rng = np.random.default_rng(0)
+        for episode in range(3):
+            observation, info = env.reset(seed=episode)
+            for _ in range(MAX_STEPS):
+                assert env.observation_space.contains(observation)
+                _check_mask(env, info)
+                action = int(rng.choice(np.flatnonzero(info["action_mask"])))
+                observation, reward, terminated, truncated, info = env.step(action)
+                assert type(reward) is float
+                assert np.isfinite(reward)
+                assert type(terminated) is bool
+                assert type(truncated) is bool
+                assert info["illegal_action"] is False
+                if terminated or truncated:
+                    break
+            assert terminated or truncated
+            assert env.observation_space.contains(observation)
+
+    def test_same_seed_same_episode(self) -> None:
+        """Observations, rewards, flags and info repeat."""
+        first, second = self.make(), self.make()
+        for one, other in zip(_episode(first, 11), _episode(second, 11), strict=True):
+            assert data_equivalence(one, other, exact=True)
+        # A second run of the same environment repeats as well: nothing survives a reset.
+        for one, other in zip(_episode(first, 11), _episode(second, 11), strict=True):
+            assert data_equivalence(one, other, exact=True)
+
+    def test_illegal_action_is_replaced_by_the_nearest_legal_one(self) -> None:
+        """And info says so."""
+        env, twin = self.make(), self.make()
+        seen = 0
+        for seed in range(5):
+            rng = np.random.default_rng(seed)
+            _, info = env.reset(seed=seed)
+            twin.reset(seed=seed)
+            for _ in range(MAX_STEPS):
+                mask = info["action_mask"]
+                action = int(rng.integers(len(mask)))
+                legal = np.flatnonzero(mask)
+                nearest = int(legal[np.argmin(np.abs(legal - action))])
+                result, expected = env.step(action), twin.step(nearest)
+                info = result[4]
+                assert info.pop("illegal_action") is not bool(mask[action])
+                assert expected[4].pop("illegal_action") is False
+                assert data_equivalence(result, expected, exact=True)
+                seen += not mask[action]
+                if result[2] or result[3]:
+                    break
+        assert seen, "no illegal action came up"
+
+    def test_actions_outside_the_space_do_no_harm(self) -> None:
+        """They are illegal actions like others."""
+        env = self.make()
+        _, info = env.reset(seed=0)
+        for action in (-1, -(10**9), len(info["action_mask"]), 10**9):
+            env.reset(seed=0)
+            assert env.step(action)[4]["illegal_action"] is True
+
+    def test_step_after_the_end_asks_for_a_reset(self) -> None:
+        """A finished episode is not silently continued, nor priced twice."""
+        env = self.make()
+        for _ in _episode(env, 0):
+            pass
+        with pytest.raises(gym.error.ResetNeeded):
+            env.step(0)
+
+    def test_observation_fields_tile_the_observation(self) -> None:
+        """Every entry of a flat observation belongs to exactly one named field."""
+        env = self.make()
+        covered = np.zeros(env.observation_space.shape or (), np.int64)
+        for field in env.get_wrapper_attr("observation_fields").values():
+            covered[field] += 1
+        assert np.all(covered == 1)
+
+    def test_unknown_reset_option_is_an_error(self) -> None:
+        """A misspelt option is not ignored."""
+        with pytest.raises(ValueError, match="wrokload"):
+            self.make().reset(options={"wrokload": "x"})
+
+    def test_rendering(self) -> None:
+        """Every declared mode gives what it should at any time."""
+        for mode in self.make().metadata["render_modes"]:
+            env = self.make(render_mode=mode)
+            env.reset(seed=0)
+            frames = [env.render()]
+            frames += [env.render() for _ in _episode(env, 0)]
+            if mode == "ansi":
+                assert all(isinstance(frame, str) and frame for frame in frames)
+            elif mode == "rgb_array":
+                for frame in frames:
+                    assert isinstance(frame, np.ndarray)
+                    assert frame.dtype == np.uint8
+                    assert frame.ndim == 3
+                    assert frame.shape[2] == 3
+            env.close()
+
+    def test_spec_survives_json(self) -> None:
+        """Trackers store specs as JSON."""
+        env = gym.make(self.env_id, **self.env_kwargs)
+        assert env.spec is not None
+        assert EnvSpec.from_json(env.spec.to_json()).id == self.env_id
+        gym.make(EnvSpec.from_json(env.spec.to_json())).reset(seed=0)
+
+    def test_pickle_and_deepcopy_continue_alike(self) -> None:
+        """Copies in the middle of an episode go on as the original does."""
+        env = self.make()
+        _, info = env.reset(seed=3)
+        if info["action_mask"].sum() > 1:
+            info = env.step(int(np.flatnonzero(info["action_mask"])[-1]))[4]
+        copies = [pickle.loads(pickle.dumps(env)), copy.deepcopy(env)]
+        action = int(np.flatnonzero(info["action_mask"])[0])
+        expected = env.step(action)
+        for other in copies:
+            assert data_equivalence(other.step(action), expected, exact=True)
+
+    @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
+    @pytest.mark.parametrize("seed", [0, 100])
+    def test_vector_twin_equals_scalar_environments(self, mode: AutoresetMode, seed: int) -> None:
+        """Step by step: observations, rewards, flags and info; illegal actions included."""
+        n = 5
+        vector = self.make_vector(n, autoreset_mode=mode)
+        scalars = SyncVectorEnv([self.make for _ in range(n)], autoreset_mode=mode)
+        assert vector.observation_space == scalars.observation_space
+        assert vector.action_space == scalars.action_space
+        assert vector.metadata["autoreset_mode"] is mode
+        rng = np.random.default_rng(seed)
+        result, expected = vector.reset(seed=seed), scalars.reset(seed=seed)
+        assert _same(result, expected)
+        finished = 0
+        for step in range(400):
+            masks: NDArray[np.int8] = result[-1]["action_mask"]
+            actions = np.array([rng.choice(np.flatnonzero(mask)) for mask in masks])
+            if step % 10 == 0:
+                actions[rng.integers(n)] = rng.integers(masks.shape[1])
+            result, expected = vector.step(actions), scalars.step(actions)
+            assert _same(result, expected)
+            finished += int(result[2].sum())
+        assert finished, "no episode ended"
+
+    def test_vector_twin_disabled_autoreset(self) -> None:
+        """Only the chosen environments are reset, and one that is over refuses to step."""
+        vector = self.make_vector(3, autoreset_mode=AutoresetMode.DISABLED)
+        _, info = vector.reset(seed=0)
+        for _ in range(MAX_STEPS):
+            actions = np.argmax(info["action_mask"], axis=1)
+            _, _, over, _, info = vector.step(actions)
+            if over.any():
+                break
+        with pytest.raises(gym.error.ResetNeeded):
+            vector.step(actions)
+        observations, info = vector.reset(options={"reset_mask": over})
+        assert vector.observation_space.contains(observations)
+        vector.step(np.argmax(info["action_mask"], axis=1))
+
+
+def _check_mask(env: gym.Env[Any, Any], info: dict[str, Any]) -> None:
+    mask = info["action_mask"]
+    assert mask.dtype == np.int8
+    assert mask.shape == (env.action_space.n,)  # type: ignore[attr-defined]
+    assert mask.sum() >= 1, "no legal action"
+    masks = env.get_wrapper_attr("action_masks")()
+    assert masks.dtype == np.bool_
+    assert np.array_equal(masks, mask.astype(np.bool_))
+    assert mask[env.action_space.sample(mask=mask)] == 1
+
+
+def _episode(env: gym.Env[Any, Any], seed: int) -> list[Any]:
+    """Reset and step results of an episode in which some actions are illegal."""
+    rng = np.random.default_rng(seed)
+    results: list[Any] = [env.reset(seed=seed)]
+    for _ in range(MAX_STEPS):
+        mask = results[-1][-1]["action_mask"]
+        action = rng.choice(np.flatnonzero(mask)) if rng.random() < 0.9 else rng.integers(len(mask))
+        results.append(env.step(int(action)))
+        if results[-1][2] or results[-1][3]:
+            return results
+    raise AssertionError(f"the episode did not end in {MAX_STEPS} steps")
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equality of nested tuples and dicts of arrays; object arrays (final observations) entry by entry."""
+    if isinstance(one, dict):
+        return isinstance(other, dict) and one.keys() == other.keys() and all(_same(one[k], other[k]) for k in one)
+    if isinstance(one, tuple):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, np.ndarray) and one.dtype == object:
+        return all(_same(a, b) for a, b in zip(one, other, strict=True))
+    if isinstance(one, np.ndarray):
+        return one.dtype == other.dtype and np.array_equal(one, other)
+    return bool(one == other)

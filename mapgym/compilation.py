@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from numba import config, njit
+from numba import config, njit, types
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -36,11 +36,12 @@ def _compile(function: _Function, **options: Any) -> _Function:
     dispatcher = njit(**_OPTIONS, **options)(function)
     compile_signature = dispatcher.compile
 
-    def compile_without_vectors(signature: Any) -> Any:
+    def compile_once(signature: Any) -> Any:
+        # A constant argument is no reason to compile the function again for that constant.
         with _scalar_loops():
-            return compile_signature(signature)
+            return compile_signature(tuple(map(types.unliteral, signature)))
 
-    dispatcher.compile = compile_without_vectors
+    dispatcher.compile = compile_once
     return dispatcher
 
 

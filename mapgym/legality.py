@@ -92,6 +92,15 @@ def pack_rules(workload: Workload, accelerator: Accelerator) -> NDArray[np.int64
 
 
 @kernel
+def _first_factor_below_one(i, temporal, spatial):  # type: ignore[no-untyped-def]
+    for d in range(temporal.shape[2]):
+        for s in range(temporal.shape[1]):
+            if temporal[i, s, d] < 1 or spatial[i, s, d] < 1:
+                return (FACTOR << 8) | d
+    return LEGAL
+
+
+@kernel
 def legality_status(
     i: int,
     temporal: NDArray[np.int32],
@@ -131,32 +140,31 @@ def legality_status(
 
     # A product of factors of at least 1 only grows, so one that passes 2**53 and is rounded cannot come back to a bound
     # below 2**31: float64 finds every wrong product, where int64 could wrap around to the right one.
-    lowest = np.int64(1)
+    lowest = np.int32(1)
+    parallel = np.int64(0)  # bit s: level s has a spatial factor above 1
     for d in range(dims):
-        extents[0, d] = np.float64(temporal[i, 0, d]) * np.float64(spatial[i, 0, d])
-        lowest = min(lowest, temporal[i, 0, d], spatial[i, 0, d])
-    for s in range(1, levels):
-        for d in range(dims):
-            extents[s, d] = extents[s - 1, d] * np.float64(temporal[i, s, d]) * np.float64(spatial[i, s, d])
-            lowest = min(lowest, temporal[i, s, d], spatial[i, s, d])
-    if lowest < 1:
-        for d in range(dims):
-            for s in range(levels):
-                if temporal[i, s, d] < 1 or spatial[i, s, d] < 1:
-                    return (FACTOR << 8) | d
-    one = np.int64(1)
-    everything = (one << dims) - 1
+        extents[0, d] = 1.0
+    everything = (np.int64(1) << dims) - 1
     for s in range(levels):
         seen = np.int64(0)
         seen_spatial = np.int64(0)
-        for position in range(dims):
-            dim = np.int64(order[i, s, position])
-            seen |= (one << dim) if 0 <= dim < dims else 0
-            dim = np.int64(spatial_order[i, s, position])
-            seen_spatial |= (one << dim) if 0 <= dim < dims else 0
-        split = spatial_split[i, s]
-        if seen != everything or seen_spatial != everything or split < 0 or split > dims:
+        used = 1.0
+        for d in range(dims):
+            tile, span = temporal[i, s, d], spatial[i, s, d]
+            lowest = min(lowest, tile, span)
+            extents[s, d] *= np.float64(tile) * np.float64(span)
+            used *= span
+            # As unsigned numbers, entries below 0 are too large as well; bit 63 stands for all that are.
+            seen |= np.int64(1) << np.int64(min(np.uint8(order[i, s, d]), np.uint8(63)))
+            seen_spatial |= np.int64(1) << np.int64(min(np.uint8(spatial_order[i, s, d]), np.uint8(63)))
+        parallel |= np.int64(used > 1.0) << s
+        if lowest < 1:
+            return _first_factor_below_one(i, temporal, spatial)
+        if seen != everything or seen_spatial != everything or not 0 <= spatial_split[i, s] <= dims:
             return (ORDER << 8) | s
+        if s + 1 < levels:
+            for d in range(dims):
+                extents[s + 1, d] = extents[s, d]
     for d in range(dims):
         if extents[levels - 1, d] != table[bounds + d]:
             return (PRODUCT << 8) | d
@@ -179,12 +187,12 @@ def legality_status(
     total_x = np.int64(1)
     total_y = np.int64(1)
     for s in range(levels):
-        for position in range(dims):
-            p = np.int64(spatial[i, s, spatial_order[i, s, position]])
-            if position < spatial_split[i, s]:
-                total_x *= p
-            else:
-                total_y *= p
+        if (parallel >> s) & 1:
+            for position in range(dims):
+                p = np.int64(spatial[i, s, spatial_order[i, s, position]])
+                on_x = position < spatial_split[i, s]
+                total_x *= p if on_x else 1
+                total_y *= 1 if on_x else p
     # The number of MACs is the product of both sides of the mesh, so it needs no check of its own.
     if total_x > table[4] or total_y > table[5]:
         return MAC_FANOUT << 8
@@ -213,13 +221,12 @@ def legality_status(
             return (CAPACITY << 8) | s
         used_x = np.int64(1)
         used_y = np.int64(1)
-        if outer_x > 1 or outer_y > 1:
+        if (parallel >> s) & 1:
             for position in range(dims):
                 p = np.int64(spatial[i, s, spatial_order[i, s, position]])
-                if position < spatial_split[i, s]:
-                    used_x *= p
-                else:
-                    used_y *= p
+                on_x = position < spatial_split[i, s]
+                used_x *= p if on_x else 1
+                used_y *= 1 if on_x else p
             outer_x //= used_x
             outer_y //= used_y
         if outer_x > table[mesh_x + s] or outer_y > table[mesh_y + s]:
@@ -229,7 +236,7 @@ def legality_status(
     return LEGAL
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True)
 def _batch_status(
     temporal: NDArray[np.int32],
     spatial: NDArray[np.int32],

@@ -6,7 +6,6 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from mapgym.agents.commands import common
 
@@ -50,11 +49,11 @@ def cost(
         sample = f"random legal mappings that use at least {MINIMUM_UTILIZATION:.0%} of the MACs"
         common.print_json({"sample": sample, "rounds": rounds, "results": [asdict(result) for result in results]})
         return
-    table = Table(title=f"Cost model: CPU time, one thread, median of {rounds} rounds", title_justify="left")
-    for heading in ("accelerator", "workload"):
-        table.add_column(heading)
-    for heading in ("evaluations/s", "single call (us)", "mappings in the sample"):
-        table.add_column(heading, justify="right")
+    table = common.new_table(
+        f"Cost model: CPU time, one thread, median of {rounds} rounds",
+        ["accelerator", "workload"],
+        ["evaluations/s", "single call (us)", "mappings", "MACs in use"],
+    )
     for result in results:
         table.add_row(
             result.accelerator,
@@ -62,6 +61,7 @@ def cost(
             f"{result.evaluations_per_second:,.0f}",
             f"{result.single_call_seconds * 1e6:.1f}",
             f"{result.mappings:,}",
+            f"{result.mean_utilization:.0%}",
         )
     common.out().print(table)
 
@@ -80,9 +80,8 @@ def env(
     if as_json:
         common.print_json(asdict(result))
         return
-    table = Table(title=f"{result.env}: CPU time, one thread, median of {rounds} rounds", title_justify="left")
-    table.add_column("environment")
-    table.add_column("steps/s", justify="right")
+    title = f"{result.env}: CPU time, one thread, median of {rounds} rounds"
+    table = common.new_table(title, ["environment"], ["steps/s"])
     table.add_row("scalar", f"{result.scalar_steps_per_second:,.0f}")
     table.add_row(f"vector, {result.num_envs:,} together", f"{result.vector_steps_per_second:,.0f}")
     common.out().print(table)

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich import box
 from rich.console import Console, RenderableType
 from rich.live import Live
+from rich.table import Table
 
 from mapgym.agents.experiment.labels import OBJECTIVE_NAMES
 from mapgym.errors import SpecificationError, suggest
@@ -70,6 +72,21 @@ def out() -> Console:
 def err() -> Console:
     """The console for notices and progress, so that results can be piped."""
     return Console(stderr=True, highlight=False, markup=False)
+
+
+def new_table(title: str, left: Sequence[str] = (), right: Sequence[str] = ()) -> Table:
+    """A table in our style.
+
+    Args:
+        title: above it.
+        left, right: headings of the first columns, aligned to the left, and of the others, aligned to the right.
+    """
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for heading in left:
+        table.add_column(heading, overflow="fold")
+    for heading in right:
+        table.add_column(heading, justify="right", overflow="fold")
+    return table
 
 
 def say(text: str) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich import box
 from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -142,10 +141,8 @@ class _Board:
         return last.task if last else self._comparison.tasks[0]
 
     def _table(self, task: Task) -> Table:
-        table = Table(title=task.name, title_justify="left")
-        table.add_column("agent")
-        for heading in (f"best {self._objective}", "x lower bound", "samples/s", "seeds", "samples"):
-            table.add_column(heading, justify="right")
+        headings = (f"best {self._objective}", "x lower bound", "samples/s", "seeds", "samples")
+        table = common.new_table(task.name, ["agent"], headings)
         for agent in self._comparison.agents:
             table.add_row(agent, *self._cells(task, agent))
         return table
@@ -218,11 +215,9 @@ def _print_summary(summary: Summary) -> None:
 def _summary_table(summary: Summary, task: Task | None) -> Table:
     """The figures at the end of the budget, narrow enough for a terminal of 80 columns."""
     title = task.name if task else f"all {len(summary.comparison.tasks)} tasks"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.add_column("agent")
     objective = OBJECTIVE_NAMES[summary.comparison.settings.objective]
-    for heading in (f"best {objective}", "x bound", "IQM [95 % interval]", "to 1.1x best", "samples/s"):
-        table.add_column(heading, justify="right")
+    headings = (f"best {objective}", "x bound", "IQM [95 % interval]", "to 1.1x best", "samples/s")
+    table = common.new_table(title, ["agent"], headings)
     for row in summary.rows:
         if row.task != task:
             continue

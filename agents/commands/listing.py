@@ -6,8 +6,6 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
-from rich import box
-from rich.table import Table
 
 from mapgym.agents.commands import common
 from mapgym.errors import SpecificationError, suggest
@@ -35,14 +33,15 @@ def list_names(
         return
     console = common.out()
     for name, rows in found.items():
-        table = Table(title=name.capitalize(), title_justify="left", box=box.SIMPLE_HEAD)
+        table = common.new_table(name.capitalize())
         for key in rows[0] if rows else ():
             table.add_column(key.replace("_", " "), justify="right" if isinstance(rows[0][key], int) else "left")
         for row in rows:
             table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()))
         console.print(table)
+        common.say("")
     if kind is None:
-        console.print('Workloads: "mapgym list workloads"')
+        common.say('Workloads: "mapgym list workloads"')
 
 
 def _accelerators() -> Rows:

@@ -190,15 +190,16 @@ def _print_mapping(workload: Workload, accelerator: Accelerator, mapping: Mappin
     common.say(f"{'limited by':12s} {report['limited_by']}\n")
     console = common.out()
     console.print(_energy_table(workload, accelerator, report))
+    common.say("")
     console.print(_time_table(accelerator, report))
 
 
 def _energy_table(workload: Workload, accelerator: Accelerator, report: dict[str, Any]) -> Table:
-    table = Table(title="Where the energy goes (accesses of all instances, in words)", title_justify="left")
-    table.add_column("level")
-    table.add_column("tensor")
-    for heading in ("tile", "reads", "fills", "updates", "energy (pJ)", "share"):
-        table.add_column(heading, justify="right")
+    table = common.new_table(
+        "Where the energy goes (accesses of all instances, in words)",
+        ["level", "tensor"],
+        ["tile", "reads", "fills", "updates", "energy (pJ)", "share"],
+    )
     total = report["energy_pj"]
 
     def energy(value: float) -> tuple[str, str]:
@@ -218,10 +219,11 @@ def _energy_table(workload: Workload, accelerator: Accelerator, report: dict[str
 
 
 def _time_table(accelerator: Accelerator, report: dict[str, Any]) -> Table:
-    table = Table(title="Where the time goes (words per cycle of one instance)", title_justify="left")
-    table.add_column("level")
-    for heading in ("in use", "words held", "capacity", "reads", "writes", "bandwidth", "cycles needed"):
-        table.add_column(heading, justify="right")
+    table = common.new_table(
+        "Where the time goes (words per cycle of one instance)",
+        ["level"],
+        ["in use", "words held", "capacity", "reads", "writes", "bandwidth", "cycles needed"],
+    )
     for storage, level in zip(reversed(accelerator.levels), report["levels"], strict=True):
         capacity = level["capacity_words"]
         table.add_row(

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Table
 
 from mapgym.agents.commands import common
 
@@ -79,10 +78,7 @@ def _print(report: ValidationReport) -> None:
     ):
         common.say(f"  {name:24s}{value}".rstrip())
     if report.worst:
-        table = Table(title="Worst", title_justify="left")
-        for heading in ("id", "field", "mapgym", "Timeloop"):
-            table.add_column(heading, overflow="fold")
-        table.add_column("relative error", justify="right")
+        table = common.new_table("Worst", ["id", "field", "mapgym", "Timeloop"], ["relative error"])
         for entry in report.worst:
             table.add_row(entry.id, entry.field, str(entry.ours), str(entry.theirs), f"{entry.relative_error:.3g}")
         common.out().print(table)

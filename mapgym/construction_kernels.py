@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-kernel = njit(cache=True, error_model="numpy", _nrt=False)
+kernel = njit(cache=True, error_model="numpy", _nrt=False)  # type: ignore[call-overload]
 """Decorator of functions that allocate nothing: without Numba's reference counting, which cost two thirds of a
 decision."""
 

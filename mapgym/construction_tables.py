@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mapgym import construction_kernels as kernels
 from mapgym.errors import SpecificationError
@@ -301,11 +301,11 @@ class _Builder:
         header = np.zeros(kernels.HEADER, np.int64)
         blocks: list[NDArray[np.int64]] = [header]
 
-        def add(position: int, values: object) -> None:
+        def add(position: int, values: ArrayLike) -> None:
             header[position] = sum(map(len, blocks))
             blocks.append(np.asarray(values, np.int64).ravel())
 
-        sizes = {
+        sizes: dict[int, int] = {
             kernels.LEVELS: self.levels,
             kernels.DIMS: self.dims,
             kernels.TENSORS: self.tensors,
@@ -316,7 +316,7 @@ class _Builder:
             kernels.INNERMOST_ONLY: self.orders == "innermost",
             kernels.PLAIN: self.plain,
             kernels.CUMULATIVE: self.cumulative,
-            kernels.OPEN_AXES: np.any(self.fixed_axis == kernels.AXIS_OPEN),
+            kernels.OPEN_AXES: bool(np.any(self.fixed_axis == kernels.AXIS_OPEN)),
         }
         for position, size in sizes.items():
             header[position] = size

@@ -1,4 +1,4 @@
-"""All mappings of toy map spaces, enumerated from the definition without any of the package's search code."""
+"""All legal mappings of a toy map space, by trying every combination; shares no code with the construction process."""
 
 from __future__ import annotations
 
@@ -6,194 +6,133 @@ import itertools
 import math
 from collections.abc import Iterator
 
-import numpy as np
+from mapgym.accelerator import Accelerator
+from mapgym.mapping import Mapping, MappingBatch, divisors
+from mapgym.mapspace import MapSpace
 
-from mapgym.accelerator import Accelerator, Mac, StorageLevel
-from mapgym.constraints import Constraints
-from mapgym.mapping import Mapping, MappingBatch
-from mapgym.workload import Tensor, Workload
+Key = tuple[object, ...]
 
 
-def toy_workload(k: int = 4, p: int = 3, r: int = 2) -> Workload:
-    """A one-dimensional convolution."""
-    return Workload(
-        "toy",
-        ("K", "P", "R"),
-        (k, p, r),
-        (
-            Tensor("Weights", ((("K", 1),), (("R", 1),))),
-            Tensor("Inputs", ((("P", 1), ("R", 1)),)),
-            Tensor("Outputs", ((("K", 1),), (("P", 1),)), is_output=True),
-        ),
+def key_of(batch: MappingBatch, i: int) -> Key:
+    """What distinguishes a mapping: factors, the mesh axis and order of loops above 1, and kept tensors."""
+    mapping = batch[i]
+    levels = range(len(mapping.levels))
+    return (
+        tuple(tuple(mapping.temporal_loops(s)) for s in levels),
+        tuple(tuple(map(tuple, mapping.spatial_axes(s))) for s in levels),
+        tuple(map(tuple, mapping.keep.tolist())),
     )
 
 
-def toy_accelerator(
-    inner: tuple[int, int] = (2, 1),
-    outer: tuple[int, int] = (2, 2),
-    capacities: tuple[int | None, int | None] = (9, 20),
-    peer_links: bool = True,
-    fanout_check: str = "per_level",
-    inner_keeps: tuple[str, ...] | None = None,
-) -> Accelerator:
-    """Three levels with fan-out (x, y) below the innermost and the middle one."""
-    return Accelerator(
-        "toy",
-        (
-            StorageLevel("Registers", capacities[0], *outer, keep_only=inner_keeps),
-            StorageLevel("Buffer", capacities[1]),
-            StorageLevel("Memory"),
-        ),
-        Mac(mesh_x=inner[0] * outer[0], mesh_y=inner[1] * outer[1]),
-        peer_links,
-        fanout_check,
-    )
+def _factorisations(number: int, slots: int) -> Iterator[tuple[int, ...]]:
+    if slots == 1:
+        yield (number,)
+        return
+    for factor in divisors(number):
+        for rest in _factorisations(number // factor, slots - 1):
+            yield (factor, *rest)
 
 
-def ordered_factorisations(number: int, parts: int) -> Iterator[tuple[int, ...]]:
-    for factors in itertools.product([f for f in range(1, number + 1) if number % f == 0], repeat=parts):
-        if math.prod(factors) == number:
-            yield factors
+def _orders(loops: list[int], searched: bool, key: list[int]) -> list[tuple[int, ...]]:
+    return list(itertools.permutations(loops)) if searched else [tuple(sorted(loops, key=key.index))]
 
 
-def enumerate_structures(
-    workload: Workload,
-    accelerator: Accelerator,
-    axes: tuple[str, ...],
-    base: Mapping | None = None,
-    constraints: Constraints | None = None,
-) -> MappingBatch:
-    """All canonical mappings with right products that follow base, axes and constraints (min_utilization aside)."""
-    base = base or Mapping.trivial(workload, accelerator)
-    constraints = constraints or Constraints()
-    factors = itertools.product(
-        *(list(_dim_choices(workload, accelerator, axes, base, constraints, d)) for d in range(len(workload.dims)))
-    )
-    found: list[tuple[np.ndarray, ...]] = []
-    keeps = list(_keep_choices(workload, accelerator, axes, base))
-    levels = range(len(accelerator.levels))
-    for choice in factors:
-        slots = np.array(choice).T
-        temporal, spatial = slots[: len(levels)], slots[len(levels) :]
-        orders = [_orders(temporal[s], base.order[s], _order_rule(accelerator, s, axes, constraints)) for s in levels]
-        parallel = [list(_spatial_orders(accelerator, axes, base, s, spatial[s])) for s in levels]
-        for order, placed, keep in itertools.product(itertools.product(*orders), itertools.product(*parallel), keeps):
-            found.append((temporal, spatial, order, [p[0] for p in placed], [p[1] for p in placed], keep))
-    arrays = [np.array(array) for array in zip(*found, strict=True)]
-    return MappingBatch(*arrays, workload.dims, accelerator.level_names, tuple(t.name for t in workload.tensors))
-
-
-def _dim_choices(workload, accelerator, axes, base, constraints, d):
-    levels = len(accelerator.levels)
-    for slots in ordered_factorisations(workload.bounds[d], 2 * levels):
-        if all(
-            _level_choice_is_open(workload, accelerator, axes, base, constraints, d, s, slots[s], slots[levels + s])
-            for s in range(levels)
+def enumerate_space(space: MapSpace) -> set[Key]:
+    """All legal mappings by trying every combination; shares no code with the construction process."""
+    workload, accelerator, base = space.workload, space.accelerator, space.base
+    constraints, axes = space.constraints, space.axes
+    levels, dims = len(accelerator.levels), len(workload.dims)
+    names = accelerator.level_names
+    found: set[Key] = set()
+    keeps = [_enumerate_keeps(space, s) for s in range(levels)]
+    per_dim = [list(_factorisations(bound, 2 * levels)) for bound in workload.bounds]
+    for factors in itertools.product(*per_dim):
+        temporal = [[factors[d][2 * s + 1] for d in range(dims)] for s in range(levels)]
+        spatial = [[factors[d][2 * s] for d in range(dims)] for s in range(levels)]
+        if not all(
+            _allowed_factors(space, s, d, temporal[s][d], spatial[s][d]) for s in range(levels) for d in range(dims)
         ):
-            yield slots
-
-
-def _level_choice_is_open(workload, accelerator, axes, base, constraints, d, s, temporal, spatial):
-    level, dim = accelerator.level_names[s], workload.dims[d]
-    if "tile" not in axes and temporal * spatial != base.temporal[s, d] * base.spatial[s, d]:
-        return False
-    if "parallelism" not in axes and spatial != base.spatial[s, d]:
-        return False
-    allowed = constraints.parallel_dims
-    if isinstance(allowed, dict):
-        allowed = allowed.get(level)
-    fanout = accelerator.fanout_x[s] * accelerator.fanout_y[s]
-    if spatial > 1 and (fanout == 1 or (allowed is not None and dim not in allowed)):
-        return False
-    fixed = constraints.factors.get(level, {}).get(dim, {})
-    return fixed.get("temporal", temporal) == temporal and fixed.get("spatial", spatial) == spatial
-
-
-def _order_rule(accelerator, s, axes, constraints):
-    named = constraints.orders.get(accelerator.level_names[s])
-    if named is not None:
-        return list(named)
-    return "free" if "order" in axes else "base"
-
-
-def _orders(factors, base_order, rule):
-    """Canonical orders of the temporal loops of a level."""
-    dims = "KPR"
-    loops = [d for d in range(len(factors)) if factors[d] > 1]
-    units = [d for d in range(len(factors)) if factors[d] == 1]
-    if rule == "free":
-        return [[*loop, *units] for loop in itertools.permutations(loops)]
-    if rule == "base":
-        return [[*sorted(loops, key=list(base_order).index), *units]]
-    rest = [dim for dim in dims if dim not in rule]
-    return [[*sorted(loops, key=lambda d: [*rule, *rest].index(dims[d])), *units]]
-
-
-def _spatial_orders(accelerator, axes, base, s, factors):
-    """Canonical (order, split) of the spatial loops of a level."""
-    loops = [d for d in range(len(factors)) if factors[d] > 1]
-    units = [d for d in range(len(factors)) if factors[d] == 1]
-    fanout = (accelerator.fanout_x[s], accelerator.fanout_y[s])
-    base_axis = {int(d): int(position >= base.spatial_split[s]) for position, d in enumerate(base.spatial_order[s])}
-    for placed in itertools.product((0, 1), repeat=len(loops)):
-        axis = dict(zip(loops, placed, strict=True))
-        if "parallelism" not in axes and any(axis[d] != base_axis[d] for d in loops):
             continue
-        if "parallelism" in axes and any(fanout[axis[d]] == 1 for d in loops):
-            continue
-        on = [[d for d in loops if axis[d] == side] for side in (0, 1)]
-        for x, y in itertools.product(itertools.permutations(on[0]), itertools.permutations(on[1])):
-            if accelerator.peer_links and "order" in axes:
-                ordered = True
-            elif accelerator.peer_links:
-                ordered = all(list(side) == sorted(side, key=list(base.spatial_order[s]).index) for side in (x, y))
-            else:
-                ordered = all(list(side) == sorted(side) for side in (x, y))
-            if ordered:
-                yield [*x, *y, *units], len(x)
+        fitting = [keep for keep in itertools.product(*keeps) if _fits_capacity(space, temporal, spatial, keep)]
+        parallel = [(s, d) for s in range(levels) for d in range(dims) if spatial[s][d] > 1]
+        for on_y in itertools.product((False, True), repeat=len(parallel)):
+            mesh = dict(zip(parallel, on_y, strict=True))
+            if "parallelism" not in axes and any(y != _is_on_y(base, s, d) for (s, d), y in mesh.items()):
+                continue
+            if not _fits_meshes(accelerator, spatial, mesh):
+                continue
+            nests = []
+            for s in range(levels):
+                free = "order" in axes
+                key = [int(d) for d in base.order[s]]
+                fixed = constraints.orders.get(names[s])
+                if fixed is not None:
+                    chosen = [workload.dims.index(dim) for dim in fixed]
+                    key = chosen + [d for d in range(dims) if d not in chosen]
+                nests.append(_orders([d for d in range(dims) if temporal[s][d] > 1], free and fixed is None, key))
+                for y in (False, True):
+                    loops = [d for d in range(dims) if mesh.get((s, d)) is y]
+                    key = [int(d) for d in base.spatial_order[s]] if accelerator.peer_links else list(range(dims))
+                    nests.append(_orders(loops, free and accelerator.peer_links, key))
+            for nest in itertools.product(*nests):
+                loops = tuple(tuple((workload.dims[d], temporal[s][d]) for d in nest[3 * s]) for s in range(levels))
+                meshes = tuple(
+                    tuple(tuple((workload.dims[d], spatial[s][d]) for d in nest[3 * s + 1 + y]) for y in (0, 1))
+                    for s in range(levels)
+                )
+                found.update((loops, meshes, keep) for keep in fitting)
+    return found
 
 
-def _keep_choices(workload, accelerator, axes, base):
-    rows = []
-    for s, level in enumerate(accelerator.levels):
-        if "bypass" not in axes or s == len(accelerator.levels) - 1:
-            rows.append([base.keep[s].tolist()])
-            continue
-        may = [level.keep_only is None or tensor.name in level.keep_only for tensor in workload.tensors]
-        choices = itertools.product(*((False, True) if allowed else (False,) for allowed in may))
-        rows.append(list(choices))
-    return itertools.product(*rows)
+def _enumerate_keeps(space: MapSpace, s: int) -> list[tuple[bool, ...]]:
+    level, tensors = space.accelerator.levels[s], space.workload.tensors
+    if "bypass" not in space.axes or s == len(space.accelerator.levels) - 1:
+        return [tuple(bool(kept) for kept in space.base.keep[s])]
+    options = [(False, True) if level.keep_only is None or t.name in level.keep_only else (False,) for t in tensors]
+    return list(itertools.product(*options))
 
 
-def is_legal(workload: Workload, accelerator: Accelerator, mapping: Mapping) -> bool:
-    """Capacity, fan-out and kept tensors, for a mapping with right products."""
-    levels = range(len(accelerator.levels))
-    used = []
-    for s in levels:
-        x = list(mapping.spatial_order[s][: mapping.spatial_split[s]])
-        y = [d for d in range(len(workload.dims)) if d not in x]
-        used.append([math.prod(int(mapping.spatial[s, d]) for d in side) for side in (x, y)])
-    extents = dict.fromkeys(workload.dims, 1)
-    for s, level in enumerate(accelerator.levels):
-        for d, dim in enumerate(workload.dims):
-            extents[dim] *= int(mapping.temporal[s, d]) * int(mapping.spatial[s, d])
-        kept = [tensor for t, tensor in enumerate(workload.tensors) if mapping.keep[s, t]]
-        if level.capacity_words is not None and sum(t.tile_size(extents) for t in kept) > level.capacity_words:
+def _is_on_y(mapping: Mapping, s: int, d: int) -> bool:
+    return list(mapping.spatial_order[s]).index(d) >= mapping.spatial_split[s]
+
+
+def _allowed_factors(space: MapSpace, s: int, d: int, temporal: int, spatial: int) -> bool:
+    name, dim = space.accelerator.level_names[s], space.workload.dims[d]
+    base, given = space.base, space.constraints.factors.get(name, {}).get(dim, {})
+    if "tile" not in space.axes and temporal * spatial != base.temporal[s, d] * base.spatial[s, d]:
+        return False
+    if "parallelism" not in space.axes and spatial != base.spatial[s, d]:
+        return False
+    fanout = space.accelerator.fanout_x[s] * space.accelerator.fanout_y[s]
+    if spatial > 1 and (fanout == 1 or not space.constraints.may_be_parallel(name, dim)):
+        return False
+    return given.get("temporal", temporal) == temporal and given.get("spatial", spatial) == spatial
+
+
+def _fits_capacity(
+    space: MapSpace, temporal: list[list[int]], spatial: list[list[int]], keep: tuple[tuple[bool, ...], ...]
+) -> bool:
+    extents = dict.fromkeys(space.workload.dims, 1)
+    for s, level in enumerate(space.accelerator.levels):
+        for d, dim in enumerate(space.workload.dims):
+            extents[dim] *= temporal[s][d] * spatial[s][d]
+        words = sum(t.tile_size(extents) for t, kept in zip(space.workload.tensors, keep[s], strict=True) if kept)
+        if level.capacity_words is not None and words > level.capacity_words:
             return False
-        if level.keep_only is not None and any(t.name not in level.keep_only for t in kept):
-            return False
-        inner = accelerator.levels[s - 1] if s else accelerator.mac
-        for side, mesh, fanout in (
-            (0, inner.mesh_x, accelerator.fanout_x[s]),
-            (1, inner.mesh_y, accelerator.fanout_y[s]),
-        ):
-            if math.prod(used[outer][side] for outer in levels if outer >= s) > mesh:
-                return False
-            if accelerator.fanout_check == "per_level" and used[s][side] > fanout:
-                return False
-    return bool(mapping.keep[-1].all()) or accelerator.fanout_check == "cumulative"
+    return True
 
 
-def rows(batch: MappingBatch) -> list[bytes]:
-    """One hashable value for each mapping of a batch."""
-    return [b"".join(np.ascontiguousarray(array).tobytes() for array in mapping.arrays()) for mapping in batch]
+def _fits_meshes(accelerator: Accelerator, spatial: list[list[int]], mesh: dict[tuple[int, int], bool]) -> bool:
+    for y in (False, True):
+        fanout = accelerator.fanout_y if y else accelerator.fanout_x
+        used = [
+            math.prod(spatial[s][d] for (level, d), on_y in mesh.items() if level == s and on_y is y)
+            for s in range(len(fanout))
+        ]
+        for s in range(len(fanout)):
+            if accelerator.fanout_check == "per_level" and used[s] > fanout[s]:
+                return False
+            inner = accelerator.mac if s == 0 else accelerator.levels[s - 1]
+            if math.prod(used[s:]) > (inner.mesh_y if y else inner.mesh_x) or (fanout[s] == 1 and used[s] > 1):
+                return False
+    return True

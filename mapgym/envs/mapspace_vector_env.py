@@ -1,0 +1,345 @@
+"""The vector twin of ``MapSpace-v0``: many environments, one compiled call per step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from mapgym.envs import kernels, rendering
+from mapgym.envs.mapspace_env import RENDER_MODES
+from mapgym.envs.mapspace_tasks import MapSpaceTasks
+from mapgym.errors import SpecificationError, positive_int, suggest
+from mapgym.mapping import MappingBatch
+
+if TYPE_CHECKING:
+    from mapgym.envs.task import Task, TaskGenerator
+    from mapgym.evaluator import Evaluator
+
+
+class MapSpaceVectorEnv(gym.vector.VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[Any]]):
+    """``num_envs`` environments ``MapSpace-v0`` that step together; see :class:`mapgym.envs.MapSpaceEnv`.
+
+    Environment i behaves exactly as a scalar one that was reset with seed ``seed + i``. All decisions of a step are
+    made in one compiled call, and all mappings that it finishes are priced in one call of the cost model.
+
+    ``gymnasium.make_vec("MapSpace-v0", num_envs=...)`` makes one. After a step, ``finished`` holds the mappings that
+    were completed in it.
+
+    Further arguments:
+
+    - ``num_envs``: how many environments;
+    - ``autoreset_mode``: NEXT_STEP (default: the step after the end ignores the action and resets), SAME_STEP (the
+      last observation and info of an episode are in ``info["final_obs"]`` and ``info["final_info"]``), or DISABLED
+      (reset by ``reset(options={"reset_mask": ...})``);
+    - ``max_episode_steps``: accepted because Gymnasium passes it, and must be None: episodes end by themselves;
+    - ``copy``: whether observations and masks are copies (default). Without, they are overwritten by the next step,
+      which saves a fifth of the time.
+    """
+
+    metadata: dict[str, Any] = {  # noqa: RUF012 - declared so by Gymnasium
+        "render_modes": list(RENDER_MODES),
+        "render_fps": 4,
+        "autoreset_mode": AutoresetMode.NEXT_STEP,
+    }
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        workload: Any = None,
+        accelerator: Any = None,
+        objective: str | None = None,
+        axes: Sequence[str] | None = None,
+        orders: str = "full",
+        reward: str = "terminal",
+        constraints: Any = None,
+        render_mode: str | None = None,
+        evaluator: Evaluator | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        max_episode_steps: int | None = None,
+        copy: bool = True,
+    ) -> None:
+        """Makes the environments; :class:`mapgym.envs.MapSpaceEnv` documents the arguments they share.
+
+        Raises:
+            SpecificationError: an unknown name or value, an empty map space, or constraints without exact masks.
+        """
+        super().__init__()
+        self.num_envs = positive_int(num_envs, "num_envs")
+        if render_mode is not None and render_mode not in RENDER_MODES:
+            raise SpecificationError(f"render_mode is {render_mode!r}; {suggest(str(render_mode), RENDER_MODES)}")
+        if max_episode_steps is not None:
+            raise SpecificationError(
+                "max_episode_steps is not supported; every episode ends when its mapping is complete"
+            )
+        modes = [mode.value for mode in AutoresetMode]
+        if autoreset_mode not in (*AutoresetMode, *modes):
+            raise SpecificationError(f"autoreset_mode is {autoreset_mode!r}; {suggest(str(autoreset_mode), modes)}")
+        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
+        self.render_mode = render_mode
+        self._copy = copy
+        self._tasks = MapSpaceTasks(workload, accelerator, objective, axes, orders, reward, constraints, evaluator)
+        self.single_observation_space = self._tasks.observation_space
+        self.single_action_space = self._tasks.action_space
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._layout = self._tasks.layout.table
+        # One generator for each environment, made when there is something to draw.
+        self._generators: list[np.random.Generator | None] = [None] * num_envs
+        self._fixed: TaskGenerator | None = None
+        self.finished: list[tuple[NDArray[np.int64], MappingBatch]] = []
+        """Indices of environments and their mappings, for each task of which some were completed in the last step."""
+        self._packed = 0
+        self._task_of = np.zeros(num_envs, np.int64)
+        self._outcomes = np.full(num_envs, kernels.FINISHED, np.int8)
+        self._observations = np.zeros((num_envs, self._tasks.layout.size), np.float32)
+        self._masks = np.zeros((num_envs, int(self._tasks.action_space.n)), np.int8)
+        self._states = np.zeros((num_envs, 1), np.int32)
+        self._must_reset = True
+        self._pack_tasks()
+
+    @property
+    def observation_fields(self) -> dict[str, slice]:
+        """Name of each part of an observation -> its slice."""
+        return self._tasks.layout.fields
+
+    def tasks(self) -> list[Task]:
+        """The current task of each environment."""
+        return [self._tasks.prepared[k].task for k in self._task_of]
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """bool[num_envs, actions]: which actions are legal now."""
+        return self._masks.astype(np.bool_)
+
+    def _pack_tasks(self) -> None:
+        """Joins the tables of all prepared tasks, so that the kernels take a fixed number of arrays."""
+        prepared = self._tasks.prepared
+        if len(prepared) == self._packed:
+            return
+        self._packed = len(prepared)
+        self._starts = np.array(
+            [
+                np.cumsum([0, *(len(task.table) for task in prepared)]),
+                np.cumsum([0, *(len(task.numbers) for task in prepared)]),
+            ]
+        )
+        self._tables = np.concatenate([task.table for task in prepared])
+        self._numbers = np.concatenate([task.numbers for task in prepared])
+        self._initial_observations = np.stack([task.initial_observation for task in prepared])
+        self._initial_masks = np.stack([task.initial_mask for task in prepared])
+        size = max(len(task.initial_state) for task in prepared)
+        self._initial_states = np.zeros((len(prepared), size), np.int32)
+        for k, task in enumerate(prepared):
+            self._initial_states[k, : len(task.initial_state)] = task.initial_state
+        states = np.zeros((self.num_envs, size), np.int32)
+        states[:, : self._states.shape[1]] = self._states
+        self._states = states
+
+    def _draw_tasks(self, rows: NDArray[np.int64]) -> None:
+        """Draws the next task of some environments, each from its own random numbers."""
+        generator = self._tasks.generator if self._fixed is None else self._fixed
+        for i in rows:
+            rng = self._generators[i]
+            if rng is None and len(generator) > 1:
+                rng = self._generators[i] = seeding.np_random()[0]
+            drawn = generator.draw(rng) if rng is not None else 0
+            self._task_of[i] = self._tasks.number_of(generator.tasks[drawn])
+
+    def _restart(self, rows: NDArray[np.int64]) -> None:
+        kernels.reset_many(
+            self._initial_states,
+            self._initial_observations,
+            self._initial_masks,
+            self._task_of,
+            rows,
+            self._states,
+            self._observations,
+            self._masks,
+        )
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Starts an episode in every environment.
+
+        Args:
+            seed: environment i gets seed + i; or one seed for each.
+            options: as for the scalar environment; ``reset_mask`` (bool[num_envs]) selects the environments to reset.
+
+        Raises:
+            SpecificationError: an unknown option, a task that does not fit, or a list of the wrong length.
+        """
+        options = dict(options or {})
+        chosen = np.ones(self.num_envs, np.bool_)
+        if "reset_mask" in options:
+            chosen = np.asarray(options.pop("reset_mask"))
+            if chosen.shape != (self.num_envs,) or chosen.dtype != np.bool_ or not chosen.any():
+                raise SpecificationError(f"reset_mask must be bool[{self.num_envs}] with at least one True")
+        seeds = self._seeds(seed)
+        generator = self._tasks.fixed_by(options)
+        is_drawn = len(self._tasks.generator if generator is None else generator) > 1
+        if is_drawn or len(self._tasks.generator) > 1:
+            for i in np.flatnonzero(chosen):
+                if seeds[i] is not None:
+                    self._generators[i] = seeding.np_random(seeds[i])[0]
+        rows = np.flatnonzero(chosen)
+        # As for scalar environments, options hold for the episode that they begin, not for those after it.
+        self._fixed = generator
+        self._draw_tasks(rows)
+        self._fixed = None
+        self._pack_tasks()
+        self._restart(rows)
+        self._outcomes[rows] = kernels.RUNNING
+        self._must_reset = False
+        self.finished = []
+        return self._output(), self._mask_infos(np.zeros(self.num_envs, np.bool_))
+
+    def _seeds(self, seed: int | Sequence[int | None] | None) -> list[int | None]:
+        if seed is None:
+            return [None] * self.num_envs
+        if isinstance(seed, int | np.integer):
+            return [int(seed) + i for i in range(self.num_envs)]
+        if len(seed) != self.num_envs:
+            raise SpecificationError(f"{len(seed)} seeds given for {self.num_envs} environments; give one for each")
+        return list(seed)
+
+    def step(
+        self, actions: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+        """Takes one decision in every environment.
+
+        Args:
+            actions: integers[num_envs]; illegal ones are replaced as in the scalar environment.
+
+        Raises:
+            SpecificationError: actions have another shape or are no integers.
+            gymnasium.error.ResetNeeded: reset was never called, or autoreset is disabled and an episode is over.
+        """
+        actions = np.asarray(actions)
+        if actions.shape != (self.num_envs,) or actions.dtype.kind not in "iu":
+            raise SpecificationError(
+                f"actions have shape {actions.shape} and type {actions.dtype}; give {self.num_envs} integers"
+            )
+        if self._must_reset:
+            raise gym.error.ResetNeeded("the environments have not begun; call reset() before step()")
+        if len(self._tasks.generator) > 1 or self.autoreset_mode is not AutoresetMode.NEXT_STEP:
+            over = np.flatnonzero(self._outcomes == kernels.FINISHED)
+            if len(over) and self.autoreset_mode is AutoresetMode.DISABLED:
+                raise gym.error.ResetNeeded(
+                    f'environment {over[0]} is over; reset it with options={{"reset_mask": ...}}'
+                )
+            self._draw_tasks(over)
+        elif self._task_of.any():
+            self._task_of[self._outcomes == kernels.FINISHED] = 0
+        rewards = np.empty(self.num_envs)
+        illegal = np.empty(self.num_envs, np.bool_)
+        kernels.step_many(
+            self._tables,
+            self._numbers,
+            self._starts,
+            self._layout,
+            self._initial_states,
+            self._initial_observations,
+            self._initial_masks,
+            self._task_of,
+            self._states,
+            self._observations,
+            self._masks,
+            actions.astype(np.int64, copy=False),
+            self._tasks.is_shaped,
+            self._outcomes,
+            illegal,
+            rewards,
+        )
+        terminations = self._outcomes == kernels.FINISHED
+        done = np.flatnonzero(terminations)
+        self.finished = []
+        figures = self._price(done, rewards) if len(done) else {}
+        if len(done) and self.autoreset_mode is AutoresetMode.SAME_STEP:
+            infos = self._restart_now(done, illegal, figures)
+        else:
+            infos = {**self._mask_infos(illegal), **figures}
+        return self._output(), rewards, terminations, np.zeros(self.num_envs, np.bool_), infos
+
+    def _price(self, done: NDArray[np.int64], rewards: NDArray[np.float64]) -> dict[str, Any]:
+        """Prices the mappings that are complete; adds to rewards and returns what info says about them."""
+        figures: dict[str, Any] = {}
+        # Environments are priced in their order, as scalar ones would be, so that a budget ends at the same mapping.
+        several = len(self._tasks.prepared) > 1
+        for k in np.unique(self._task_of[done]) if several else (self._task_of[done[0]],):
+            rows = done[self._task_of[done] == k] if several else done
+            prepared = self._tasks.prepared[k]
+            batch = prepared.construction.export(self._states, rows)
+            self.finished.append((rows, batch))
+            of_task = prepared.pricing.evaluate(batch)
+            earned = of_task.pop("reward")
+            priced, refused = rows[: len(earned)], rows[len(earned) :]
+            rewards[priced] += earned
+            for name, values in of_task.items():
+                self._set(figures, name, priced, values)
+            self._set(figures, "budget_exhausted", refused, np.ones(len(refused), np.bool_))
+        return figures
+
+    def _set(self, infos: dict[str, Any], name: str, rows: NDArray[np.int64], values: NDArray[Any]) -> None:
+        """Adds values for some environments to infos, in Gymnasium's form: an array and a mask."""
+        if len(rows):
+            array = infos.setdefault(name, np.zeros(self.num_envs, values.dtype))
+            mask = infos.setdefault(f"_{name}", np.zeros(self.num_envs, np.bool_))
+            array[rows] = values
+            mask[rows] = True
+
+    def _restart_now(
+        self, done: NDArray[np.int64], illegal: NDArray[np.bool_], figures: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Resets environments in the step in which they finished; what they ended with goes into infos."""
+        is_done = np.zeros(self.num_envs, np.bool_)
+        is_done[done] = True
+        final_obs = np.full(self.num_envs, None, dtype=object)
+        for i in done:
+            final_obs[i] = self._observations[i].copy()
+        final_masks = np.where(is_done[:, None], self._masks, np.int8(0))
+        final_info = {
+            "action_mask": final_masks,
+            "_action_mask": is_done.copy(),
+            "illegal_action": illegal & is_done,
+            "_illegal_action": is_done.copy(),
+            **figures,
+        }
+        self._draw_tasks(done)
+        self._restart(done)
+        self._outcomes[done] = kernels.RUNNING
+        return {
+            **self._mask_infos(illegal & ~is_done),
+            "final_obs": final_obs,
+            "_final_obs": is_done.copy(),
+            "final_info": final_info,
+            "_final_info": is_done,
+        }
+
+    def _output(self) -> NDArray[np.float32]:
+        return self._observations.copy() if self._copy else self._observations
+
+    def _mask_infos(self, illegal: NDArray[np.bool_]) -> dict[str, Any]:
+        return {
+            "action_mask": self._masks.copy() if self._copy else self._masks,
+            "_action_mask": np.ones(self.num_envs, np.bool_),
+            "illegal_action": illegal,
+            "_illegal_action": np.ones(self.num_envs, np.bool_),
+        }
+
+    def render(self) -> tuple[Any, ...] | None:
+        """The picture or loop nest of every environment."""
+        if self.render_mode is None:
+            return None
+        prepared = self._tasks.prepared
+        return tuple(
+            rendering.render(self.render_mode, prepared[k], state)
+            for k, state in zip(self._task_of, self._states, strict=True)
+        )

@@ -1,0 +1,107 @@
+"""What an episode earns.
+
+The reward is 0 until the mapping is complete and then ``-ln(cost / lower bound)``: at most 0, and the same scale for
+layers of every size. All rewards are meant to be added up without discounting (gamma = 1).
+
+``reward="shaped"`` adds ``potential(after) - potential(before)`` to the reward of every step (Ng, Harada and Russell,
+1999). The potential is 0 at the beginning and again when the mapping is complete, so the return of an episode is
+exactly that of the plain reward, and so is the best policy; only the credit arrives earlier. In between it is
+
+- for the objectives "edp" and "latency", the sum over the levels whose parallel factors are all decided of
+  ``ln(used fan-out / fan-out)``: the slowdown that idle units cause at least;
+- for the objectives "edp" and "energy", the mean over the levels of limited capacity, as far as their tile factors are
+  all decided, of ``ln(used words / capacity in words)``: larger tiles are fetched less often.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapgym import cost
+from mapgym.errors import SpecificationError
+
+if TYPE_CHECKING:
+    from mapgym.envs.task import Task
+    from mapgym.evaluator import Evaluator
+    from mapgym.mapping import MappingBatch
+
+REWARDS = ("terminal", "shaped")
+
+
+class Costs(Protocol):
+    """What the environments need to know about priced mappings; :class:`mapgym.CostBatch` is one."""
+
+    latency_cycles: NDArray[np.float64]
+    energy_pj: NDArray[np.float64]
+    utilization: NDArray[np.float64]
+
+    @property
+    def edp(self) -> NDArray[np.float64]:
+        """Energy-delay products."""
+
+    def objective(self, name: str) -> NDArray[np.float64]:
+        """The figures to minimise."""
+
+    def __len__(self) -> int: ...
+
+
+Price = Callable[["MappingBatch"], Costs]
+
+
+def potential_weights(objective: str) -> tuple[float, float]:
+    """Weights of the two parts of the potential: parallelism, capacity."""
+    return float(objective != "energy"), float(objective != "latency")
+
+
+class Pricing:
+    """Prices finished mappings of one task and turns the costs into rewards.
+
+    Attributes:
+        task: the task.
+        bound: lower bound of the objective, above 0.
+    """
+
+    def __init__(self, task: Task, evaluator: Evaluator | None = None) -> None:
+        """Chooses who prices.
+
+        Args:
+            task: the task.
+            evaluator: prices, counts and may refuse; a cost model of our own when left out.
+
+        Raises:
+            SpecificationError: the lower bound is 0, so that costs cannot be compared with it.
+        """
+        self.task = task
+        bound = cost.lower_bound(task.workload, task.accelerator) if evaluator is None else evaluator.lower_bound
+        self.bound = float(bound.objective(task.objective))
+        if not self.bound > 0:
+            raise SpecificationError(
+                f"the lower bound of {task.objective!r} for {task.workload.name!r} on {task.accelerator.name!r} is 0, "
+                "so that no reward can be relative to it; give the accelerator energies above 0 or choose 'latency'"
+            )
+        self._price: Price = (
+            cost.CostModel(task.workload, task.accelerator).evaluate if evaluator is None else evaluator.evaluate
+        )
+
+    def evaluate(self, batch: MappingBatch) -> dict[str, NDArray[np.float64]]:
+        """Prices mappings.
+
+        Returns:
+            float64[n] each: ``reward`` and the figures for ``info`` (latency_cycles, energy_pj, edp, utilization,
+            lower_bound, ratio). They are shorter than the batch if the evaluator's budget ended within it.
+        """
+        costs = self._price(batch)
+        ratio = costs.objective(self.task.objective) / self.bound
+        return {
+            "reward": -np.log(ratio),
+            "latency_cycles": costs.latency_cycles,
+            "energy_pj": costs.energy_pj,
+            "edp": costs.edp,
+            "utilization": costs.utilization,
+            "lower_bound": np.full(len(ratio), self.bound),
+            "ratio": ratio,
+        }

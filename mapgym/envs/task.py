@@ -1,0 +1,80 @@
+"""Tasks: what an episode is about, and where tasks come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mapgym import catalog
+from mapgym.accelerator import Accelerator
+from mapgym.cost.model import check_objective
+from mapgym.errors import SpecificationError
+from mapgym.workload import Workload
+
+
+@dataclass(frozen=True)
+class Task:
+    """One thing to be good at.
+
+    Attributes:
+        workload: the layer.
+        accelerator: the hardware.
+        objective: what to minimise, one of ``mapgym.cost.OBJECTIVES``.
+    """
+
+    workload: Workload
+    accelerator: Accelerator
+    objective: str = "edp"
+
+    def __post_init__(self) -> None:
+        check_objective(self.objective)
+
+
+class TaskGenerator:
+    """A finite set of tasks, all combinations of some workloads with some accelerators, drawn uniformly.
+
+    Attributes:
+        tasks: all of them, in a fixed order.
+    """
+
+    def __init__(self, workload: Any, accelerator: Any, objective: str = "edp") -> None:
+        """Reads the names.
+
+        Args:
+            workload: a catalog name ("paper/resnet_conv4"), the name of a network ("resnet18": each of its distinct
+                layers is as likely), the path of a YAML file, a dict, a Workload, a Network, or a list of these.
+            accelerator: a catalog name, a path, a dict, an Accelerator, or a list of these.
+            objective: one of ``mapgym.cost.OBJECTIVES``.
+
+        Raises:
+            SpecificationError: something is unknown, or a list is empty.
+        """
+        workloads = [found for spec in _listed(workload, "workload") for found in _workloads(spec)]
+        accelerators = [catalog.accelerator(spec) for spec in _listed(accelerator, "accelerator")]
+        self.tasks = tuple(Task(layer, hardware, objective) for layer in workloads for hardware in accelerators)
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def draw(self, rng: np.random.Generator) -> int:
+        """Index of a random task; a single task uses no randomness."""
+        return int(rng.integers(len(self.tasks))) if len(self.tasks) > 1 else 0
+
+
+def _listed(spec: Any, what: str) -> list[Any]:
+    if isinstance(spec, str | Mapping) or not isinstance(spec, Iterable):
+        return [spec]
+    specs = list(spec)
+    if not specs:
+        raise SpecificationError(f"{what} is an empty list; name at least one")
+    return specs
+
+
+def _workloads(spec: Any) -> list[Workload]:
+    is_network = isinstance(spec, catalog.Network) or (isinstance(spec, str) and spec in catalog.network_names())
+    if is_network or (isinstance(spec, Mapping) and "layers" in spec):
+        return [layer.workload for layer in catalog.network(spec).layers]
+    return [catalog.workload(spec)]

@@ -2,54 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
-import reference_model
-from mapgym.accelerator import Accelerator, Mac, StorageLevel
-from mapgym.cost import Cost, CostModel
-from mapgym.mapping import Mapping
+from mapgym.accelerator import Accelerator
 from mapgym.workload import Tensor, Workload, matmul
-
-RF, DRAM = 0, 1
-
-
-def accelerator(**changes) -> Accelerator:
-    """DRAM (100 pJ a word), a mesh of 4 x 2 register files of 64 words (1 pJ a word), a MAC (0.5 pJ) in each."""
-    register_file = {"name": "RF", "capacity_words": 64, "mesh_x": 4, "mesh_y": 2, "access_energy_pj": 1.0}
-    dram = {"name": "DRAM", "access_energy_pj": 100.0}
-    mac = {"name": "MAC", "mesh_x": 4, "mesh_y": 2, "energy_pj": 0.5}
-    return Accelerator(
-        "tiny",
-        (
-            StorageLevel(**(register_file | changes.pop("rf", {}))),
-            StorageLevel(**(dram | changes.pop("dram", {}))),
-        ),
-        Mac(**(mac | changes.pop("mac", {}))),
-        **changes,
-    )
-
-
-def price(workload: Workload, hardware: Accelerator, *levels: dict) -> Cost:
-    """Prices the mapping given as its levels, outermost first, by the kernel and checks the reference model too."""
-    mapping = Mapping.from_dict({"levels": list(levels)}, workload, hardware)
-    cost = CostModel(workload, hardware).evaluate(mapping, detail=True)
-    reference = reference_model.evaluate(workload, hardware, mapping)
-    assert cost.legal == reference.legal
-    if cost.legal:
-        for name, expected in reference.counts.items():
-            np.testing.assert_allclose(getattr(cost.detail, name), expected, rtol=1e-12, err_msg=name)
-        assert cost.latency_cycles == reference.latency_cycles
-        assert cost.energy_pj == pytest.approx(reference.energy_pj, rel=1e-12)
-    return cost
-
-
-def counts(cost: Cost, name: str, level: int) -> list[float]:
-    """One count of one level, per tensor."""
-    return getattr(cost.detail, name)[level].tolist()
-
-
-GEMM = matmul(M=4, K=3, N=2)  # tensors: Weights[B,K,N], Inputs[B,M,K], Outputs[B,M,N]
+from tiny_hardware import DRAM, GEMM, RF, accelerator, counts, price
 
 
 def test_gemm_in_one_register_file():
@@ -373,89 +330,3 @@ def test_slowest_level_decides():
     )
     assert cost.detail.level_cycles.tolist() == [32, 52]
     assert cost.latency_cycles == 52
-
-
-WHOLE = {"level": "RF", "temporal": {"M": 4, "K": 3, "N": 2}}
-
-
-@pytest.mark.parametrize(
-    ("hardware", "levels", "words"),
-    [
-        # K: 4 * 3 is not 3.
-        (accelerator(), ({"level": "DRAM", "temporal": {"K": 4}}, WHOLE), ["K", "12", "3"]),
-        # A tile of 26 words.
-        (accelerator(rf={"capacity_words": 25}), ({"level": "DRAM"}, WHOLE), ["RF", "26", "25"]),
-        # M * N = 8 on an X axis of 4; there is room for 4 x 2 only.
-        (
-            accelerator(),
-            ({"level": "DRAM", "temporal": {"K": 3}, "spatial_x": {"M": 4, "N": 2}}, {"level": "RF"}),
-            ["8", "MAC"],
-        ),
-        # K = 3 on a Y axis of 2.
-        (
-            accelerator(),
-            ({"level": "DRAM", "temporal": {"M": 4, "N": 2}, "spatial_y": {"K": 3}}, {"level": "RF"}),
-            ["3", "MAC"],
-        ),
-        # One MAC below each register file.
-        (
-            accelerator(),
-            ({"level": "DRAM"}, {"level": "RF", "temporal": {"K": 3, "N": 2}, "spatial_x": {"M": 4}}),
-            ["4", "RF"],
-        ),
-        # 4 register files, 4 MACs in each; M=4 x N=2 parallel below DRAM exceeds the register files only.
-        (
-            accelerator(mac={"mesh_x": 16, "mesh_y": 2}, fanout_check="cumulative"),
-            ({"level": "DRAM", "temporal": {"K": 3}, "spatial_x": {"M": 4, "N": 2}}, {"level": "RF"}),
-            ["8", "RF"],
-        ),
-        (
-            accelerator(),
-            ({"level": "DRAM", "keep": ["Inputs", "Outputs"]}, {**WHOLE, "keep": ["Inputs", "Outputs"]}),
-            ["Weights", "nowhere"],
-        ),
-        (accelerator(), ({"level": "DRAM", "keep": ["Inputs", "Outputs"]}, WHOLE), ["DRAM", "Weights"]),
-        (
-            accelerator(rf={"keep_only": ("Inputs",)}),
-            ({"level": "DRAM"}, {**WHOLE, "keep": ["Inputs", "Weights"]}),
-            ["RF", "Weights"],
-        ),
-    ],
-)
-def test_illegal_mappings_say_why(hardware, levels, words):
-    cost = price(GEMM, hardware, *levels)
-    assert not cost.legal
-    assert all(word in cost.reason for word in words), cost.reason
-    assert (cost.latency_cycles, cost.energy_pj, cost.edp, cost.utilization) == (np.inf, np.inf, np.inf, 0.0)
-
-
-def test_exactly_full_level_is_legal():
-    assert price(GEMM, accelerator(rf={"capacity_words": 26}), {"level": "DRAM"}, WHOLE).legal
-
-
-def test_cumulative_fanout_check_lets_a_level_borrow_from_another():
-    # 4 register files with 4 MACs each, all on X. Two files with 8 MACs each use 16 MACs, as many as there are.
-    workload = matmul(M=2, K=8, N=1)
-    levels = {"level": "DRAM", "spatial_x": {"M": 2}}, {"level": "RF", "spatial_x": {"K": 8}}
-    parts = {"mac": {"mesh_x": 16, "mesh_y": 2}}
-    assert price(workload, accelerator(**parts, fanout_check="cumulative"), *levels).legal
-    refused = price(workload, accelerator(**parts, fanout_check="per_level"), *levels)
-    assert not refused.legal
-    assert "RF" in refused.reason
-
-
-def test_factors_and_orders_that_are_none_are_illegal():
-    hardware = accelerator()
-    model = CostModel(GEMM, hardware)
-    for spoil, word in (
-        (lambda mapping: mapping.temporal.__setitem__((1, 0), 0), "below 1"),
-        (lambda mapping: mapping.temporal.__setitem__((1, 1), -4), "below 1"),
-        (lambda mapping: mapping.order.__setitem__((0, 0), 2), "permutation"),
-        (lambda mapping: mapping.spatial_order.__setitem__((1, 0), 9), "permutation"),
-        (lambda mapping: mapping.spatial_split.__setitem__(1, -1), "order"),
-    ):
-        mapping = Mapping.trivial(GEMM, hardware)
-        spoil(mapping)
-        cost = model.evaluate(mapping)
-        assert not cost.legal
-        assert word in cost.reason

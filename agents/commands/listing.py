@@ -112,6 +112,100 @@ def _agents() -> Rows:
 def _environments() -> Rows:
     import gymnasium
 
+    from mapgym.envs import ENVIRONMENT_IDS, register_environments
+
+    register_environments()
+    return [{"id": name, "entry_point": str(gymnasium.spec(name).entry_point)} for name in ENVIRONMENT_IDS]
+
+
+_KINDS:
+        raise SpecificationError(f"cannot list {kind!r}; {suggest(kind, _KINDS)}")
+    kinds = [kind] if kind is not None else [name for name in _KINDS if name != "workloads"]
+    found = {name: _KINDS[name]() for name in kinds}
+    if as_json:
+        common.print_json(found)
+        return
+    console = common.out()
+    for name, rows in found.items():
+        table = common.new_table(name.capitalize())
+        for key in rows[0] if rows else ():
+            table.add_column(key.replace("_", " "), justify="right" if isinstance(rows[0][key], int) else "left")
+        for row in rows:
+            table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()))
+        console.print(table)
+        common.say("")
+    if kind is None:
+        common.say('Workloads: "mapgym list workloads"')
+
+
+def _accelerators() -> Rows:
+    from mapgym import catalog
+
+    rows: Rows = []
+    for name in catalog.accelerator_names():
+        accelerator = catalog.accelerator(name)
+        levels = " > ".join(
+            f"{level.name} ({'unlimited' if level.capacity_words is None else f'{level.capacity_words:,}'}"
+            f"{f' x {level.instances}' if level.instances > 1 else ''})"
+            for level in reversed(accelerator.levels)
+        )
+        rows.append({"name": name, "macs": accelerator.mac.instances, "levels_with_words_and_instances": levels})
+    return rows
+
+
+def _networks() -> Rows:
+    from mapgym import catalog
+
+    networks = [catalog.network(name) for name in catalog.network_names()]
+    return [
+        {
+            "name": network.name,
+            "distinct_layers": len(network.layers),
+            "layers": sum(layer.repeats for layer in network.layers),
+            "multiply_accumulates": network.macs,
+            "description": network.description,
+        }
+        for network in networks
+    ]
+
+
+def _workloads() -> Rows:
+    from mapgym import catalog
+
+    rows: Rows = []
+    for name in catalog.network_names():
+        for layer in catalog.network(name).layers:
+            dims = zip(layer.workload.dims, layer.workload.bounds, strict=True)
+            rows.append(
+                {
+                    "name": layer.workload.name,
+                    "repeats": layer.repeats,
+                    "multiply_accumulates": layer.workload.macs,
+                    "dims": " ".join(f"{dim}{bound}" for dim, bound in dims),
+                }
+            )
+    return rows
+
+
+def _agents() -> Rows:
+    common.load_agents()
+    from mapgym.agents.base import DEFAULT_AGENT, agent_class, agent_names
+
+    return [
+        {
+            "name": name,
+            "default": "yes" if name == DEFAULT_AGENT else "",
+            "summary": agent_class(name).summary,
+            "axes": ", ".join(agent_class(name).axes),
+            "needs": f"mapgym[{agent_class(name).extra}]" if agent_class(name).extra else "",
+        }
+        for name in agent_names()
+    ]
+
+
+def _environments() -> Rows:
+    import gymnasium
+
     import mapgym.envs
 
     # Registered by importing mapgym.envs; other people's environments are not listed.

@@ -138,5 +138,10 @@ def measure_environment(*, num_envs: int = 1024, rounds: int = 5) -> Environment
     """
     from mapgym.envs.benchmark import measure_steps_per_second
 
-    scalar, vector = measure_steps_per_second(num_envs, rounds)
-    return EnvironmentSpeed("MapSpace-v0", scalar, vector, num_envs)
+    figures = measure_steps_per_second(num_envs, rounds)
+    return EnvironmentSpeed(
+        env=str(figures["env"]),
+        scalar_steps_per_second=float(figures["scalar_steps_per_second"]),
+        vector_steps_per_second=float(figures["vector_steps_per_second"]),
+        num_envs=num_envs,
+    )

@@ -98,10 +98,7 @@ def random_einsum(rng: np.random.Generator) -> Workload:
             terms = min(pick(rng, (1, 1, 1, 2, 2, 3)), len(free))
             ranks.append(tuple((dim, pick(rng, (1, 1, 1, 2, 3))) for dim in free[:terms]))
             free = free[terms:] if chance(rng, 0.85) else [str(dim) for dim in rng.permutation(dims)]
-        is_output = t == count - 1
-        if is_output:  # a step of more than one word would leave holes, and an output with holes is no layer
-            ranks = [tuple((dim, 1) for dim, _ in rank) for rank in ranks]
-        tensors.append(Tensor(f"T{t}", tuple(ranks), is_output=is_output))
+        tensors.append(Tensor(f"T{t}", tuple(ranks), is_output=t == count - 1))
     return Workload("einsum", tuple(dims), tuple(bounds), tuple(tensors))
 
 

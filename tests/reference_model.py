@@ -191,11 +191,12 @@ def price_network(
     routed = reductions = 0
     for (multicast, _), words in sorted(traffic.accesses.items()):
         if tensor.is_output and level.capacity_words is None:
-            words = 2 * words - partition  # DRAM does not reduce in place: partial sums travel both ways
+            # DRAM does not reduce in place: partial sums travel both ways.
+            words = max(2 * words - partition, 0)
         length = hops(multicast, fanout)
         ingresses += words
         hop_words += words * length
-        # Timeloop adds to a whole number. A class can be negative here, if it has fewer words than the partition.
+        # Timeloop adds to a whole number.
         routed = math.floor(routed + (1 + length) * words)
         reductions += int((multicast - 1) * words)
     per_link = level.energy_per_hop_pj + 2 * level.router_energy_pj
@@ -223,7 +224,8 @@ def price_tensor(
         peer = traffic[s + 1].links / cost.used_instances[s] if s + 1 < len(traffic) else 0.0
         content = traffic[s].content()
         first_writes = partition[s] if tensor.is_output else 0
-        reads = math.floor(content + peer - first_writes + 0.5)
+        # An output with holes has fewer words than its bounding box; Timeloop's count would wrap around.
+        reads = max(math.floor(content + peer - first_writes + 0.5), 0)
         updates = math.floor(content + 0.5) if tensor.is_output else 0
         fills = int(received[s] + peer)
         blocks = sum(-(-words // level.block_size_words) for words in (reads, updates, fills))

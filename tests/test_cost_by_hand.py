@@ -130,6 +130,20 @@ def test_strided_tile_is_a_bounding_box():
     assert counts(cost, "fills", RF) == [1, 10, 4]
 
 
+def test_first_visits_save_no_more_reads_than_there_are():
+    # Outputs[3*P], P=4: a bounding box of 10 words, of which 4 are written once each. None of them is read before.
+    workload = Workload("strided output", ("P",), (4,), (Tensor("Outputs", ((("P", 3),),), is_output=True),))
+    cost = price(workload, accelerator(), {"level": "DRAM", "temporal": {"P": 4}}, {"level": "RF"})
+    assert counts(cost, "partition_words", DRAM) == [10]
+    assert counts(cost, "updates", DRAM) == [4]
+    assert counts(cost, "reads", DRAM) == [0]
+    assert counts(cost, "reads", RF) == [0]
+    # 4 words both ways, less 10 first visits, would be negative.
+    assert counts(cost, "ingresses", DRAM) == [0]
+    # RF: 4 fills and 4 updates of 1 pJ; DRAM: 4 updates of 100 pJ; 4 MACs of 0.5 pJ.
+    assert cost.energy_pj == pytest.approx(8 + 400 + 2)
+
+
 def test_spatial_multicast_reads_once_for_all():
     # M over 4 register files on X, N=2 on Y: 8 instances. Weights[K,N] are shared along M, Inputs[M,K] along N.
     hardware = accelerator(dram={"energy_per_hop_pj": 1.0}, peer_links=False)

@@ -1,4 +1,7 @@
-"""mapgym: the space of all mappings of a DNN layer onto an accelerator, as Gymnasium environments."""
+"""mapgym: the space of all mappings of a DNN layer onto an accelerator, as Gymnasium environments.
+
+Importing the package registers the environments, so that ``gymnasium.make("MapSpace-v0")`` works.
+"""
 
 from __future__ import annotations
 
@@ -9,4 +12,38 @@ from pathlib import Path
 if not (Path(__file__).parent / "agents").is_dir():
     __path__.append(str(Path(__file__).parent.parent))
 
+from mapgym.accelerator import Accelerator, Mac, StorageLevel
+from mapgym.constraints import Constraints
+from mapgym.cost import Cost, CostBatch, CostModel, LowerBound, lower_bound
+from mapgym.envs import register_environments
+from mapgym.errors import SpecificationError
+from mapgym.evaluator import Budget, Evaluator, Trace
+from mapgym.mapping import Mapping, MappingBatch
+from mapgym.mapspace import MapSpace
+from mapgym.workload import Tensor, Workload
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "Accelerator",
+    "Budget",
+    "Constraints",
+    "Cost",
+    "CostBatch",
+    "CostModel",
+    "Evaluator",
+    "LowerBound",
+    "Mac",
+    "MapSpace",
+    "Mapping",
+    "MappingBatch",
+    "SpecificationError",
+    "StorageLevel",
+    "Tensor",
+    "Trace",
+    "Workload",
+    "lower_bound",
+    "register_environments",
+]
+
+register_environments()

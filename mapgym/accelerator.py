@@ -45,7 +45,8 @@ class StorageLevel:
 
     Attributes:
         name: such as "RegisterFile".
-        capacity_words: words of one instance, None for unlimited.
+        capacity_words: words of one instance, None for unlimited. An unlimited level is a DRAM in Timeloop's terms:
+            partial sums are not reduced in place there, and travel both ways on its network.
         mesh_x, mesh_y: instances along each axis.
         access_energy_pj: energy of one access of a block of ``block_size_words`` words; reads, fills and
             updates cost the same.

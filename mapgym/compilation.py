@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 from numba import config, njit, types
+from numba.core import event
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -16,6 +19,32 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 #   a field) is left out; that makes the cost kernel about eight times faster.
 # - never fastmath: figures equal Timeloop's only if additions keep their order.
 _OPTIONS: dict[str, Any] = {"cache": True, "error_model": "numpy", "_nrt": False}
+_PACKAGE = Path(__file__).parent
+
+
+def _stamp() -> tuple[float, int]:
+    """Changes when any module with kernels does.
+
+    Numba looks only at the file of a cached function, and would go on running kernels that contain the former code of
+    another module.
+    """
+    patterns = ("compilation.py", "legality.py", "construction*.py", "cost/*.py", "**/*kernels.py")
+    files = [path.stat() for pattern in patterns for path in _PACKAGE.glob(pattern)]
+    return max(file.st_mtime for file in files), sum(file.st_size for file in files)
+
+
+class _Announcement(event.Listener):
+    """Says, once in a process, why the first use of a kernel takes long."""
+
+    made = False
+
+    def on_start(self, event: event.Event) -> None:
+        if not _Announcement.made:
+            _Announcement.made = True
+            print("mapgym: compiling kernels, once per installation; this can take a minute ...", file=sys.stderr)
+
+    def on_end(self, event: event.Event) -> None:
+        pass
 
 
 @contextmanager
@@ -32,24 +61,33 @@ def _scalar_loops() -> Iterator[None]:
         config.LOOP_VECTORIZE = before
 
 
+_STAMP = _stamp()
+
+
 def _compile(function: _Function, **options: Any) -> _Function:
-    dispatcher = njit(**_OPTIONS, **options)(function)
+    dispatcher = njit(**options)(function)
     compile_signature = dispatcher.compile
 
     def compile_once(signature: Any) -> Any:
         # A constant argument is no reason to compile the function again for that constant.
-        with _scalar_loops():
+        with _scalar_loops(), event.install_listener("numba:compile", _Announcement()):
             return compile_signature(tuple(map(types.unliteral, signature)))
 
     dispatcher.compile = compile_once
+    dispatcher._cache._cache_file._source_stamp = _STAMP
     return dispatcher
 
 
 def kernel(function: _Function) -> _Function:
     """Compiles a function that allocates nothing."""
-    return _compile(function)
+    return _compile(function, **_OPTIONS)
 
 
 def inlined_kernel(function: _Function) -> _Function:
     """As :func:`kernel`, copied into its caller: for the hot path, where a call with many arrays costs too much."""
-    return _compile(function, inline="always")
+    return _compile(function, inline="always", **_OPTIONS)
+
+
+def allocating_kernel(function: _Function) -> _Function:
+    """As :func:`kernel`, for functions that create arrays, which needs Numba's reference counting."""
+    return _compile(function, cache=True, error_model="numpy")

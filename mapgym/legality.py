@@ -15,10 +15,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from mapgym.compilation import kernel
+from mapgym.compilation import allocating_kernel, kernel
 from mapgym.errors import SpecificationError
 
 if TYPE_CHECKING:
@@ -236,7 +235,7 @@ def legality_status(
     return LEGAL
 
 
-@njit(cache=True)
+@allocating_kernel
 def _batch_status(
     temporal: NDArray[np.int32],
     spatial: NDArray[np.int32],

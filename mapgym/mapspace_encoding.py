@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from mapgym.compilation import allocating_kernel
 from mapgym.errors import SpecificationError
 from mapgym.mapspace_size import prime_exponents
 
@@ -141,7 +141,7 @@ def build_code(workload: Workload, accelerator: Accelerator, freedom: Freedom) -
     return Code(tuple(names), np.array(sizes, np.int64), tables)
 
 
-@njit(cache=True, error_model="numpy")
+@allocating_kernel
 def _rank_order(order: Any, movable: Any, i: int, s: int) -> Any:
     """Rank of the permutation of the movable dims of an order: its Lehmer code in the factorial number system."""
     rank = np.int64(0)
@@ -162,7 +162,7 @@ def _rank_order(order: Any, movable: Any, i: int, s: int) -> Any:
     return rank
 
 
-@njit(cache=True, error_model="numpy")
+@allocating_kernel
 def _unrank_order(rank: int, order: Any, movable: Any, i: int, s: int) -> None:
     """Writes the permutation of a rank: the movable dims in its order, then the others."""
     dims = order.shape[2]
@@ -194,7 +194,7 @@ def _unrank_order(rank: int, order: Any, movable: Any, i: int, s: int) -> None:
             write += 1
 
 
-@njit(cache=True, error_model="numpy")
+@allocating_kernel
 def encode_batch(maps: Any, tables: CodeTables, codes: Any) -> None:
     """Fills codes int64[n, column], zero before, for mappings in canonical form."""
     temporal, spatial, order, spatial_order, spatial_split, keep = maps
@@ -229,7 +229,7 @@ def encode_batch(maps: Any, tables: CodeTables, codes: Any) -> None:
                     codes[i, tables.keep[s, t]] = keep[i, s, t]
 
 
-@njit(cache=True, error_model="numpy")
+@allocating_kernel
 def _decode_factors(i: int, maps: Any, tables: CodeTables, codes: Any) -> None:
     temporal, spatial = maps[0], maps[1]
     levels = temporal.shape[1]
@@ -255,7 +255,7 @@ def _decode_factors(i: int, maps: Any, tables: CodeTables, codes: Any) -> None:
                     spatial[i, slot - levels, d] *= row[PRIME]
 
 
-@njit(cache=True, error_model="numpy")
+@allocating_kernel
 def decode_batch(maps: Any, tables: CodeTables, on_y: Any, codes: Any) -> None:
     """Writes the choices of codes into mappings that hold what is fixed, 1 for every searched factor.
 

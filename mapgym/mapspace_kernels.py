@@ -14,10 +14,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from mapgym.compilation import kernel
+from mapgym.compilation import allocating_kernel, kernel
 from mapgym.legality import legality_status
 
 MOVE, SWAP, SPATIAL_SWAP, TOGGLE_AXIS, TOGGLE_KEEP = range(5)
@@ -111,7 +110,7 @@ def normalise(i: int, maps: Any, sorting: Sorting) -> None:
             _insertion_sort(spatial_order, sorting.spatial_rank, i, s, on_x, loops)
 
 
-@njit(cache=True, error_model="numpy")
+@allocating_kernel
 def normalise_batch(maps: Any, sorting: Sorting) -> None:
     """Normalises every mapping of a batch in place."""
     for i in range(len(maps[0])):
@@ -295,7 +294,7 @@ def apply_edit(i: int, maps: Any, sorting: Sorting, edits: Any, e: int) -> None:
     normalise(i, maps, sorting)
 
 
-@njit(cache=True, error_model="numpy")
+@allocating_kernel
 def apply_each(maps: Any, sorting: Sorting, tables: EditTables, edits: Any, allowed: Any) -> None:
     """Applies edit e to mapping e for all edits; allowed bool[n] receives whether the result is in the map space."""
     extents = np.empty(maps[0].shape[1:])
@@ -330,7 +329,7 @@ def _draw(state: NDArray[np.uint64], below: int) -> Any:
     return np.int64(((z >> np.uint64(32)) * np.uint64(below)) >> np.uint64(32))
 
 
-@njit(cache=True, error_model="numpy")
+@allocating_kernel
 def random_edits(maps: Any, before: Any, sorting: Sorting, tables: EditTables, edits: Any, state: Any) -> None:
     """Replaces each mapping of a batch by a random neighbour: a random kind of edit, then a random edit of that kind.
 

@@ -86,7 +86,7 @@ def _network(tables, scratch, s, count, doubled, part, links):
         if doubled:
             # QUIRK: without reduction in place the partial sums travel both ways, and the first visits that need no
             # read are taken off once for each multicast class.
-            words = 2 * words - part
+            words = max(2 * words - part, 0.0)
         multiplicity = scratch.classes[OWN, c, 0]
         fan = math.sqrt(multiplicity)
         distance = size * fan + 0.5 * (size - fan) - size / fan + 0.5
@@ -225,8 +225,10 @@ def _price_tensor(tables, keep, i, t, scratch, compute_cycles, loops, detail):
             peer = links / scratch.levels[below, REPLICATION]
             served = content_below + peer
             if is_output:
-                # The first visit of a word needs no read. QUIRK: the fills do not know that.
-                reads = np.int64(math.floor(served - scratch.levels[below, PARTITION] + 0.5))
+                # The first visit of a word needs no read. QUIRK: the fills do not know that. The estimate can exceed
+                # the accesses where an output has holes (a strided projection): Timeloop's count wraps around there,
+                # the sane value is no read at all.
+                reads = np.int64(max(math.floor(served - scratch.levels[below, PARTITION] + 0.5), 0.0))
                 updates = np.int64(math.floor(content_below + 0.5))
             else:
                 reads, updates = np.int64(math.floor(served + 0.5)), np.int64(0)

@@ -86,7 +86,7 @@ def make_tables(workload: Workload, accelerator: Accelerator) -> Tables:
                     of_dims[SLIDING, t, d] = r
             # Steps of nested loops can reach beyond the tensor by its own length in either direction.
             radix *= 4 * length + 3
-            if len(rank) == 1 and rank[0][1] == 1:
+            if len(rank) == 1 and rank[0][1] == 1 and used.count(rank[0][0]) == 1:
                 product_dims[t, 0] += 1
                 product_dims[t, product_dims[t, 0]] = dims.index(rank[0][0])
             else:

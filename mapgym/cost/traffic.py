@@ -164,7 +164,26 @@ def partition_chain(tables, scratch, t):
 
 
 @kernel
+def _floor_of_quotient(a, b, c):
+    """floor(a * b / c) for 0 <= a < c < 2**62 and 0 <= b < 2**62, where a * b may not fit an int64: long division."""
+    quotient, remainder = 0, 0
+    for bit in range(61, -1, -1):
+        quotient *= 2
+        remainder *= 2
+        if remainder >= c:
+            remainder -= c
+            quotient += 1
+        if b >> bit & 1:
+            remainder += a
+            if remainder >= c:
+                remainder -= c
+                quotient += 1
+    return quotient
+
+
+@kernel
 def _general_partition_chain(tables, scratch, t):
+    """As partition_chain, for any projection."""
     levels = scratch.tiles.shape[1]
     part = scratch.tiles[WORDS, levels - 1, t]
     scratch.levels[levels - 1, PARTITION] = part
@@ -183,5 +202,9 @@ def _general_partition_chain(tables, scratch, t):
                 extended *= length
             # floor(part * tile / extended), in parts that stay small.
             tile = scratch.tiles[WORDS, s, t]
-            part = part // extended * tile + part % extended * tile // extended
+            rest = part % extended
+            if rest < 2**62 // tile:
+                part = part // extended * tile + rest * tile // extended
+            else:
+                part = part // extended * tile + _floor_of_quotient(rest, tile, extended)
         scratch.levels[s, PARTITION] = part

@@ -1,0 +1,88 @@
+"""The lower bound is below every mapping's cost, and close where the answer is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import random_cases
+
+from mapgym.accelerator import Accelerator, Mac, StorageLevel
+from mapgym.cost import OBJECTIVES, CostModel, lower_bound
+from mapgym.mapping import MappingBatch
+from mapgym.mapspace import MapSpace
+from mapgym.workload import matmul
+
+
+def assert_bounded(workload, accelerator, batch: MappingBatch) -> int:
+    """Checks all legal mappings that keep everything at the outermost level; returns how many there were."""
+    costs = CostModel(workload, accelerator).evaluate(batch)
+    judged = costs.legal & batch.keep[:, -1].all(axis=1)
+    bound = lower_bound(workload, accelerator)
+    for objective in OBJECTIVES:
+        values = costs.objective(objective)[judged]
+        assert np.all(values >= bound.objective(objective)), (objective, values.min(), bound)
+    return int(judged.sum())
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_no_random_mapping_is_below(seed):
+    case = random_cases.random_case(np.random.default_rng([7, seed]), 60)
+    assert_bounded(case.workload, case.accelerator, case.batch)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_no_mapping_found_by_descent_is_below(seed):
+    """Random mappings are far from the bound; a short greedy search over small tasks comes close to it."""
+    rng = np.random.default_rng([11, seed])
+    case = random_cases.random_case(rng, 1)
+    space = MapSpace(
+        case.workload,
+        replace(case.accelerator, fanout_check="per_level"),
+        axes=("tile", "order", "parallelism", "bypass"),
+    )
+    model = CostModel(space.workload, space.accelerator)
+    population = space.sample(rng, 64)
+    for _ in range(40):
+        together = MappingBatch.concatenate([population, space.random_neighbor(rng, population)])
+        best = np.argsort(model.evaluate(together).objective("edp" if seed % 2 else "energy"))[:64]
+        population = together[best]
+    assert assert_bounded(space.workload, space.accelerator, population) == 64
+
+
+def test_one_level_without_reuse_is_met_exactly():
+    """One memory, one MAC, M=K=N=2: 8 MACs, each reading two operands and updating one output.
+
+    Reads: 8 + 8, and of the 8 updates the first visits of the 4 outputs need no read, so 4 more; updates: 8.
+    Energy: 28 accesses * 3 pJ + 8 MACs * 0.5 pJ = 88 pJ; cycles: 8.
+    """
+    workload = matmul(M=2, K=2, N=2)
+    accelerator = Accelerator("one", (StorageLevel("Memory", access_energy_pj=3.0),), Mac(energy_pj=0.5))
+    cost = CostModel(workload, accelerator).evaluate(MappingBatch.trivial(workload, accelerator, 1))[0]
+    bound = lower_bound(workload, accelerator)
+    assert (cost.energy_pj, cost.latency_cycles) == (88.0, 8.0)
+    assert bound.energy_pj == pytest.approx(88.0, rel=1e-9)
+    assert bound.latency_cycles == pytest.approx(8.0, rel=1e-9)
+
+
+def test_parallelism_counts_only_divisors():
+    """M=3, K=5, N=7 on a row of 16 MACs: the largest product of divisors within 16 is 3 * 5 = 15; 105 / 15 = 7."""
+    workload = matmul(M=3, K=5, N=7)
+    accelerator = Accelerator("row", (StorageLevel("Memory"),), Mac(mesh_x=16))
+    assert lower_bound(workload, accelerator).latency_cycles == pytest.approx(7.0, rel=1e-9)
+
+
+def test_bandwidth_of_the_outermost_level_bounds_the_cycles():
+    """M=K=N=4: 32 operand words must be read and 16 results written; at 1 word per cycle shared, 48 cycles or more."""
+    workload = matmul(M=4, K=4, N=4)
+    memory = StorageLevel("Memory", shared_bandwidth_words_per_cycle=1.0)
+    accelerator = Accelerator("narrow", (memory,), Mac(mesh_x=64), peer_links=False)
+    assert lower_bound(workload, accelerator).latency_cycles == pytest.approx(48.0, rel=1e-9)
+
+
+def test_a_larger_layer_has_a_larger_bound():
+    accelerator = Accelerator("row", (StorageLevel("Buffer", 64), StorageLevel("Memory")), Mac(mesh_x=4))
+    small, large = (lower_bound(matmul(M=8, K=8, N=n), accelerator) for n in (8, 16))
+    assert large.energy_pj > small.energy_pj
+    assert large.latency_cycles > small.latency_cycles

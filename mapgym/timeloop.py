@@ -22,7 +22,7 @@ from mapgym.mapping import Mapping, MappingBatch
 from mapgym.workload import CONSTRUCTORS, Workload
 
 TOLERANCE = 1e-9
-"""Relative difference up to which two figures are equal."""
+"""Relative difference up to which two figures that are not whole numbers are equal."""
 
 # Timeloop prints utilisations with this many decimals, so more cannot be compared.
 _UTILIZATION_DECIMALS = 10
@@ -268,7 +268,8 @@ def _compare(report: ValidationReport, record: Record, figures: dict[str, Any]) 
         kind = "energy_pj" if "energy" in path else "latency_cycles" if path.endswith("cycles") else "counts"
         report.fields_compared += 1
         report.max_rel_error[kind] = max(report.max_rel_error[kind], error)
-        if error > TOLERANCE:
+        # Whole numbers are equal or not: a relative tolerance would hide one word in a large count.
+        if error > (0.0 if isinstance(ours, int) else TOLERANCE):
             equal = False
             report.add(Difference(record["id"], path, ours, theirs, error))
     report.compared += 1

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import yaml
 
-from brute_force import toy_accelerator, toy_workload
+from brute_force_spaces import toy_accelerator, toy_workload
 from mapgym import mapspace
 from mapgym.constraints import Constraints
 from mapgym.errors import SpecificationError

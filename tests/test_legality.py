@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
-from brute_force import is_legal, toy_accelerator, toy_workload
+from brute_force_spaces import is_legal, toy_accelerator, toy_workload
 from mapgym import legality
 from mapgym.accelerator import Accelerator, Mac, StorageLevel
 from mapgym.errors import SpecificationError

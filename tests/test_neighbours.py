@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from brute_force import enumerate_structures, is_legal, rows, toy_accelerator, toy_workload
+from brute_force_spaces import enumerate_structures, is_legal, rows, toy_accelerator, toy_workload
 from mapgym.errors import SpecificationError
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapspace import MapSpace

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 """Exit status after Ctrl-C, 128 + SIGINT as shells count."""
 
-_PATIENCE_SECONDS = 6.0
-
 AXES = ("tile", "order", "parallelism", "bypass")
 DEFAULT_AXES = "tile,order,parallelism"
 
@@ -180,27 +178,6 @@ def is_network(spec: str) -> bool:
 def load_agents() -> None:
     """Makes the registry of agents complete."""
     import mapgym.agents  # noqa: F401 - the import registers them
-
-
-def warm_up() -> None:
-    """Loads the compiled cost kernel, saying so when the first use has to compile it."""
-    from mapgym import cost
-
-    cost.warm_up(notify=notify)
-
-
-@contextmanager
-def loading() -> Iterator[None]:
-    """Says that code is being compiled if the block, which loads other compiled code, takes longer than from disk."""
-    notice = threading.Timer(
-        _PATIENCE_SECONDS, notify, ["Loading the search code; the first use compiles it, once per installation ..."]
-    )
-    notice.daemon = True
-    notice.start()
-    try:
-        yield
-    finally:
-        notice.cancel()
 
 
 def write_mapping(path: Path, mapping: Mapping | dict[str, object], about: str) -> None:

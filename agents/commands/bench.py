@@ -33,7 +33,6 @@ def cost(
     """
     from mapgym.agents.experiment.benchmark import MINIMUM_UTILIZATION, STANDARD_CASES, measure_cost_model
 
-    common.warm_up()
     cases = list(STANDARD_CASES)
     if accelerator is not None or workload is not None:
         accelerators = common.comma_separated(accelerator or "accel_b", "--accelerator")
@@ -75,7 +74,6 @@ def env(
     """Measures steps of MapSpace-v0 per second of CPU time, with a masked random policy."""
     from mapgym.agents.experiment.benchmark import measure_environment
 
-    common.warm_up()
     result = measure_environment(num_envs=num_envs, rounds=rounds)
     if as_json:
         common.print_json(asdict(result))

@@ -58,7 +58,7 @@ def compare(
     from mapgym.agents.base import make_agent
     from mapgym.agents.experiment.comparison import Comparison, Settings, Task
     from mapgym.agents.experiment.results import ResultFolder
-    from mapgym.agents.experiment.runner import check_comparison, rehearse, run_comparison
+    from mapgym.agents.experiment.runner import check_comparison, run_comparison
 
     names = common.comma_separated(agents, "--agents")
     for name in names:
@@ -78,11 +78,8 @@ def compare(
     command = common.command_line(context)
     folder = ResultFolder(output)
     finished = folder.prepare(comparison, command)
-    common.warm_up()
     board = _Board(comparison)
     try:
-        with common.loading():
-            rehearse(sorted({run.agent for run in comparison.runs if run not in finished}))
         with common.live_display(board.console, board.render, keep=True):
             results = run_comparison(comparison, folder, finished, command, board)
     except KeyboardInterrupt:

@@ -59,7 +59,7 @@ def search(
     common.load_agents()
     from mapgym import catalog
     from mapgym.agents.base import DEFAULT_AGENT, make_agent
-    from mapgym.agents.experiment.runner import rehearse
+    from mapgym.agents.experiment.runner import load_compiled_code
     from mapgym.evaluator import Budget, Evaluator
     from mapgym.mapspace import MapSpace
 
@@ -72,12 +72,10 @@ def search(
         constraints=_read_constraints(constraints),
     )
     searcher.check_axes(space)
-    common.warm_up()
     evaluator = Evaluator(space, objective, budget)
     interrupted = False
     try:
-        with common.loading():
-            rehearse([searcher.name])
+        load_compiled_code(space)
         with common.live_display(common.err(), lambda: _progress(evaluator), keep=False):
             searcher.search(evaluator, seed)
     except KeyboardInterrupt:

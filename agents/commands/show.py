@@ -40,7 +40,6 @@ def show(
     layer = catalog.workload(workload)
     machine = common.load_accelerator(accelerator, peer_links=not no_peer_links)
     chosen = Mapping.trivial(layer, machine) if mapping is None else _read_mapping(mapping, layer, machine)
-    common.warm_up()
     from mapgym.cost import CostModel, lower_bound
 
     cost = CostModel(layer, machine).evaluate(chosen, detail=True)

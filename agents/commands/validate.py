@@ -26,7 +26,6 @@ def validate(
 
     Exit status 0 only if all verdicts agree and every compared figure is equal to 1e-9 relative, else 1.
     """
-    common.warm_up()
     from mapgym.timeloop import validate_file
 
     reports = []

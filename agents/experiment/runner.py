@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Protocol
 
-from mapgym import catalog
+import numpy as np
+
 from mapgym.agents.base import make_agent
 from mapgym.agents.experiment.comparison import Comparison, Run, Settings, Task
 from mapgym.agents.experiment.results import ResultFolder, RunResult
@@ -23,16 +23,12 @@ class Observer(Protocol):
         """A run is done; ``was_there`` when its result had been in the folder already."""
 
 
-def rehearse(agents: Iterable[str]) -> None:
-    """Lets agents search a tiny task for a moment, and forgets the result.
+def load_compiled_code(space: MapSpace) -> None:
+    """Compiles what all searches of a space use, or loads it from the disk, so that no search is charged for it.
 
-    Imports, and compilation on the first use, are over then, so that no timed search is charged for them.
+    What only one agent needs is loaded by its ``warm_up``, before the clock of its search starts.
     """
-    space = MapSpace(catalog.workload("toy/tiny_gemm"), catalog.accelerator("tiny"))
-    for name in agents:
-        agent = make_agent(name)
-        # More than one generation or roll-out of ours, so that what an agent does after the first is covered.
-        agent.search(Evaluator(space, budget=Budget(samples=250, seconds=20.0)), seed=0)
+    space.sample(np.random.default_rng(0), 1)
 
 
 def execute(run: Run, settings: Settings, command: str, observer: Observer | None = None) -> RunResult:
@@ -45,7 +41,9 @@ def execute(run: Run, settings: Settings, command: str, observer: Observer | Non
         observer: is told when the run starts.
     """
     agent = make_agent(run.agent)
-    evaluator = Evaluator(_space(run.task, settings), settings.objective, Budget(settings.samples, settings.seconds))
+    space = _space(run.task, settings)
+    load_compiled_code(space)
+    evaluator = Evaluator(space, settings.objective, Budget(settings.samples, settings.seconds))
     if observer is not None:
         observer.started(run, evaluator)
     agent.search(evaluator, run.seed)

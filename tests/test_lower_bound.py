@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import random_cases
 
+import random_cases
 from mapgym.accelerator import Accelerator, Mac, StorageLevel
 from mapgym.cost import OBJECTIVES, CostModel, lower_bound
 from mapgym.mapping import MappingBatch

@@ -78,7 +78,7 @@ def env(
     if as_json:
         common.print_json(asdict(result))
         return
-    title = f"{result.env}: CPU time, one thread, median of {rounds} rounds"
+    title = f"{result.env}, median of {rounds} rounds"
     table = common.new_table(title, ["environment"], ["steps/s"])
     table.add_row("scalar", f"{result.scalar_steps_per_second:,.0f}")
     table.add_row(f"vector, {result.num_envs:,} together", f"{result.vector_steps_per_second:,.0f}")

@@ -116,7 +116,7 @@ class _Board:
                 f"[{self.finished_runs}/{len(self._comparison.runs)}] {run.name}: "
                 f"best {self._objective} {common.format_figure(result.best_value)}, "
                 f"{common.format_ratio(result.ratio)} x lower bound, "
-                f"{result.samples:,} samples in {result.seconds:.1f} s ({rate:,.0f}/s)"
+                f"{result.samples:,} samples in {result.seconds:.3g} s ({rate:,.0f}/s)"
                 f"{', was there already' if was_there else ''}"
             )
 

@@ -182,6 +182,6 @@ def _print(evaluator: Evaluator, agent: str, seconds: float, output: Path | None
     ):
         common.say(f"{name:12s} {value:.6g} {unit}, {value / lowest:.3f} x the lower bound")
     common.say(f"{'utilization':12s} {cost.utilization:.1%} of the MACs")
-    common.say(f"{'search':12s} {agent}, {evaluator.samples:,} samples in {seconds:.2f} s ({rate:,.0f}/s)")
+    common.say(f"{'search':12s} {agent}, {evaluator.samples:,} samples in {seconds:.3g} s ({rate:,.0f}/s)")
     if output is not None:
         common.say(f"{'written to':12s} {output}")

@@ -7,6 +7,8 @@ import io
 import itertools
 import json
 import math
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -133,6 +135,13 @@ class TestFiles:
         assert path.read_text() == "old"
         assert list(tmp_path.iterdir()) == [path]
 
+    def test_a_link_stays_a_link(self, tmp_path):
+        (tmp_path / "folder").mkdir()
+        (tmp_path / "link").symlink_to(tmp_path / "folder" / "file")
+        write_text(tmp_path / "link", "text")
+        assert (tmp_path / "link").is_symlink()
+        assert (tmp_path / "folder" / "file").read_text() == "text"
+
     def test_json_has_no_infinity(self, tmp_path):
         with pytest.raises(ValueError, match="Out of range"):
             write_json(tmp_path / "a.json", {"x": math.inf})
@@ -154,6 +163,8 @@ class TestFiles:
             check_output_file(tmp_path)
         with pytest.raises(SpecificationError, match="existing, writable folder"):
             check_output_file(tmp_path / "missing" / "a.yaml")
+        with pytest.raises(SpecificationError, match="not a file"):
+            check_output_file(Path(os.devnull))
         check_output_file(tmp_path / "a.yaml")
         assert not list(tmp_path.iterdir())
 

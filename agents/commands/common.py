@@ -35,12 +35,19 @@ AXES = ("tile", "order", "parallelism", "bypass")
 DEFAULT_AXES = "tile,order,parallelism"
 
 WorkloadArgument = Annotated[
-    str, typer.Argument(help='A workload of the catalog ("mapgym list workloads") or a YAML file.', show_default=False)
+    str,
+    typer.Argument(
+        metavar="WORKLOAD",
+        help='A workload of the catalog ("mapgym list workloads") or a YAML file.',
+        show_default=False,
+    ),
 ]
 AcceleratorArgument = Annotated[
     str,
     typer.Argument(
-        help='An accelerator of the catalog ("mapgym list accelerators") or a YAML file.', show_default=False
+        metavar="ACCELERATOR",
+        help='An accelerator of the catalog ("mapgym list accelerators") or a YAML file.',
+        show_default=False,
     ),
 ]
 AxesOption = Annotated[

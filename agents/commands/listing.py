@@ -17,6 +17,7 @@ def list_names(
     kind: Annotated[
         str | None,
         typer.Argument(
+            metavar="KIND",
             help="accelerators, networks, workloads, agents or environments; all but the workloads when left out.",
             show_default=False,
         ),

@@ -24,7 +24,9 @@ def show(
     accelerator: common.AcceleratorArgument,
     mapping: Annotated[
         Path | None,
-        typer.Argument(help='YAML file with a mapping, as "mapgym search -o" writes it.', show_default=False),
+        typer.Argument(
+            metavar="MAPPING", help='YAML file with a mapping, as "mapgym search -o" writes it.', show_default=False
+        ),
     ] = None,
     no_peer_links: common.PeerLinksOption = False,
     as_json: common.JsonOption = False,

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 
 def validate(
-    files: Annotated[list[Path], typer.Argument(help="Results of Timeloop, .jsonl or .jsonl.gz.", show_default=False)],
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE", help="Results of Timeloop, .jsonl or .jsonl.gz.", show_default=False),
+    ],
     arch: Annotated[
         Path | None,
         typer.Option(help="JSON file describing the architectures; the catalog's when left out.", show_default=False),

@@ -19,8 +19,10 @@ TEMPORARY_PREFIX = ".unfinished-"
 def replacing(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside ``path`` that takes its place when the block ends without an error.
 
-    A reader, or a run that continues after a crash, therefore never sees half a file.
+    A reader, or a run that continues after a crash, therefore never sees half a file. A link keeps
+    pointing where it did; what it points to is replaced.
     """
+    path = path.resolve()
     handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, suffix=path.suffix, dir=path.parent)
     os.close(handle)
     temporary = Path(name)
@@ -67,12 +69,14 @@ def check_output_file(path: Path) -> None:
     """Makes sure that a file can be written, without creating it.
 
     Raises:
-        SpecificationError: it is a folder, its folder is missing, or the folder is not writable.
+        SpecificationError: it is a folder or a device, its folder is missing, or the folder is not writable.
     """
-    if path.is_dir():
-        raise SpecificationError(f"cannot write {str(path)!r}, which is a folder; give the name of a file with -o")
+    if path.exists() and not path.is_file():
+        # A device such as /dev/null would be replaced by a file.
+        kind = "a folder" if path.is_dir() else "not a file"
+        raise SpecificationError(f"cannot write {str(path)!r}, which is {kind}; give the name of a file with -o")
     try:
-        with tempfile.NamedTemporaryFile(prefix=TEMPORARY_PREFIX, dir=path.parent):
+        with tempfile.NamedTemporaryFile(prefix=TEMPORARY_PREFIX, dir=path.resolve().parent):
             pass
     except OSError as error:
         raise SpecificationError(

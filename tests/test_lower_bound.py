@@ -12,7 +12,7 @@ from mapgym.accelerator import Accelerator, Mac, StorageLevel
 from mapgym.cost import OBJECTIVES, CostModel, lower_bound
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
-from mapgym.workload import matmul
+from mapgym.workload import Tensor, Workload, matmul
 
 
 def assert_bounded(workload, accelerator, batch: MappingBatch) -> int:
@@ -64,6 +64,22 @@ def test_one_level_without_reuse_is_met_exactly():
     assert (cost.energy_pj, cost.latency_cycles) == (88.0, 8.0)
     assert bound.energy_pj == pytest.approx(88.0, rel=1e-9)
     assert bound.latency_cycles == pytest.approx(8.0, rel=1e-9)
+
+
+def test_first_visits_are_counted_with_the_holes_of_the_output():
+    """Outputs[3*M], M=4: the box has 1 + 3*3 = 10 words, but only 4 are written, K=5 times each: 20 updates.
+
+    Reads of the output: 20 - 10 = 10; operand reads: 20. Energy: 50 accesses * 1 pJ + 20 MACs * 1 pJ = 70 pJ.
+    """
+    tensors = (
+        Tensor("A", ((("M", 1),), (("K", 1),))),
+        Tensor("Outputs", ((("M", 3),),), is_output=True),
+    )
+    workload = Workload("holes", ("M", "K"), (4, 5), tensors)
+    accelerator = Accelerator("one", (StorageLevel("Memory"),), Mac())
+    cost = CostModel(workload, accelerator).evaluate(MappingBatch.trivial(workload, accelerator, 1))[0]
+    assert cost.energy_pj == 70.0
+    assert lower_bound(workload, accelerator).energy_pj == pytest.approx(70.0, rel=1e-9)
 
 
 def test_parallelism_counts_only_divisors():

@@ -165,6 +165,9 @@ class AskTellAgent(Agent):
             if not len(batch):
                 break
             costs = evaluator.evaluate(batch)
+            # The seconds can run out between the question above and the pricing.
+            if not len(costs):
+                break
             self.tell(batch if len(costs) == len(batch) else batch[: len(costs)], costs)
 
 

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from mapgym.agents.base import Agent, parameter, register
 
 if TYPE_CHECKING:
-    from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-
     from mapgym.evaluator import Evaluator
     from mapgym.mapspace import MapSpace
 
@@ -22,7 +20,7 @@ UNLIMITED = 2**62
 class Ppo(Agent):
     """Proximal policy optimisation (Schulman et al., arXiv 1707.06347) as it is in Stable-Baselines3.
 
-    A policy builds mappings in ``MapSpace-v0``, 64 at a time; each finished one is a sample. It starts untrained, and
+    A policy builds mappings in ``MapSpace-v0``, 32 at a time; each finished one is a sample. It starts untrained, and
     what it costs to train counts: this is per-layer search, not an amortised policy. Without masks the policy does not
     know which actions are legal. The environment replaces an illegal action by a legal one, so that every episode
     still ends in a legal mapping, but the policy is credited with an action that was not taken; that is its handicap
@@ -34,19 +32,21 @@ class Ppo(Agent):
 
     name = "ppo"
     summary = "PPO of Stable-Baselines3; illegal actions are replaced by the environment"
-    requires = ("torch", "stable_baselines3")
+    requires: ClassVar[tuple[str, ...]] = ("torch", "stable_baselines3")
     extra = "rl"
     policy: ClassVar[str] = "MlpPolicy"
 
-    num_envs: int = parameter(64, "mappings built side by side", low=1)
+    num_envs: int = parameter(32, "mappings built side by side", low=1)
     steps: int = parameter(40, "steps per environment and update (SB3: 2048)", low=2)
-    batch_size: int = parameter(640, "mini-batch (SB3: 64)", low=2)
+    batch_size: int = parameter(320, "mini-batch (SB3: 64)", low=2)
     epochs: int = parameter(6, "passes over the steps of an update (SB3: 10)", low=1)
     learning_rate: float = parameter(1e-3, "of Adam (SB3: 3e-4)", low=1e-8, high=1)
     discount: float = parameter(1.0, "gamma; the reward comes at the end, so 1 (SB3: 0.99)", low=0, high=1)
     gae_lambda: float = parameter(0.98, "of the advantage estimate (SB3: 0.95)", low=0, high=1)
     clip_range: float = parameter(0.2, "of the policy ratio (SB3: 0.2)", low=0.001, high=1)
-    entropy: float = parameter(0.01, "weight of the entropy (SB3: 0)", low=0, high=1)
+    entropy: float = parameter(
+        0.1, "weight of the entropy; less, and the policy settles too early (SB3: 0)", low=0, high=1
+    )
     hidden: int = parameter(128, "units in each of the two hidden layers (SB3: 64)", low=1)
     orders: str = parameter(
         "full", "which part of the loop orders the policy decides, see MapSpace-v0", choices=("full", "innermost")
@@ -110,7 +110,7 @@ class Ppo(Agent):
         finally:
             env.close()
 
-    def _algorithm(self) -> type[OnPolicyAlgorithm] | Any:
+    def _algorithm(self) -> Any:
         from stable_baselines3 import PPO
 
         return PPO

@@ -57,7 +57,7 @@ class Gamma(AskTellAgent):
     inject: float = parameter(0.1, "share of each generation that is drawn afresh (GAMMA: 0.1)", low=0, high=1)
     crossover: float = parameter(0.5, "probability of crossover (GAMMA: 0.5 after the first generation)", low=0, high=1)
     persistence: float = parameter(0.4, "probability of one more mutation after each one (ours)", low=0, high=0.9)
-    attempts: int = parameter(4, "how often a child that is illegal or not new is bred again (ours)", low=1)
+    attempts: int = parameter(16, "how often a child that is illegal or not new is bred again (ours)", low=1)
     move: float = parameter(0.3, "weight of moving a prime factor to another slot", low=0)
     exchange: float = parameter(0.2, "weight of two dims trading places (ours)", low=0)
     parallelism: float = parameter(0.1, "weight of making a dim parallel or not (GAMMA: probability 0.1)", low=0)

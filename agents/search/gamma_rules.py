@@ -33,7 +33,7 @@ def make_rules(space: MapSpace, weights: NDArray[np.float64]) -> Rules:
     """
     workload, accelerator, freedom = space.workload, space.accelerator, space.freedom
     levels, dims, tensors = len(accelerator.levels), len(workload.dims), len(workload.tensors)
-    inner = (accelerator.mac, *accelerator.levels[:-1])
+    inner_meshes = [(level.mesh_x, level.mesh_y) for level in accelerator.levels[:-1]]
     planes = np.zeros((7, levels, max(dims, tensors, 2)), np.int64)
     planes[FREE_TEMPORAL, :, :dims] = freedom.fixed[:levels] == 0
     planes[FREE_SPATIAL, :, :dims] = freedom.fixed[levels:] == 0
@@ -42,7 +42,7 @@ def make_rules(space: MapSpace, weights: NDArray[np.float64]) -> Rules:
     planes[FREE_ORDER, :, SPATIAL] = freedom.spatial_order_free
     planes[SPATIAL_ORDER_KEY, :, :dims] = freedom.spatial_order_key
     planes[LIMIT, :, :2] = _limits(space)
-    planes[REACH, :, :2] = [[part.mesh_x, part.mesh_y] for part in inner]
+    planes[REACH, :, :2] = [(accelerator.mac.mesh_x, accelerator.mac.mesh_y), *inner_meshes]
     return Rules(
         levels=planes,
         primes=_primes(workload.bounds),

@@ -216,7 +216,8 @@ class EnvironmentContract:
         assert vector.action_space == scalars.action_space
         assert vector.metadata["autoreset_mode"] is mode
         rng = np.random.default_rng(seed)
-        result, expected = vector.reset(seed=seed), scalars.reset(seed=seed)
+        result: tuple[Any, ...] = vector.reset(seed=seed)
+        expected: tuple[Any, ...] = scalars.reset(seed=seed)
         assert _same(result, expected)
         finished = 0
         for step in range(400):

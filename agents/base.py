@@ -58,7 +58,7 @@ class Agent(ABC):
     3. The agent returns when ``evaluator.exhausted`` is true, or earlier when it has nothing more to try. It returns
        nothing: the best mapping, the trace and the number of samples are in the evaluator, which kept them itself.
 
-    What the agent owes in exchange, and :class:`mapgym.testing.AgentContract` checks:
+    What the agent owes in exchange, and :class:`mapgym.testing.agents.AgentContract` checks:
 
     - Everything random comes from ``seed``, so that the same seed gives the same trace on the same machine.
     - It takes task knowledge from ``evaluator.space`` (workload, accelerator, axes, constraints) and costs from the

@@ -53,12 +53,13 @@ def _scalar_loops() -> Iterator[None]:
 
     Numba has this switch for the whole process only (NUMBA_LOOP_VECTORIZE), so it is put back after each compilation.
     """
-    before = config.LOOP_VECTORIZE
-    config.LOOP_VECTORIZE = 0
+    settings: Any = config
+    before = settings.LOOP_VECTORIZE
+    settings.LOOP_VECTORIZE = 0
     try:
         yield
     finally:
-        config.LOOP_VECTORIZE = before
+        settings.LOOP_VECTORIZE = before
 
 
 _STAMP = _stamp()

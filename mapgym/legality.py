@@ -57,8 +57,9 @@ def pack_rules(workload: Workload, accelerator: Accelerator) -> NDArray[np.int64
     Returns:
         int64[...]: levels L, dims D, tensors T, 1 if each level's own fan-out is checked, MACs along X, MACs along Y;
         then bounds [D], capacities in words [L], instances along X [L], along Y [L], fan-out along X [L], along Y [L],
-        may-keep flags [L, T]; then for each tensor its number of ranks and for each rank its number of terms and the
-        (dim, coefficient) pairs. Terms of dims with bound 1 are left out, because they never add to a tile.
+        may-keep flags [L, T]; then for each tensor the number of ranks that are single dims with coefficient 1, these
+        dims, the number of other ranks and for each its number of terms and the (dim, coefficient) pairs. Terms of
+        dims with bound 1 are left out, because they never add to a tile.
 
     Raises:
         SpecificationError: a bound does not fit the int32 factors of a mapping, or keep_only names an unknown tensor.
@@ -83,8 +84,10 @@ def pack_rules(workload: Workload, accelerator: Accelerator) -> NDArray[np.int64
     for tensor in workload.tensors:
         ranks = [[(workload.dims.index(d), c) for d, c in rank if workload.bound(d) > 1] for rank in tensor.ranks]
         ranks = [rank for rank in ranks if rank]
-        table.append(len(ranks))
-        for rank in ranks:
+        dims = [rank[0][0] for rank in ranks if len(rank) == 1 and rank[0][1] == 1]
+        affine = [rank for rank in ranks if len(rank) > 1 or rank[0][1] > 1]
+        table += [len(dims), *dims, len(affine)]
+        for rank in affine:
             table.append(len(rank))
             table += [number for term in rank for number in term]
     return np.array(table, np.int64)
@@ -203,6 +206,10 @@ def legality_status(
         cursor = projections
         for t in range(tensors):
             words = 1.0
+            end = cursor + 1 + table[cursor]
+            for position in range(cursor + 1, end):
+                words *= extents[s, table[position]]
+            cursor = end
             ranks = table[cursor]
             cursor += 1
             for _ in range(ranks):

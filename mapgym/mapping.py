@@ -63,7 +63,11 @@ class _Arrays:
     levels: tuple[str, ...]
     tensors: tuple[str, ...]
 
-    def arrays(self) -> tuple[NDArray, ...]:
+    def arrays(
+        self,
+    ) -> tuple[
+        NDArray[np.int32], NDArray[np.int32], NDArray[np.int8], NDArray[np.int8], NDArray[np.int8], NDArray[np.bool_]
+    ]:
         """The six arrays, in the order of ``ARRAYS``."""
         return (self.temporal, self.spatial, self.order, self.spatial_order, self.spatial_split, self.keep)
 
@@ -311,7 +315,7 @@ class MappingBatch(_Arrays):
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, MappingBatch) and all(
-            np.array_equal(mine, theirs) for mine, theirs in zip(self.arrays(), other.arrays(), strict=True)
+            np.array_equal(getattr(self, name), getattr(other, name)) for name in ARRAYS
         )
 
     __hash__ = None  # type: ignore[assignment]

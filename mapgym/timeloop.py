@@ -203,7 +203,7 @@ def timeloop_workload(record: Record, where: str) -> Workload:
     constructor = CONSTRUCTORS[_SHAPES[shape]][0]
     window = {} if shape == "bmm" else {"stride": problem["stride"], "dilation": problem["dilation"]}
     try:
-        return constructor(str(record.get("workload", shape)), **problem["dims"], **window)  # type: ignore[operator]
+        return constructor(str(record.get("workload", shape)), **problem["dims"], **window)
     except TypeError as error:
         raise SpecificationError(f"{where}: record {record['id']}: dims do not fit {shape!r} ({error})") from None
 

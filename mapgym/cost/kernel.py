@@ -27,6 +27,7 @@ from mapgym.cost.scratch import (
     SPAN,
     USED,
     WORDS,
+    Scratch,
 )
 from mapgym.cost.tables import (
     ACCESS,
@@ -42,6 +43,7 @@ from mapgym.cost.tables import (
     SLIDING,
     UNLIMITED,
     WRITE,
+    Tables,
 )
 from mapgym.cost.traffic import list_loops, partition_chain, words_from_above
 from mapgym.legality import legality_status
@@ -68,7 +70,7 @@ class Detail(NamedTuple):
 
 
 @kernel
-def _all_classes(tables, scratch, t, s, enumerated):
+def _all_classes(tables: Tables, scratch: Scratch, t: int, s: int, enumerated: bool) -> int:
     """Histogram of the multiplicities of all instances below level s, into plane MORE; returns its classes."""
     if enumerated:
         count, _, _ = enumerate_instances(tables, scratch, t, s, False, 0, 1, 1)
@@ -77,7 +79,9 @@ def _all_classes(tables, scratch, t, s, enumerated):
 
 
 @inlined_kernel
-def _network(tables, scratch, s, count, doubled, part, links):
+def _network(
+    tables: Tables, scratch: Scratch, s: int, count: int, doubled: bool, part: int, links: float
+) -> tuple[float, float, int, int]:
     """Energy of the network below one instance of level s (pJ), words entering it, reductions and largest multicast."""
     hops, routed, entering, reductions, widest = 0.0, 0.0, 0.0, 0, 0
     size = math.sqrt(scratch.levels[s, USED])
@@ -93,7 +97,7 @@ def _network(tables, scratch, s, count, doubled, part, links):
         hops += distance * words
         routed = math.floor(routed + (1 + distance) * words)
         entering += words
-        reductions += np.int64((multiplicity - 1) * words)
+        reductions += int((multiplicity - 1) * words)
         widest = max(widest, multiplicity)
     hop, router = tables.energies[s, HOP], tables.energies[s, ROUTER]
     energy = hops * hop + routed * router + links * (hop + 2 * router)
@@ -101,7 +105,7 @@ def _network(tables, scratch, s, count, doubled, part, links):
 
 
 @kernel
-def _distinct_offsets(tables, scratch, t, s):
+def _distinct_offsets(tables: Tables, scratch: Scratch, t: int, s: int) -> tuple[int, bool, bool]:
     """(distinct offsets of the instances below level s, whether multiplicities differ, whether it took enumeration)."""
     if needs_enumeration(tables, scratch, t, s):
         classes = _all_classes(tables, scratch, t, s, True)
@@ -114,7 +118,17 @@ def _distinct_offsets(tables, scratch, t, s):
 
 
 @kernel
-def _append_own_classes(tables, scratch, t, s, mixed, enumerated, distinct, unlinked, count):
+def _append_own_classes(
+    tables: Tables,
+    scratch: Scratch,
+    t: int,
+    s: int,
+    mixed: bool,
+    enumerated: bool,
+    distinct: int,
+    unlinked: int,
+    count: int,
+) -> int:
     """Adds the accesses of the steps without links to the classes; returns the number of classes."""
     if not mixed:
         multiplicity = scratch.levels[s, USED] // distinct
@@ -126,7 +140,16 @@ def _append_own_classes(tables, scratch, t, s, mixed, enumerated, distinct, unli
 
 
 @inlined_kernel
-def _price_tensor(tables, keep, i, t, scratch, compute_cycles, loops, detail):
+def _price_tensor(
+    tables: Tables,
+    keep: NDArray[np.bool_],
+    i: int,
+    t: int,
+    scratch: Scratch,
+    compute_cycles: int,
+    loops: int,
+    detail: Detail | None,
+) -> float:
     """Energy of one tensor at all storage levels and networks, pJ; adds its demands to scratch.demand."""
     levels = scratch.tiles.shape[1]
     is_output = tables.tensors[t, IS_OUTPUT] != 0
@@ -228,11 +251,11 @@ def _price_tensor(tables, keep, i, t, scratch, compute_cycles, loops, detail):
                 # The first visit of a word needs no read. QUIRK: the fills do not know that. The estimate can exceed
                 # the accesses where an output has holes (a strided projection): Timeloop's count wraps around there,
                 # the sane value is no read at all.
-                reads = np.int64(max(math.floor(served - scratch.levels[below, PARTITION] + 0.5), 0.0))
-                updates = np.int64(math.floor(content_below + 0.5))
+                reads = int(max(math.floor(served - scratch.levels[below, PARTITION] + 0.5), 0.0))
+                updates = math.floor(content_below + 0.5)
             else:
-                reads, updates = np.int64(math.floor(served + 0.5)), np.int64(0)
-            fills = np.int64(share + peer)
+                reads, updates = math.floor(served + 0.5), 0
+            fills = int(share + peer)
             block = tables.levels[below, BLOCK]
             accesses = reads + updates + fills
             if block > 1:
@@ -258,7 +281,7 @@ def _price_tensor(tables, keep, i, t, scratch, compute_cycles, loops, detail):
 
 
 @inlined_kernel
-def _level_cycles(tables, s, scratch, compute_cycles):
+def _level_cycles(tables: Tables, s: int, scratch: Scratch, compute_cycles: int) -> int:
     """Cycles that level s needs at its bandwidth (section 7)."""
     slowdown = 1.0
     reads, writes = scratch.demand[s, 0], scratch.demand[s, 1]
@@ -268,11 +291,23 @@ def _level_cycles(tables, s, scratch, compute_cycles):
         slowdown = min(slowdown, tables.energies[s, WRITE] / writes)
     if reads + writes > tables.energies[s, SHARED]:
         slowdown = min(slowdown, tables.energies[s, SHARED] / (reads + writes))
-    return np.int64(math.ceil(compute_cycles / slowdown))
+    return math.ceil(compute_cycles / slowdown)
 
 
 @inlined_kernel
-def price_one(tables, rules, temporal, spatial, order, spatial_order, spatial_split, keep, i, scratch, detail):
+def price_one(
+    tables: Tables,
+    rules: NDArray[np.int64],
+    temporal: NDArray[np.int32],
+    spatial: NDArray[np.int32],
+    order: NDArray[np.int8],
+    spatial_order: NDArray[np.int8],
+    spatial_split: NDArray[np.int8],
+    keep: NDArray[np.bool_],
+    i: int,
+    scratch: Scratch,
+    detail: Detail | None,
+) -> tuple[int, float, float]:
     """Prices mapping i of a batch; returns (status, energy in pJ, cycles)."""
     status = legality_status(
         i, temporal, spatial, order, spatial_order, spatial_split, keep, rules, scratch.extents, scratch.tile_words
@@ -304,20 +339,20 @@ def price_one(tables, rules, temporal, spatial, order, spatial_order, spatial_sp
 
 @kernel
 def price_batch(
-    tables,
-    rules,
-    temporal,
-    spatial,
-    order,
-    spatial_order,
-    spatial_split,
-    keep,
-    scratch,
-    status,
-    energy_pj,
-    latency_cycles,
-    detail,
-):
+    tables: Tables,
+    rules: NDArray[np.int64],
+    temporal: NDArray[np.int32],
+    spatial: NDArray[np.int32],
+    order: NDArray[np.int8],
+    spatial_order: NDArray[np.int8],
+    spatial_split: NDArray[np.int8],
+    keep: NDArray[np.bool_],
+    scratch: Scratch,
+    status: NDArray[np.int32],
+    energy_pj: NDArray[np.float64],
+    latency_cycles: NDArray[np.float64],
+    detail: Detail | None,
+) -> None:
     """Prices all mappings of a batch into status, energy_pj and latency_cycles, and into detail unless it is None."""
     for i in range(temporal.shape[0]):
         status[i], energy_pj[i], latency_cycles[i] = price_one(

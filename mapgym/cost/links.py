@@ -28,8 +28,9 @@ from mapgym.cost.scratch import (
     USED_X,
     USED_Y,
     X_DIGITS,
+    Scratch,
 )
-from mapgym.cost.tables import FANOUT_X, FANOUT_Y, KEY, PINNING, PLAIN
+from mapgym.cost.tables import FANOUT_X, FANOUT_Y, KEY, PINNING, PLAIN, Tables
 
 # What peer links can do for the steps with one translation.
 _NONE = 0  # nothing
@@ -40,7 +41,7 @@ _NOT_LISTED = -2
 
 
 @kernel
-def neighbour_differences(tables, scratch, t, s, width):
+def neighbour_differences(tables: Tables, scratch: Scratch, t: int, s: int, width: int) -> int:
     """What the offsets of two grid neighbours below level s can differ by, up to the sign.
 
     Going one place along a row (or a column) of the grid increments a digit after its inner digits have all wrapped
@@ -86,7 +87,7 @@ def neighbour_differences(tables, scratch, t, s, width):
 
 
 @kernel
-def classify(tables, scratch, t, s, translation, width):
+def classify(tables: Tables, scratch: Scratch, t: int, s: int, translation: int, width: int) -> int:
     """Which instances below level s a neighbour can serve after a translation that is one of the differences."""
     digits = scratch.levels[s, DIGITS]
     if scratch.levels[s, USED] > width and scratch.levels[s, USED_X] != width:
@@ -127,7 +128,7 @@ def classify(tables, scratch, t, s, translation, width):
 
 
 @kernel
-def append_class(scratch, count, multiplicity, number, accesses):
+def append_class(scratch: Scratch, count: int, multiplicity: int, number: int, accesses: float) -> int:
     """Adds accesses to the class (multiplicity, number of offsets) of plane OWN; returns the number of classes.
 
     Classes are kept ascending, the order in which Timeloop adds them up.
@@ -150,7 +151,19 @@ def append_class(scratch, count, multiplicity, number, accesses):
 
 
 @kernel
-def _serve(tables, scratch, t, s, effect, translation, width, words, distinct, count, list_classes):
+def _serve(
+    tables: Tables,
+    scratch: Scratch,
+    t: int,
+    s: int,
+    effect: int,
+    translation: int,
+    width: int,
+    words: int,
+    distinct: int,
+    count: int,
+    list_classes: bool,
+) -> tuple[int, int, int]:
     """Lets grid neighbours serve the steps with one translation, if that leaves fewer distinct offsets.
 
     Args:
@@ -185,7 +198,19 @@ def _serve(tables, scratch, t, s, effect, translation, width, words, distinct, c
 
 
 @inlined_kernel
-def link_steps(tables, scratch, t, s, loops, full, translation, anew, repeats, distinct, list_classes):
+def link_steps(
+    tables: Tables,
+    scratch: Scratch,
+    t: int,
+    s: int,
+    loops: int,
+    full: int,
+    translation: int,
+    anew: int,
+    repeats: int,
+    distinct: int,
+    list_classes: bool,
+) -> tuple[int, int, int, int]:
     """Link transfers of one tensor at one boundary, summed over the steps of all temporal loops.
 
     Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -242,7 +242,10 @@ class CostModel:
             "compute_cycles": (n,),
         }
         floats = ("energy_pj", "network_energy_pj", "ingresses", "link_transfers")
-        return Detail(*(np.zeros(shapes[name], np.float64 if name in floats else np.int64) for name in Detail._fields))
+        arrays: dict[str, Any] = {
+            name: np.zeros(shapes[name], np.float64 if name in floats else np.int64) for name in Detail._fields
+        }
+        return Detail(**arrays)
 
 
 def warm_up() -> None:

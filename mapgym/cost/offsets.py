@@ -8,12 +8,12 @@ or the last row, which the link rule fills with the factors of the instances tha
 from __future__ import annotations
 
 from mapgym.compilation import kernel
-from mapgym.cost.scratch import COUNTS, DIGIT, DIGITS, KEYS, MORE, SLOTS, SPAN, SPARE, STEP, USED
-from mapgym.cost.tables import COEFFICIENT, DIM, IRREGULAR, KEY, PLAIN, TERMS
+from mapgym.cost.scratch import COUNTS, DIGIT, DIGITS, KEYS, MORE, SLOTS, SPAN, SPARE, STEP, USED, Scratch
+from mapgym.cost.tables import COEFFICIENT, DIM, IRREGULAR, KEY, PLAIN, TERMS, Tables
 
 
 @kernel
-def greatest_common_divisor(a, b):
+def greatest_common_divisor(a: int, b: int) -> int:
     """Of two positive integers."""
     while b:
         a, b = b, a % b
@@ -21,7 +21,7 @@ def greatest_common_divisor(a, b):
 
 
 @kernel
-def _pair_steps(tables, scratch, t, r, s, row):
+def _pair_steps(tables: Tables, scratch: Scratch, t: int, r: int, s: int, row: int) -> tuple[int, int, int, int]:
     """Two spatial dims of one rank whose offsets can coincide: (n1, n2, step1/g, step2/g), or zeros if they cannot."""
     first = -1
     for k in range(tables.affine[TERMS, t, r, 0]):
@@ -42,7 +42,7 @@ def _pair_steps(tables, scratch, t, r, s, row):
 
 
 @kernel
-def needs_enumeration(tables, scratch, t, s):
+def needs_enumeration(tables: Tables, scratch: Scratch, t: int, s: int) -> bool:
     """Whether the closed forms do not hold: three spatial dims in one rank, or a dim in two ranks of the tensor."""
     if tables.tensors[t, PLAIN] != 0:
         return False
@@ -57,7 +57,7 @@ def needs_enumeration(tables, scratch, t, s):
 
 
 @kernel
-def count_distinct(tables, scratch, t, s, row):
+def count_distinct(tables: Tables, scratch: Scratch, t: int, s: int, row: int) -> tuple[int, bool]:
     """(number of distinct offsets, whether multiplicities differ), where the closed forms hold.
 
     Ranks have digits of their own, so counts multiply over ranks. In a rank with two spatial dims (n1, n2 instances;
@@ -85,7 +85,7 @@ def count_distinct(tables, scratch, t, s, row):
 
 
 @kernel
-def multiplicities(tables, scratch, t, s, row, instances):
+def multiplicities(tables: Tables, scratch: Scratch, t: int, s: int, row: int, instances: int) -> int:
     """Histogram of multiplicities by closed form, into plane MORE of the classes, ascending.
 
     With B_m = (n1 - (m-1) b)+ (n2 - (m-1) a)+ a pair of dims has B_m - 2 B_{m+1} + B_{m+2} offsets of
@@ -132,7 +132,7 @@ def multiplicities(tables, scratch, t, s, row, instances):
 
 
 @kernel
-def _add_class(scratch, count, multiplicity, number):
+def _add_class(scratch: Scratch, count: int, multiplicity: int, number: int) -> int:
     """Adds to the class of this multiplicity in plane MORE, keeping the classes ascending; returns their count."""
     classes = scratch.classes
     c = count
@@ -148,7 +148,9 @@ def _add_class(scratch, count, multiplicity, number):
 
 
 @kernel
-def enumerate_instances(tables, scratch, t, s, with_links, translation, width, height):
+def enumerate_instances(
+    tables: Tables, scratch: Scratch, t: int, s: int, with_links: bool, translation: int, width: int, height: int
+) -> tuple[int, int, int]:
     """Histogram of multiplicities, into plane MORE of the classes, looking at every instance.
 
     Args:

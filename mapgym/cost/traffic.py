@@ -6,6 +6,7 @@ Rules: SEMANTICS of Timeloop, sections 2 and 3.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mapgym.compilation import inlined_kernel, kernel
 from mapgym.cost.scratch import (
@@ -26,12 +27,22 @@ from mapgym.cost.scratch import (
     USED_Y,
     WORDS,
     X_DIGITS,
+    Scratch,
 )
-from mapgym.cost.tables import COEFFICIENT, DIM, KEY, PINNING, SLIDING, TERMS
+from mapgym.cost.tables import COEFFICIENT, DIM, KEY, PINNING, SLIDING, TERMS, Tables
 
 
 @inlined_kernel
-def list_loops(tables, temporal, spatial, order, spatial_order, spatial_split, i, scratch):
+def list_loops(
+    tables: Tables,
+    temporal: NDArray[np.int32],
+    spatial: NDArray[np.int32],
+    order: NDArray[np.int8],
+    spatial_order: NDArray[np.int8],
+    spatial_split: NDArray[np.int8],
+    i: int,
+    scratch: Scratch,
+) -> int:
     """Lists the loops with a bound above 1 and the products that all tensors share; returns the compute cycles."""
     levels, dims = temporal.shape[1], temporal.shape[2]
     tensors = tables.tensors.shape[0]
@@ -40,12 +51,12 @@ def list_loops(tables, temporal, spatial, order, spatial_order, spatial_split, i
         scratch.places[STEP, 0, d] = 1
     for s in range(levels):
         for t in range(tensors):
-            scratch.tiles[WORDS, s, t] = np.int64(scratch.tile_words[s, t])
+            scratch.tiles[WORDS, s, t] = int(scratch.tile_words[s, t])
         used = 1
         for d in range(dims):
-            span = np.int64(spatial[i, s, d])
+            span = int(spatial[i, s, d])
             scratch.places[SPAN, s, d] = span
-            scratch.places[STEP, s + 1, d] = np.int64(scratch.extents[s, d])
+            scratch.places[STEP, s + 1, d] = int(scratch.extents[s, d])
             used *= span
         used_x, used_y, digits, x_digits = 1, 1, 0, 0
         if used > 1:
@@ -96,7 +107,9 @@ def list_loops(tables, temporal, spatial, order, spatial_order, spatial_split, i
 
 
 @inlined_kernel
-def words_from_above(tables, scratch, t, s, full, loops):
+def words_from_above(
+    tables: Tables, scratch: Scratch, t: int, s: int, full: int, loops: int
+) -> tuple[int, int, int, int]:
     """Words that one instance below level s > 0 needs over the run, for a tensor with halos.
 
     total = F + sum_j w_j * (D1 if T_j == T_1 else F) + w_1 * D1 over the temporal loops j at or above level s, where
@@ -144,7 +157,7 @@ def words_from_above(tables, scratch, t, s, full, loops):
 
 
 @inlined_kernel
-def partition_chain(tables, scratch, t):
+def partition_chain(tables: Tables, scratch: Scratch, t: int) -> None:
     """Words of the tensor that each instance is responsible for, by Timeloop's estimate, outermost level first."""
     levels = scratch.tiles.shape[1]
     if tables.affine[TERMS, t, 0, 0] == 0:
@@ -152,7 +165,7 @@ def partition_chain(tables, scratch, t):
         # without a remainder (so that the division of floats is exact).
         part_words = float(scratch.tiles[WORDS, levels - 1, t])
         for s in range(levels - 1, -1, -1):
-            scratch.levels[s, PARTITION] = np.int64(part_words)
+            scratch.levels[s, PARTITION] = int(part_words)
             distinct = 1
             for k in range(scratch.levels[s, DIGITS]):
                 d = scratch.places[DIGIT, s, k]
@@ -164,7 +177,7 @@ def partition_chain(tables, scratch, t):
 
 
 @kernel
-def _floor_of_quotient(a, b, c):
+def _floor_of_quotient(a: int, b: int, c: int) -> int:
     """floor(a * b / c) for 0 <= a < c < 2**62 and 0 <= b < 2**62, where a * b may not fit an int64: long division."""
     quotient, remainder = 0, 0
     for bit in range(61, -1, -1):
@@ -182,7 +195,7 @@ def _floor_of_quotient(a, b, c):
 
 
 @kernel
-def _general_partition_chain(tables, scratch, t):
+def _general_partition_chain(tables: Tables, scratch: Scratch, t: int) -> None:
     """As partition_chain, for any projection."""
     levels = scratch.tiles.shape[1]
     part = scratch.tiles[WORDS, levels - 1, t]

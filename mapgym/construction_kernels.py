@@ -13,11 +13,8 @@ factors that index, plus ``Y_OFFSET`` if the factor goes on the mesh axis Y; for
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-kernel = njit(cache=True, error_model="numpy", _nrt=False)  # type: ignore[call-overload]
-"""Decorator of functions that allocate nothing: without Numba's reference counting, which cost two thirds of a
-decision."""
+from mapgym.compilation import inlined_kernel, kernel
 
 KEEP, PARALLEL, TILE, ORDER_X, ORDER_Y, ORDER = range(6)
 """Kinds of decisions: keep a tensor, a parallel factor, a tile factor, the next spatial loop on X or Y, the next
@@ -74,19 +71,7 @@ COMPLETE, DEAD_END = 0, -1
 """What :func:`advance` returns when no decision is left, and when an inexact constraint has left no legal choice."""
 
 
-@kernel
-def _smallest_extent(task, state, level, d, slot):  # type: ignore[no-untyped-def]
-    """Extent of a dim at a level when everything from its slot on is as small as it can be."""
-    extent = np.int64(state[task[PRODUCT] + d])
-    if task[PLAIN]:
-        return extent
-    known = task[task[KNOWN_EXTENT] + level * task[DIMS] + d]
-    if known > 0:
-        return known
-    return extent * task[task[LATER_FIXED] + (slot * task[LEVELS] + level) * task[DIMS] + d]
-
-
-@kernel
+@inlined_kernel
 def _tile_words(task, state, level, t, changed, factor):  # type: ignore[no-untyped-def]
     """Words of the smallest tile of tensor t at a level, and by how much they grow with a factor of one dim.
 
@@ -99,6 +84,8 @@ def _tile_words(task, state, level, t, changed, factor):  # type: ignore[no-unty
         the words of the tile, and their slope in factor if the dim is in at most one rank of the tensor.
     """
     words, slope = np.int64(1), np.int64(0)
+    product = task[PRODUCT]
+    is_plain = task[PLAIN] != 0
     cursor = task[task[PROJECTION] + t]
     ranks = task[cursor]
     cursor += 1
@@ -110,12 +97,21 @@ def _tile_words(task, state, level, t, changed, factor):  # type: ignore[no-unty
             d = task[cursor]
             coefficient = task[cursor + 1]
             cursor += 2
-            known = 0 if task[PLAIN] else task[task[KNOWN_EXTENT] + level * task[DIMS] + d]
-            if d == changed and known == 0:
-                step = coefficient * _smallest_extent(task, state, level, d, state[task[NEXT_SLOT] + d] + 1)
-                length += step * factor - coefficient
-            else:
-                length += coefficient * (_smallest_extent(task, state, level, d, state[task[NEXT_SLOT] + d]) - 1)
+            extent = np.int64(state[product + d])
+            is_changed = d == changed
+            if not is_plain:
+                # Not every undecided factor can be 1: some are given, and some extents are the same in every mapping.
+                known = task[task[KNOWN_EXTENT] + level * task[DIMS] + d]
+                if known > 0:
+                    extent = known
+                    is_changed = False
+                else:
+                    slot = state[task[NEXT_SLOT] + d] + is_changed
+                    extent *= task[task[LATER_FIXED] + (slot * task[LEVELS] + level) * task[DIMS] + d]
+            if is_changed:
+                step = coefficient * extent
+                extent *= factor
+            length += coefficient * (extent - 1)
         slope = slope * length + words * step
         words *= length
     return words, slope
@@ -136,7 +132,7 @@ def minimum_words(task, state, level, changed, factor):  # type: ignore[no-untyp
     return total
 
 
-@kernel
+@inlined_kernel
 def _largest_factor(task, state, level, d, top, words, slopes):  # type: ignore[no-untyped-def]
     """Largest factor of dim d up to top that leaves room in this level and, tiles being nested, in all outer ones.
 
@@ -205,13 +201,14 @@ def _completions(task, ways, state, level, slot, d, j):  # type: ignore[no-untyp
     return ways[((slot + 2) * dims + d) * divisors + rest]
 
 
-@kernel
+@inlined_kernel
 def _room(task, state, level, limit, mesh, used):  # type: ignore[no-untyped-def]
     """Largest factor that the fan-out of a level still takes on one mesh axis."""
+    most = task[task[limit] + level]
+    if most == 1:
+        return most
     if task[CUMULATIVE] == 0:
-        return task[task[limit] + level] // state[task[used] + level]
-    if task[task[limit] + level] == 1:
-        return np.int64(1)
+        return most // state[task[used] + level]
     # The mesh of every inner level (MESH[s] is that of level s - 1) bounds the product over the levels outside it.
     room = np.int64(2**31)
     outside = np.int64(1)
@@ -249,7 +246,7 @@ def open_axes_fit(task, state, level, d, factor_x, factor_y):  # type: ignore[no
     return False
 
 
-@kernel
+@inlined_kernel
 def _legal_factors(task, ways, state, level, slot, d, choices, weights):  # type: ignore[no-untyped-def]
     """Legal factors of dim d in a slot, on either mesh axis if it is a parallel one."""
     dims, divisors = task[DIMS], task[DIVISORS]
@@ -257,6 +254,12 @@ def _legal_factors(task, ways, state, level, slot, d, choices, weights):  # type
     remaining = np.int64(state[task[REMAINING] + d])
     largest = task[divisor + remaining]
     fixed = task[task[FIXED] + slot * dims + d]
+    is_free = fixed < 0 and task[task[LEVEL_FACTOR] + level * dims + d] < 0
+    if is_free and remaining == 0:
+        # Nothing is left of most dims most of the time.
+        choices[0] = 0
+        weights[0] = ways[((slot + 1) * dims + d) * divisors]
+        return 1 if weights[0] > 0.0 else 0
     room_x, room_y = np.int64(2**31), np.int64(0)
     open_axes = False
     if slot % 2 == 0:
@@ -271,7 +274,6 @@ def _legal_factors(task, ways, state, level, slot, d, choices, weights):  # type
         room_y = _room(task, state, level, LIMIT_Y, MESH_Y, USED_Y)
         largest = min(largest, max(room_x, room_y))
     first = remaining if slot == 2 * task[LEVELS] - 1 else np.int64(0)
-    is_free = fixed < 0 and task[task[LEVEL_FACTOR] + level * dims + d] < 0
     if is_free and first == 0 and largest > 1:
         largest = _largest_factor(task, state, level, d, largest, weights, weights[task[TENSORS] :])
     quotient = task[QUOTIENT] + (d * divisors + remaining) * divisors
@@ -300,7 +302,7 @@ def _legal_factors(task, ways, state, level, slot, d, choices, weights):  # type
     return count
 
 
-@kernel
+@inlined_kernel
 def _legal_keeps(task, state, level, t, choices):  # type: ignore[no-untyped-def]
     """Whether a level may keep tensor t; undecided tensors can still be bypassed, and bypassing is always legal."""
     choices[0] = 0
@@ -318,7 +320,7 @@ def _legal_keeps(task, state, level, t, choices):  # type: ignore[no-untyped-def
     return 2
 
 
-@kernel
+@inlined_kernel
 def _waiting_loops(task, state, kind, level, choices):  # type: ignore[no-untyped-def]
     """Dims with a loop above 1, of this kind and level, that has no place in the order yet."""
     dims = task[DIMS]
@@ -337,7 +339,7 @@ def _waiting_loops(task, state, kind, level, choices):  # type: ignore[no-untype
     return count
 
 
-@kernel
+@inlined_kernel
 def _legal_choices(task, ways, state, kind, level, choices, weights):  # type: ignore[no-untyped-def]
     item = state[ITEM]
     if kind in (PARALLEL, TILE):
@@ -353,7 +355,7 @@ def _legal_choices(task, ways, state, kind, level, choices, weights):  # type: i
     return count
 
 
-@kernel
+@inlined_kernel
 def _apply(task, state, kind, level, choice):  # type: ignore[no-untyped-def]
     """Makes a legal choice at the state's position and moves to the next item of the group."""
     item = state[ITEM]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from mapgym.compilation import allocating_kernel, kernel
 from mapgym.construction_kernels import (
     ACTIVE,
     AXIS,
@@ -27,7 +27,6 @@ from mapgym.construction_kernels import (
     advance,
     choices_size,
     choose,
-    kernel,
 )
 
 _INCREMENT = np.uint64(0x9E3779B97F4A7C15)
@@ -139,7 +138,7 @@ def export_mapping(  # type: ignore[no-untyped-def]
                 end += 1
 
 
-@njit(cache=True, error_model="numpy")
+@allocating_kernel
 def sample_mappings(  # type: ignore[no-untyped-def]
     task, ways, initial, seed, attempts, temporal, spatial, order, spatial_order, spatial_split, keep
 ):

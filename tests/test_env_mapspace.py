@@ -113,11 +113,13 @@ def test_reward__is_the_log_of_cost_over_lower_bound() -> None:
 def test_shaped_reward__leaves_the_return_as_it_is(objective: str) -> None:
     plain = MapSpaceEnv(accelerator="accel_b_2d", objective=objective)
     shaped = MapSpaceEnv(accelerator="accel_b_2d", objective=objective, reward="shaped")
+    moved = 0
     for seed in range(10):
         rewards, _ = finish(plain, seed)
         with_shaping, _ = finish(shaped, seed)
         assert sum(with_shaping) == pytest.approx(sum(rewards), rel=1e-9)
-        assert with_shaping != rewards
+        moved += with_shaping != rewards
+    assert moved > 5
 
 
 def test_shaped_reward__charges_idle_units_when_they_are_decided() -> None:
@@ -326,7 +328,8 @@ def test_vector__without_copies_gives_the_same_numbers() -> None:
 def test_rendering__shows_the_nest_and_what_is_next() -> None:
     env = MapSpaceEnv(TOY, TOY_ACCELERATOR, render_mode="ansi")
     env.reset(seed=0)
-    assert env.render().splitlines()[-1] == "next: parallel at Registers, dim M"
+    # Two MACs side by side would need 5 words of the 4 in their registers, so the first decision is further out.
+    assert env.render().splitlines()[-1] == "next: parallel at Buffer, dim M"
     finish(env, 0)
     assert env.render() == f"{env.mapping.to_text()}\ncomplete"
     picture = MapSpaceEnv(TOY, TOY_ACCELERATOR, render_mode="rgb_array")
@@ -402,3 +405,19 @@ def test_benchmark__says_what_it_measured() -> None:
     assert result["num_envs"] == 8
     assert result["scalar_steps_per_second"] > 0
     assert result["vector_steps_per_second"] > 0
+
+
+def test_vector__observations_that_are_held_do_not_change() -> None:
+    vector = MapSpaceVectorEnv(3, TOY, TOY_ACCELERATOR)
+    observations, info = vector.reset(seed=0)
+    held, views, copies = [observations], [], [observations.copy()]
+    for step in range(40):
+        observations, _, _, _, info = vector.step(np.argmax(info["action_mask"], axis=1))
+        if step % 3:
+            held.append(observations)
+            copies.append(observations.copy())
+        elif step % 2:
+            # A view keeps the memory of its array.
+            views.append((observations[1:], observations[1:].copy()))
+    assert all(map(np.array_equal, held, copies))
+    assert all(np.array_equal(view, expected) for view, expected in views)

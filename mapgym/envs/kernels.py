@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from mapgym.compilation import allocating_kernel, kernel
 from mapgym.construction_kernels import (
     ACTIVE,
     ACTIVE_DIMS,
@@ -48,7 +48,6 @@ from mapgym.construction_kernels import (
     advance,
     choices_size,
     choose,
-    kernel,
     minimum_words,
 )
 from mapgym.construction_rollout import next_below
@@ -269,7 +268,7 @@ def _step(task, numbers, layout, state, observation, mask, choices, weights, act
     return is_illegal
 
 
-@njit(cache=True, error_model="numpy")
+@allocating_kernel
 def start_episode(task, numbers, layout, state, observation, mask):  # type: ignore[no-untyped-def]
     """Takes the decisions that are forced from the start; observation holds the static features before.
 
@@ -300,7 +299,7 @@ def start_episode(task, numbers, layout, state, observation, mask):  # type: ign
     return count >= COMPLETE
 
 
-@njit(cache=True, error_model="numpy")
+@allocating_kernel
 def step_one(task, numbers, layout, state, observation, mask, action, is_shaped):  # type: ignore[no-untyped-def]
     """One step of one environment.
 
@@ -320,7 +319,7 @@ def step_one(task, numbers, layout, state, observation, mask, action, is_shaped)
     return state[GROUP] == task[GROUPS], is_illegal, after - before
 
 
-@njit(cache=True, error_model="numpy")
+@allocating_kernel
 def step_many(  # type: ignore[no-untyped-def]
     tasks,
     all_numbers,
@@ -390,7 +389,7 @@ def reset_one(  # type: ignore[no-untyped-def]
         masks[i, position] = initial_masks[k, position]
 
 
-@njit(cache=True, error_model="numpy")
+@allocating_kernel
 def reset_many(  # type: ignore[no-untyped-def]
     initial_states, initial_observations, initial_masks, task_of, rows, states, observations, masks
 ):
@@ -399,7 +398,7 @@ def reset_many(  # type: ignore[no-untyped-def]
         reset_one(task_of[i], i, initial_states, initial_observations, initial_masks, states, observations, masks)
 
 
-@njit(cache=True, error_model="numpy")
+@allocating_kernel
 def random_legal_action(mask, generator):  # type: ignore[no-untyped-def]
     """A uniformly random legal action.
 
@@ -423,7 +422,7 @@ def _random_legal(mask, generator):  # type: ignore[no-untyped-def]
     return 0
 
 
-@njit(cache=True, error_model="numpy")
+@allocating_kernel
 def random_legal_actions(masks, generator, actions):  # type: ignore[no-untyped-def]
     """Fills actions (int64[n]) with uniformly random legal actions of masks (int8[n, actions])."""
     for i in range(len(actions)):

@@ -15,7 +15,6 @@ exactly that of the plain reward, and so is the best policy; only the credit arr
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -25,6 +24,7 @@ from mapgym import cost
 from mapgym.errors import SpecificationError
 
 if TYPE_CHECKING:
+    from mapgym.cost import CostBatch
     from mapgym.envs.task import Task
     from mapgym.evaluator import Evaluator
     from mapgym.mapping import MappingBatch
@@ -32,24 +32,11 @@ if TYPE_CHECKING:
 REWARDS = ("terminal", "shaped")
 
 
-class Costs(Protocol):
-    """What the environments need to know about priced mappings; :class:`mapgym.CostBatch` is one."""
+class Pricer(Protocol):
+    """What prices mappings: a cost model, or an evaluator that may price fewer than asked."""
 
-    latency_cycles: NDArray[np.float64]
-    energy_pj: NDArray[np.float64]
-    utilization: NDArray[np.float64]
-
-    @property
-    def edp(self) -> NDArray[np.float64]:
-        """Energy-delay products."""
-
-    def objective(self, name: str) -> NDArray[np.float64]:
-        """The figures to minimise."""
-
-    def __len__(self) -> int: ...
-
-
-Price = Callable[["MappingBatch"], Costs]
+    def evaluate(self, mapping: MappingBatch, /) -> CostBatch:
+        """Costs of the first mappings of a batch, as a rule of all."""
 
 
 def potential_weights(objective: str) -> tuple[float, float]:
@@ -83,9 +70,7 @@ class Pricing:
                 f"the lower bound of {task.objective!r} for {task.workload.name!r} on {task.accelerator.name!r} is 0, "
                 "so that no reward can be relative to it; give the accelerator energies above 0 or choose 'latency'"
             )
-        self._price: Price = (
-            cost.CostModel(task.workload, task.accelerator).evaluate if evaluator is None else evaluator.evaluate
-        )
+        self._pricer: Pricer = cost.CostModel(task.workload, task.accelerator) if evaluator is None else evaluator
 
     def evaluate(self, batch: MappingBatch) -> dict[str, NDArray[np.float64]]:
         """Prices mappings.
@@ -94,7 +79,7 @@ class Pricing:
             float64[n] each: ``reward`` and the figures for ``info`` (latency_cycles, energy_pj, edp, utilization,
             lower_bound, ratio). They are shorter than the batch if the evaluator's budget ended within it.
         """
-        costs = self._price(batch)
+        costs = self._pricer.evaluate(batch)
         ratio = costs.objective(self.task.objective) / self.bound
         return {
             "reward": -np.log(ratio),

@@ -10,8 +10,8 @@ TYPES := build/types
 DEMO_WORKLOAD ?= paper/resnet_conv4
 DEMO_ACCELERATOR ?= accel_b
 DEMO_AGENTS ?= random,gamma,ppo,maskable-ppo
-DEMO_SAMPLES ?= 2000
-DEMO_SEEDS ?= 2
+DEMO_SAMPLES ?= 5000
+DEMO_SEEDS ?= 3
 DEMO_FOLDER ?= runs/demo
 
 # loadgroup keeps tests that share a costly fixture on one worker.

@@ -84,8 +84,8 @@ class Gamma(AskTellAgent):
         levels, dims, tensors = len(space.accelerator.levels), len(space.workload.dims), len(space.workload.tensors)
         self._memory = (
             np.zeros((2, GENOME_PLANES, levels, max(dims, tensors)), np.int64),
-            np.empty((levels, dims), np.int64),
-            np.empty((levels, tensors), np.int64),
+            np.empty((levels, dims)),
+            np.empty((levels, tensors)),
         )
         self._state = rng.integers(2**63, size=1, dtype=np.uint64)
         self._parents: MappingBatch | None = None

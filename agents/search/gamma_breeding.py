@@ -250,7 +250,7 @@ def breed(  # type: ignore[no-untyped-def]
         seen: uint64 hash table of fingerprints; see :func:`remember`.
         state: uint64[1], random state.
         genomes: int64[2, 6, level, dim or tensor], working memory.
-        extents, tile_words: int64[level, dim] and int64[level, tensor], working memory.
+        extents, tile_words: float64[level, dim] and float64[level, tensor], working memory.
     """
     count, dims, tensors = len(parents[0]), parents[0].shape[2], parents[5].shape[2]
     g, mate = genomes[0], genomes[1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, overload
 
 import numpy as np
@@ -28,8 +28,7 @@ def check_objective(objective: str) -> str:
     return objective
 
 
-@dataclass(frozen=True)
-class CostDetail:
+class CostDetail(Detail):
     """The counts that a cost comes from; axes are [level, tensor], with a leading [n] for a batch.
 
     Counts of a bypassed tensor are 0. All counts are per used instance, in words, unless said otherwise.
@@ -52,24 +51,11 @@ class CostDetail:
         level_cycles: int64[level] cycles that the level needs at its bandwidth.
     """
 
-    reads: NDArray[np.int64]
-    fills: NDArray[np.int64]
-    updates: NDArray[np.int64]
-    tile_words: NDArray[np.int64]
-    partition_words: NDArray[np.int64]
-    energy_pj: NDArray[np.float64]
-    network_energy_pj: NDArray[np.float64]
-    ingresses: NDArray[np.float64]
-    link_transfers: NDArray[np.float64]
-    spatial_reductions: NDArray[np.int64]
-    multicast: NDArray[np.int64]
-    used_instances: NDArray[np.int64]
-    fanout_used: NDArray[np.int64]
-    compute_cycles: NDArray[np.int64]
-    level_cycles: NDArray[np.int64]
+    __slots__ = ()
 
-    def __getitem__(self, i: int) -> CostDetail:
-        return CostDetail(*(getattr(self, field.name)[i] for field in fields(self)))
+    def at(self, i: int) -> CostDetail:
+        """The counts of mapping i of a batch."""
+        return CostDetail(*(array[i] for array in self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +133,7 @@ class CostBatch:
             float(self.utilization[i]),
             int(self.status[i]),
             self.reason(i),
-            None if self.detail is None else self.detail[i],
+            None if self.detail is None else self.detail.at(i),
         )
 
 

@@ -105,8 +105,11 @@ class MapSpaceEnv(gym.Env[NDArray[np.float32], int]):
     ## Information
     ``action_mask`` (int8) and ``illegal_action`` (bool) always. After the last step also the figures of the mapping,
     floats: ``latency_cycles``, ``energy_pj``, ``edp`` (pJ * cycles), ``utilization``, ``lower_bound`` and ``ratio``
-    (objective over its lower bound); the mapping itself is ``env.unwrapped.mapping``. If the evaluator's budget is
-    spent, the mapping is not priced: the reward is 0 and only ``budget_exhausted`` (True) is added.
+    (objective over its lower bound); the mapping itself is ``env.unwrapped.mapping``. For the tasks of
+    :mod:`mapgym.best_known` also ``gap`` (float): objective over the best lower bound that is proven for the map space,
+    minus 1, that is how far the mapping is above the optimum (at most, where the optimum itself is not certified). If
+    the evaluator's budget is spent, the mapping is not priced: the reward is 0 and only ``budget_exhausted`` (True) is
+    added.
 
     ## Arguments
     ```

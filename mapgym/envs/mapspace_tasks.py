@@ -68,7 +68,7 @@ class PreparedTask:
                 f"MapSpace-v0 cannot mask the constraints on {task.workload.name!r} exactly, because "
                 f"{self.construction.inexact}; drop that constraint or search with a classical agent"
             )
-        self.pricing = Pricing(task, evaluator)
+        self.pricing = Pricing(task, space, evaluator)
         self.table = self.construction.task
         logs = np.log2(np.array(task.workload.bounds, np.float64))
         inverse_logs = np.divide(1.0, logs, out=np.zeros_like(logs), where=logs > 0)

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym import cost
+from mapgym.best_known import best_known
 from mapgym.errors import SpecificationError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from mapgym.envs.task import Task
     from mapgym.evaluator import Evaluator
     from mapgym.mapping import MappingBatch
+    from mapgym.mapspace import MapSpace
 
 REWARDS = ("terminal", "shaped")
 
@@ -50,13 +52,15 @@ class Pricing:
     Attributes:
         task: the task.
         bound: lower bound of the objective, above 0.
+        proven_bound: the best lower bound of the objective that is proven for the map space; None if none is stored.
     """
 
-    def __init__(self, task: Task, evaluator: Evaluator | None = None) -> None:
+    def __init__(self, task: Task, space: MapSpace, evaluator: Evaluator | None = None) -> None:
         """Chooses who prices.
 
         Args:
             task: the task.
+            space: its map space.
             evaluator: prices, counts and may refuse; a cost model of our own when left out.
 
         Raises:
@@ -70,6 +74,8 @@ class Pricing:
                 f"the lower bound of {task.objective!r} for {task.workload.name!r} on {task.accelerator.name!r} is 0, "
                 "so that no reward can be relative to it; give the accelerator energies above 0 or choose 'latency'"
             )
+        known = best_known(space, task.objective)
+        self.proven_bound = None if known is None else known.lower_bound
         self._pricer: Pricer = cost.CostModel(task.workload, task.accelerator) if evaluator is None else evaluator
 
     def evaluate(self, batch: MappingBatch) -> dict[str, NDArray[np.float64]]:
@@ -77,11 +83,13 @@ class Pricing:
 
         Returns:
             float64[n] each: ``reward`` and the figures for ``info`` (latency_cycles, energy_pj, edp, utilization,
-            lower_bound, ratio). They are shorter than the batch if the evaluator's budget ended within it.
+            lower_bound, ratio, and gap where a proven bound is stored). They are shorter than the batch if the
+            evaluator's budget ended within it.
         """
         costs = self._pricer.evaluate(batch)
-        ratio = costs.objective(self.task.objective) / self.bound
-        return {
+        values = costs.objective(self.task.objective)
+        ratio = values / self.bound
+        figures = {
             "reward": -np.log(ratio),
             "latency_cycles": costs.latency_cycles,
             "energy_pj": costs.energy_pj,
@@ -90,3 +98,6 @@ class Pricing:
             "lower_bound": np.full(len(ratio), self.bound),
             "ratio": ratio,
         }
+        if self.proven_bound is not None:
+            figures["gap"] = values / self.proven_bound - 1.0
+        return figures

@@ -1,0 +1,187 @@
+"""The best mappings that are known, with what is proven about them: the file ``envs_config/best_known.yaml``.
+
+An entry belongs to a task: the dims, bounds and tensors of a workload, the definition of an accelerator (with
+``peer_links``), the searched axes and the objective. Its key is a hash of these, so that an accelerator of your own
+that has the name of another gets nothing that is not true for it. Names of workloads and accelerators do not count.
+
+The file is large and an entry small: the text is cut at the keys, and only the entries that are asked for are parsed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import yaml
+
+from mapgym.accelerator import Accelerator
+from mapgym.constraints import Constraints
+from mapgym.mapping import Mapping
+from mapgym.mapspace import MapSpace
+from mapgym.mapspace_freedom import AXES
+from mapgym.workload import Workload
+
+CERTIFIED, GAP = "certified", "gap"
+"""Status of an entry: nothing can be better (to 1e-6, relative), or only the stated lower bound is proven."""
+
+_ENTRY = re.compile(r"^([0-9a-f]{20}):$", re.MULTILINE)
+_HEADER = """\
+# The best mappings that are known. Written by "mapgym study optimum --update-best-known"; do not edit.
+# Each key is a hash of the task. value and lower_bound are in the unit of the objective (EDP: pJ*cycles, energy: pJ,
+# latency: cycles). certified: no mapping of the map space is better, to 1e-6; gap: lower_bound is what is proven.
+"""
+
+
+@dataclass(frozen=True)
+class BestKnown:
+    """What is known about the optimum of one task.
+
+    Attributes:
+        key: hash of the task, see :func:`task_key`.
+        workload, accelerator: names, for people; a task of another name may have the same key.
+        peer_links: whether the accelerator has links between neighbours.
+        axes: the searched axes; on the others the values of the trivial mapping hold.
+        objective: "edp", "energy" or "latency".
+        value: objective of the mapping (pJ*cycles, pJ or cycles).
+        lower_bound: what no mapping of the map space can beat, proven; at most ``value``.
+        status: ``CERTIFIED`` or ``GAP``.
+        mapping: the mapping in the form that ``Mapping.from_dict`` reads.
+        command: what made the entry.
+    """
+
+    key: str
+    workload: str
+    accelerator: str
+    peer_links: bool
+    axes: tuple[str, ...]
+    objective: str
+    value: float
+    lower_bound: float
+    status: str
+    mapping: dict[str, Any]
+    command: str
+
+    @property
+    def certified(self) -> bool:
+        """Whether the mapping is proven to be optimal, to 1e-6 relative."""
+        return self.status == CERTIFIED
+
+    @property
+    def gap(self) -> float:
+        """How far the optimum may be below the value at most, as a share of the lower bound."""
+        return self.value / self.lower_bound - 1.0
+
+    def to_mapping(self, workload: Workload, accelerator: Accelerator) -> Mapping:
+        """The mapping as an object."""
+        return Mapping.from_dict(self.mapping, workload, accelerator, f"best known mapping {self.key}")
+
+
+def task_key(workload: Workload, accelerator: Accelerator, axes: Sequence[str], objective: str) -> str:
+    """The hash of a task: equal for equal tasks, whatever they are called.
+
+    Args:
+        workload, accelerator: what is mapped onto what; names are left out.
+        axes: the searched axes, in any order.
+        objective: what is minimised.
+    """
+    machine = accelerator.to_dict()
+    task = {
+        "workload": {**workload.to_dict(), "name": ""},
+        "accelerator": {**machine, "name": "", "mac": {**_dict(machine["mac"]), "name": ""}},
+        "axes": sorted(axes),
+        "objective": objective,
+    }
+    text = json.dumps(_same_numbers(task), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def key_of(space: MapSpace, objective: str) -> str | None:
+    """The hash of the task that a map space poses; None if constraints or a base mapping make it a task of its own."""
+    if space.constraints != Constraints():
+        return None
+    if set(space.axes) != set(AXES) and space.base != Mapping.trivial(space.workload, space.accelerator):
+        return None
+    return task_key(space.workload, space.accelerator, space.axes, objective)
+
+
+def best_known(space: MapSpace, objective: str) -> BestKnown | None:
+    """What is stored about the optimum of a task; None if nothing is.
+
+    Args:
+        space: the map space that is searched; with constraints nothing is stored.
+        objective: "edp", "energy" or "latency".
+    """
+    key = key_of(space, objective)
+    return None if key is None else _stored(key)
+
+
+def all_best_known() -> list[BestKnown]:
+    """Every entry of the file, in its order."""
+    return [entry for key in _blocks() if (entry := _stored(key)) is not None]
+
+
+def read_entries(text: str) -> list[BestKnown]:
+    """The entries in a text that :func:`to_yaml` wrote."""
+    return [_parse(key, block) for key, block in _cut(text).items()]
+
+
+def to_yaml(entries: Iterable[BestKnown]) -> str:
+    """The text of a file with these entries, sorted by what people look for."""
+    ordered = sorted(entries, key=lambda e: (e.workload, e.accelerator, e.peer_links, e.objective, len(e.axes), e.key))
+    blocks = []
+    for entry in ordered:
+        task = {name: getattr(entry, name) for name in ("workload", "accelerator", "peer_links", "objective")}
+        data = {
+            "task": {**task, "axes": list(entry.axes)},
+            "value": entry.value,
+            "lower_bound": entry.lower_bound,
+            "status": entry.status,
+            "command": entry.command,
+            "mapping": entry.mapping,
+        }
+        text = yaml.safe_dump(data, sort_keys=False, default_flow_style=None, width=116)
+        blocks.append(f"{entry.key}:\n" + "".join(f"  {line}\n" for line in text.splitlines()))
+    return _HEADER + "".join(blocks)
+
+
+@cache
+def _blocks() -> dict[str, str]:
+    return _cut((resources.files("mapgym.envs_config") / "best_known.yaml").read_text(encoding="utf-8"))
+
+
+@cache
+def _stored(key: str) -> BestKnown | None:
+    block = _blocks().get(key)
+    return None if block is None else _parse(key, block)
+
+
+def _cut(text: str) -> dict[str, str]:
+    """Key -> text of the entry."""
+    parts = _ENTRY.split(text)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def _parse(key: str, block: str) -> BestKnown:
+    data = yaml.safe_load(block)
+    task = data.pop("task")
+    return BestKnown(key=key, **{**task, "axes": tuple(task["axes"])}, **data)
+
+
+def _dict(value: object) -> dict[str, object]:
+    assert isinstance(value, dict)
+    return value
+
+
+def _same_numbers(value: Any) -> Any:
+    """1 and 1.0 are the same number, but not the same text."""
+    if isinstance(value, dict):
+        return {key: _same_numbers(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_same_numbers(entry) for entry in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,0 +1,335 @@
+"""Bounds for each register tile under a choice of spatial factors; what they leave is searched exactly.
+
+The formulas and the proofs that they are bounds are in docs/exact.md ("Bounds").
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapgym.compilation import kernel
+from mapgym.cost.optimum.lattice_kernels import Chains, Lattice
+from mapgym.cost.optimum.order_kernels import OrderScratch, least_energy, tile_words
+from mapgym.cost.optimum.problem import Problem
+from mapgym.cost.optimum.root_kernels import Work, energy_at_registers
+
+
+@kernel
+def _list_register_options(problem: Problem, work: Work) -> bool:
+    """Register extents of each dim that the spatial factors and fixed factors leave; whether there are any."""
+    for d in range(problem.bounds.shape[0]):
+        count = 0
+        for v in range(problem.counts[d]):
+            extent = problem.divisors[d, v]
+            if extent % work.lanes[0, d] != 0 or problem.bounds[d] % (extent * work.spread[0, d]) != 0:
+                continue
+            fixed = problem.temporal[0, d]
+            if not problem.allowed[0, d, v] or (fixed > 0 and extent != fixed * work.lanes[0, d]):
+                continue
+            work.register_options[d, count] = extent
+            count += 1
+        if count == 0:
+            return False
+        work.register_counts[d] = count
+    return True
+
+
+@kernel
+def _list_buffer_options(problem: Problem, work: Work, s: OrderScratch) -> bool:
+    """Buffer extents of each dim above the block; whether there are any."""
+    for d in range(problem.bounds.shape[0]):
+        count = 0
+        for v in range(work.block_index[d], problem.counts[d]):
+            extent = problem.divisors[d, v]
+            fixed = problem.temporal[1, d]
+            if extent % s.extent[1, d] != 0 or not problem.allowed[1, d, v]:
+                continue
+            if fixed > 0 and extent != fixed * s.extent[1, d]:
+                continue
+            work.buffer_options[d, count] = v
+            count += 1
+        if count == 0:
+            return False
+        work.buffer_counts[d] = count
+    return True
+
+
+@kernel
+def _set_shares(problem: Problem, work: Work, chains: Chains) -> None:
+    """What coincidences leave of the traffic of each tensor while other loops keep it in place."""
+    for t in range(problem.words.shape[0]):
+        work.rest[t] = 1.0
+        for d in range(problem.bounds.shape[0]):
+            other = problem.partner[t, d]
+            if other > d:
+                share = chains.resting[t, d, work.block_index[d], work.block_index[other]]
+                work.rest[t] = min(work.rest[t], 1.0 - share)
+
+
+@kernel
+def _slide(problem: Problem, work: Work, s: OrderScratch, chains: Chains, t: int, d: int, v: int) -> float:
+    """Share of a tensor's traffic left if the first loop is of dim d; v: index of its buffer extent, -1 if unknown."""
+    other = problem.partner[t, d]
+    if other < 0:
+        return 1.0
+    length = (
+        1 + problem.coefficient[t, d] * (s.extent[0, d] - 1) + problem.coefficient[t, other] * (s.extent[0, other] - 1)
+    )
+    distance = problem.coefficient[t, d] * s.extent[1, d]
+    if distance >= length:
+        return 1.0
+    block, other_block = work.block_index[d], work.block_index[other]
+    share = 0.0
+    if v >= 0:
+        share = chains.sliding[t, d, block, v, other_block]
+    else:
+        for w in range(block, problem.counts[d]):
+            share = max(share, chains.sliding[t, d, block, w, other_block])
+    return 1.0 - (1.0 - distance / length) * share
+
+
+@kernel
+def _quick_bound(problem: Problem, work: Work, s: OrderScratch, chains: Chains, steps: float, c: int) -> float:
+    """Least traffic energy of the register levels if the first loop is in group c, for any buffer tile."""
+    run = 1.0
+    tensors = problem.words.shape[0]
+    for t in range(tensors):
+        work.slide[t] = 1.0
+    for d in range(problem.bounds.shape[0]):
+        if problem.group[d] == c and s.extent[1, d] < problem.bounds[d]:
+            run *= problem.bounds[d] // s.extent[1, d]
+            for t in range(tensors):
+                if work.weight[t] > 0.0 and t != c:
+                    work.slide[t] = min(work.slide[t], _slide(problem, work, s, chains, t, d, -1))
+    if run == 1.0 and steps > 1.0:
+        return np.inf
+    energy = 0.0
+    for t in range(tensors):
+        share = work.rest[t] / run if t == c else work.slide[t]
+        energy += work.weight[t] * work.words[t] * steps * share
+    return energy
+
+
+@kernel
+def _class_bound(problem: Problem, lattice: Lattice, work: Work, s: OrderScratch, chains: Chains, steps: float,
+                 c: int) -> float:  # fmt: skip
+    """Least traffic energy, memory included, if the first loop is in group c, over all buffer tiles."""
+    dims, tensors = problem.bounds.shape[0], problem.words.shape[0]
+    start = 0
+    for d in range(dims):
+        start += work.block_index[d] * problem.stride[d]
+        work.buffer_turn[d] = 0
+    # All loops of the buffer are in the group, so that the run goes on in the memory's order.
+    best = _quick_bound(problem, work, s, chains, steps, c) + lattice.beyond[c, start]
+    while True:
+        tile, run = 0, 1.0
+        for t in range(tensors):
+            work.slide[t] = 1.0
+        for d in range(dims):
+            v = work.block_index[d]
+            if problem.group[d] == c:
+                v = work.buffer_options[d, work.buffer_turn[d]]
+                if v != work.block_index[d]:
+                    run *= problem.divisors[d, v] // s.extent[1, d]
+                    for t in range(tensors):
+                        if work.weight[t] > 0.0 and problem.partner[t, d] >= 0:
+                            work.slide[t] = min(work.slide[t], _slide(problem, work, s, chains, t, d, v))
+            tile += v * problem.stride[d]
+        energy = lattice.outside[c, tile]
+        if energy < best and (run > 1.0 or steps == 1.0):
+            for t in range(tensors):
+                share = work.rest[t] / run if t == c else work.slide[t]
+                energy += work.weight[t] * work.words[t] * steps * share
+            best = min(best, energy)
+        d = 0
+        while d < dims:
+            if problem.group[d] == c:
+                work.buffer_turn[d] += 1
+                if work.buffer_turn[d] < work.buffer_counts[d]:
+                    break
+                work.buffer_turn[d] = 0
+            d += 1
+        if d == dims:
+            return best
+
+
+@kernel
+def _search_leaves(problem: Problem, lattice: Lattice, work: Work, s: OrderScratch, chains: Chains, energy: float,
+                   steps: float, limit: float) -> float:  # fmt: skip
+    """The least energy over all buffer tiles and orders for one register tile; notes it if it is below the limit."""
+    dims, tensors = problem.bounds.shape[0], problem.words.shape[0]
+    for t in range(tensors):
+        s.weight[0, t], s.weight[1, t] = work.weight[t], lattice.weight[t]
+    for d in range(dims):
+        work.buffer_turn[d] = 0
+    while True:
+        tile = 0
+        for d in range(dims):
+            v = work.buffer_options[d, work.buffer_turn[d]]
+            tile += v * problem.stride[d]
+            s.extent[2, d] = problem.divisors[d, v]
+        memory = lattice.memory[tile]
+        if energy + memory < limit and energy + memory + _leaf_bound(problem, work, s, chains, steps) < limit:
+            work.counters[3] += 1
+            for d in range(dims):
+                s.bound[0, d] = s.extent[2, d] // s.extent[1, d]
+                s.bound[1, d] = problem.bounds[d] // s.extent[2, d]
+            found = energy + least_energy(problem, s, memory, limit - energy, True)
+            if found < limit:
+                limit = found
+                for d in range(dims):
+                    work.best_chain[0, d] = work.lanes[0, d]
+                    for k in range(3):
+                        work.best_chain[k + 1, d] = s.extent[k, d]
+                    work.best_loops[d], work.best_loops[dims + d] = s.best_loops[d], s.best_loops[dims + d]
+        d = 0
+        while d < dims:
+            work.buffer_turn[d] += 1
+            if work.buffer_turn[d] < work.buffer_counts[d]:
+                break
+            work.buffer_turn[d] = 0
+            d += 1
+        if d == dims:
+            return limit
+
+
+@kernel
+def _leaf_bound(problem: Problem, work: Work, s: OrderScratch, chains: Chains, steps: float) -> float:
+    """Least traffic energy of the register levels for one buffer tile, whatever the orders."""
+    dims, tensors = problem.bounds.shape[0], problem.words.shape[0]
+    # The group, if any, that holds all loops of the buffer.
+    only, several = -1, False
+    for d in range(dims):
+        if s.extent[2, d] != s.extent[1, d]:
+            several |= only >= 0 and only != problem.group[d]
+            only = problem.group[d]
+    best = np.inf
+    for c in range(tensors + 1):
+        extends = not several and (only == c or only < 0)
+        run, present = 1.0, False
+        for t in range(tensors):
+            work.slide[t] = 1.0
+        for d in range(dims):
+            end = problem.bounds[d] if extends else s.extent[2, d]
+            if problem.group[d] == c and end != s.extent[1, d]:
+                present = True
+                run *= end // s.extent[1, d]
+                for t in range(tensors):
+                    if work.weight[t] > 0.0 and problem.partner[t, d] >= 0:
+                        v = problem.position[d, s.extent[2, d]]
+                        work.slide[t] = min(work.slide[t], _slide(problem, work, s, chains, t, d, v))
+        if present or steps == 1.0:
+            energy = 0.0
+            for t in range(tensors):
+                share = work.rest[t] / run if t == c else work.slide[t]
+                energy += work.weight[t] * work.words[t] * steps * share
+            best = min(best, energy)
+    return best
+
+
+@kernel
+def search_node(problem: Problem, keep: NDArray[np.bool_], lattice: Lattice, chains: Chains, work: Work,
+                s: OrderScratch, limit: float, exhaustive: bool) -> tuple[float, float]:  # fmt: skip
+    """Searches all register tiles, buffer tiles and orders under the spatial factors in ``work``.
+
+    Args:
+        problem, keep, lattice, chains: the task, bool[2, T] what is kept, and their tables.
+        work: with lanes and spread filled in; best_chain and best_loops become what was found below the limit.
+        s: working memory.
+        limit: energy to beat, pJ.
+        exhaustive: whether to search below every register tile that the bounds leave; else only below the most
+            promising one.
+
+    Returns:
+        (lower bound of the energy of everything not searched exactly, or the limit; the least energy found), pJ; the
+        latter is the limit itself if nothing was below it.
+    """
+    dims, tensors = problem.bounds.shape[0], problem.words.shape[0]
+    work.counters[0] += 1
+    keeps_any = False
+    for t in range(tensors):
+        keeps_any |= keep[0, t]
+    # If registers keep nothing, their tile costs nothing and a smaller one leaves more choices (docs/exact.md).
+    free = not keeps_any
+    for d in range(dims):
+        free &= problem.temporal[0, d] == 0 and problem.temporal[1, d] == 0
+        for t in range(tensors):
+            # Which neighbours share a word depends on the tile if both dims of a rank are parallel.
+            other = problem.partner[t, d]
+            free &= other < 0 or work.spread[0, d] == 1 or work.spread[0, other] == 1
+    if not _list_register_options(problem, work):
+        return np.inf, limit
+    proven, promising = np.inf, np.inf
+    for again in range(2):
+        if again and (exhaustive or promising >= limit):
+            break
+        for d in range(dims):
+            work.register_turn[d] = 0
+        while True:
+            words = 0.0
+            tile, steps = 0, 1.0
+            for d in range(dims):
+                extent = work.register_options[d, work.register_turn[d]]
+                s.extent[0, d], s.extent[1, d] = extent, extent * work.spread[0, d]
+                work.block_index[d] = problem.position[d, s.extent[1, d]]
+                tile += work.block_index[d] * problem.stride[d]
+                steps *= problem.bounds[d] // s.extent[1, d]
+            for t in range(tensors):
+                if keep[0, t]:
+                    work.words[t] = tile_words(problem, s.extent, 0, t)
+                    words += work.words[t]
+            d = 0
+            if words > problem.capacity[0]:
+                # Any larger extent of the first dim that is not at its smallest is too large as well.
+                while d < dims and work.register_turn[d] == 0:
+                    d += 1
+                if d == dims:
+                    break
+                work.register_turn[d] = work.register_counts[d]
+            else:
+                bound = _bound_tile(problem, keep, lattice, chains, work, s, tile, steps, limit)
+                if again == 0:
+                    work.counters[1] += 1
+                    proven = min(proven, bound)
+                if bound < limit and (exhaustive or again == 1) and (exhaustive or bound <= promising):
+                    work.counters[2] += 1
+                    energy = energy_at_registers(problem, keep, work, s.extent, False)
+                    limit = min(limit, _search_leaves(problem, lattice, work, s, chains, energy, steps, limit))
+                    if not exhaustive:
+                        return proven, limit
+                promising = min(promising, bound)
+            if free:
+                break
+            while d < dims:
+                work.register_turn[d] += 1
+                if work.register_turn[d] < work.register_counts[d]:
+                    break
+                work.register_turn[d] = 0
+                d += 1
+            if d == dims:
+                break
+    return proven, limit
+
+
+@kernel
+def _bound_tile(problem: Problem, keep: NDArray[np.bool_], lattice: Lattice, chains: Chains, work: Work,
+                s: OrderScratch, tile: int, steps: float, limit: float) -> float:  # fmt: skip
+    """Lower bound of the energy with one register tile, pJ: a quick one if that reaches the limit, else the best."""
+    tensors = problem.words.shape[0]
+    energy = energy_at_registers(problem, keep, work, s.extent, False)
+    if energy + lattice.anywhere[tile] >= limit:
+        return energy + lattice.anywhere[tile]
+    _set_shares(problem, work, chains)
+    quick = np.inf
+    for c in range(tensors + 1):
+        quick = min(quick, _quick_bound(problem, work, s, chains, steps, c))
+    bound = energy + lattice.anywhere[tile] + quick
+    if bound >= limit:
+        return bound
+    if not _list_buffer_options(problem, work, s):
+        return np.inf
+    exact = np.inf
+    for c in range(tensors + 1):
+        exact = min(exact, _class_bound(problem, lattice, work, s, chains, steps, c))
+    return max(bound, energy + exact)

@@ -1,0 +1,265 @@
+"""The best orders of the temporal loops of buffer and memory for given tiles, exactly.
+
+Loops are placed from the inside out. As soon as no tensor can save anything by the loops still to be placed, their
+order does not matter, and the branch ends (docs/exact.md, "Orders"). No order is left out by any other rule.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapgym.compilation import kernel
+from mapgym.cost.optimum.problem import IRRELEVANT, PINNED, Problem
+
+# What a tensor's loops have been so far, at one boundary; a rank number: only that sliding rank has moved.
+FRESH = -4  # no loop yet
+DEAD = -3  # no further loop saves anything
+STATIONARY = -2  # only loops that the tensor does not depend on
+
+
+class OrderScratch(NamedTuple):
+    """Working memory of the search; boundary 0 is below the buffer, 1 below the memory."""
+
+    bound: NDArray[np.int64]  # [2, D] temporal factors of buffer and memory level
+    extent: NDArray[np.int64]  # [3, D] register extent, block, buffer extent
+    weight: NDArray[np.float64]  # [2, T] pJ for each word that crosses the boundary
+    tile: NDArray[np.float64]  # [2, T] words of the tiles
+    total: NDArray[np.float64]  # [2] product of the loops above each boundary
+    suffix: NDArray[np.float64]  # [depth, 2] product of the loops not yet placed
+    saved: NDArray[np.float64]  # [depth, 2, T] weights of the steps that need only the words of the first one
+    part: NDArray[np.float64]  # [depth, 2, T] share of the tile that such a step needs
+    first: NDArray[np.int64]  # [depth, 2, T] translation of the first step
+    moved: NDArray[np.int64]  # [depth, 2, T] sum of the steps placed
+    state: NDArray[np.int64]  # [depth, 2, T]
+    left: NDArray[np.int64]  # [depth, 2] bit masks of the loops not yet placed
+    turn: NDArray[np.int64]  # [depth] next dim to try
+    chosen: NDArray[np.int64]  # [depth]
+    best_loops: NDArray[np.int64]  # [2 * D] dims of the best order found; the rest of the order is free
+    of_class: NDArray[np.float64]  # [T + 1] least energy with a first loop of each group
+
+
+def make_order_scratch(dims: int, tensors: int) -> OrderScratch:
+    """Allocates the working memory."""
+    depth = 2 * dims + 2
+    return OrderScratch(
+        bound=np.ones((2, dims), np.int64),
+        extent=np.ones((3, dims), np.int64),
+        weight=np.zeros((2, tensors)),
+        tile=np.zeros((2, tensors)),
+        total=np.ones(2),
+        suffix=np.zeros((depth, 2)),
+        saved=np.zeros((depth, 2, tensors)),
+        part=np.zeros((depth, 2, tensors)),
+        first=np.zeros((depth, 2, tensors), np.int64),
+        moved=np.zeros((depth, 2, tensors), np.int64),
+        state=np.zeros((depth, 2, tensors), np.int64),
+        left=np.zeros((depth, 2), np.int64),
+        turn=np.zeros(depth, np.int64),
+        chosen=np.zeros(depth, np.int64),
+        best_loops=np.full(2 * dims, -1, np.int64),
+        of_class=np.zeros(tensors + 1),
+    )
+
+
+@kernel
+def tile_words(problem: Problem, extent: NDArray[np.int64], row: int, t: int) -> float:
+    """Words of a tensor's tile with the extents in a row."""
+    words = 1
+    for d in range(problem.bounds.shape[0]):
+        if problem.role[t, d] != IRRELEVANT:
+            length = 1 + problem.coefficient[t, d] * (extent[row, d] - 1)
+            other = problem.partner[t, d]
+            if other < 0:
+                words *= length
+            elif other > d:
+                words *= length + problem.coefficient[t, other] * (extent[row, other] - 1)
+    return float(words)
+
+
+@kernel
+def _place(problem: Problem, s: OrderScratch, depth: int, b: int, t: int, d: int, step_extent: int, n: int) -> None:
+    """Accounts for a loop of dim d at one boundary for one tensor: state of depth + 1 from that of depth."""
+    state = s.state[depth, b, t]
+    saved, part, first = s.saved[depth, b, t], s.part[depth, b, t], s.first[depth, b, t]
+    moved = s.moved[depth, b, t]
+    if state != DEAD:
+        weight = s.suffix[depth, b] - s.suffix[depth, b] / n
+        role = problem.role[t, d]
+        step = problem.key[t, d] * step_extent
+        if state == FRESH:
+            if role == IRRELEVANT:
+                state, part, first, saved = STATIONARY, 0.0, 0, weight
+            else:
+                state = DEAD
+                if role != PINNED:
+                    row = 0 if b == 0 else 2
+                    other = problem.partner[t, d]
+                    length = (
+                        1
+                        + problem.coefficient[t, d] * (s.extent[row, d] - 1)
+                        + problem.coefficient[t, other] * (s.extent[row, other] - 1)
+                    )
+                    distance = problem.coefficient[t, d] * step_extent
+                    if distance < length:
+                        state, part, first, saved = role, distance / length, step, weight
+        else:
+            if step - moved == first:
+                saved += weight
+            if role == PINNED or (role >= 0 and state >= 0 and role != state):
+                state = DEAD
+            elif role >= 0:
+                state = role
+        moved += step
+        if state != DEAD and not _can_save(problem, s, depth + 1, b, t, state):
+            state = DEAD
+    s.state[depth + 1, b, t] = state
+    s.saved[depth + 1, b, t] = saved
+    s.part[depth + 1, b, t] = part
+    s.first[depth + 1, b, t] = first
+    s.moved[depth + 1, b, t] = moved
+
+
+@kernel
+def _can_save(problem: Problem, s: OrderScratch, depth: int, b: int, t: int, state: int) -> bool:
+    """Whether a loop that is still to be placed could save words of a tensor."""
+    mask = s.left[depth, 1] if b == 1 else s.left[depth, 0] | s.left[depth, 1]
+    for d in range(problem.bounds.shape[0]):
+        if mask >> d & 1:
+            role = problem.role[t, d]
+            if role == state or (state == STATIONARY and role >= 0):
+                return True
+    return False
+
+
+@kernel
+def least_energy(problem: Problem, s: OrderScratch, memory_energy: float, best: float, both: bool) -> float:
+    """The least energy of the traffic over all orders, or something not below ``best`` if none is below it.
+
+    Args:
+        problem: the task.
+        s: with bound, extent and weight filled in; best_loops becomes the order found, up to where it matters.
+        memory_energy: the least energy of the memory's traffic by itself, for orders in which the buffer's traffic
+            does not depend on the memory's order; only used if ``both``.
+        best: what has to be beaten.
+        both: whether buffer and memory traffic are asked for; else only the memory's, and of_class becomes the least
+            energy for each group of the first loop (inf where there is none).
+    """
+    dims, tensors = problem.bounds.shape[0], problem.words.shape[0]
+    for b in range(2):
+        for t in range(tensors):
+            s.tile[b, t] = tile_words(problem, s.extent, 0 if b == 0 else 2, t)
+    s.total[0] = s.total[1] = 1.0
+    s.left[0, 0] = s.left[0, 1] = 0
+    for d in range(dims):
+        s.total[0] *= s.bound[0, d] * s.bound[1, d]
+        s.total[1] *= s.bound[1, d]
+        if both and s.bound[0, d] > 1:
+            s.left[0, 0] |= 1 << d
+        if s.bound[1, d] > 1:
+            s.left[0, 1] |= 1 << d
+    fixed = 0.0
+    for b in range(2):
+        s.suffix[0, b] = s.total[b]
+        for t in range(tensors):
+            s.saved[0, b, t], s.part[0, b, t] = 0.0, 1.0
+            s.first[0, b, t] = s.moved[0, b, t] = 0
+            s.state[0, b, t] = DEAD if s.weight[b, t] == 0.0 or (b == 0 and not both) else FRESH
+            if b == 1 or both:
+                fixed += s.weight[b, t] * s.tile[b, t] * s.total[b]
+    for c in range(tensors + 1):
+        s.of_class[c] = np.inf
+    if s.left[0, 0] == 0 and s.left[0, 1] == 0:
+        s.best_loops[0] = -1
+        return fixed
+    depth, s.turn[0] = 0, 0
+    while depth >= 0:
+        d = s.turn[depth]
+        if d == dims:
+            depth -= 1
+            continue
+        s.turn[depth] += 1
+        level = 0 if s.left[depth, 0] != 0 else 1
+        if not s.left[depth, level] >> d & 1 or not _in_turn(problem, s, depth, level, d):
+            continue
+        n = s.bound[level, d]
+        step_extent = s.extent[1, d] if level == 0 else s.extent[2, d]
+        s.chosen[depth] = d
+        s.left[depth + 1, 0], s.left[depth + 1, 1] = s.left[depth, 0], s.left[depth, 1]
+        s.left[depth + 1, level] &= ~(1 << d)
+        buffer_energy, outer_energy, potential = 0.0, 0.0, 0.0
+        buffer_open, outer_open = False, False
+        for b in range(2):
+            counted = b == 0 or level == 1
+            s.suffix[depth + 1, b] = s.suffix[depth, b] / n if counted else s.suffix[depth, b]
+            for t in range(tensors):
+                if counted:
+                    _place(problem, s, depth, b, t, d, step_extent, n)
+                else:
+                    s.state[depth + 1, b, t] = s.state[depth, b, t]
+                    s.saved[depth + 1, b, t], s.part[depth + 1, b, t] = 0.0, 1.0
+                    s.first[depth + 1, b, t] = s.moved[depth + 1, b, t] = 0
+                unit = s.weight[b, t] * s.tile[b, t]
+                spared = unit * (1.0 - s.part[depth + 1, b, t])
+                energy = unit * s.total[b] - spared * s.saved[depth + 1, b, t]
+                is_open = s.state[depth + 1, b, t] != DEAD
+                if is_open:
+                    potential += spared * (s.suffix[depth + 1, b] - 1.0) if counted else 0.0
+                if b == 0:
+                    buffer_energy += energy if both else 0.0
+                    buffer_open |= is_open
+                else:
+                    outer_energy += energy
+                    outer_open |= is_open
+        if level == 0:
+            # The memory's traffic is at least what its own best order gives.
+            if buffer_energy - potential + memory_energy >= best:
+                continue
+            if not buffer_open or (s.left[depth + 1, 0] == 0 and s.left[depth + 1, 1] == 0):
+                best = buffer_energy + memory_energy
+                _note(s, depth)
+                continue
+        else:
+            energy = buffer_energy + outer_energy
+            done = not (buffer_open or outer_open) or s.left[depth + 1, 1] == 0
+            first_class = problem.group[s.chosen[0]]
+            if both:
+                if energy - potential >= best:
+                    continue
+                if done:
+                    best = energy
+                    _note(s, depth)
+                    continue
+            else:
+                if energy - potential >= s.of_class[first_class]:
+                    continue
+                if done:
+                    s.of_class[first_class] = energy
+                    if energy < best:
+                        best = energy
+                        _note(s, depth)
+                    continue
+        depth += 1
+        s.turn[depth] = 0
+    return best
+
+
+@kernel
+def _in_turn(problem: Problem, s: OrderScratch, depth: int, level: int, d: int) -> bool:
+    """Whether a fixed order lets the loop of dim d come next."""
+    place = problem.place[level, d]
+    if place >= 0:
+        for e in range(problem.bounds.shape[0]):
+            if s.left[depth, level] >> e & 1 and problem.place[level, e] < place:
+                return False
+    return True
+
+
+@kernel
+def _note(s: OrderScratch, depth: int) -> None:
+    for k in range(depth + 1):
+        s.best_loops[k] = s.chosen[k]
+    if depth + 1 < s.best_loops.shape[0]:
+        s.best_loops[depth + 1] = -1

@@ -1,0 +1,270 @@
+"""A map space as flat arrays for the search of its optimum, and the test whether the theory covers it.
+
+The theory, with proofs, is docs/exact.md. A mapping is, for each dim, a chain of divisors
+
+    lanes | register extent | block | buffer extent | bound
+
+where the block is the register extent times the spatial factor between the register level and the buffer, and each
+member divides the next; and the orders of the temporal loops of the buffer and of the memory.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapgym.cost.tables import KEY, make_tables
+from mapgym.errors import SpecificationError
+from mapgym.mapping import divisors
+
+if TYPE_CHECKING:
+    from mapgym.mapspace import MapSpace
+    from mapgym.workload import Workload
+
+MAX_LATTICE = 20_000_000
+"""Buffer tiles (products of divisor counts) up to which their tables are held in memory."""
+
+# Values of Problem.role; a rank number otherwise.
+IRRELEVANT = -2  # the tensor does not depend on the dim
+PINNED = -1  # the dim makes up a rank alone
+
+
+class Problem(NamedTuple):
+    """What the kernels need (D dims with bounds above 1, T tensors, V the largest number of divisors of a bound)."""
+
+    bounds: NDArray[np.int64]  # [D]
+    counts: NDArray[np.int64]  # [D] number of divisors
+    divisors: NDArray[np.int64]  # [D, V] ascending
+    position: NDArray[np.int32]  # [D, largest bound + 1] index of a divisor
+    stride: NDArray[np.int64]  # [D] of the lattice of buffer tiles; the last entry counts the tiles
+    group: NDArray[np.int64]  # [D] the tensor that the dim is irrelevant to; T if it is relevant to all
+    role: NDArray[np.int64]  # [T, D] IRRELEVANT, PINNED, or the number of a rank with two terms
+    coefficient: NDArray[np.int64]  # [T, D]
+    partner: NDArray[np.int64]  # [T, D] the other dim of its rank, -1 without
+    key: NDArray[np.int64]  # [T, D] step of one iteration, as one number for all ranks
+    is_output: NDArray[np.int64]  # [T]
+    words: NDArray[np.float64]  # [T] of the whole tensors
+    energy: NDArray[np.float64]  # [4] pJ per word of register, buffer and memory level; of all MACs
+    capacity: NDArray[np.float64]  # [2] words of register and buffer level
+    allowed: NDArray[np.bool_]  # [3, D, V] register extents, buffer extents, blocks that fixed factors leave
+    temporal: NDArray[np.int64]  # [2, D] fixed temporal factor of register and buffer level, 0 if free
+    place: NDArray[np.int64]  # [2, D] place in the fixed order of buffer and memory level; -1 if the order is free
+    macs: float
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A problem, and how its solutions are mappings of a space.
+
+    Attributes:
+        space: where the optimum is looked for.
+        problem: its arrays.
+        dims: index of each dim of the problem among those of the workload.
+        keeps: bool[choice, 2, tensor] what register level and buffer keep.
+        lanes, blocks: int64[n, D] spatial factors of the two levels that have them, all combinations that fit.
+    """
+
+    space: MapSpace
+    problem: Problem
+    dims: tuple[int, ...]
+    keeps: NDArray[np.bool_]
+    lanes: NDArray[np.int64]
+    blocks: NDArray[np.int64]
+
+
+def check_supported(space: MapSpace) -> None:
+    """Raises SpecificationError, in one sentence, if the theory does not cover the hardware or the workload."""
+    workload, accelerator = space.workload, space.accelerator
+    where = f"no certified optimum for {workload.name!r} on {accelerator.name!r}: "
+    if len(accelerator.levels) not in (2, 3):
+        raise SpecificationError(
+            f"{where}it has {len(accelerator.levels)} storage levels and the theory covers two or three; "
+            "use a search such as gamma"
+        )
+    if accelerator.fanout_check != "per_level":
+        raise SpecificationError(f"{where}fanout_check is {accelerator.fanout_check!r}; set it to 'per_level'")
+    if len(accelerator.levels) == 3 and accelerator.fanout_x[2] * accelerator.fanout_y[2] > 1:
+        raise SpecificationError(
+            f"{where}several instances of {accelerator.level_names[1]!r} are not covered; use one instance of it"
+        )
+    if any(level.energy_per_hop_pj or level.router_energy_pj for level in accelerator.levels):
+        raise SpecificationError(
+            f"{where}network energy is not covered; set energy_per_hop_pj and router_energy_pj to 0"
+        )
+    _check_workload(workload, where)
+
+
+def _check_workload(workload: Workload, where: str) -> None:
+    bounds = dict(zip(workload.dims, workload.bounds, strict=True))
+    if len(workload.tensors) > 3:
+        raise SpecificationError(f"{where}more than three tensors are not covered; use a search such as gamma")
+    if any(tensor.density < 1 for tensor in workload.tensors):
+        raise SpecificationError(f"{where}sparse tensors are not covered; set all densities to 1")
+    for tensor in workload.tensors:
+        ranks = [[term for term in rank if bounds[term[0]] > 1] for rank in tensor.ranks]
+        used = [dim for rank in ranks for dim, _ in rank]
+        if len(set(used)) != len(used):
+            raise SpecificationError(
+                f"{where}tensor {tensor.name!r} has a dim in two ranks; use a search such as gamma"
+            )
+        if any(len(rank) > 2 for rank in ranks):
+            raise SpecificationError(
+                f"{where}tensor {tensor.name!r} has a rank of more than two dims; use a search such as gamma"
+            )
+        if tensor.is_output and any(len(rank) > 1 or rank[0][1] != 1 for rank in ranks if rank):
+            raise SpecificationError(
+                f"{where}the output {tensor.name!r} has a sliding rank; use a search such as gamma"
+            )
+    for dim, bound in bounds.items():
+        if bound > 1 and sum(dim not in tensor.dims for tensor in workload.tensors) > 1:
+            raise SpecificationError(f"{where}dim {dim!r} is in fewer than two tensors; sum over it beforehand")
+    if math.prod(len(divisors(bound)) for bound in workload.bounds) > MAX_LATTICE:
+        raise SpecificationError(f"{where}its bounds have too many divisors; use bounds with fewer factors")
+
+
+def make_task(space: MapSpace) -> Task:
+    """Packs a space; raises SpecificationError if the theory does not cover it or fixed factors leave nothing."""
+    check_supported(space)
+    workload = space.workload
+    dims = tuple(d for d, bound in enumerate(workload.bounds) if bound > 1) or (0,)
+    problem = _make_problem(space, dims)
+    lanes = _spatial_factors(space, dims, 0)
+    blocks = _spatial_factors(space, dims, 1)
+    return Task(space, problem, dims, _keeps(space), lanes, blocks)
+
+
+def _make_problem(space: MapSpace, dims: tuple[int, ...]) -> Problem:
+    workload, accelerator = space.workload, space.accelerator
+    tensors = workload.tensors
+    bounds = np.array([workload.bounds[d] for d in dims], np.int64)
+    options = [divisors(int(bound)) for bound in bounds]
+    most = max(map(len, options))
+    shape = (len(tensors), len(dims))
+    values = np.zeros((len(dims), most), np.int64)
+    position = np.full((len(dims), int(bounds.max()) + 1), -1, np.int32)
+    for k, numbers in enumerate(options):
+        values[k, : len(numbers)] = numbers
+        position[k, numbers] = np.arange(len(numbers))
+    stride = np.ones(len(dims) + 1, np.int64)
+    stride[1:] = np.cumprod([len(numbers) for numbers in options])
+    role, partner = np.full(shape, IRRELEVANT, np.int64), np.full(shape, -1, np.int64)
+    coefficient = np.zeros(shape, np.int64)
+    for t, tensor in enumerate(tensors):
+        for r, rank in enumerate(tensor.ranks):
+            active = [(dims.index(workload.dims.index(dim)), c) for dim, c in rank if workload.bound(dim) > 1]
+            for k, c in active:
+                coefficient[t, k] = c
+                role[t, k] = PINNED if len(active) == 1 else r
+                partner[t, k] = next((other for other, _ in active if other != k), -1)
+    group = np.full(len(dims), len(tensors), np.int64)
+    for k in range(len(dims)):
+        absent = np.flatnonzero(role[:, k] == IRRELEVANT)
+        if len(absent) == 1:
+            group[k] = absent[0]
+    per_word = [level.access_energy_pj / level.block_size_words for level in accelerator.levels]
+    # Two levels are three of which the middle one keeps nothing, holds the whole problem and costs nothing.
+    middle = accelerator.levels[1].capacity_words if len(per_word) == 3 else None
+    inner = accelerator.levels[0].capacity_words
+    allowed, temporal = _fixed_factors(space, dims, values, bounds)
+    return Problem(
+        bounds=bounds,
+        counts=np.array([len(numbers) for numbers in options], np.int64),
+        divisors=values,
+        position=position,
+        stride=stride,
+        group=group,
+        role=role,
+        coefficient=coefficient,
+        partner=partner,
+        key=np.ascontiguousarray(make_tables(workload, accelerator).dims[KEY][:, list(dims)]),
+        is_output=np.array([tensor.is_output for tensor in tensors], np.int64),
+        words=np.array([float(workload.tensor_size(tensor.name)) for tensor in tensors]),
+        energy=np.array(
+            [per_word[0], per_word[1] if middle else 0.0, per_word[-1], workload.macs * accelerator.mac.energy_pj]
+        ),
+        capacity=np.array([float(inner or math.inf), float(middle or math.inf)]),
+        allowed=allowed,
+        temporal=temporal,
+        place=_fixed_places(space, dims),
+        macs=float(workload.macs),
+    )
+
+
+def _fixed_factors(
+    space: MapSpace, dims: tuple[int, ...], values: NDArray[np.int64], bounds: NDArray[np.int64]
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Which extents fixed factors leave, bool[3, D, V], and fixed temporal factors, int64[2, D]."""
+    levels = len(space.accelerator.levels)
+    fixed = space.freedom.fixed[:, list(dims)].astype(np.int64)
+    allowed = np.broadcast_to(values > 0, (3, *values.shape)).copy()
+    temporal = fixed[:2].copy()
+    if "tile" not in space.axes:
+        extents = np.cumprod(space.base.temporal.astype(np.int64) * space.base.spatial, axis=0)[:, list(dims)]
+        allowed[0] &= values == extents[0][:, None]
+        allowed[1] &= values == extents[1][:, None]
+    if levels == 2:
+        allowed[1] &= values == bounds[:, None]
+    else:
+        outer = fixed[2]
+        allowed[1] &= (outer == 0)[:, None] | (values * outer[:, None] == bounds[:, None])
+    return allowed, temporal
+
+
+def _fixed_places(space: MapSpace, dims: tuple[int, ...]) -> NDArray[np.int64]:
+    places = np.full((2, len(dims)), -1, np.int64)
+    for b, level in enumerate(range(1, len(space.accelerator.levels))):
+        if not space.freedom.order_free[level]:
+            order = space.freedom.order_key[level].tolist()
+            places[b] = [order.index(d) for d in dims]
+    return places
+
+
+def _keeps(space: MapSpace) -> NDArray[np.bool_]:
+    """All choices of what register level and buffer keep, bool[choice, 2, tensor]; most kept words first."""
+    freedom = space.freedom
+    inner = len(space.accelerator.levels) - 1
+    free = [tuple(place) for place in np.argwhere(freedom.keep_free[:inner])]
+    choices = []
+    for bits in itertools.product((True, False), repeat=len(free)):
+        keep = np.zeros((2, freedom.keep.shape[1]), np.bool_)
+        keep[:inner] = freedom.keep[:inner]
+        for place, bit in zip(free, bits, strict=True):
+            keep[place] = bit
+        choices.append(keep)
+    return np.array(choices)
+
+
+def _spatial_factors(space: MapSpace, dims: tuple[int, ...], level: int) -> NDArray[np.int64]:
+    """int64[n, D]: the spatial factors that fit the fan-out of a level on some assignment to its mesh axes."""
+    accelerator, freedom = space.accelerator, space.freedom
+    fixed = freedom.fixed[len(accelerator.levels) + level, list(dims)]
+    axes_free, on_y = bool(freedom.axis_free[level]), freedom.on_y[level]
+    limit = (accelerator.fanout_x[level], accelerator.fanout_y[level])
+    # For each vector of factors: the pairs (used X, used Y) that can be reached.
+    partial: list[tuple[tuple[int, ...], frozenset[tuple[int, int]]]] = [((), frozenset({(1, 1)}))]
+    for k, d in enumerate(dims):
+        options = divisors(space.workload.bounds[d])
+        grown = []
+        for (factors, meshes), factor in itertools.product(partial, options):
+            if fixed[k] not in (0, factor):
+                continue
+            reached = set()
+            for x, y in meshes:
+                if axes_free or not on_y[d]:
+                    reached.add((x * factor, y))
+                if axes_free or on_y[d]:
+                    reached.add((x, y * factor))
+            fitting = frozenset((x, y) for x, y in reached if x <= limit[0] and y <= limit[1])
+            if fitting:
+                grown.append(((*factors, factor), fitting))
+        partial = grown
+    if not partial:
+        raise SpecificationError(
+            f"the fixed spatial factors at {accelerator.level_names[level]!r} exceed its fan-out; make them smaller"
+        )
+    return np.array([factors for factors, _ in partial], np.int64)

@@ -1,0 +1,104 @@
+"""From a chain of extents and an order of loops to a mapping."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapgym.cost.optimum.lattice_kernels import Lattice
+from mapgym.cost.optimum.order_kernels import OrderScratch, least_energy
+from mapgym.cost.optimum.problem import Task
+from mapgym.mapping import Mapping
+
+
+def build_mapping(
+    task: Task,
+    keep: NDArray[np.bool_],
+    chain: NDArray[np.int64],
+    loops: NDArray[np.int64],
+    orders: OrderScratch,
+    lattice: Lattice,
+) -> Mapping:
+    """The mapping of a solution.
+
+    Args:
+        task: what was solved.
+        keep: bool[2, tensor] what register level and buffer keep.
+        chain: int64[4, D] lanes, register extent, block, buffer extent.
+        loops: dims of the temporal loops of buffer and memory, innermost first, up to where their order matters.
+        orders: working memory.
+        lattice: tables of what the buffer keeps.
+    """
+    space, problem = task.space, task.problem
+    lanes, register, block, buffer = chain
+    mapping = Mapping.trivial(space.workload, space.accelerator)
+    dims, levels = list(task.dims), len(space.accelerator.levels)
+    factors = (register // lanes, buffer // block, problem.bounds // buffer)
+    for level in range(levels):
+        mapping.temporal[level, dims] = factors[level]
+    mapping.spatial[0, dims] = lanes
+    mapping.spatial[1, dims] = block // register
+    mapping.keep[:] = space.freedom.keep
+    mapping.keep[: min(2, levels - 1)] = keep[: min(2, levels - 1)]
+    placed = [int(d) for d in loops[: np.argmax(loops < 0)]] if (loops < 0).any() else [int(d) for d in loops]
+    inner_count = int((factors[1] > 1).sum())
+    inner, outer = placed[:inner_count], placed[inner_count:]
+    if len(placed) < inner_count or not outer:
+        outer = _best_memory_order(task, lattice, chain, orders)
+    for level, order in ((0, []), (1, inner), (2, outer)):
+        if level < levels:
+            _set_order(mapping, task, level, order)
+    _place_on_mesh(mapping, task)
+    return space.canonical(mapping.batch())[0]
+
+
+def _best_memory_order(task: Task, lattice: Lattice, chain: NDArray[np.int64], orders: OrderScratch) -> list[int]:
+    """The order of the memory's loops that is best for the memory's traffic alone."""
+    problem = task.problem
+    orders.extent[2] = chain[3]
+    orders.bound[1] = problem.bounds // chain[3]
+    orders.weight[0] = 0.0
+    orders.weight[1] = lattice.weight
+    least_energy(problem, orders, 0.0, np.inf, False)
+    found = orders.best_loops
+    return [int(d) for d in (found[: np.argmax(found < 0)] if (found < 0).any() else found)]
+
+
+def _set_order(mapping: Mapping, task: Task, level: int, order: list[int]) -> None:
+    """The given dims first; the others as a fixed order has them, or as in the workload."""
+    space = task.space
+    if not space.freedom.order_free[level]:
+        mapping.order[level] = space.freedom.order_key[level]
+        return
+    first = [task.dims[k] for k in order]
+    mapping.order[level] = first + [d for d in range(len(space.workload.dims)) if d not in first]
+
+
+def _place_on_mesh(mapping: Mapping, task: Task) -> None:
+    """Assigns the spatial loops of each level to its mesh axes."""
+    space = task.space
+    accelerator, freedom = space.accelerator, space.freedom
+    every = list(range(len(space.workload.dims)))
+    for level in range(len(accelerator.levels)):
+        on_y = [d for d in every if freedom.on_y[level, d]]
+        if freedom.axis_free[level]:
+            on_y = _second_axis(mapping.spatial[level], accelerator.fanout_x[level], accelerator.fanout_y[level])
+        on_x = [d for d in every if d not in on_y]
+        mapping.spatial_order[level] = on_x + on_y
+        mapping.spatial_split[level] = len(on_x)
+
+
+def _second_axis(factors: NDArray[np.int32], limit_x: int, limit_y: int) -> list[int]:
+    """Dims to put on Y so that both axes fit."""
+    reached: dict[tuple[int, int], list[int]] = {(1, 1): []}
+    for d, factor in enumerate(map(int, factors)):
+        if factor == 1:
+            continue
+        grown: dict[tuple[int, int], list[int]] = {}
+        for (x, y), on_y in reached.items():
+            if x * factor <= limit_x:
+                grown.setdefault((x * factor, y), on_y)
+            if y * factor <= limit_y:
+                grown.setdefault((x, y * factor), [*on_y, d])
+        reached = grown
+    return next(iter(reached.values()))

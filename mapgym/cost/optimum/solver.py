@@ -1,0 +1,275 @@
+"""The search for a map space's optimum: best bound first, until bound and best mapping meet."""
+
+from __future__ import annotations
+
+import heapq
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapgym.cost.model import Cost, CostModel, check_objective
+from mapgym.cost.optimum.branch_kernels import search_node
+from mapgym.cost.optimum.lattice_kernels import Chains, Lattice, make_chains, make_lattice
+from mapgym.cost.optimum.order_kernels import OrderScratch, make_order_scratch
+from mapgym.cost.optimum.problem import Task, make_task
+from mapgym.cost.optimum.root_kernels import Work, bound_roots, make_work
+from mapgym.cost.optimum.solution import build_mapping
+from mapgym.errors import SpecificationError
+from mapgym.mapping import Mapping
+from mapgym.mapspace import MapSpace
+
+Progress = Callable[[float, float, float], None]
+
+# Sums of a dozen terms: an equal mapping must not look better than the incumbent by rounding.
+_ROUNDING = 1e-12
+# Formulas and cost model add up the same terms in another order; bounds are lowered by this share.
+_TOLERANCE = 1e-9
+_SECONDS_BETWEEN_REPORTS = 0.5
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """The best mapping found, and how far from the best it can be at most.
+
+    Attributes:
+        mapping: legal, and in the space.
+        cost: its cost by the cost model.
+        objective: what was minimised.
+        value: the objective of ``cost``.
+        lower_bound: proven: no mapping of the space has a lower objective.
+        certified: whether ``gap`` is within what was asked for.
+        nodes: choices of spatial factors and kept tensors that were looked into.
+        seconds: wall time.
+    """
+
+    mapping: Mapping
+    cost: Cost
+    objective: str
+    value: float
+    lower_bound: float
+    certified: bool
+    nodes: int
+    seconds: float
+
+    @property
+    def gap(self) -> float:
+        """How much above the lower bound the value is, as a share: 0.01 for one percent."""
+        return self.value / self.lower_bound - 1.0 if self.lower_bound > 0 else math.inf
+
+
+class _Branch:
+    """One choice of what is kept: its tables, and its nodes by ascending bound."""
+
+    def __init__(self, keep: NDArray[np.bool_], lattice: Lattice) -> None:
+        self.keep, self.lattice = keep, lattice
+        self.lanes = self.spread = np.empty((0, 0), np.int64)
+        self.bounds = self.cycles = np.empty(0)
+        self.next = 0
+
+    def sort(self, keys: NDArray[np.float64]) -> None:
+        """Orders the nodes by their keys."""
+        order = np.argsort(keys, kind="stable")
+        self.lanes, self.spread = self.lanes[order], self.spread[order]
+        self.bounds, self.cycles = self.bounds[order], self.cycles[order]
+        self.next = 0
+
+
+class Solver:
+    """State of one search; see :func:`find_optimum`."""
+
+    def __init__(self, task: Task, objective: str) -> None:
+        self.task, self.objective = task, objective
+        problem = task.problem
+        self.power = 0.0 if objective == "energy" else 1.0
+        self.model = CostModel(task.space.workload, task.space.accelerator)
+        self.chains: Chains = make_chains(problem)
+        self.orders: OrderScratch = make_order_scratch(len(problem.bounds), len(problem.words))
+        self.work: Work = make_work(problem)
+        self.value = math.inf  # by the formulas: energy in pJ, times cycles where they count
+        self.best: tuple[Mapping, Cost] | None = None
+        self.lattices: dict[tuple[bool, ...], Lattice] = {}
+
+    def lattice(self, kept: NDArray[np.bool_]) -> Lattice:
+        """Tables for what the buffer keeps, made when first asked for."""
+        key = tuple(kept.tolist())
+        if key not in self.lattices:
+            self.lattices[key] = make_lattice(self.task.problem, kept, self.orders)
+        return self.lattices[key]
+
+    def branch(self, keep: NDArray[np.bool_], lanes: NDArray[np.int64], spread: NDArray[np.int64]) -> _Branch:
+        """Bounds all pairs of spatial factors for one choice of what is kept."""
+        problem = self.task.problem
+        branch = _Branch(keep, self.lattice(keep[1]))
+        bounds = np.empty(len(lanes))
+        bound_roots(problem, keep, branch.lattice, lanes, spread, self.work, bounds)
+        possible = np.flatnonzero(np.isfinite(bounds))
+        branch.lanes, branch.spread = lanes[possible], spread[possible]
+        branch.bounds = bounds[possible]
+        branch.cycles = problem.macs / (branch.lanes.prod(axis=1) * branch.spread.prod(axis=1))
+        branch.sort(branch.bounds * branch.cycles**self.power)
+        return branch
+
+    def visit(self, branch: _Branch, i: int, exhaustive: bool) -> float:
+        """Searches one node; returns a lower bound of what is not searched below it, an energy in pJ."""
+        factor = branch.cycles[i] ** self.power
+        limit = self.value / factor * (1.0 - _ROUNDING) if math.isfinite(self.value) else math.inf
+        self.work.lanes[0], self.work.spread[0] = branch.lanes[i], branch.spread[i]
+        proven, found = search_node(
+            self.task.problem, branch.keep, branch.lattice, self.chains, self.work, self.orders, limit, exhaustive
+        )
+        if found < limit:
+            self.value = found * factor
+            work = self.work
+            self.offer(
+                build_mapping(self.task, branch.keep, work.best_chain, work.best_loops, self.orders, branch.lattice)
+            )
+        return float(proven)
+
+    def offer(self, mapping: Mapping) -> None:
+        """Prices a mapping and keeps it if it is the best by the cost model."""
+        cost = self.model.evaluate(mapping)
+        if self.best is None or cost.objective(self.objective) < self.best[1].objective(self.objective):
+            self.best = mapping, cost
+
+    def sweep(self, branches: list[_Branch], exhaustive: bool) -> Iterator[float]:
+        """Visits nodes, best bound first; yields the least bound of what is left, and returns when it is no better.
+
+        A sweep that is not exhaustive raises the bounds of the nodes that it visits.
+        """
+        heap = [(b.bounds[0] * b.cycles[0] ** self.power, k) for k, b in enumerate(branches) if len(b.bounds)]
+        heapq.heapify(heap)
+        raised = math.inf
+        while heap:
+            bound, k = heapq.heappop(heap)
+            if bound >= self.value:
+                break
+            branch = branches[k]
+            i = branch.next
+            factor = branch.cycles[i] ** self.power
+            proven = self.visit(branch, i, exhaustive)
+            if not exhaustive:
+                branch.bounds[i] = max(branch.bounds[i], proven)
+                raised = min(raised, branch.bounds[i] * factor)
+            branch.next = i + 1
+            if branch.next < len(branch.bounds):
+                heapq.heappush(heap, (branch.bounds[i + 1] * branch.cycles[i + 1] ** self.power, k))
+            yield min(raised, heap[0][0] if heap else math.inf)
+
+
+def find_optimum(
+    space: MapSpace,
+    objective: str = "edp",
+    *,
+    seconds: float | None = None,
+    gap: float = 1e-6,
+    progress: Progress | None = None,
+    incumbent: Mapping | None = None,
+) -> Optimum:
+    """Finds the best mapping of a space and proves how good it is; docs/exact.md has the proof.
+
+    Can be stopped at any time, by ``seconds`` or by Ctrl-C: the best mapping so far and a valid bound are returned.
+
+    Args:
+        space: two or three storage levels, workloads such as convolutions and matrix products; without peer links.
+        objective: one of ``mapgym.cost.OBJECTIVES``.
+        seconds: wall time after which to stop; None for no limit. At least one mapping is found whatever the limit.
+        gap: stop when the value is above the bound by this share, at most.
+        progress: called now and then with the best value (inf at first), the lower bound and the gap.
+        incumbent: a mapping of the space to start from.
+
+    Raises:
+        SpecificationError: the theory does not cover the space, or the space is empty.
+    """
+    check_objective(objective)
+    if space.accelerator.peer_links:
+        raise SpecificationError(
+            f"no certified optimum for {space.accelerator.name!r} with peer links; set peer_links to false"
+        )
+    started = time.perf_counter()
+    solver = Solver(make_task(space), objective)
+    steps = _fastest(solver) if objective == "latency" else _cheapest(solver)
+    if incumbent is not None:
+        if not space.contains(incumbent):
+            raise SpecificationError("the incumbent is not a mapping of the space; give one that it contains")
+        solver.offer(incumbent)
+        if solver.best is not None and objective != "latency":
+            # By the cost model an energy may be below the formulas by rounding errors.
+            solver.value = solver.best[1].objective(objective) * (1.0 + _TOLERANCE)
+    bound = 0.0
+    reported = started
+    try:
+        for bound in steps:
+            now = time.perf_counter()
+            if progress is not None and now - reported > _SECONDS_BETWEEN_REPORTS:
+                reported = now
+                progress(solver.value, bound, solver.value / bound - 1.0 if bound > 0 else math.inf)
+            late = seconds is not None and now - started > seconds
+            if solver.best is not None and (late or solver.value <= bound * (1.0 + gap / 2)):
+                break
+        else:
+            bound = solver.value
+    except KeyboardInterrupt:
+        if solver.best is None:
+            raise
+    return _conclude(solver, bound, gap, time.perf_counter() - started)
+
+
+def _pairs(task: Task) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """All pairs of spatial factors of the two levels, int64[n, D] each, that may fit the bounds and use enough MACs."""
+    lanes, spread = task.lanes, task.blocks
+    found_lanes, found_spread = [], []
+    for lane in lanes:
+        fits = (task.problem.bounds % (spread * lane) == 0).all(axis=1)
+        fits &= spread.prod(axis=1) * lane.prod() >= task.space.freedom.min_used_macs
+        found_spread.append(spread[fits])
+        found_lanes.append(np.broadcast_to(lane, found_spread[-1].shape))
+    return np.ascontiguousarray(np.concatenate(found_lanes)), np.ascontiguousarray(np.concatenate(found_spread))
+
+
+def _cheapest(solver: Solver) -> Iterator[float]:
+    """Steps of the search for least energy, or energy times cycles; yields the bound so far."""
+    lanes, spread = _pairs(solver.task)
+    branches = [solver.branch(keep, lanes, spread) for keep in solver.task.keeps]
+    yield from solver.sweep(branches, exhaustive=False)
+    for branch in branches:
+        keys = branch.bounds * branch.cycles**solver.power
+        branch.sort(keys)
+    yield from solver.sweep(branches, exhaustive=True)
+
+
+def _fastest(solver: Solver) -> Iterator[float]:
+    """Steps of the search for least cycles: the most parallel factors for which any tile fits."""
+    lanes, spread = _pairs(solver.task)
+    used = lanes.prod(axis=1) * spread.prod(axis=1)
+    solver.power = 0.0
+    for parallel in np.unique(used)[::-1]:
+        same = np.flatnonzero(used == parallel)
+        cycles = solver.task.problem.macs / float(parallel)
+        for keep in solver.task.keeps:
+            branch = solver.branch(keep, lanes[same], spread[same])
+            for i in range(len(branch.bounds)):
+                solver.visit(branch, i, exhaustive=False)
+                if solver.best is not None:
+                    solver.value = cycles
+                    return
+                yield cycles
+
+
+def _conclude(solver: Solver, bound: float, gap: float, seconds: float) -> Optimum:
+    if solver.best is None:
+        space = solver.task.space
+        raise SpecificationError(
+            f"no mapping of {space.workload.name!r} on {space.accelerator.name!r} is legal; "
+            "enlarge the capacities or loosen the constraints"
+        )
+    mapping, cost = solver.best
+    value = cost.objective(solver.objective)
+    lower = min(bound, solver.value, value)
+    if solver.objective != "latency":
+        lower *= 1.0 - _TOLERANCE
+    certified = value <= lower * (1.0 + gap)
+    return Optimum(mapping, cost, solver.objective, value, lower, certified, int(solver.work.counters[0]), seconds)

@@ -1,0 +1,125 @@
+"""The certified optimum: against every mapping of tiny spaces, and against values known for whole layers."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from brute_force_optimum import brute_force_value, random_space
+from mapgym.accelerator import Accelerator
+from mapgym.catalog import accelerator, workload
+from mapgym.cost import OBJECTIVES
+from mapgym.cost.optimum import find_optimum
+from mapgym.errors import SpecificationError
+from mapgym.mapspace import MapSpace
+
+# MAPGYM_EXACT_CASES asks for more random spaces than a quick run has time for.
+CASES = int(os.environ.get("MAPGYM_EXACT_CASES", "60"))
+FIRST = int(os.environ.get("MAPGYM_EXACT_FIRST", "0"))
+
+KEEP_ALL = ("tile", "order", "parallelism")
+EVERYTHING = (*KEEP_ALL, "bypass")
+
+
+def without_links(name: str, **changes: object) -> Accelerator:
+    return replace(accelerator(name), peer_links=False, **changes)
+
+
+@pytest.mark.parametrize("seed", range(FIRST, FIRST + CASES))
+def test_equals_brute_force(seed: int) -> None:
+    space = random_space(np.random.default_rng(seed))
+    objective = OBJECTIVES[seed % 3]
+    expected = brute_force_value(space, objective)
+    if expected == np.inf:
+        with pytest.raises(SpecificationError, match="no mapping"):
+            find_optimum(space, objective)
+        return
+    found = find_optimum(space, objective)
+    assert space.contains(found.mapping)
+    assert found.cost.objective(objective) == found.value
+    assert found.value == pytest.approx(expected, rel=1e-12)
+    assert found.lower_bound <= expected
+    assert found.certified == (found.gap <= 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("task", "hardware", "axes", "value"),
+    [
+        ("paper/resnet_conv4", "accel_b", KEEP_ALL, 1.550362e16),
+        ("paper/resnet_conv4", "accel_a", KEEP_ALL, 4.163612e17),
+        ("paper/bert_kqv", "accel_a", KEEP_ALL, 9.276346e18),
+        ("paper/bert_kqv", "accel_a", EVERYTHING, 4.798135e18),
+        ("paper/bert_kqv", "accel_b", KEEP_ALL, 4.622229e17),
+        ("paper/bert_kqv", "accel_b", EVERYTHING, 2.799629e17),
+    ],
+)
+def test_known_optima(task: str, hardware: str, axes: tuple[str, ...], value: float) -> None:
+    found = find_optimum(MapSpace(workload(task), without_links(hardware), axes))
+    assert found.value == pytest.approx(value, rel=1e-6)
+    assert found.certified
+    assert found.gap <= 1e-6
+
+
+def test_axes_that_are_not_searched_and_fixed_factors_are_obeyed() -> None:
+    rng = np.random.default_rng(0)
+    checked = 0
+    for seed in range(10_000, 10_150):
+        whole = random_space(np.random.default_rng(seed))
+        try:
+            base = whole.sample(rng, 1)[0]
+        except SpecificationError:
+            continue
+        axes = [axis for axis in EVERYTHING if rng.random() < 0.5] or ["order"]
+        level = whole.accelerator.level_names[int(rng.integers(2))]
+        dim = whole.workload.dims[int(rng.integers(len(whole.workload.dims)))]
+        s, d = whole.accelerator.level_index(level), whole.workload.dims.index(dim)
+        factors = {level: {dim: {"temporal": int(base.temporal[s, d]), "spatial": int(base.spatial[s, d])}}}
+        try:
+            space = MapSpace(whole.workload, whole.accelerator, axes, {"factors": factors}, base)
+        except SpecificationError:
+            continue
+        if np.prod(space.nvec.astype(float)) > 150_000:
+            continue
+        found = find_optimum(space, OBJECTIVES[seed % 2])
+        assert space.contains(found.mapping)
+        assert found.value == pytest.approx(brute_force_value(space, OBJECTIVES[seed % 2]), rel=1e-12)
+        checked += 1
+    assert checked > 50
+
+
+@pytest.mark.parametrize("objective", ["edp", "energy"])
+def test_stopped_early_the_bound_is_still_valid(objective: str) -> None:
+    space = MapSpace(workload("paper/bert_kqv"), without_links("accel_b"), EVERYTHING)
+    early = find_optimum(space, objective, seconds=0.0)
+    best = find_optimum(space, objective)
+    assert early.lower_bound <= best.lower_bound <= best.value <= early.value
+    assert best.certified
+    assert early.nodes < best.nodes
+    again = find_optimum(space, objective, incumbent=best.mapping)
+    assert again.value == best.value
+    assert again.certified
+
+
+def test_a_limit_of_bandwidth_keeps_the_bound_and_prices_exactly() -> None:
+    hardware = replace(accelerator("accel_b_bw"), peer_links=False)
+    found = find_optimum(MapSpace(workload("paper/bert_kqv"), hardware, KEEP_ALL), "edp")
+    unlimited = find_optimum(MapSpace(workload("paper/bert_kqv"), without_links("accel_b"), KEEP_ALL), "edp")
+    assert found.lower_bound <= found.value
+    assert unlimited.lower_bound <= found.value
+
+
+@pytest.mark.parametrize(
+    ("task", "hardware", "message"),
+    [
+        ("paper/bert_kqv", accelerator("accel_b"), "peer links"),
+        ("paper/bert_kqv", replace(accelerator("simba_like"), peer_links=False), "4 storage levels"),
+        ("paper/bert_kqv", without_links("accel_b", fanout_check="cumulative"), "fanout_check"),
+    ],
+)
+def test_what_is_not_covered_is_said_in_one_sentence(task: str, hardware: Accelerator, message: str) -> None:
+    with pytest.raises(SpecificationError, match=message) as caught:
+        find_optimum(MapSpace(workload(task), hardware, KEEP_ALL))
+    assert "\n" not in str(caught.value)

@@ -14,6 +14,7 @@ from mapgym.agents.commands.compare import compare
 from mapgym.agents.commands.listing import list_names
 from mapgym.agents.commands.search import search
 from mapgym.agents.commands.show import show
+from mapgym.agents.commands.study import study
 from mapgym.agents.commands.validate import validate
 from mapgym.errors import SpecificationError
 
@@ -32,6 +33,7 @@ for command in (search, compare, show, validate):
     app.command()(command)
 app.command("list")(list_names)
 app.add_typer(bench)
+app.add_typer(study)
 
 
 def _print_version(value: bool) -> None:

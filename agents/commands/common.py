@@ -19,11 +19,12 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.table import Table
 
-from mapgym.agents.experiment.labels import OBJECTIVE_NAMES
+from mapgym.agents.experiment.labels import OBJECTIVE_NAMES, short_gap
 from mapgym.errors import SpecificationError, suggest
 
 if TYPE_CHECKING:
     from mapgym.accelerator import Accelerator
+    from mapgym.agents.experiment.certificate import Progress
     from mapgym.evaluator import Evaluator
     from mapgym.mapping import Mapping
     from mapgym.workload import Workload
@@ -60,6 +61,15 @@ SecondsOption = Annotated[
 PeerLinksOption = Annotated[
     bool,
     typer.Option("--no-peer-links", help="Neighbouring instances do not pass words to each other (Timeloop's do)."),
+]
+CertifyOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Wall time for the solver to prove how far each task's best mapping is from the optimum; an optimum that "
+        "is stored is used without solving.",
+        metavar="SECONDS",
+        show_default=False,
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
@@ -212,6 +222,19 @@ def format_ratio(value: float | None) -> str:
 def format_figure(value: float | None) -> str:
     """A large figure with four digits, "-" when there is none yet."""
     return "-" if value is None or not math.isfinite(value) else f"{value:.4g}"
+
+
+def parse_seconds(seconds: float | None, what: str) -> float | None:
+    """Checks an option that is a number of seconds."""
+    if seconds is not None and not 0 < seconds < math.inf:
+        raise SpecificationError(f"{what} is {seconds:g}; give a finite number of seconds above 0")
+    return seconds
+
+
+def solver_text(progress: Progress, objective: str) -> str:
+    """How far the solver is: incumbent, bound and gap."""
+    certified = f"bound {format_figure(progress.lower_bound)}, gap {short_gap(progress.gap, certified=True)}"
+    return f"solver: {OBJECTIVE_NAMES[objective]} {format_figure(progress.value)}, {certified}"
 
 
 def progress_text(evaluator: Evaluator) -> str:

@@ -11,9 +11,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from mapgym.agents.commands import common
-from mapgym.agents.experiment.labels import OBJECTIVE_NAMES
+from mapgym.agents.experiment.labels import OBJECTIVE_NAMES, short_gap
 
 if TYPE_CHECKING:
+    from mapgym.agents.experiment.certificate import Certificate, Progress
     from mapgym.agents.experiment.comparison import Comparison, Run, Task
     from mapgym.agents.experiment.results import RunResult
     from mapgym.agents.experiment.summary import Summary
@@ -46,6 +47,7 @@ def compare(
     axes: common.AxesOption = common.DEFAULT_AXES,
     no_peer_links: common.PeerLinksOption = False,
     objective: common.ObjectiveOption = "edp",
+    certify: common.CertifyOption = None,
 ) -> None:
     """Compares agents on the same tasks with the same budget.
 
@@ -54,11 +56,12 @@ def compare(
     (summary.csv, summary.md), an anytime plot (anytime.png), and the best mappings (best/).
     """
     searched_axes, objective = common.parse_axes(axes), common.parse_objective(objective)
+    common.parse_seconds(certify, "--certify")
     common.load_agents()
     from mapgym.agents.base import make_agent
     from mapgym.agents.experiment.comparison import Comparison, Settings, Task
     from mapgym.agents.experiment.results import ResultFolder
-    from mapgym.agents.experiment.runner import check_comparison, run_comparison
+    from mapgym.agents.experiment.runner import certify_comparison, check_comparison, run_comparison
 
     names = common.comma_separated(agents, "--agents")
     for name in names:
@@ -81,6 +84,8 @@ def compare(
     board = _Board(comparison)
     try:
         with common.live_display(board.console, board.render, keep=True):
+            certificates = certify_comparison(comparison, folder, certify, board)
+            board.certificates = certificates
             results = run_comparison(comparison, folder, finished, command, board)
     except KeyboardInterrupt:
         kept = sum(folder.run_file(run).exists() for run in comparison.runs)
@@ -89,7 +94,7 @@ def compare(
             "run the same command again to continue."
         )
         raise typer.Exit(common.INTERRUPTED) from None
-    _report(comparison, results, output, command)
+    _report(comparison, results, certificates, output, command)
 
 
 class _Board:
@@ -98,10 +103,31 @@ class _Board:
     def __init__(self, comparison: Comparison) -> None:
         self.console = common.out()
         self.finished_runs = 0
+        self.certificates: dict[Task, Certificate] = {}
         self._comparison = comparison
         self._objective = OBJECTIVE_NAMES[comparison.settings.objective]
         self._results: dict[Run, RunResult] = {}
         self._current: tuple[Run, Evaluator] | None = None
+        self._proving: tuple[Task, Progress] | None = None
+        self._proven = 0
+
+    def certifying(self, task: Task, progress: Progress) -> None:
+        self._proving = (task, progress)
+
+    def certified(self, task: Task, outcome: Certificate | str) -> None:
+        from mapgym.agents.experiment.certificate import outcome_text
+
+        self._proving = None
+        self._proven += 1
+        if isinstance(outcome, str):
+            common.notify(f"mapgym: {outcome} (it is compared without a certificate)")
+            return
+        self.certificates = {**self.certificates, task: outcome}
+        if not self.console.is_terminal:
+            common.say(
+                f"[certificate {self._proven}/{len(self._comparison.tasks)}] {task.name}: "
+                f"{outcome_text(outcome, self._comparison.settings.objective)}"
+            )
 
     def started(self, run: Run, evaluator: Evaluator) -> None:
         self._current = (run, evaluator)
@@ -115,7 +141,7 @@ class _Board:
             common.say(
                 f"[{self.finished_runs}/{len(self._comparison.runs)}] {run.name}: "
                 f"best {self._objective} {common.format_figure(result.best_value)}, "
-                f"{common.format_ratio(result.ratio)} x lower bound, "
+                f"{common.format_ratio(result.ratio)} x lower bound, {self._distance(run.task, result)}"
                 f"{result.samples:,} samples in {result.seconds:.3g} s ({rate:,.0f}/s)"
                 f"{', was there already' if was_there else ''}"
             )
@@ -127,18 +153,35 @@ class _Board:
         bar.add_row(
             ProgressBar(total=total, completed=self.finished_runs + share, width=16),
             f"{self.finished_runs} of {total} runs",
-            f"{current[0].agent}: {common.progress_text(current[1])}" if current else "",
+            self._activity(),
         )
         return Group(self._table(self._shown_task()), bar)
 
+    def _activity(self) -> str:
+        if self._proving is not None:
+            return common.solver_text(self._proving[1], self._comparison.settings.objective)
+        if self._current is not None:
+            return f"{self._current[0].agent}: {common.progress_text(self._current[1])}"
+        return ""
+
+    def _distance(self, task: Task, result: RunResult) -> str:
+        """How far a result is from the optimum, as part of a line; nothing where nothing is proven."""
+        certificate = self.certificates.get(task)
+        if certificate is None or result.best_value is None:
+            return ""
+        return f"{certificate.describe(result.best_value)}, "
+
     def _shown_task(self) -> Task:
+        if self._proving is not None:
+            return self._proving[0]
         if self._current is not None:
             return self._current[0].task
         last = next(reversed(self._results), None)
         return last.task if last else self._comparison.tasks[0]
 
     def _table(self, task: Task) -> Table:
-        headings = (f"best {self._objective}", "x lower bound", "samples/s", "seeds", "samples")
+        optimum = ("above optimum",) if task in self.certificates else ()
+        headings = (f"best {self._objective}", "x lower bound", *optimum, "samples/s", "seeds", "samples")
         table = common.new_table(task.name, ["agent"], headings)
         for agent in self._comparison.agents:
             table.add_row(agent, *self._cells(task, agent))
@@ -157,20 +200,27 @@ class _Board:
         return [
             common.format_figure(best),
             common.format_ratio(ratio),
+            *([self.certificates[task].short(best)] if task in self.certificates else []),
             f"{samples / seconds:,.0f}" if seconds else "-",
             f"{len(done)}/{len(self._comparison.seeds)}",
             f"{samples:,}",
         ]
 
 
-def _report(comparison: Comparison, results: dict[Run, RunResult], output: Path, command: str) -> None:
+def _report(
+    comparison: Comparison,
+    results: dict[Run, RunResult],
+    certificates: dict[Task, Certificate],
+    output: Path,
+    command: str,
+) -> None:
     """Writes the summary, the plot and the best mappings, and prints what matters most."""
     from mapgym.agents.experiment import report
     from mapgym.agents.experiment.files import write_text
     from mapgym.agents.experiment.plot import plot_anytime
     from mapgym.agents.experiment.summary import summarize
 
-    summary = summarize(comparison, results)
+    summary = summarize(comparison, results, certificates)
     write_text(output / "summary.csv", report.to_csv(summary))
     write_text(output / "summary.md", report.to_markdown(summary, command))
     written = ["summary.md", "summary.csv"]
@@ -213,7 +263,8 @@ def _summary_table(summary: Summary, task: Task | None) -> Table:
     """The figures at the end of the budget, narrow enough for a terminal of 80 columns."""
     title = task.name if task else f"all {len(summary.comparison.tasks)} tasks"
     objective = OBJECTIVE_NAMES[summary.comparison.settings.objective]
-    headings = (f"best {objective}", "x bound", "IQM [95 % interval]", "to 1.1x best", "samples/s")
+    optimum = ("above optimum",) if summary.certificates else ()
+    headings = (f"best {objective}", "x bound", *optimum, "IQM [95 % interval]", "to 1.1x best", "samples/s")
     table = common.new_table(title, ["agent"], headings)
     for row in summary.rows:
         if row.task != task:
@@ -223,6 +274,7 @@ def _summary_table(summary: Summary, task: Task | None) -> Table:
             row.agent,
             common.format_figure(row.best),
             common.format_ratio(row.best_ratio),
+            *([short_gap(row.gap, certified=row.gap_certified)] if summary.certificates else []),
             f"{last.mean:.3f} [{last.low:.3f}, {last.high:.3f}]",
             f"{spent:,.0f} ({reached}/{row.runs})" if reached else f"- (0/{row.runs})",
             f"{row.samples_per_second:,.0f}",

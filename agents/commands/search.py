@@ -9,12 +9,15 @@ import typer
 from rich.console import RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 from mapgym.agents.commands import common
-from mapgym.agents.experiment.labels import OBJECTIVE_NAMES
+from mapgym.agents.experiment.labels import OBJECTIVE_NAMES, OPTIMAL_GAP
 from mapgym.errors import SpecificationError
 
 if TYPE_CHECKING:
+    from mapgym.agents.base import Agent
+    from mapgym.agents.experiment.certificate import Certificate
     from mapgym.constraints import Constraints
     from mapgym.evaluator import Evaluator
 
@@ -44,14 +47,16 @@ def search(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="YAML file for the best mapping.", show_default=False)
     ] = None,
+    certify: common.CertifyOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
     """Searches a good mapping of WORKLOAD on ACCELERATOR.
 
-    Prints the best mapping as a loop nest, with its cost and the ratio to the lower bound. Ctrl-C ends the search early
-    with the best mapping so far.
+    Prints the best mapping as a loop nest, with its cost, the ratio to the lower bound and, with --certify or where it
+    is known, the distance to the optimum. Ctrl-C ends the search early with the best mapping so far.
     """
     searched_axes, objective = common.parse_axes(axes), common.parse_objective(objective)
+    common.parse_seconds(certify, "--certify")
     if output is not None:
         from mapgym.agents.experiment.files import check_output_file
 
@@ -90,6 +95,7 @@ def search(
             f"agent {searcher.name!r} found no legal mapping within its budget; give it more samples or seconds, or "
             "use another agent"
         )
+    certificate = None if interrupted else _certificate(evaluator, searcher, certify)
     if output is not None:
         links = "" if space.accelerator.peer_links else " without links between neighbours"
         figure = f"EDP {evaluator.best_cost.edp:.6g} pJ*cycles"
@@ -97,9 +103,9 @@ def search(
         about += f"found by {searcher.name}, seed {seed}, {evaluator.samples} samples"
         common.write_mapping(output, evaluator.best_mapping, about)
     if as_json:
-        common.print_json(_to_json(evaluator, searcher.name, seed, elapsed, interrupted=interrupted))
+        common.print_json(_to_json(evaluator, searcher.name, seed, elapsed, certificate, interrupted=interrupted))
     else:
-        _print(evaluator, searcher.name, elapsed, output)
+        _print(evaluator, searcher.name, elapsed, certificate, output)
     if interrupted:
         raise typer.Exit(common.INTERRUPTED)
 
@@ -140,10 +146,41 @@ def _progress(evaluator: Evaluator) -> RenderableType:
     return line
 
 
-def _to_json(evaluator: Evaluator, agent: str, seed: int, seconds: float, *, interrupted: bool) -> dict[str, object]:
+def _certificate(evaluator: Evaluator, agent: Agent, seconds: float | None) -> Certificate | None:
+    """What is proven about the task: by the agent itself, stored, or solved now if the user wants that."""
+    from mapgym.agents.experiment.certificate import Progress, certificate_of, certify, known_certificate, with_stored
+
+    space, objective = evaluator.space, evaluator.objective
+    optimum = getattr(agent, "optimum", None)
+    if optimum is not None:
+        return with_stored(certificate_of(optimum, space), space, objective)
+    known = known_certificate(space, objective)
+    if seconds is None or (known is not None and known.certified):
+        return known
+    progress = Progress()
+    try:
+        with common.live_display(common.err(), lambda: Text(common.solver_text(progress, objective)), keep=False):
+            return certify(space, objective, seconds, progress)
+    except SpecificationError as error:
+        common.notify(f"mapgym: {error} (the mapping is shown without a certificate)")
+    except KeyboardInterrupt:
+        common.notify("Interrupted; the mapping is shown without a certificate.")
+    return known
+
+
+def _to_json(
+    evaluator: Evaluator,
+    agent: str,
+    seed: int,
+    seconds: float,
+    certificate: Certificate | None,
+    *,
+    interrupted: bool,
+) -> dict[str, object]:
     cost, mapping, space = evaluator.best_cost, evaluator.best_mapping, evaluator.space
     assert cost is not None  # the caller has checked that something was found
     assert mapping is not None
+    gap = None if certificate is None else certificate.gap(evaluator.best_value)
     return {
         "workload": space.workload.name,
         "accelerator": space.accelerator.name,
@@ -159,6 +196,10 @@ def _to_json(evaluator: Evaluator, agent: str, seed: int, seconds: float, *, int
         "lower_bound_edp": float(evaluator.lower_bound.edp),
         "lower_bound_energy_pj": float(evaluator.lower_bound.energy_pj),
         "lower_bound_latency_cycles": float(evaluator.lower_bound.latency_cycles),
+        "lower_bound_proven": None if certificate is None else certificate.lower_bound,
+        "gap": gap,
+        "certified": None if gap is None else gap <= OPTIMAL_GAP,
+        "optimum": None if certificate is None else certificate.to_dict(),
         "samples": evaluator.samples,
         "seconds": seconds,
         "interrupted": interrupted,
@@ -166,7 +207,9 @@ def _to_json(evaluator: Evaluator, agent: str, seed: int, seconds: float, *, int
     }
 
 
-def _print(evaluator: Evaluator, agent: str, seconds: float, output: Path | None) -> None:
+def _print(
+    evaluator: Evaluator, agent: str, seconds: float, certificate: Certificate | None, output: Path | None
+) -> None:
     cost, mapping, space = evaluator.best_cost, evaluator.best_mapping, evaluator.space
     assert cost is not None  # the caller has checked that something was found
     assert mapping is not None
@@ -181,6 +224,11 @@ def _print(evaluator: Evaluator, agent: str, seconds: float, output: Path | None
         ("latency", cost.latency_cycles, bound.latency_cycles, "cycles"),
     ):
         common.say(f"{name:12s} {value:.6g} {unit}, {value / lowest:.3f} x the lower bound")
+    if certificate is not None:
+        from mapgym.agents.experiment.certificate import outcome_text
+
+        common.say(f"{'optimum':12s} {certificate.describe(evaluator.best_value)}")
+        common.say(f"{'':12s} {outcome_text(certificate, evaluator.objective)}")
     common.say(f"{'utilization':12s} {cost.utilization:.1%} of the MACs")
     common.say(f"{'search':12s} {agent}, {evaluator.samples:,} samples in {seconds:.3g} s ({rate:,.0f}/s)")
     if output is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mapgym.agents.experiment.comparison import Run
+from mapgym.agents.experiment.comparison import Run, Task
 from mapgym.agents.experiment.files import replacing
 from mapgym.agents.experiment.labels import OBJECTIVE_NAMES
 from mapgym.agents.experiment.results import RunResult
@@ -49,6 +49,7 @@ def plot_anytime(summary: Summary, results: dict[Run, RunResult], path: Path) ->
         for index, agent in enumerate(summary.comparison.agents):
             runs = [results[Run(task, agent, seed)] for seed in summary.comparison.seeds]
             _draw_agent(panel, index, agent, runs, summary)
+        _draw_optimum(panel, task, summary)
         panel.set(xscale="log", yscale="log", title=task.name, xlabel=summary.unit)
         panel.set_ylabel(f"best {OBJECTIVE_NAMES[summary.comparison.settings.objective]} / lower bound")
         _label_ratios(panel)
@@ -59,6 +60,15 @@ def plot_anytime(summary: Summary, results: dict[Run, RunResult], path: Path) ->
         unused.remove()
     with replacing(path) as temporary:
         FigureCanvasAgg(figure).print_png(str(temporary))
+
+
+def _draw_optimum(panel: Axes, task: Task, summary: Summary) -> None:
+    """A line at the certified optimum, or at the proven bound, of a task that has one."""
+    certificate = summary.certificates.get(task)
+    if certificate is not None:
+        label = "certified optimum" if certificate.certified else "proven bound"
+        ratio = certificate.lower_bound / summary.lower_bounds[task]
+        panel.axhline(ratio, color="0.4", linestyle=(0, (1, 1)), linewidth=1.5, label=label)
 
 
 def _draw_agent(panel: Axes, index: int, agent: str, runs: list[RunResult], summary: Summary) -> None:

@@ -7,7 +7,8 @@ import io
 import math
 
 from mapgym import __version__
-from mapgym.agents.experiment.labels import OBJECTIVE_NAMES, OBJECTIVE_UNITS
+from mapgym.agents.experiment.certificate import outcome_text
+from mapgym.agents.experiment.labels import OBJECTIVE_NAMES, OBJECTIVE_UNITS, short_gap
 from mapgym.agents.experiment.summary import TARGETS, Row, Summary
 
 ALL_TASKS = "(all tasks)"
@@ -19,6 +20,7 @@ def to_csv(summary: Summary) -> str:
     writer = csv.writer(table, lineterminator="\n")
     objective = summary.comparison.settings.objective
     header = ["workload", "accelerator", "agent", "seeds", f"best_{objective}", "best_over_lower_bound"]
+    header += ["gap_to_proven_bound", "optimum_certified", "proven_lower_bound"]
     for budget in summary.budgets:
         prefix = f"ratio_at_{budget:g}_{summary.unit}"
         header += [f"{prefix}_iqm", f"{prefix}_low", f"{prefix}_high"]
@@ -27,13 +29,17 @@ def to_csv(summary: Summary) -> str:
     writer.writerow([*header, "samples", "seconds", "samples_per_second", "tuning"])
     for row in summary.rows:
         names = (row.task.workload.name, row.task.accelerator.name) if row.task else (ALL_TASKS, "")
-        figures: list[float | None] = [row.best, row.best_ratio]
+        certificate = summary.certificates.get(row.task) if row.task else None
+        best = [_cell(row.best), _cell(row.best_ratio), _cell(row.gap)]
+        best += [str(row.gap_certified).lower() if row.gap is not None else ""]
+        best += [_cell(certificate.lower_bound if certificate else None)]
+        figures: list[float | None] = []
         for interval in row.ratios:
             figures += [interval.mean, interval.low, interval.high]
         for samples, reached in zip(row.samples_to_target, row.reached, strict=True):
             figures += [samples, reached]
         figures += [row.samples, row.seconds, row.samples_per_second]
-        writer.writerow([*names, row.agent, row.seeds, *map(_cell, figures), row.tuning])
+        writer.writerow([*names, row.agent, row.seeds, *best, *map(_cell, figures), row.tuning])
     return table.getvalue()
 
 
@@ -60,7 +66,14 @@ def to_markdown(summary: Summary, command: str) -> str:
         if result.best_value is None:
             lines += ["No run priced a legal mapping.", ""]
         else:
-            lines += [f"Best known: {result.best_value:.4g} {unit} ({run.agent}, seed {run.seed}).", ""]
+            lines += [f"Best known: {result.best_value:.4g} {unit} ({run.agent}, seed {run.seed})."]
+            certificate = summary.certificates.get(task)
+            if certificate is not None:
+                outcome = outcome_text(certificate, settings.objective)
+                lines += [
+                    f"{outcome[0].upper()}{outcome[1:]}. The best known is {certificate.describe(result.best_value)}."
+                ]
+            lines += [""]
         lines += [*_table([row for row in summary.rows if row.task == task], summary), ""]
     if len(comparison.tasks) > 1:
         lines += ["## All tasks", "", *_table([row for row in summary.rows if row.task is None], summary), ""]
@@ -72,6 +85,7 @@ def _table(rows: list[Row], summary: Summary) -> list[str]:
         "agent",
         "best",
         "best / bound",
+        *(["above optimum"] if summary.certificates else []),
         *(f"ratio at {budget:,g} {summary.unit}" for budget in summary.budgets),
         *(f"to {target:g}x" for target in TARGETS),
         "seconds",
@@ -84,6 +98,7 @@ def _table(rows: list[Row], summary: Summary) -> list[str]:
             row.agent,
             f"{row.best:.4g}" if row.best is not None else "-",
             _ratio(row.best_ratio),
+            *([short_gap(row.gap, certified=row.gap_certified)] if summary.certificates else []),
             *(f"{_ratio(i.mean)} [{_ratio(i.low)}, {_ratio(i.high)}]" for i in row.ratios),
             *(
                 f"{samples:,.0f} ({reached}/{row.runs})" if reached else f"- (0/{row.runs})"
@@ -98,10 +113,15 @@ def _table(rows: list[Row], summary: Summary) -> list[str]:
 
 
 def _explanation(summary: Summary) -> list[str]:
+    proven = [
+        "- above optimum: how far the best objective is above the certified optimum; after <= above a proven bound,",
+        "  where the optimum itself is not known. Over all tasks: from the geometric mean of the ratios.",
+    ]
     return [
         "## How to read the tables",
         "",
         "- best, best / bound: best objective over all seeds, its ratio to the lower bound, which no mapping beats.",
+        *(proven if summary.certificates else []),
         f"- ratio at ...: best objective so far over the lower bound, after so many {summary.unit}: interquartile mean",
         "  over seeds [bootstrap 95 % interval; with fewer than five seeds it is little more than their range].",
         "- to 1.1x: samples spent by all runs for each run that came within 1.1 times the best known objective, and",

@@ -11,13 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym import __version__
-from mapgym.agents.experiment.comparison import Comparison, Run
+from mapgym.agents.experiment.certificate import Certificate
+from mapgym.agents.experiment.comparison import Comparison, Run, Task
 from mapgym.agents.experiment.files import TEMPORARY_PREFIX, prepare_output_folder, write_json, write_text
+from mapgym.best_known import key_of
 from mapgym.errors import SpecificationError
 from mapgym.evaluator import Trace
 
 if TYPE_CHECKING:
     from mapgym.evaluator import Evaluator
+    from mapgym.mapspace import MapSpace
 
 COST_FIELDS = ("edp", "energy_pj", "latency_cycles", "utilization")
 """What a result keeps of the cost of its best mapping."""
@@ -117,7 +120,7 @@ class ResultFolder:
         prepare_output_folder(self.path)
         self._check_settings(comparison)
         finished = {run: result for run in comparison.runs if (result := self.load(run, comparison)) is not None}
-        for pattern in (f"{TEMPORARY_PREFIX}*", f"runs/*/{TEMPORARY_PREFIX}*"):
+        for pattern in (f"{TEMPORARY_PREFIX}*", f"runs/*/{TEMPORARY_PREFIX}*", f"optima/{TEMPORARY_PREFIX}*"):
             for leftover in self.path.glob(pattern):
                 leftover.unlink(missing_ok=True)
         settings = {"mapgym_version": __version__, "settings": comparison.settings.to_dict()}
@@ -160,6 +163,29 @@ class ResultFolder:
         path = self.run_file(run)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, result.to_dict())
+
+    def certificate_file(self, task: Task) -> Path:
+        """Where it is kept what was proven about the optimum of a task."""
+        return self.path / "optima" / f"{task.file_stem}.json"
+
+    def load_certificate(self, task: Task, space: MapSpace, objective: str, seconds: float) -> Certificate | None:
+        """What an earlier start has proven about a task, None if nothing, or if more seconds may prove more."""
+        path = self.certificate_file(task)
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            certificate, limit = Certificate(**data["certificate"]), float(data["seconds_allowed"])
+        except (OSError, KeyError, TypeError, ValueError):
+            # It can be made again, so that a file that is missing or strange is no mistake of the user.
+            return None
+        is_same = data.get("mapgym_version") == __version__ and certificate.key == key_of(space, objective)
+        return certificate if is_same and (certificate.certified or limit >= seconds) else None
+
+    def store_certificate(self, task: Task, certificate: Certificate, seconds: float) -> None:
+        """Writes what was proven about a task, within so many seconds, atomically."""
+        path = self.certificate_file(task)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        data = {"mapgym_version": __version__, "seconds_allowed": seconds, "certificate": certificate.to_dict()}
+        write_json(path, data)
 
     @property
     def _settings_file(self) -> Path:

@@ -7,8 +7,11 @@ from typing import Protocol
 import numpy as np
 
 from mapgym.agents.base import make_agent
+from mapgym.agents.experiment.certificate import Certificate, Progress, certify, known_certificate
 from mapgym.agents.experiment.comparison import Comparison, Run, Settings, Task
+from mapgym.agents.experiment.interruption import Interruption
 from mapgym.agents.experiment.results import ResultFolder, RunResult
+from mapgym.errors import SpecificationError
 from mapgym.evaluator import Budget, Evaluator
 from mapgym.mapspace import MapSpace
 
@@ -21,6 +24,12 @@ class Observer(Protocol):
 
     def finished(self, run: Run, result: RunResult, *, was_there: bool) -> None:
         """A run is done; ``was_there`` when its result had been in the folder already."""
+
+    def certifying(self, task: Task, progress: Progress) -> None:
+        """The solver begins with a task; the progress can be read while it lasts."""
+
+    def certified(self, task: Task, outcome: Certificate | str) -> None:
+        """What is proven about a task is known; a text says why nothing can be."""
 
 
 def load_compiled_code(space: MapSpace) -> None:
@@ -59,6 +68,50 @@ def check_comparison(comparison: Comparison) -> None:
         agent = make_agent(name)
         for task in comparison.tasks:
             agent.check_axes(_space(task, settings))
+
+
+def certify_comparison(
+    comparison: Comparison, folder: ResultFolder, seconds: float | None, observer: Observer
+) -> dict[Task, Certificate]:
+    """Finds out what is proven about the optima of the tasks: stored, in the folder from an earlier start, or solved.
+
+    Args:
+        comparison: the matrix.
+        folder: keeps what is solved.
+        seconds: wall time of the solver for each task; None to use only what is stored.
+        observer: is told about every task, if anything is solved.
+
+    Returns:
+        certificates of the tasks that have one; tasks that the solver cannot treat have none.
+    """
+    settings = comparison.settings
+    certificates: dict[Task, Certificate] = {}
+    for task in comparison.tasks:
+        space = _space(task, settings)
+        certificate = known_certificate(space, settings.objective)
+        if seconds is not None and not (certificate is not None and certificate.certified):
+            earlier = folder.load_certificate(task, space, settings.objective, seconds)
+            try:
+                certificate = earlier or _solve(task, space, settings.objective, seconds, observer)
+            except SpecificationError as error:
+                observer.certified(task, str(error))
+                continue
+            folder.store_certificate(task, certificate, seconds)
+        if certificate is not None:
+            certificates[task] = certificate
+            if seconds is not None:
+                observer.certified(task, certificate)
+    return certificates
+
+
+def _solve(task: Task, space: MapSpace, objective: str, seconds: float, observer: Observer) -> Certificate:
+    progress = Progress()
+    observer.certifying(task, progress)
+    with Interruption() as interruption:
+        certificate = certify(space, objective, seconds, progress)
+    if interruption.happened:
+        raise KeyboardInterrupt
+    return certificate
 
 
 def run_comparison(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from mapgym.agents.experiment.certificate import Certificate
 from mapgym.agents.experiment.comparison import Comparison, Run, Task
 from mapgym.agents.experiment.results import RunResult
 from mapgym.agents.experiment.statistics import bootstrap_interval, expected_samples_to_target, interquartile_mean
@@ -34,6 +35,9 @@ class Row:
         seeds: number of runs (for each task).
         best: best objective over the seeds; None over all tasks.
         best_ratio: ``best`` over the lower bound.
+        gap: ``best`` over the proven lower bound, minus 1; over all tasks from the geometric mean of the ratios. None
+            where a task has no certificate or no legal mapping.
+        gap_certified: whether every optimum behind ``gap`` is certified; otherwise the gap is an upper limit.
         ratios: for each budget, best objective over lower bound.
         samples_to_target: for each of ``TARGETS``, samples spent by all runs per run that reached it (infinity:
             none did).
@@ -49,6 +53,8 @@ class Row:
     seeds: int
     best: float | None
     best_ratio: float | None
+    gap: float | None
+    gap_certified: bool
     ratios: tuple[Interval, ...]
     samples_to_target: tuple[float, ...]
     reached: tuple[int, ...]
@@ -73,6 +79,7 @@ class Summary:
         budgets: after which the ratios are reported; the last one is the whole budget.
         best_known: for each task, the run with the best objective and its result.
         lower_bounds: for each task, the lower bound of the objective.
+        certificates: what is proven about the optimum, for the tasks of which something is.
         rows: task by task, then (for more than one task) the rows over all tasks.
     """
 
@@ -81,6 +88,7 @@ class Summary:
     budgets: tuple[float, ...]
     best_known: dict[Task, tuple[Run, RunResult]]
     lower_bounds: dict[Task, float]
+    certificates: Mapping[Task, Certificate]
     rows: tuple[Row, ...]
 
 
@@ -97,13 +105,17 @@ def default_budgets(comparison: Comparison) -> tuple[str, tuple[float, ...]]:
     return unit, (*powers, float(limit))
 
 
-def summarize(comparison: Comparison, results: dict[Run, RunResult]) -> Summary:
+def summarize(
+    comparison: Comparison, results: dict[Run, RunResult], certificates: Mapping[Task, Certificate] | None = None
+) -> Summary:
     """Computes the figures.
 
     Args:
         comparison: the matrix.
         results: the result of every run of it.
+        certificates: what is proven about the optima of its tasks.
     """
+    certificates = {} if certificates is None else certificates
     unit, budgets = default_budgets(comparison)
     best_known, lower_bounds = {}, {}
     for task in comparison.tasks:
@@ -121,11 +133,12 @@ def summarize(comparison: Comparison, results: dict[Run, RunResult]) -> Summary:
             unit,
             budgets,
             [best_known[t][1] for t in tasks],
+            [certificates.get(t) for t in tasks],
         )
         for task, tasks in groups
         for agent in comparison.agents
     )
-    return Summary(comparison, unit, budgets, best_known, lower_bounds, rows)
+    return Summary(comparison, unit, budgets, best_known, lower_bounds, certificates, rows)
 
 
 def _row(
@@ -135,6 +148,7 @@ def _row(
     unit: str,
     budgets: Sequence[float],
     best_known: Sequence[RunResult],
+    certificates: Sequence[Certificate | None],
 ) -> Row:
     """Figures over ``results[task][seed]``."""
     strata = [ratio_curves(of_task, budgets, unit) for of_task in results]
@@ -156,6 +170,8 @@ def _row(
         seeds=len(results[0]),
         best=best.best_value if best is not None else None,
         best_ratio=best.ratio if best is not None else None,
+        gap=_gap(results, certificates),
+        gap_certified=all(entry is not None and entry.certified for entry in certificates),
         ratios=tuple(Interval(*map(float, figures)) for figures in zip(means, lows, highs, strict=True)),
         samples_to_target=tuple(
             expected_samples_to_target([spent for spent, _ in runs], [reached for _, reached in runs])
@@ -167,6 +183,17 @@ def _row(
         seconds=float(np.mean([result.seconds for result in flat])),
         tuning=flat[0].tuning,
     )
+
+
+def _gap(results: Sequence[Sequence[RunResult]], certificates: Sequence[Certificate | None]) -> float | None:
+    """Geometric mean, over the tasks, of the best value over the proven bound, minus 1."""
+    logs = []
+    for of_task, certificate in zip(results, certificates, strict=True):
+        values = [result.best_value for result in of_task if result.best_value is not None]
+        if certificate is None or not values:
+            return None
+        logs.append(np.log(min(values) / certificate.lower_bound))
+    return float(np.expm1(np.mean(logs)))
 
 
 def ratio_curves(results: Sequence[RunResult], budgets: Sequence[float], unit: str) -> np.ndarray:

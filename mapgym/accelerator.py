@@ -225,17 +225,22 @@ class Accelerator:
             raise SpecificationError(f"{where}: {error}") from None
 
 
+_EXAMPLES = {"name": "GlobalBuffer", "mesh_x": 256, "energy_pj": 1.0, "access_energy_pj": 7.4}
 _Part = TypeVar("_Part", Mac, StorageLevel)
 
 
 def _level(entry: object, where: str) -> StorageLevel:
-    if not isinstance(entry, Mapping) or "name" not in entry:
-        raise SpecificationError(f"{where} is {entry!r}; give a mapping with at least a name")
+    if not isinstance(entry, Mapping):
+        raise SpecificationError(f"{where} is {entry!r}; give a mapping with at least name and access_energy_pj")
     return _construct(StorageLevel, entry, where)
 
 
 def _construct(kind: type[_Part], entry: Mapping[str, object], where: str) -> _Part:
     require_keys(map(str, entry), [field.name for field in fields(kind)], where)
+    # What a file leaves out by mistake, being cut short for example, must not be taken for a default.
+    for key in ("mesh_x", "energy_pj") if kind is Mac else ("name", "access_energy_pj"):
+        if key not in entry:
+            raise SpecificationError(f"{where} has no {key!r}; add it, such as {key}: {_EXAMPLES[key]}")
     return kind(**entry)  # type: ignore[arg-type]
 
 

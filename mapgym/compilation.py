@@ -18,7 +18,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 # - _nrt: kernels allocate nothing, so that counting references to their arrays (an atomic operation at each access to
 #   a field) is left out; that makes the cost kernel about eight times faster.
 # - never fastmath: figures equal Timeloop's only if additions keep their order.
-_OPTIONS: dict[str, Any] = {"cache": True, "error_model": "numpy", "_nrt": False}
+_OPTIONS: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
 _PACKAGE = Path(__file__).parent
 
 
@@ -66,7 +66,13 @@ _STAMP = _stamp()
 
 
 def _compile(function: _Function, **options: Any) -> _Function:
-    dispatcher = njit(**options)(function)
+    try:
+        dispatcher = njit(**options, cache=True)(function)
+    except RuntimeError:
+        # Neither the package's folder nor the user's cache folder can be written: every process compiles anew.
+        dispatcher = njit(**options)(function)
+    else:
+        dispatcher._cache._cache_file._source_stamp = _STAMP
     compile_signature = dispatcher.compile
 
     def compile_once(signature: Any) -> Any:
@@ -75,7 +81,6 @@ def _compile(function: _Function, **options: Any) -> _Function:
             return compile_signature(tuple(map(types.unliteral, signature)))
 
     dispatcher.compile = compile_once
-    dispatcher._cache._cache_file._source_stamp = _STAMP
     return dispatcher
 
 
@@ -91,4 +96,4 @@ def inlined_kernel(function: _Function) -> _Function:
 
 def allocating_kernel(function: _Function) -> _Function:
     """As :func:`kernel`, for functions that create arrays, which needs Numba's reference counting."""
-    return _compile(function, cache=True, error_model="numpy")
+    return _compile(function, error_model="numpy")

@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+MAX_INTEGER = 2**53
+"""Largest whole number of a specification: up to here float64 holds each of them exactly."""
+
 
 class SpecificationError(ValueError):
     """A user's input cannot be used; the message is one sentence that names what, where and the remedy.
@@ -49,4 +52,6 @@ def positive_int(value: object, where: str) -> int:
     """Returns value as an int, or raises SpecificationError unless it is a whole number of at least 1."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise SpecificationError(f"{where} is {value!r}; give a whole number of at least 1")
+    if value > MAX_INTEGER:
+        raise SpecificationError(f"{where} is {value}; give a whole number of at most 2**53")
     return value

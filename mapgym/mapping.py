@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping as AbcMapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypedDict, overload
+from typing import TYPE_CHECKING, Any, TypedDict, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,11 @@ class _Arrays:
     levels: tuple[str, ...]
     tensors: tuple[str, ...]
 
+    @property
+    def names(self) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+        """Names of the dims, levels and tensors: which task the arrays belong to."""
+        return (self.dims, self.levels, self.tensors)
+
     def arrays(
         self,
     ) -> tuple[
@@ -85,13 +90,10 @@ class Mapping(_Arrays):
         return MappingBatch.trivial(workload, accelerator, 1)[0]
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Mapping) and self._names() == other._names() and self.batch() == other.batch()
+        return isinstance(other, Mapping) and self.names == other.names and self.batch() == other.batch()
 
     def __hash__(self) -> int:
-        return hash((self._names(), *(array.tobytes() for array in self.arrays())))
-
-    def _names(self) -> tuple[tuple[str, ...], ...]:
-        return (self.dims, self.levels, self.tensors)
+        return hash((self.names, *(array.tobytes() for array in self.arrays())))
 
     def batch(self) -> MappingBatch:
         """A batch of one that shares this mapping's arrays."""
@@ -259,7 +261,13 @@ class MappingBatch(_Arrays):
         for name, dtype in _DTYPES.items():
             array = getattr(self, name)
             if array.dtype != dtype or not array.flags.c_contiguous:
-                object.__setattr__(self, name, np.ascontiguousarray(array, dtype=dtype))
+                converted: NDArray[Any] = np.ascontiguousarray(array, dtype=dtype)
+                if not np.array_equal(converted, array):
+                    raise SpecificationError(
+                        f"mapping array {name!r} has values that {np.dtype(dtype)} cannot hold; give whole numbers in "
+                        "its range (True and False for keep)"
+                    )
+                object.__setattr__(self, name, converted)
         n, levels, dims = self.temporal.shape
         expected = {
             **dict.fromkeys(("temporal", "spatial", "order", "spatial_order"), (n, levels, dims)),
@@ -306,7 +314,12 @@ class MappingBatch(_Arrays):
     @classmethod
     def concatenate(cls, batches: Sequence[MappingBatch]) -> MappingBatch:
         """Joins batches of the same workload and accelerator, in order."""
+        if not batches:
+            raise SpecificationError("there are no batches to join; give at least one")
         first = batches[0]
+        for batch in batches:
+            if batch.names != first.names:
+                raise SpecificationError("the batches are of different tasks; join mappings of one task only")
         joined = {name: np.concatenate([getattr(batch, name) for batch in batches]) for name in ARRAYS}
         return cls(**joined, **first._axes())
 
@@ -314,8 +327,10 @@ class MappingBatch(_Arrays):
         return len(self.temporal)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, MappingBatch) and all(
-            np.array_equal(getattr(self, name), getattr(other, name)) for name in ARRAYS
+        return (
+            isinstance(other, MappingBatch)
+            and self.names == other.names
+            and all(np.array_equal(getattr(self, name), getattr(other, name)) for name in ARRAYS)
         )
 
     __hash__ = None  # type: ignore[assignment]

@@ -330,7 +330,7 @@ def test_numbers_are_read_as_people_write_them(tmp_path: Path):
     file = tmp_path / "machine.yaml"
     file.write_text(
         "levels: [{name: no, capacity_words: 010, energy_per_hop_pj: 1e-3, access_energy_pj: +2}]\n"
-        "mac: {name: 1:30, energy_pj: 2.5E2}\n",
+        "mac: {name: 1:30, mesh_x: 1, energy_pj: 2.5E2}\n",
         encoding="utf-8",
     )
     machine = catalog.accelerator(file)

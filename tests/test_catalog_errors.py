@@ -29,7 +29,11 @@ def test_unknown_names_are_answered_with_the_nearest(function, spec, message):
 
 
 CONV = "type: conv2d\nC: 4\nM: 4\nP: 4\nQ: 4\nR: 3\nS: 3\n"
-MACHINE = "levels:\n  - name: DRAM\n  - name: Buf\n    capacity_words: 64\n    mesh_x: 2\nmac: {mesh_x: 4}\n"
+MACHINE = (
+    "levels:\n  - name: DRAM\n    access_energy_pj: 200\n"
+    "  - name: Buf\n    access_energy_pj: 1\n    capacity_words: 64\n"
+    "    mesh_x: 2\nmac: {mesh_x: 4, energy_pj: 1}\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +69,7 @@ MACHINE = "levels:\n  - name: DRAM\n  - name: Buf\n    capacity_words: 64\n    m
         ("accelerator", MACHINE.replace("64", ".nan"), r"file\.yaml: storage level 'Buf': capacity_words is nan"),
         (
             "accelerator",
-            MACHINE.replace("capacity_words: 64", "access_energy_pj: .nan"),
+            MACHINE.replace("access_energy_pj: 1\n", "access_energy_pj: .nan\n"),
             r"file\.yaml: storage level 'Buf': access_energy_pj is nan; give a finite energy",
         ),
         (
@@ -76,8 +80,8 @@ MACHINE = "levels:\n  - name: DRAM\n  - name: Buf\n    capacity_words: 64\n    m
         ("accelerator", MACHINE + "macs: 3\n", r"file\.yaml: unknown key 'macs'; did you mean 'mac'\?"),
         ("accelerator", MACHINE.split("mac")[0], r"file\.yaml: mac is None; give a mapping"),
         ("accelerator", "levels:\n", r"file\.yaml: levels is None; give a list"),
-        ("accelerator", MACHINE[: MACHINE.index("64") - 2], r"file\.yaml, line 4: "),
-        ("accelerator", MACHINE + "mac: {mesh_x: 8}\n", r"file\.yaml, line 7: .*duplicate key 'mac'"),
+        ("accelerator", MACHINE[: MACHINE.index("64") - 2], r"file\.yaml, line 6: "),
+        ("accelerator", MACHINE + "mac: {mesh_x: 8}\n", r"file\.yaml, line 9: .*duplicate key 'mac'"),
         ("network", "layers:\n  a: 3\n", r"file\.yaml: layer 'a' is 3"),
         ("network", "layers:\n  a: {type: mttkrp, name: b}\n", r"file\.yaml: layer 'a' has the key 'name'; remove it"),
         (
@@ -109,3 +113,29 @@ def test_unreadable_files(tmp_path: Path):
     file.write_bytes(b"\xff\xfe\x00name")
     with pytest.raises(SpecificationError, match="is not UTF-8 text"):
         catalog.workload(file)
+
+
+@pytest.mark.parametrize(
+    ("cut", "missing"),
+    [("mac: {mesh_x: 4, energy_pj: 1}", "energy_pj"), ("mac: {mesh_x: 4, energy_pj: 1}", "mesh_x")],
+)
+def test_what_a_short_file_leaves_out_is_not_taken_for_a_default(tmp_path, cut, missing):
+    file = tmp_path / "file.yaml"
+    rest = "mac: {mesh_x: 4}" if missing == "energy_pj" else "mac: {}"
+    file.write_text(MACHINE.replace(cut, rest), encoding="utf-8")
+    with pytest.raises(SpecificationError, match=rf"file\.yaml: mac has no '{missing}'"):
+        catalog.accelerator(file)
+
+
+def test_a_level_without_an_energy_is_refused(tmp_path):
+    file = tmp_path / "file.yaml"
+    file.write_text(MACHINE.replace("    access_energy_pj: 1\n", ""), encoding="utf-8")
+    with pytest.raises(SpecificationError, match=r"levels\[1\] has no 'access_energy_pj'"):
+        catalog.accelerator(file)
+
+
+def test_numbers_beyond_exact_counting_are_refused(tmp_path):
+    file = tmp_path / "file.yaml"
+    file.write_text(MACHINE.replace("capacity_words: 64", f"capacity_words: {2**63}"), encoding="utf-8")
+    with pytest.raises(SpecificationError, match=r"capacity_words is 9223372036854775808; .*at most 2\*\*53"):
+        catalog.accelerator(file)

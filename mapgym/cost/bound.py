@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from mapgym.accelerator import Accelerator
 from mapgym.cost.model import check_objective
+from mapgym.errors import SpecificationError
 from mapgym.mapping import divisors
 from mapgym.workload import Rank, Tensor, Workload
 
@@ -47,7 +48,17 @@ class LowerBound:
 
 
 def lower_bound(workload: Workload, accelerator: Accelerator) -> LowerBound:
-    """Returns bounds that no legal mapping of the workload on the accelerator is below."""
+    """Returns bounds that no legal mapping of the workload on the accelerator is below.
+
+    Raises:
+        SpecificationError: the accelerator's MACs cost no energy, so that the bound of the energy could be 0 and no
+            ratio to it would mean anything.
+    """
+    if accelerator.mac.energy_pj == 0:
+        raise SpecificationError(
+            f"accelerator {accelerator.name!r} charges no energy for a multiply-accumulate, so that there is no lower "
+            "bound to compare with; give mac.energy_pj above 0"
+        )
     traffic = [_Traffic(workload, tensor, accelerator) for tensor in workload.tensors]
     return LowerBound(
         latency_cycles=_latency(workload, accelerator, traffic) * _ROUNDING,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any, NoReturn, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -168,6 +168,7 @@ class CostModel:
         self.accelerator = accelerator
         shape = (len(accelerator.levels), len(workload.dims), len(workload.tensors))
         self._shape = shape
+        self._names = (workload.dims, accelerator.level_names, tuple(tensor.name for tensor in workload.tensors))
         self._tables = make_tables(workload, accelerator)
         self._rules = legality.pack_rules(workload, accelerator)
         self._scratch = make_scratch(*shape, accelerator)
@@ -189,11 +190,12 @@ class CostModel:
             infinite cost.
 
         Raises:
-            SpecificationError: the mapping has other numbers of levels, dims or tensors.
+            SpecificationError: the mapping is of another task (other dims, levels or tensors).
         """
         if isinstance(mapping, Mapping):
             return self._evaluate_one(mapping, detail)
-        self._check_shape(mapping.temporal.shape[1:], mapping.keep.shape[2])
+        if mapping.names != self._names:
+            self._refuse(mapping)
         n = len(mapping)
         status, energy, cycles = np.empty(n, np.int32), np.empty(n), np.empty(n)
         counts = self._make_detail(n) if detail else None
@@ -210,13 +212,14 @@ class CostModel:
         """Why a mapping is illegal, one sentence; "" for status 0."""
         return legality.reason(status, self.workload, self.accelerator, mapping) if status else ""
 
-    def _check_shape(self, shape: tuple[int, ...], tensors: int) -> None:
-        if (*shape, tensors) != self._shape:
-            raise SpecificationError(
-                f"the mapping has {shape[0]} levels, {shape[1]} dims and {tensors} tensors, but {self.workload.name!r} "
-                f"on {self.accelerator.name!r} has {self._shape[0]}, {self._shape[1]} and {self._shape[2]}; "
-                "build the mapping for this task"
-            )
+    def _refuse(self, mapping: MappingBatch) -> NoReturn:
+        for what, theirs, ours in zip(("dims", "levels", "tensors"), mapping.names, self._names, strict=True):
+            if theirs != ours:
+                raise SpecificationError(
+                    f"the mapping has the {what} {', '.join(theirs)}, but {self.workload.name!r} on "
+                    f"{self.accelerator.name!r} has {', '.join(ours)}; build the mapping for this task"
+                )
+        raise AssertionError
 
     def _make_detail(self, n: int) -> Detail:
         levels, _, tensors = self._shape

@@ -353,7 +353,10 @@ def test_rendering__shows_the_nest_and_what_is_next() -> None:
         ({"workload": []}, "empty list"),
         ({"axes": ("tiles",)}, "tile"),
         ({"constraints": Constraints(min_utilization=0.5)}, "cannot mask the constraints"),
-        ({"accelerator": Accelerator("free", (StorageLevel("M", access_energy_pj=0.0),), Mac(energy_pj=0.0))}, "is 0"),
+        (
+            {"accelerator": Accelerator("free", (StorageLevel("M", access_energy_pj=0.0),), Mac(energy_pj=0.0))},
+            "no energy for a multiply-accumulate",
+        ),
         ({"workload": TOY, "accelerator": Accelerator("full", (StorageLevel("M", 3),), Mac())}, "must hold at least"),
     ],
 )

@@ -89,7 +89,7 @@ class TestFile:
         entries = all_best_known()
         text = FILE.read_text()
         assert to_yaml(entries) == text
-        plain = yaml.safe_load(text) or {}
+        plain = yaml.load(text, store._LOADER)
         assert [plain[entry.key]["value"] for entry in entries] == [entry.value for entry in entries]
         assert len(plain) == len(entries)
 
@@ -148,7 +148,18 @@ class TestKey:
 class TestEntries:
     def test_text_and_entries_are_two_forms_of_the_same(self, space):
         entries = [made_up(space, objective, status) for objective, status in (("edp", CERTIFIED), ("energy", GAP))]
-        assert read_entries(to_yaml(reversed(entries))) == entries
+        read = read_entries(to_yaml(reversed(entries)))
+        # Empty loops are left out of the text, which a mapping does not mind.
+        assert [replace(entry, mapping={}) for entry in read] == [replace(entry, mapping={}) for entry in entries]
+        task = (space.workload, space.accelerator)
+        assert [entry.to_mapping(*task).to_text() for entry in read] == [Mapping.trivial(*task).to_text()] * 2
+
+    def test_a_level_that_keeps_nothing_stays_so(self, space):
+        bypassing = Mapping.trivial(space.workload, space.accelerator)
+        bypassing.keep[:-1] = False
+        entry = replace(made_up(space), mapping=bypassing.to_dict())
+        read = read_entries(to_yaml([entry]))[0]
+        assert read.to_mapping(space.workload, space.accelerator).to_text() == bypassing.to_text()
 
     def test_a_gap_is_relative_to_the_lower_bound(self, space):
         entry = made_up(space, status=GAP)

@@ -15,7 +15,7 @@ from mapgym.agents.base import (
 
 # Importing the modules registers their agents.
 from mapgym.agents.learned import ppo as _ppo  # noqa: F401
-from mapgym.agents.search import gamma as _gamma, random as _random  # noqa: F401
+from mapgym.agents.search import exact as _exact, gamma as _gamma, random as _random  # noqa: F401
 
 __all__ = [
     "DEFAULT_AGENT",

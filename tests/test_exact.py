@@ -10,10 +10,12 @@ import pytest
 
 from brute_force_optimum import brute_force_value, random_space
 from mapgym.accelerator import Accelerator
+from mapgym.agents.search.exact import ExactSearch
 from mapgym.catalog import accelerator, workload
 from mapgym.cost import OBJECTIVES
 from mapgym.cost.optimum import find_optimum
 from mapgym.errors import SpecificationError
+from mapgym.evaluator import Budget, Evaluator
 from mapgym.mapspace import MapSpace
 
 # MAPGYM_EXACT_CASES asks for more random spaces than a quick run has time for.
@@ -43,6 +45,20 @@ def test_equals_brute_force(seed: int) -> None:
     assert found.value == pytest.approx(expected, rel=1e-12)
     assert found.lower_bound <= expected
     assert found.certified == (found.gap <= 1e-6)
+
+
+@pytest.mark.parametrize("seed", range(FIRST, FIRST + CASES))
+def test_with_links_the_optimum_lies_between_bound_and_value(seed: int) -> None:
+    space = random_space(np.random.default_rng([seed, 1]), peer_links=True)
+    objective = OBJECTIVES[seed % 3]
+    expected = brute_force_value(space, objective)
+    if expected == np.inf:
+        return
+    found = find_optimum(space, objective)
+    assert space.contains(found.mapping)
+    assert found.cost.objective(objective) == found.value
+    assert found.lower_bound <= expected * (1 + 1e-12)
+    assert expected <= found.value * (1 + 1e-12)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +130,6 @@ def test_a_limit_of_bandwidth_keeps_the_bound_and_prices_exactly() -> None:
 @pytest.mark.parametrize(
     ("task", "hardware", "message"),
     [
-        ("paper/bert_kqv", accelerator("accel_b"), "peer links"),
         ("paper/bert_kqv", replace(accelerator("simba_like"), peer_links=False), "4 storage levels"),
         ("paper/bert_kqv", without_links("accel_b", fanout_check="cumulative"), "fanout_check"),
     ],
@@ -123,3 +138,14 @@ def test_what_is_not_covered_is_said_in_one_sentence(task: str, hardware: Accele
     with pytest.raises(SpecificationError, match=message) as caught:
         find_optimum(MapSpace(workload(task), hardware, KEEP_ALL))
     assert "\n" not in str(caught.value)
+
+
+def test_the_agent_prices_the_optimum_and_keeps_the_proof() -> None:
+    space = MapSpace(workload("paper/bert_kqv"), without_links("accel_b"), KEEP_ALL)
+    evaluator = Evaluator(space, budget=Budget(samples=20))
+    agent = ExactSearch()
+    agent.search(evaluator, 0)
+    assert agent.optimum is not None
+    assert agent.optimum.certified
+    assert evaluator.samples == 20
+    assert evaluator.best_value == agent.optimum.value == pytest.approx(4.622229e17, rel=1e-6)

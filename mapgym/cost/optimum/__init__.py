@@ -1,5 +1,5 @@
 """Certified optima of map spaces; docs/exact.md has the theory and its proofs."""
 
-from mapgym.cost.optimum.solver import Optimum, find_optimum
+from mapgym.cost.optimum.solver import Optimum, Progress, find_optimum
 
-__all__ = ["Optimum", "find_optimum"]
+__all__ = ["Optimum", "Progress", "find_optimum"]

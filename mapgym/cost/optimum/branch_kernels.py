@@ -12,7 +12,7 @@ from mapgym.compilation import kernel
 from mapgym.cost.optimum.lattice_kernels import Chains, Lattice
 from mapgym.cost.optimum.order_kernels import OrderScratch, least_energy, tile_words
 from mapgym.cost.optimum.problem import Problem
-from mapgym.cost.optimum.root_kernels import Work, energy_at_registers
+from mapgym.cost.optimum.register_kernels import Work, energy_at_registers
 
 
 @kernel

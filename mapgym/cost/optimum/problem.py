@@ -55,6 +55,7 @@ class Problem(NamedTuple):
     temporal: NDArray[np.int64]  # [2, D] fixed temporal factor of register and buffer level, 0 if free
     place: NDArray[np.int64]  # [2, D] place in the fixed order of buffer and memory level; -1 if the order is free
     macs: float
+    peer_links: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,6 +193,7 @@ def _make_problem(space: MapSpace, dims: tuple[int, ...]) -> Problem:
         temporal=temporal,
         place=_fixed_places(space, dims),
         macs=float(workload.macs),
+        peer_links=accelerator.peer_links,
     )
 
 

@@ -6,7 +6,7 @@ import heapq
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,10 @@ from mapgym.cost.model import Cost, CostModel, check_objective
 from mapgym.cost.optimum.branch_kernels import search_node
 from mapgym.cost.optimum.lattice_kernels import Chains, Lattice, make_chains, make_lattice
 from mapgym.cost.optimum.order_kernels import OrderScratch, make_order_scratch
+from mapgym.cost.optimum.polish import polish
 from mapgym.cost.optimum.problem import Task, make_task
-from mapgym.cost.optimum.root_kernels import Work, bound_roots, make_work
+from mapgym.cost.optimum.register_kernels import Work, make_work
+from mapgym.cost.optimum.root_kernels import bound_roots
 from mapgym.cost.optimum.solution import build_mapping
 from mapgym.errors import SpecificationError
 from mapgym.mapping import Mapping
@@ -131,6 +133,8 @@ class Solver:
 
     def offer(self, mapping: Mapping) -> None:
         """Prices a mapping and keeps it if it is the best by the cost model."""
+        if self.task.problem.peer_links:
+            mapping = polish(self.task.space, self.model, mapping, self.objective)
         cost = self.model.evaluate(mapping)
         if self.best is None or cost.objective(self.objective) < self.best[1].objective(self.objective):
             self.best = mapping, cost
@@ -174,7 +178,8 @@ def find_optimum(
     Can be stopped at any time, by ``seconds`` or by Ctrl-C: the best mapping so far and a valid bound are returned.
 
     Args:
-        space: two or three storage levels, workloads such as convolutions and matrix products; without peer links.
+        space: two or three storage levels, workloads such as convolutions and matrix products. With peer links the
+            bound is proven as well, but mostly leaves a gap.
         objective: one of ``mapgym.cost.OBJECTIVES``.
         seconds: wall time after which to stop; None for no limit. At least one mapping is found whatever the limit.
         gap: stop when the value is above the bound by this share, at most.
@@ -185,10 +190,6 @@ def find_optimum(
         SpecificationError: the theory does not cover the space, or the space is empty.
     """
     check_objective(objective)
-    if space.accelerator.peer_links:
-        raise SpecificationError(
-            f"no certified optimum for {space.accelerator.name!r} with peer links; set peer_links to false"
-        )
     started = time.perf_counter()
     solver = Solver(make_task(space), objective)
     steps = _fastest(solver) if objective == "latency" else _cheapest(solver)
@@ -199,6 +200,8 @@ def find_optimum(
         if solver.best is not None and objective != "latency":
             # By the cost model an energy may be below the formulas by rounding errors.
             solver.value = solver.best[1].objective(objective) * (1.0 + _TOLERANCE)
+    if space.accelerator.peer_links and objective != "latency":
+        _start_without_links(solver, seconds)
     bound = 0.0
     reported = started
     try:
@@ -216,6 +219,18 @@ def find_optimum(
         if solver.best is None:
             raise
     return _conclude(solver, bound, gap, time.perf_counter() - started)
+
+
+def _start_without_links(solver: Solver, seconds: float | None) -> None:
+    """Offers the optimum without links, which is a mapping that links only make better."""
+    space = solver.task.space
+    unlinked = MapSpace(
+        space.workload, replace(space.accelerator, peer_links=False), space.axes, space.constraints, space.base
+    )
+    found = find_optimum(unlinked, solver.objective, seconds=None if seconds is None else seconds / 4)
+    mapping = space.canonical(found.mapping.batch())[0]
+    if space.contains(mapping):
+        solver.offer(mapping)
 
 
 def _pairs(task: Task) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -1,0 +1,72 @@
+"""Certified optimum: branch and bound, with a proof of how good the result is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mapgym.agents.base import Agent, parameter, register
+from mapgym.cost.optimum import Optimum, Progress, find_optimum
+from mapgym.mapspace import MapSpace
+from mapgym.workload import matmul
+
+if TYPE_CHECKING:
+    from mapgym.evaluator import Evaluator
+
+
+@register
+@dataclass(kw_only=True)
+class ExactSearch(Agent):
+    """Finds the best mapping and proves it, or says how far from the best the mapping is at most.
+
+    Some random mappings are priced first, so that there is something to show, and to cut branches with, from the
+    start. The search itself bounds costs by formulas and prices nothing; its result is priced as one more sample.
+    docs/exact.md has the theory, which covers two or three storage levels and workloads like convolutions and matrix
+    products.
+
+    Attributes:
+        optimum: what was found and proven by the last search, None before.
+        progress: called now and then with the best value, the proven bound and the gap, if set.
+    """
+
+    name = "exact"
+    summary = "the certified optimum by branch and bound (two or three storage levels)"
+
+    seconds: float = parameter(60.0, "wall time after which it stops with the bound proven by then", low=0.0)
+    gap: float = parameter(1e-6, "stops when the mapping is above the proven bound by this share, at most", low=0.0)
+    first: int = parameter(128, "random mappings priced before the search", low=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # No parameters, and so no fields.
+        self.optimum: Optimum | None = None
+        self.progress: Progress | None = None
+
+    def warm_up(self, space: MapSpace) -> None:
+        """Compiles the solver, or loads it."""
+        find_optimum(MapSpace(matmul(M=2, K=2, N=2), space.accelerator))
+
+    def search(self, evaluator: Evaluator, seed: int) -> None:
+        """Prices random mappings, then the optimum."""
+        self.optimum = None
+        space = evaluator.space
+        self.check_axes(space)
+        self.warm_up(space)
+        evaluator.start()
+        count = min(self.first, evaluator.remaining - 1)
+        if count > 0:
+            evaluator.evaluate(space.sample(np.random.default_rng(seed), count))
+        limit = math.inf if evaluator.budget.seconds is None else evaluator.budget.seconds - evaluator.seconds
+        self.optimum = find_optimum(
+            space,
+            evaluator.objective,
+            seconds=max(0.0, min(self.seconds, limit)),
+            gap=self.gap,
+            progress=self.progress,
+            incumbent=evaluator.best_mapping,
+        )
+        if not evaluator.exhausted:
+            evaluator.evaluate(self.optimum.mapping.batch())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import math
@@ -23,6 +24,7 @@ from mapgym.agents.experiment.labels import percent, short_gap
 from mapgym.agents.experiment.optimum_structure import Structure
 from mapgym.best_known import CERTIFIED, GAP, BestKnown, all_best_known, read_entries, task_key
 from mapgym.cost import CostModel
+from mapgym.cost.optimum import find_optimum
 from mapgym.mapping import Mapping
 from mapgym.mapspace import MapSpace
 
@@ -79,7 +81,7 @@ def stored_entry(space, share_proven=1.0):
 
 
 def make_certificate(value=100.0, lower_bound=100.0, certified=True):
-    return Certificate("key", value, lower_bound, certified, "solver", {}, 7, 0.5)
+    return Certificate("key", value, lower_bound, certified, "solver", {"levels": [{"level": "Memory"}]}, 7, 0.5)
 
 
 class TestCertificate:
@@ -173,6 +175,29 @@ class TestSearch:
         assert "% above the certified optimum\n" in text
         assert "certified optimum: EDP " in text
         assert error == ""
+
+    def test_the_exact_agent_always_says_what_it_has_proven(self, mapgym, nothing_stored):
+        _, text, _ = mapgym("search", *TASK, "--agent", "exact", "--json")
+        found = json.loads(text)
+        assert found["certified"] is True
+        assert 0 <= found["gap"] <= 1e-6
+        assert found["optimum"]["value"] == found["edp"]
+
+    def test_an_interrupted_exact_search_gives_its_mapping_and_its_bound(self, mapgym, nothing_stored, monkeypatch):
+        def interrupted(*arguments, **options):
+            # As the solver does: Ctrl-C becomes an early result.
+            with contextlib.suppress(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(5)
+            return replace(find_optimum(*arguments, **options), lower_bound=6e16)
+
+        monkeypatch.setattr("mapgym.agents.search.exact.find_optimum", interrupted)
+        status, text, error = mapgym("search", *TASK, "--agent", "exact", "--json")
+        found = json.loads(text)
+        assert status == 130
+        assert found["interrupted"] is True
+        assert (found["lower_bound_proven"], found["certified"]) == (6e16, False)
+        assert error.startswith("Interrupted")
 
     def test_a_task_that_cannot_be_treated_is_searched_without_a_certificate(self, mapgym):
         status, text, error = mapgym("search", TASK[0], "eyeriss_like", "--samples", 50, "--certify", 5, "--json")

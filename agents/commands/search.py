@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +18,7 @@ from mapgym.errors import SpecificationError
 
 if TYPE_CHECKING:
     from mapgym.agents.base import Agent
-    from mapgym.agents.experiment.certificate import Certificate
+    from mapgym.agents.experiment.certificate import Certificate, Progress
     from mapgym.constraints import Constraints
     from mapgym.evaluator import Evaluator
 
@@ -64,6 +65,8 @@ def search(
     common.load_agents()
     from mapgym import catalog
     from mapgym.agents.base import DEFAULT_AGENT, make_agent
+    from mapgym.agents.experiment.certificate import Progress
+    from mapgym.agents.experiment.interruption import Interruption
     from mapgym.agents.experiment.runner import load_compiled_code
     from mapgym.evaluator import Budget, Evaluator
     from mapgym.mapspace import MapSpace
@@ -78,13 +81,16 @@ def search(
     )
     searcher.check_axes(space)
     evaluator = Evaluator(space, objective, budget)
-    interrupted = False
-    try:
+    proof = Progress()
+    if hasattr(searcher, "progress"):
+        # An agent that proves its result says how far it is.
+        searcher.progress = proof
+    with Interruption() as interruption, contextlib.suppress(KeyboardInterrupt):
         load_compiled_code(space)
-        with common.live_display(common.err(), lambda: _progress(evaluator), keep=False):
+        with common.live_display(common.err(), lambda: _progress(evaluator, proof), keep=False):
             searcher.search(evaluator, seed)
-    except KeyboardInterrupt:
-        interrupted = True
+    interrupted = interruption.happened
+    if interrupted:
         common.notify("Interrupted; what follows is the best mapping so far.")
     elapsed = evaluator.seconds
     if evaluator.best_mapping is None or evaluator.best_cost is None:
@@ -95,7 +101,7 @@ def search(
             f"agent {searcher.name!r} found no legal mapping within its budget; give it more samples or seconds, or "
             "use another agent"
         )
-    certificate = None if interrupted else _certificate(evaluator, searcher, certify)
+    certificate = _certificate(evaluator, searcher, None if interrupted else certify)
     if output is not None:
         links = "" if space.accelerator.peer_links else " without links between neighbours"
         figure = f"EDP {evaluator.best_cost.edp:.6g} pJ*cycles"
@@ -135,8 +141,11 @@ def _read_constraints(path: Path | None) -> Constraints | None:
         raise SpecificationError(f"{path}: {error}") from None
 
 
-def _progress(evaluator: Evaluator) -> RenderableType:
+def _progress(evaluator: Evaluator, proof: Progress) -> RenderableType:
     line = Table.grid(padding=(0, 2))
+    if proof.lower_bound > 0:
+        line.add_row(common.solver_text(proof, evaluator.objective), f"{evaluator.seconds:.1f} s")
+        return line
     line.add_row(
         ProgressBar(total=1.0, completed=common.fraction_done(evaluator), width=10),
         common.progress_text(evaluator),

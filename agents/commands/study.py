@@ -148,9 +148,11 @@ def _report(outcomes: dict[StudyTask, Outcome], output: Path, command: str) -> N
             common.notify("No pictures: Matplotlib is not installed; install it with: pip install 'mapgym[plot]'")
     write_text(output / "optimum.md", optimum_report.to_markdown(outcomes, command))
     header, rows = optimum_report.overview_rows(outcomes)
-    table = common.new_table("Optima", header[:2], header[2:])
+    # Narrow enough for a terminal of 80 columns; the report has all of them.
+    shown = [i for i, name in enumerate(header) if name != "95 % s"]
+    table = common.new_table("Optima", header[:2], [header[i] for i in shown[2:]])
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(row[i] for i in shown))
     common.say("")
     common.out().print(table)
     common.say(f"\nWritten to {output}: {', '.join(written)}, one result for each task in tasks/.")

@@ -173,6 +173,25 @@ def network(spec: Spec | Network) -> Network:
     return _catalog_network(text)
 
 
+def workloads(spec: Spec | Workload | Network) -> list[Workload]:
+    """Returns what a specification of one workload or of a whole network stands for; of a network all layers.
+
+    Args:
+        spec: what :func:`workload` or :func:`network` takes.
+
+    Raises:
+        SpecificationError: as those.
+    """
+    found = _PATH.fullmatch(str(spec)) if isinstance(spec, str | Path) else None
+    if found is not None:
+        has_layers = found["layer"] is None and "layers" in _read(Path(spec))  # type: ignore[arg-type]
+    else:
+        has_layers = isinstance(spec, Network) or (isinstance(spec, Mapping) and "layers" in spec)
+    if has_layers or (isinstance(spec, str) and spec in network_names()):
+        return [layer.workload for layer in network(spec).layers]  # type: ignore[arg-type]
+    return [workload(spec)]  # type: ignore[arg-type]
+
+
 @cache
 def accelerator_names() -> tuple[str, ...]:
     """Names of the accelerators in the catalog, sorted."""

@@ -41,7 +41,10 @@ class _Announcement(event.Listener):
     def on_start(self, event: event.Event) -> None:
         if not _Announcement.made:
             _Announcement.made = True
-            print("mapgym: compiling kernels, once per installation; this can take a minute ...", file=sys.stderr)
+            print(
+                "mapgym: compiling kernels for their first use; this can take a minute, and is kept on disk ...",
+                file=sys.stderr,
+            )
 
     def on_end(self, event: event.Event) -> None:
         pass
@@ -72,6 +75,7 @@ def _compile(function: _Function, **options: Any) -> _Function:
         # Neither the package's folder nor the user's cache folder can be written: every process compiles anew.
         dispatcher = njit(**options)(function)
     else:
+        # Numba has no public way to say so; a test guards that this one works.
         dispatcher._cache._cache_file._source_stamp = _STAMP
     compile_signature = dispatcher.compile
 

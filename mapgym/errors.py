@@ -55,3 +55,16 @@ def positive_int(value: object, where: str) -> int:
     if value > MAX_INTEGER:
         raise SpecificationError(f"{where} is {value}; give a whole number of at most 2**53")
     return value
+
+
+def require_kind(value: object, kind: type, what: str, remedy: str) -> None:
+    """Raises SpecificationError unless a value is of the kind that a function takes.
+
+    Args:
+        value: what was given.
+        kind: the class that it must be of.
+        what: name of the argument.
+        remedy: where to get such an object.
+    """
+    if not isinstance(value, kind):
+        raise SpecificationError(f"{what} is {value!r}; give a {kind.__name__}, such as {remedy}")

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.cost import OBJECTIVES, Cost, CostBatch, CostModel, LowerBound, lower_bound
-from mapgym.errors import SpecificationError, positive_int, suggest
+from mapgym.errors import SpecificationError, positive_int, require_kind, suggest
 from mapgym.mapping import Mapping, MappingBatch
+from mapgym.mapspace import MapSpace
 
 if TYPE_CHECKING:
     from mapgym.envs import MapSpaceEnv, MapSpaceVectorEnv
-    from mapgym.mapspace import MapSpace
 
 
 @dataclass(frozen=True)
@@ -143,8 +143,11 @@ class Evaluator:
             on_improvement, on_batch: callbacks, see the attributes.
 
         Raises:
-            SpecificationError: unknown objective.
+            SpecificationError: unknown objective, or an argument of another kind.
         """
+        require_kind(space, MapSpace, "space", "MapSpace(workload, accelerator)")
+        if budget is not None:
+            require_kind(budget, Budget, "budget", "Budget(samples=5000)")
         if objective not in OBJECTIVES:
             raise SpecificationError(f"unknown objective {objective!r}; {suggest(str(objective), OBJECTIVES)}")
         self.space = space

@@ -19,8 +19,11 @@ from numpy.typing import NDArray
 
 from mapgym.compilation import allocating_kernel, kernel
 from mapgym.errors import SpecificationError
+from mapgym.mapping import divisors
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mapgym.accelerator import Accelerator
     from mapgym.mapping import Mapping, MappingBatch
     from mapgym.workload import Workload
@@ -328,6 +331,28 @@ def reason(status: int, workload: Workload, accelerator: Accelerator, mapping: M
         f"parallelism of {_mesh(used)} at {level.name} exceeds its fan-out of {_mesh(fanout)}; "
         "move a spatial factor to a temporal one"
     )
+
+
+def max_parallelism(bounds: Sequence[int], accelerator: Accelerator) -> int:
+    """The largest product of spatial factors that divide the bounds and fit the MAC mesh, each axis by itself.
+
+    An upper limit for any mapping: fan-outs of single levels, and capacities, may allow less.
+
+    Args:
+        bounds: of the dims that may be parallel.
+        accelerator: whose mesh it is.
+    """
+    mesh_x, mesh_y = accelerator.mac.mesh_x, accelerator.mac.mesh_y
+    reachable = {(1, 1)}
+    for bound in bounds:
+        options = [(x, y) for x in divisors(bound) if x <= mesh_x for y in divisors(bound // x) if y <= mesh_y]
+        reachable = {
+            (used_x * x, used_y * y)
+            for used_x, used_y in reachable
+            for x, y in options
+            if used_x * x <= mesh_x and used_y * y <= mesh_y
+        }
+    return max(x * y for x, y in reachable)
 
 
 def _keep_reason(index: int, workload: Workload, accelerator: Accelerator, mapping: Mapping) -> str:

@@ -181,7 +181,10 @@ class Mapping(_Arrays):
             if not isinstance(entry, AbcMapping) or "level" not in entry:
                 raise SpecificationError(f"{where}: a level is {entry!r}; give a mapping with the key level")
             name = str(entry["level"])
-            level = accelerator.level_index(name)
+            try:
+                level = accelerator.level_index(name)
+            except SpecificationError as error:
+                raise SpecificationError(f"{where}: {error}") from None
             if level in seen:
                 raise SpecificationError(f"{where}: level {name!r} is given twice; remove one")
             seen.add(level)

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym import legality
+from mapgym.accelerator import Accelerator
 from mapgym.constraints import Constraints
-from mapgym.errors import SpecificationError
+from mapgym.errors import SpecificationError, require_kind
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapspace_encoding import Code, build_code, decode_batch, encode_batch
 from mapgym.mapspace_freedom import Freedom, check_axes, find_freedom
@@ -26,11 +27,10 @@ from mapgym.mapspace_kernels import (
     random_edits,
 )
 from mapgym.mapspace_size import log10_count, prime_exponents
+from mapgym.workload import Workload
 
 if TYPE_CHECKING:
-    from mapgym.accelerator import Accelerator
     from mapgym.construction import Construction
-    from mapgym.workload import Workload
 
 # Roll-outs drawn in vain before sample gives up because the constraints reject them all.
 _MAX_DRAWS = 1_000_000
@@ -76,6 +76,10 @@ class MapSpace:
         Raises:
             SpecificationError: unknown axis, level or dim, or constraints that no mapping can satisfy.
         """
+        require_kind(workload, Workload, "workload", "mapgym.catalog.workload(...)")
+        require_kind(accelerator, Accelerator, "accelerator", "mapgym.catalog.accelerator(...)")
+        if base is not None:
+            require_kind(base, Mapping, "base", "Mapping.trivial(workload, accelerator)")
         if constraints is None:
             constraints = Constraints()
         elif not isinstance(constraints, Constraints):

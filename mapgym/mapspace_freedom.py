@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.errors import SpecificationError, suggest
+from mapgym.legality import max_parallelism
 
 if TYPE_CHECKING:
     from mapgym.accelerator import Accelerator
@@ -280,10 +281,10 @@ def _check_utilization(
     """Raises SpecificationError if even the most parallel mapping imaginable uses fewer MACs than needed."""
     levels = len(totals)
     spatial = fixed[levels:]
-    by_dim = math.prod(
+    by_dim = [
         workload.bounds[d] if (spatial[:, d] == 0).any() else math.prod(map(int, spatial[:, d]))
         for d in range(len(workload.dims))
-    )
+    ]
     by_level = accelerator.mac.instances
     if accelerator.fanout_check == "per_level":
         by_level = math.prod(
@@ -293,7 +294,7 @@ def _check_utilization(
             )
             for s in range(levels)
         )
-    attainable = min(by_dim, by_level, accelerator.mac.instances)
+    attainable = min(max_parallelism(by_dim, accelerator), by_level)
     if attainable < needed:
         raise SpecificationError(
             f"constraints: min_utilization needs {needed} of the {accelerator.mac.instances} MACs of "

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping as AbcMapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -91,6 +93,8 @@ def validate_file(
         SpecificationError: the file or a record cannot be read, or names an unknown architecture.
     """
     records = list(read_records(path))
+    if not records:
+        raise SpecificationError(f"{path}: holds no records; give a file with one JSON object per line")
     architectures = None if arch_json is None else _read_json(Path(arch_json))
     report = ValidationReport(str(path), cases=len(records))
     groups: dict[str, list[Record]] = {}
@@ -98,9 +102,14 @@ def validate_file(
         groups.setdefault(json.dumps([record["arch"], record["problem"]], sort_keys=True), []).append(record)
     done = 0
     for group in groups.values():
-        accelerator = timeloop_accelerator(group[0]["arch"], architectures, str(path))
-        workload = timeloop_workload(group[0], str(path))
-        batch = MappingBatch.concatenate([timeloop_mapping(record, workload, accelerator).batch() for record in group])
+        with _reading(group[0], path):
+            accelerator = timeloop_accelerator(group[0]["arch"], architectures, str(path))
+            workload = timeloop_workload(group[0], str(path))
+        mappings = []
+        for record in group:
+            with _reading(record, path):
+                mappings.append(timeloop_mapping(record, workload, accelerator).batch())
+        batch = MappingBatch.concatenate(mappings)
         costs = CostModel(workload, accelerator).evaluate(batch, detail=True)
         for i, record in enumerate(group):
             cost = costs[i]
@@ -112,11 +121,28 @@ def validate_file(
             if cost.legal:
                 assert cost.detail is not None
                 figures = _figures(accelerator, workload, cost.detail, cost)
-                _compare(report, record, figures)
+                with _reading(record, path):
+                    _compare(report, record, figures)
         done += len(group)
         if progress is not None:
             progress(done, len(records))
     return report
+
+
+@contextmanager
+def _reading(record: Record, path: str | Path) -> Iterator[None]:
+    """Turns what goes wrong in a record that is not as it should be into one sentence about it."""
+    where = f"{path}: record {record['id']!r}"
+    try:
+        yield
+    except SpecificationError as error:
+        raise SpecificationError(f"{where}: {error}") from None
+    except KeyError as error:
+        raise SpecificationError(f"{where}: {error} is missing; see docs/validation.md for the format") from None
+    except (TypeError, AttributeError, ValueError) as error:
+        raise SpecificationError(
+            f"{where}: a value is of the wrong kind ({error}); see docs/validation.md for the format"
+        ) from None
 
 
 def read_records(path: str | Path) -> Iterator[Record]:
@@ -199,13 +225,13 @@ def timeloop_workload(record: Record, where: str) -> Workload:
     problem = record["problem"]
     shape = problem.get("shape")
     if shape not in _SHAPES:
-        raise SpecificationError(f"{where}: record {record['id']}: unknown shape {shape!r}; {suggest(shape, _SHAPES)}")
+        raise SpecificationError(f"unknown shape {shape!r}; {suggest(shape, _SHAPES)}")
     constructor = CONSTRUCTORS[_SHAPES[shape]][0]
     window = {} if shape == "bmm" else {"stride": problem["stride"], "dilation": problem["dilation"]}
     try:
         return constructor(str(record.get("workload", shape)), **problem["dims"], **window)
     except TypeError as error:
-        raise SpecificationError(f"{where}: record {record['id']}: dims do not fit {shape!r} ({error})") from None
+        raise SpecificationError(f"dims do not fit {shape!r} ({error})") from None
 
 
 def timeloop_mapping(record: Record, workload: Workload, accelerator: Accelerator) -> Mapping:
@@ -223,7 +249,7 @@ def timeloop_mapping(record: Record, workload: Workload, accelerator: Accelerato
                 "keep": entry["keep"],
             }
         )
-    return Mapping.from_dict({"levels": levels}, workload, accelerator, f"record {record['id']}")
+    return Mapping.from_dict({"levels": levels}, workload, accelerator)
 
 
 def _figures(accelerator: Accelerator, workload: Workload, detail: CostDetail, cost: Any) -> dict[str, Any]:
@@ -265,6 +291,8 @@ def _compare(report: ValidationReport, record: Record, figures: dict[str, Any]) 
             theirs = theirs.get(key, 0) if isinstance(theirs, dict) else 0
         theirs = theirs or 0
         error = 0.0 if ours == theirs else abs(ours - theirs) / max(abs(theirs), abs(ours))
+        if not math.isfinite(error):  # a figure that is not a number is equal to nothing
+            error = math.inf
         kind = "energy_pj" if "energy" in path else "latency_cycles" if path.endswith("cycles") else "counts"
         report.fields_compared += 1
         report.max_rel_error[kind] = max(report.max_rel_error[kind], error)

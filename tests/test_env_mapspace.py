@@ -424,3 +424,14 @@ def test_vector__observations_that_are_held_do_not_change() -> None:
             views.append((observations[1:], observations[1:].copy()))
     assert all(map(np.array_equal, held, copies))
     assert all(np.array_equal(view, expected) for view, expected in views)
+
+
+def test_a_file_with_layers_makes_a_task_of_each(tmp_path):
+    file = tmp_path / "network.yaml"
+    file.write_text("layers:\n  a: {type: matmul, M: 2, K: 2, N: 2}\n  b: {type: matmul, M: 4, K: 2, N: 2}\n")
+    seen = set()
+    env = gym.make("MapSpace-v0", workload=str(file), accelerator="tiny").unwrapped
+    for seed in range(20):
+        env.reset(seed=seed)
+        seen.add(env.task.workload.name.rsplit("/", 1)[-1])
+    assert seen == {"a", "b"}

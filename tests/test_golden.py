@@ -12,6 +12,7 @@ import reference_model
 from golden_records import DENSE_SAMPLE, FACTS, read_accelerator, read_mapping, read_records, read_workload
 from mapgym.accelerator import Accelerator
 from mapgym.cost import CostModel
+from mapgym.errors import SpecificationError
 from mapgym.mapping import Mapping
 from mapgym.timeloop import timeloop_accelerator, validate_file
 from mapgym.workload import Workload
@@ -130,3 +131,38 @@ def test_validation_notices_a_wrong_verdict(tmp_path):
     assert (report.cases, report.verdicts_agree) == (2, 1)
     assert not report.passed
     assert [difference.id for difference in report.worst] == [legal["id"]]
+
+
+def test_a_file_without_records_is_refused(tmp_path):
+    file = tmp_path / "empty.jsonl"
+    file.write_text("\n")
+    with pytest.raises(SpecificationError, match="holds no records"):
+        validate_file(file)
+
+
+def test_a_figure_that_is_not_a_number_is_equal_to_nothing(tmp_path):
+    record = next(record for record in RECORDS if record["valid"])
+    report = validate_file(rewrite(tmp_path / "nan.jsonl.gz", [record | {"energy_total_pJ": float("nan")}]))
+    assert not report.passed
+    assert report.max_rel_error["energy_pj"] == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"problem": 3}, "a value is of the wrong kind"),
+        ({"problem": {"shape": "cnn7", "dims": {}}}, "'stride' is missing"),
+        ({"problem": {"shape": ["cnn7"], "dims": {}}}, "a value is of the wrong kind"),
+        ({"problem": {"shape": "cnn", "dims": {}}}, "unknown shape 'cnn'; did you mean 'cnn7'"),
+        ({"mapping": {}}, "'levels' is missing"),
+        ({"mapping": [1]}, "a value is of the wrong kind"),
+        ({"mapping": {"levels": [{"name": "DRAM"}]}}, "'temporal' is missing"),
+        ({"energy_total_pJ": "much"}, "a value is of the wrong kind"),
+        ({"arch": "accel_z"}, "architecture 'accel_z' is not in the catalog"),
+    ],
+)
+def test_a_malformed_record_is_named(tmp_path, changes, message):
+    record = next(record for record in RECORDS if record["valid"])
+    file = rewrite(tmp_path / "bad.jsonl.gz", [record | changes])
+    with pytest.raises(SpecificationError, match=rf"bad\.jsonl\.gz: record '{record['id']}': .*{message}"):
+        validate_file(file)

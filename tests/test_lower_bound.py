@@ -102,3 +102,16 @@ def test_a_larger_layer_has_a_larger_bound():
     small, large = (lower_bound(matmul(M=8, K=8, N=n), accelerator) for n in (8, 16))
     assert large.energy_pj > small.energy_pj
     assert large.latency_cycles > small.latency_cycles
+
+
+def test_many_tensors_on_many_levels_are_bounded_one_by_one():
+    """Five tensors on six levels have 7,776 ways to be fed; the bound looks at each tensor by itself then."""
+    names = "ABCD"
+    tensors = tuple(Tensor(name, (((name, 1),), (("K", 1),))) for name in names)
+    output = Tensor("Outputs", tuple(((name, 1),) for name in names), is_output=True)
+    workload = Workload("product", (*names, "K"), (2, 2, 2, 2, 3), (*tensors, output))
+    levels = tuple(StorageLevel(f"L{s}", 64, access_energy_pj=1.0 + s) for s in range(5))
+    accelerator = Accelerator("deep", (*levels, StorageLevel("Memory", access_energy_pj=50.0)), Mac(mesh_x=2))
+    space = MapSpace(workload, accelerator, axes=("tile", "order", "parallelism", "bypass"))
+    assert assert_bounded(workload, accelerator, space.sample(np.random.default_rng(0), 2000)) == 2000
+    assert lower_bound(workload, accelerator).energy_pj > workload.macs

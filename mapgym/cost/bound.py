@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from mapgym.accelerator import Accelerator
 from mapgym.cost.model import check_objective
 from mapgym.errors import SpecificationError
-from mapgym.mapping import divisors
+from mapgym.legality import max_parallelism
 from mapgym.workload import Rank, Tensor, Workload
 
 # Bounds are computed in floating point; this much is given away so that rounding cannot lift one above a true cost.
 _ROUNDING = 1.0 - 1e-12
 _MAX_ENUMERATED = 1_000_000
+_MAX_CHOICES = 4096
 
 
 @dataclass(frozen=True)
@@ -134,23 +135,8 @@ def _distinct(rank: Rank, bounds: dict[str, int]) -> int:
     return len(values)
 
 
-def _max_parallelism(workload: Workload, accelerator: Accelerator) -> int:
-    """The largest product of spatial factors that divide the bounds and fit the MAC mesh, each axis by itself."""
-    mesh_x, mesh_y = accelerator.mac.mesh_x, accelerator.mac.mesh_y
-    reachable = {(1, 1)}
-    for bound in workload.bounds:
-        options = [(x, y) for x in divisors(bound) if x <= mesh_x for y in divisors(bound // x) if y <= mesh_y]
-        reachable = {
-            (used_x * x, used_y * y)
-            for used_x, used_y in reachable
-            for x, y in options
-            if used_x * x <= mesh_x and used_y * y <= mesh_y
-        }
-    return max(x * y for x, y in reachable)
-
-
 def _latency(workload: Workload, accelerator: Accelerator, traffic: list[_Traffic]) -> float:
-    cycles = workload.macs / _max_parallelism(workload, accelerator)
+    cycles = workload.macs / max_parallelism(workload.bounds, accelerator)
     outermost = accelerator.levels[-1]
     boundaries = range(len(accelerator.levels))
     words = [tensor.compulsory(len(accelerator.levels) - 1, boundaries) for tensor in traffic]
@@ -173,6 +159,21 @@ def _energy(workload: Workload, accelerator: Accelerator, traffic: list[_Traffic
         [s for s, level in enumerate(levels) if level.keep_only is None or tensor.tensor.name in level.keep_only]
         for tensor in traffic
     ]
+    if math.prod(map(len, choices)) > _MAX_CHOICES:
+        # Each tensor by itself, with all of the parallelism to share its words: lower, but still a bound.
+        energies = (
+            _joint_energy(workload, accelerator, [tensor], [feeding])
+            for tensor, feeding in zip(traffic, choices, strict=True)
+        )
+        return workload.macs * accelerator.mac.energy_pj + sum(energies)
+    return workload.macs * accelerator.mac.energy_pj + _joint_energy(workload, accelerator, traffic, choices)
+
+
+def _joint_energy(
+    workload: Workload, accelerator: Accelerator, traffic: list[_Traffic], choices: list[list[int]]
+) -> float:
+    """Least energy of moving some tensors together, each fed to the MACs by one of its levels."""
+    levels = accelerator.levels
     shared = max(sum(tensor.multicast_exponent[dim] for tensor in traffic) for dim in workload.dims)
     best = math.inf
     for feeding in itertools.product(*choices):
@@ -199,7 +200,7 @@ def _energy(workload: Workload, accelerator: Accelerator, traffic: list[_Traffic
             [energy * factor for energy, factor in zip(accesses, outputs, strict=True)], caps, parallelism**shared
         )
         best = min(best, fixed + max(once, twice - less))
-    return workload.macs * accelerator.mac.energy_pj + best
+    return best
 
 
 def _parallelism_below(accelerator: Accelerator, s: int) -> int:

@@ -13,7 +13,7 @@ from mapgym.accelerator import Accelerator, Mac, StorageLevel
 from mapgym.cost.kernel import Detail, price_batch
 from mapgym.cost.scratch import make_scratch
 from mapgym.cost.tables import make_tables
-from mapgym.errors import SpecificationError, suggest
+from mapgym.errors import SpecificationError, require_kind, suggest
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.workload import Workload, matmul
 
@@ -164,6 +164,8 @@ class CostModel:
     """
 
     def __init__(self, workload: Workload, accelerator: Accelerator) -> None:
+        require_kind(workload, Workload, "workload", "mapgym.catalog.workload(...)")
+        require_kind(accelerator, Accelerator, "accelerator", "mapgym.catalog.accelerator(...)")
         self.workload = workload
         self.accelerator = accelerator
         shape = (len(accelerator.levels), len(workload.dims), len(workload.tensors))
@@ -193,7 +195,8 @@ class CostModel:
             SpecificationError: the mapping is of another task (other dims, levels or tensors).
         """
         if isinstance(mapping, Mapping):
-            return self._evaluate_one(mapping, detail)
+            return self.evaluate(mapping.batch(), detail)[0]
+        require_kind(mapping, MappingBatch, "mapping", "MapSpace(...).sample(rng, n)")
         if mapping.names != self._names:
             self._refuse(mapping)
         n = len(mapping)
@@ -204,9 +207,6 @@ class CostModel:
         return CostBatch(
             cycles, energy, utilization, status, None if counts is None else CostDetail(*counts), self, mapping
         )
-
-    def _evaluate_one(self, mapping: Mapping, detail: bool) -> Cost:
-        return self.evaluate(mapping.batch(), detail)[0]
 
     def reason(self, status: int, mapping: Mapping) -> str:
         """Why a mapping is illegal, one sentence; "" for status 0."""

@@ -33,7 +33,6 @@ class Tables(NamedTuple):
     energies: NDArray[np.float64]  # [L, 6] columns ACCESS, HOP, ROUTER (pJ), READ, WRITE, SHARED (words per cycle)
     mac_energy: float  # pJ
     peer_links: bool
-    has_network_energy: bool
     has_bandwidth: bool
 
 
@@ -126,7 +125,6 @@ def make_tables(workload: Workload, accelerator: Accelerator) -> Tables:
         energies=energies,
         mac_energy=float(accelerator.mac.energy_pj),
         peer_links=accelerator.peer_links,
-        has_network_energy=bool(energies[:, HOP : ROUTER + 1].any()),
         has_bandwidth=bool(np.isfinite(energies[:, READ:]).any()),
     )
 

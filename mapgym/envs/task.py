@@ -52,7 +52,7 @@ class TaskGenerator:
         Raises:
             SpecificationError: something is unknown, or a list is empty.
         """
-        workloads = [found for spec in _listed(workload, "workload") for found in _workloads(spec)]
+        workloads = [found for spec in _listed(workload, "workload") for found in catalog.workloads(spec)]
         accelerators = [catalog.accelerator(spec) for spec in _listed(accelerator, "accelerator")]
         self.tasks = tuple(Task(layer, hardware, objective) for layer in workloads for hardware in accelerators)
 
@@ -71,10 +71,3 @@ def _listed(spec: Any, what: str) -> list[Any]:
     if not specs:
         raise SpecificationError(f"{what} is an empty list; name at least one")
     return specs
-
-
-def _workloads(spec: Any) -> list[Workload]:
-    is_network = isinstance(spec, catalog.Network) or (isinstance(spec, str) and spec in catalog.network_names())
-    if is_network or (isinstance(spec, Mapping) and "layers" in spec):
-        return [layer.workload for layer in catalog.network(spec).layers]
-    return [catalog.workload(spec)]

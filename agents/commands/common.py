@@ -172,24 +172,7 @@ def load_workloads(specs: Sequence[str]) -> list[Workload]:
     """The workloads that the user named; a network stands for all of its layers."""
     from mapgym import catalog
 
-    workloads = []
-    for spec in specs:
-        if is_network(spec):
-            workloads += [layer.workload for layer in catalog.network(spec).layers]
-        else:
-            workloads.append(catalog.workload(spec))
-    return workloads
-
-
-def is_network(spec: str) -> bool:
-    """Whether a specification names a network: in the catalog, or a file with layers."""
-    from mapgym import catalog
-    from mapgym.yaml_loader import load_yaml
-
-    if Path(spec).suffix.lower() not in (".yaml", ".yml", ".json"):
-        return spec in catalog.network_names()
-    data = load_yaml(Path(spec))
-    return isinstance(data, dict) and "layers" in data
+    return [workload for spec in specs for workload in catalog.workloads(spec)]
 
 
 def load_agents() -> None:

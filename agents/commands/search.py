@@ -85,7 +85,7 @@ def search(
     if hasattr(searcher, "progress"):
         # An agent that proves its result says how far it is.
         searcher.progress = proof
-    with Interruption() as interruption, contextlib.suppress(KeyboardInterrupt):
+    with contextlib.suppress(KeyboardInterrupt), Interruption() as interruption:
         load_compiled_code(space)
         with common.live_display(common.err(), lambda: _progress(evaluator, proof), keep=False):
             searcher.search(evaluator, seed)

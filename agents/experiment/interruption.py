@@ -30,6 +30,8 @@ class Interruption:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # Also what somebody else's handler has made of it, or a caller raises itself.
+        self.happened = self.happened or kind is KeyboardInterrupt
         if self._is_noting:
             signal.signal(signal.SIGINT, self._previous)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import replace
 
@@ -45,6 +46,9 @@ def test_equals_brute_force(seed: int) -> None:
     assert found.value == pytest.approx(expected, rel=1e-12)
     assert found.lower_bound <= expected
     assert found.certified == (found.gap <= 1e-6)
+    if math.prod(space.accelerator.fanout_x[1:]) * math.prod(space.accelerator.fanout_y[1:]) < 6:
+        # Six or more parallel registers may share words unevenly; the bound allows for what the model then rounds off.
+        assert found.certified
 
 
 @pytest.mark.parametrize("seed", range(FIRST, FIRST + CASES))

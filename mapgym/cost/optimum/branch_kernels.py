@@ -12,7 +12,7 @@ from mapgym.compilation import kernel
 from mapgym.cost.optimum.lattice_kernels import Chains, Lattice
 from mapgym.cost.optimum.order_kernels import OrderScratch, least_energy, tile_words
 from mapgym.cost.optimum.problem import Problem
-from mapgym.cost.optimum.register_kernels import Work, energy_at_registers
+from mapgym.cost.optimum.register_kernels import Work, energy_at_registers, lane_gain
 
 
 @kernel
@@ -91,7 +91,7 @@ def _slide(problem: Problem, work: Work, s: OrderScratch, chains: Chains, t: int
 
 @kernel
 def _quick_bound(problem: Problem, work: Work, s: OrderScratch, chains: Chains, steps: float, c: int) -> float:
-    """Least traffic energy of the register levels if the first loop is in group c, for any buffer tile."""
+    """Least traffic energy of the register levels, less what links gain, if the first loop is in group c."""
     run = 1.0
     tensors = problem.words.shape[0]
     for t in range(tensors):
@@ -104,7 +104,7 @@ def _quick_bound(problem: Problem, work: Work, s: OrderScratch, chains: Chains, 
                     work.slide[t] = min(work.slide[t], _slide(problem, work, s, chains, t, d, -1))
     if run == 1.0 and steps > 1.0:
         return np.inf
-    energy = 0.0
+    energy = lane_gain(problem, work, c, run)
     for t in range(tensors):
         share = work.rest[t] / run if t == c else work.slide[t]
         energy += work.weight[t] * work.words[t] * steps * share
@@ -136,7 +136,7 @@ def _class_bound(problem: Problem, lattice: Lattice, work: Work, s: OrderScratch
                         if work.weight[t] > 0.0 and problem.partner[t, d] >= 0:
                             work.slide[t] = min(work.slide[t], _slide(problem, work, s, chains, t, d, v))
             tile += v * problem.stride[d]
-        energy = lattice.outside[c, tile]
+        energy = lattice.outside[c, tile] + lane_gain(problem, work, c, run)
         if energy < best and (run > 1.0 or steps == 1.0):
             for t in range(tensors):
                 share = work.rest[t] / run if t == c else work.slide[t]
@@ -159,6 +159,7 @@ def _search_leaves(problem: Problem, lattice: Lattice, work: Work, s: OrderScrat
                    steps: float, limit: float) -> float:  # fmt: skip
     """The least energy over all buffer tiles and orders for one register tile; notes it if it is below the limit."""
     dims, tensors = problem.bounds.shape[0], problem.words.shape[0]
+    gain, slack = _largest_gain(problem, work, s), work.slack[0]
     for t in range(tensors):
         s.weight[0, t], s.weight[1, t] = work.weight[t], lattice.weight[t]
     for d in range(dims):
@@ -170,19 +171,25 @@ def _search_leaves(problem: Problem, lattice: Lattice, work: Work, s: OrderScrat
             tile += v * problem.stride[d]
             s.extent[2, d] = problem.divisors[d, v]
         memory = lattice.memory[tile]
-        if energy + memory < limit and energy + memory + _leaf_bound(problem, work, s, chains, steps) < limit:
+        if energy + gain + memory < limit and energy + memory + _leaf_bound(problem, work, s, chains, steps) < limit:
             work.counters[3] += 1
             for d in range(dims):
                 s.bound[0, d] = s.extent[2, d] // s.extent[1, d]
                 s.bound[1, d] = problem.bounds[d] // s.extent[2, d]
-            found = energy + least_energy(problem, s, memory, limit - energy, True)
-            if found < limit:
-                limit = found
-                for d in range(dims):
-                    work.best_chain[0, d] = work.lanes[0, d]
-                    for k in range(3):
-                        work.best_chain[k + 1, d] = s.extent[k, d]
-                    work.best_loops[d], work.best_loops[dims + d] = s.best_loops[d], s.best_loops[dims + d]
+            for c in range(-1, tensors if problem.peer_links else 0):
+                # With links: any first loop without what it gains, then first loops of each group with it.
+                start = energy
+                if c >= 0:
+                    start += lane_gain(problem, work, c, _leading_run(problem, s, c))
+                    if start == energy:
+                        continue
+                found = start + least_energy(problem, s, memory, limit - start, True, c)
+                if found < limit:
+                    if slack > 0.0:
+                        work.slack[1] = min(work.slack[1], found)
+                    if found + slack < limit:
+                        limit = found + slack
+                        _note(problem, work, s)
         d = 0
         while d < dims:
             work.buffer_turn[d] += 1
@@ -192,6 +199,43 @@ def _search_leaves(problem: Problem, lattice: Lattice, work: Work, s: OrderScrat
             d += 1
         if d == dims:
             return limit
+
+
+@kernel
+def _leading_run(problem: Problem, s: OrderScratch, c: int) -> float:
+    """Largest product of leading loops in group c, for given tiles."""
+    inner, whole, ends = 1.0, 1.0, False
+    for d in range(problem.bounds.shape[0]):
+        if problem.group[d] == c:
+            inner *= s.bound[0, d]
+            whole *= s.bound[0, d] * s.bound[1, d]
+        else:
+            ends |= s.bound[0, d] > 1
+    return inner if ends else whole
+
+
+@kernel
+def _note(problem: Problem, work: Work, s: OrderScratch) -> None:
+    dims = problem.bounds.shape[0]
+    for d in range(dims):
+        work.best_chain[0, d] = work.lanes[0, d]
+        for k in range(3):
+            work.best_chain[k + 1, d] = s.extent[k, d]
+        work.best_loops[d], work.best_loops[dims + d] = s.best_loops[d], s.best_loops[dims + d]
+
+
+@kernel
+def _largest_gain(problem: Problem, work: Work, s: OrderScratch) -> float:
+    """Lower bound of what links gain where the MACs are fed by loops outside the registers, pJ; <= 0."""
+    gain = 0.0
+    if problem.peer_links:
+        for c in range(problem.words.shape[0]):
+            run = 1.0
+            for d in range(problem.bounds.shape[0]):
+                if problem.group[d] == c:
+                    run *= problem.bounds[d] // s.extent[1, d]
+            gain = min(gain, lane_gain(problem, work, c, run))
+    return gain
 
 
 @kernel
@@ -220,7 +264,7 @@ def _leaf_bound(problem: Problem, work: Work, s: OrderScratch, chains: Chains, s
                         v = problem.position[d, s.extent[2, d]]
                         work.slide[t] = min(work.slide[t], _slide(problem, work, s, chains, t, d, v))
         if present or steps == 1.0:
-            energy = 0.0
+            energy = lane_gain(problem, work, c, run)
             for t in range(tensors):
                 share = work.rest[t] / run if t == c else work.slide[t]
                 energy += work.weight[t] * work.words[t] * steps * share
@@ -247,6 +291,7 @@ def search_node(problem: Problem, keep: NDArray[np.bool_], lattice: Lattice, cha
     """
     dims, tensors = problem.bounds.shape[0], problem.words.shape[0]
     work.counters[0] += 1
+    work.slack[1] = np.inf
     keeps_any = False
     for t in range(tensors):
         keeps_any |= keep[0, t]
@@ -318,8 +363,9 @@ def _bound_tile(problem: Problem, keep: NDArray[np.bool_], lattice: Lattice, cha
     """Lower bound of the energy with one register tile, pJ: a quick one if that reaches the limit, else the best."""
     tensors = problem.words.shape[0]
     energy = energy_at_registers(problem, keep, work, s.extent, False)
-    if energy + lattice.anywhere[tile] >= limit:
-        return energy + lattice.anywhere[tile]
+    least = energy + _largest_gain(problem, work, s) + lattice.anywhere[tile]
+    if least >= limit:
+        return least
     _set_shares(problem, work, chains)
     quick = np.inf
     for c in range(tensors + 1):

@@ -71,7 +71,7 @@ def _fill_lattice(problem: Problem, kept: NDArray[np.bool_], s: OrderScratch, la
             if kept[t]:
                 words += tile_words(problem, s.extent, 2, t)
         if allowed and words <= problem.capacity[1]:
-            lattice.memory[i] = least_energy(problem, s, 0.0, np.inf, False)
+            lattice.memory[i] = least_energy(problem, s, 0.0, np.inf, False, -1)
             for c in range(tensors + 1):
                 lattice.beyond[c, i] = s.of_class[c]
         else:

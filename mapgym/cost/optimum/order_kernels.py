@@ -135,7 +135,7 @@ def _can_save(problem: Problem, s: OrderScratch, depth: int, b: int, t: int, sta
 
 
 @kernel
-def least_energy(problem: Problem, s: OrderScratch, memory_energy: float, best: float, both: bool) -> float:
+def least_energy(problem: Problem, s: OrderScratch, memory_energy: float, best: float, both: bool, only: int) -> float:
     """The least energy of the traffic over all orders, or something not below ``best`` if none is below it.
 
     Args:
@@ -146,6 +146,7 @@ def least_energy(problem: Problem, s: OrderScratch, memory_energy: float, best: 
         best: what has to be beaten.
         both: whether buffer and memory traffic are asked for; else only the memory's, and of_class becomes the least
             energy for each group of the first loop (inf where there is none).
+        only: the group that the first loop has to be in, -1 for any.
     """
     dims, tensors = problem.bounds.shape[0], problem.words.shape[0]
     for b in range(2):
@@ -183,6 +184,8 @@ def least_energy(problem: Problem, s: OrderScratch, memory_energy: float, best: 
         s.turn[depth] += 1
         level = 0 if s.left[depth, 0] != 0 else 1
         if not s.left[depth, level] >> d & 1 or not _in_turn(problem, s, depth, level, d):
+            continue
+        if depth == 0 and only >= 0 and problem.group[d] != only:
             continue
         n = s.bound[level, d]
         step_extent = s.extent[1, d] if level == 0 else s.extent[2, d]

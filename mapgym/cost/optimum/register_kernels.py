@@ -30,6 +30,11 @@ class Work(NamedTuple):
     weight: NDArray[np.float64]  # [T] pJ for each word that a register level receives
     unit: NDArray[np.float64]  # [T] pJ of all cycles for each word that its lanes ask for in a cycle
     first_visits: NDArray[np.float64]  # [T] pJ of the reads that first visits save where the MACs are fed
+    rest_of_lanes: NDArray[np.float64]  # [T] pJ for the other tensors where the MACs are fed; first loop in group t
+    lanes_at_rest: NDArray[np.float64]  # [T] pJ for the tensor itself, by the register's loops alone
+    lanes_open: NDArray[np.int64]  # [T] whether loops outside the registers make that less
+    lane_energy: NDArray[np.float64]  # [1] least pJ where the MACs are fed, by the register's loops alone
+    slack: NDArray[np.float64]  # [2] pJ by which a cost may be above its bound by rounding; least bound so accepted
     words: NDArray[np.float64]  # [T] of the register tiles
     slide: NDArray[np.float64]  # [T] share that the best first loop of the group leaves
     rest: NDArray[np.float64]  # [T] share that coincidences leave of a stationary tensor's traffic
@@ -46,10 +51,13 @@ def make_work(problem: Problem) -> Work:
     def whole(*shape: int) -> NDArray[np.int64]:
         return np.ones(shape, np.int64)
 
+    def real(n: int = tensors) -> NDArray[np.float64]:
+        return np.zeros(n)
+
     return Work(
         whole(1, dims), whole(1, dims), whole(1, dims),
         whole(dims, most), whole(dims), whole(dims), whole(dims, most), whole(dims), whole(dims), whole(dims),
-        *(np.zeros(tensors) for _ in range(6)),
+        real(), real(), real(), real(), real(), whole(tensors), real(1), real(2), real(), real(), real(),
         whole(4, dims), whole(2 * dims), np.zeros(4, np.int64),
     )  # fmt: skip
 
@@ -103,24 +111,40 @@ def _product(problem: Problem, factors: NDArray[np.int64], t: int, role: int) ->
 
 
 @kernel
-def _longest_run(problem: Problem, work: Work, extent: NDArray[np.int64], t: int, least: bool) -> float:
-    """Largest product of leading temporal loops that do not move the tensor along a rank of one dim."""
-    inner, whole, ends = 1.0, 1.0, False
+def _passes(problem: Problem, work: Work, t: int, d: int) -> bool:
+    """Whether lanes can pass words of a tensor on in steps of a loop of dim d: at rest, or along a rank with lanes."""
+    if problem.role[t, d] == IRRELEVANT:
+        return True
+    other = problem.partner[t, d]
+    return other >= 0 and (work.lanes[0, d] > 1 or work.lanes[0, other] > 1)
+
+
+@kernel
+def _ends(problem: Problem, work: Work, extent: NDArray[np.int64], t: int) -> bool:
+    """Whether a loop of the register level ends the run of steps in which lanes can pass words of a tensor on."""
     for d in range(problem.bounds.shape[0]):
-        temporal = extent[0, d] // work.lanes[0, d]
-        if problem.role[t, d] == PINNED:
-            ends |= temporal > 1
-        else:
-            inner *= temporal
-            whole *= problem.bounds[d] // (work.lanes[0, d] * work.spread[0, d])
-    return inner if ends and not least else whole
+        if extent[0, d] != work.lanes[0, d] and not _passes(problem, work, t, d):
+            return True
+    return False
+
+
+@kernel
+def _longest_run(problem: Problem, work: Work, extent: NDArray[np.int64], t: int, whole: bool) -> float:
+    """Product of the temporal loops, of the registers or of all levels, in which lanes can pass words on."""
+    run = 1.0
+    for d in range(problem.bounds.shape[0]):
+        if _passes(problem, work, t, d):
+            end = problem.bounds[d] // work.spread[0, d] if whole else extent[0, d]
+            run *= end // work.lanes[0, d]
+    return run
 
 
 @kernel
 def _lane_offsets(problem: Problem, work: Work, extent: NDArray[np.int64], t: int, c: int, least: bool) -> float:
     """Words that all lanes of a register level ask for in each cycle, on average, if the first loop is in group c.
 
-    Without links the number of different offsets; with links a lower bound.
+    Without links the number of different offsets; with links a lower bound (docs/exact.md, "Links"). Sets
+    lanes_open[t] to whether loops outside the registers can make it smaller: it is then divided by their leading run.
     """
     distinct = _distinct(problem, work.lanes, work.ones, t, False)
     if not problem.peer_links:
@@ -129,18 +153,41 @@ def _lane_offsets(problem: Problem, work: Work, extent: NDArray[np.int64], t: in
     slides = _slides(problem, work.lanes, t, False)
     if not (shared or slides):
         return distinct
-    run = _longest_run(problem, work, extent, t, least)
-    sliding_rank = False
+    # Where ranks have one dim each, only a tensor at rest is passed on; else later steps may bring it back to where
+    # it was, but the first step that moves it is at least half of the steps that are left.
+    returns = False
     for d in range(problem.bounds.shape[0]):
-        sliding_rank |= problem.partner[t, d] >= 0
-    if not sliding_rank:
-        # Only a tensor at rest is passed on.
-        return distinct / run if c == t else distinct
-    if not slides and c != t:
-        # At rest only in steps of outer loops that undo the first one, at most every second step.
-        return distinct / min(run, 2.0)
-    least_offsets = 0.0 if shared else _product(problem, work.lanes, t, PINNED)
-    return distinct / run + least_offsets * (1.0 - 1.0 / run)
+        returns |= problem.partner[t, d] >= 0
+    half = 0.5 if returns else 1.0
+    ends = _ends(problem, work, extent, t)
+    if not slides:
+        if c != t:
+            return distinct * half
+        work.lanes_open[t] = 0 if ends else 1
+        return distinct * half / _longest_run(problem, work, extent, t, least)
+    remaining = _product(problem, work.lanes, t, PINNED)
+    run = _longest_run(problem, work, extent, t, least or not ends)
+    offsets = (distinct - remaining) * half / run
+    if not shared:
+        offsets += remaining
+    elif c != t:
+        offsets += remaining * half
+    return offsets
+
+
+@kernel
+def _fed(problem: Problem, work: Work, t: int, content: float) -> float:
+    """Energy of a tensor's accesses where the MACs are fed; outputs are read and updated, but for first visits."""
+    return max(content, 2.0 * content - work.first_visits[t]) if problem.is_output[t] else content
+
+
+@kernel
+def lane_gain(problem: Problem, work: Work, c: int, run: float) -> float:
+    """What a run of loops of group c next to the registers changes at most where the MACs are fed, pJ; <= 0."""
+    if not problem.peer_links or c >= problem.words.shape[0] or work.lanes_open[c] == 0:
+        return 0.0
+    energy = work.rest_of_lanes[c] + _fed(problem, work, c, work.lanes_at_rest[c] / run)
+    return min(0.0, energy - work.lane_energy[0])
 
 
 @kernel
@@ -148,7 +195,7 @@ def energy_at_registers(problem: Problem, keep: NDArray[np.bool_], work: Work, e
                         least: bool) -> float:  # fmt: skip
     """Energy at the register level, pJ; sets the weight of the words that each register level receives.
 
-    Exact without links, a lower bound with them.
+    Exact without links but for work.slack[0], which is taken off; a lower bound with them.
 
     Args:
         problem, keep: the task, and bool[2, T] what is kept.
@@ -162,15 +209,18 @@ def energy_at_registers(problem: Problem, keep: NDArray[np.bool_], work: Work, e
         lanes *= work.lanes[0, d]
         spread *= work.spread[0, d]
     energy = problem.energy[3]
+    work.slack[0] = 0.0
     for t in range(tensors):
         outer = problem.energy[1] if keep[1, t] else problem.energy[2]
         distinct = _distinct(problem, work.spread, extent, t, least)
         work.weight[t] = work.unit[t] = work.first_visits[t] = 0.0
+        work.lanes_open[t] = 0
         if keep[0, t]:
             # A share that is a sum over multiplicities may be cut to the whole number below it.
-            inexact = _slides(problem, work.spread, t, not problem.peer_links)
-            if inexact and int(spread) & (int(spread) - 1) != 0:
-                energy -= problem.energy[0] * spread
+            mixed = distinct < _product(problem, work.spread, t, PINNED) * _sliding_product(problem, work.spread, t)
+            mixed |= problem.peer_links and _slides(problem, work.spread, t, False)
+            if mixed and int(spread) & (int(spread) - 1) != 0:
+                work.slack[0] += problem.energy[0] * spread
             work.unit[t] = problem.energy[0] * problem.macs / lanes
             served = (2.0 if problem.is_output[t] else 1.0) * outer * distinct
             if problem.peer_links and _slides(problem, work.spread, t, False):
@@ -194,14 +244,31 @@ def energy_at_registers(problem: Problem, keep: NDArray[np.bool_], work: Work, e
             else:
                 work.first_visits[t] = outer * problem.words[t]
                 energy -= problem.energy[2] * problem.words[t] if keep[1, t] else 0.0
-    best = np.inf
+    least_lanes = np.inf
     for c in range(tensors + 1 if problem.peer_links else 1):
-        total = 0.0
+        rest, own = 0.0, 0.0
         for t in range(tensors):
             content = work.unit[t] * _lane_offsets(problem, work, extent, t, c, least)
-            total += max(content, 2.0 * content - work.first_visits[t]) if problem.is_output[t] else content
-        best = min(best, total)
-    return energy + best
+            if t == c:
+                work.lanes_at_rest[t] = content
+                own = _fed(problem, work, t, content)
+            else:
+                rest += _fed(problem, work, t, content)
+        if c < tensors:
+            work.rest_of_lanes[c] = rest
+        least_lanes = min(least_lanes, rest + own)
+    work.lane_energy[0] = least_lanes
+    return energy + least_lanes - work.slack[0]
+
+
+@kernel
+def _sliding_product(problem: Problem, factors: NDArray[np.int64], t: int) -> float:
+    """Product of the spatial factors of dims of sliding ranks."""
+    product = 1
+    for d in range(problem.bounds.shape[0]):
+        if problem.partner[t, d] >= 0:
+            product *= factors[0, d]
+    return float(product)
 
 
 @kernel

@@ -59,7 +59,7 @@ def _best_memory_order(task: Task, lattice: Lattice, chain: NDArray[np.int64], o
     orders.bound[1] = problem.bounds // chain[3]
     orders.weight[0] = 0.0
     orders.weight[1] = lattice.weight
-    least_energy(problem, orders, 0.0, np.inf, False)
+    least_energy(problem, orders, 0.0, np.inf, False, -1)
     found = orders.best_loops
     return [int(d) for d in (found[: np.argmax(found < 0)] if (found < 0).any() else found)]
 

@@ -92,6 +92,7 @@ class Solver:
         self.orders: OrderScratch = make_order_scratch(len(problem.bounds), len(problem.words))
         self.work: Work = make_work(problem)
         self.value = math.inf  # by the formulas: energy in pJ, times cycles where they count
+        self.floor = math.inf  # least formula that was not accepted, or accepted with slack
         self.best: tuple[Mapping, Cost] | None = None
         self.lattices: dict[tuple[bool, ...], Lattice] = {}
 
@@ -123,6 +124,7 @@ class Solver:
         proven, found = search_node(
             self.task.problem, branch.keep, branch.lattice, self.chains, self.work, self.orders, limit, exhaustive
         )
+        self.floor = min(self.floor, self.work.slack[1] * factor)
         if found < limit:
             self.value = found * factor
             work = self.work
@@ -283,7 +285,7 @@ def _conclude(solver: Solver, bound: float, gap: float, seconds: float) -> Optim
         )
     mapping, cost = solver.best
     value = cost.objective(solver.objective)
-    lower = min(bound, solver.value, value)
+    lower = min(bound, solver.value, solver.floor, value)
     if solver.objective != "latency":
         lower *= 1.0 - _TOLERANCE
     certified = value <= lower * (1.0 + gap)

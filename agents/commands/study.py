@@ -69,6 +69,7 @@ def optimum(
     from mapgym import catalog
     from mapgym.agents.experiment.optimum_study import distinct_tasks, run_study, update_best_known as update
 
+    common.load_agents()
     common.parse_objective(objective)
     common.parse_seconds(seconds_per_layer, "--seconds-per-layer")
     if update_best_known is not None:

@@ -183,6 +183,15 @@ class TestSearch:
         assert 0 <= found["gap"] <= 1e-6
         assert found["optimum"]["value"] == found["edp"]
 
+    def test_what_the_exact_agent_finds_within_its_seconds_counts(self, mapgym, nothing_stored):
+        # No time at all: the solver still finds a mapping, and proves some bound.
+        for arguments in (("--seconds", "0.001"), ("--seconds", "5", "-p", "seconds=0")):
+            status, text, _ = mapgym("search", *TASK, "--agent", "exact", *arguments, "--json")
+            found = json.loads(text)
+            assert status == 0
+            assert found["edp"] == found["optimum"]["value"]
+            assert found["lower_bound_proven"] <= found["edp"]
+
     def test_an_interrupted_exact_search_gives_its_mapping_and_its_bound(self, mapgym, nothing_stored, monkeypatch):
         def interrupted(*arguments, **options):
             # As the solver does: Ctrl-C becomes an early result.

@@ -68,11 +68,16 @@ def search(
     from mapgym.agents.experiment.certificate import Progress
     from mapgym.agents.experiment.interruption import Interruption
     from mapgym.agents.experiment.runner import load_compiled_code
+    from mapgym.agents.search.exact import ExactSearch
     from mapgym.evaluator import Budget, Evaluator
     from mapgym.mapspace import MapSpace
 
     budget = Budget(5000 if samples is None and seconds is None else samples, seconds)
     searcher = make_agent(agent or DEFAULT_AGENT, **_read_parameters(parameter or []))
+    if seconds is not None and isinstance(searcher, ExactSearch):
+        # The solver watches the clock by itself; what it has found in time must still be priced.
+        searcher.seconds = min(searcher.seconds, seconds) if _is_given(parameter, "seconds") else seconds
+        budget = Budget(5000 if samples is None else samples)
     space = MapSpace(
         catalog.workload(workload),
         common.load_accelerator(accelerator, peer_links=not no_peer_links),
@@ -82,8 +87,7 @@ def search(
     searcher.check_axes(space)
     evaluator = Evaluator(space, objective, budget)
     proof = Progress()
-    if hasattr(searcher, "progress"):
-        # An agent that proves its result says how far it is.
+    if isinstance(searcher, ExactSearch):
         searcher.progress = proof
     with contextlib.suppress(KeyboardInterrupt), Interruption() as interruption:
         load_compiled_code(space)
@@ -114,6 +118,10 @@ def search(
         _print(evaluator, searcher.name, elapsed, certificate, output)
     if interrupted:
         raise typer.Exit(common.INTERRUPTED)
+
+
+def _is_given(parameters: list[str] | None, name: str) -> bool:
+    return any(text.partition("=")[0].strip() == name for text in parameters or [])
 
 
 def _read_parameters(texts: list[str]) -> dict[str, str]:

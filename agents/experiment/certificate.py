@@ -151,7 +151,9 @@ def certificate_of(optimum: Optimum, space: MapSpace) -> Certificate:
 def with_stored(found: Certificate, space: MapSpace, objective: str) -> Certificate:
     """The better mapping and the higher bound of what the solver found and of what is stored."""
     stored = best_known(space, objective)
-    return found if stored is None else _joined(found, _of_stored(stored))
+    if stored is None or found.certified:
+        return found
+    return _of_stored(stored) if stored.certified else _joined(found, _of_stored(stored))
 
 
 def _of_stored(stored: BestKnown) -> Certificate:

@@ -59,7 +59,11 @@ class ExactSearch(Agent):
         count = min(self.first, evaluator.remaining - 1)
         if count > 0:
             evaluator.evaluate(space.sample(np.random.default_rng(seed), count))
-        limit = math.inf if evaluator.budget.seconds is None else evaluator.budget.seconds - evaluator.seconds
+        limit = math.inf
+        if evaluator.budget.seconds is not None:
+            # A tenth is kept for the last nodes, which are not interrupted, and for pricing the result: what is found
+            # after the budget is spent does not count.
+            limit = 0.9 * (evaluator.budget.seconds - evaluator.seconds)
         self.optimum = find_optimum(
             space,
             evaluator.objective,

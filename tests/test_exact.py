@@ -83,6 +83,13 @@ def test_known_optima(task: str, hardware: str, axes: tuple[str, ...], value: fl
     assert found.gap <= 1e-6
 
 
+@pytest.mark.parametrize(("task", "value"), [("paper/resnet_conv4", 1.244568e16), ("paper/resnet_conv3", 1.208931e16)])
+def test_known_optima_with_links(task: str, value: float) -> None:
+    found = find_optimum(MapSpace(workload(task), accelerator("accel_b"), KEEP_ALL))
+    assert found.value == pytest.approx(value, rel=1e-6)
+    assert found.certified
+
+
 def test_axes_that_are_not_searched_and_fixed_factors_are_obeyed() -> None:
     rng = np.random.default_rng(0)
     checked = 0

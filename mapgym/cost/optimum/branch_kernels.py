@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.compilation import kernel
+from mapgym.cost.optimum.block_kernels import set_class_weights
 from mapgym.cost.optimum.lattice_kernels import Chains, Lattice
 from mapgym.cost.optimum.order_kernels import OrderScratch, least_energy, tile_words
 from mapgym.cost.optimum.problem import Problem
-from mapgym.cost.optimum.register_kernels import Work, energy_at_registers, lane_gain
+from mapgym.cost.optimum.register_kernels import energy_at_registers, lane_gain
+from mapgym.cost.optimum.work import Work
 
 
 @kernel
@@ -107,7 +109,7 @@ def _quick_bound(problem: Problem, work: Work, s: OrderScratch, chains: Chains, 
     energy = lane_gain(problem, work, c, run)
     for t in range(tensors):
         share = work.rest[t] / run if t == c else work.slide[t]
-        energy += work.weight[t] * work.words[t] * steps * share
+        energy += work.class_weight[t, c] * work.words[t] * steps * share
     return energy
 
 
@@ -140,7 +142,7 @@ def _class_bound(problem: Problem, lattice: Lattice, work: Work, s: OrderScratch
         if energy < best and (run > 1.0 or steps == 1.0):
             for t in range(tensors):
                 share = work.rest[t] / run if t == c else work.slide[t]
-                energy += work.weight[t] * work.words[t] * steps * share
+                energy += work.class_weight[t, c] * work.words[t] * steps * share
             best = min(best, energy)
         d = 0
         while d < dims:
@@ -160,6 +162,7 @@ def _search_leaves(problem: Problem, lattice: Lattice, work: Work, s: OrderScrat
     """The least energy over all buffer tiles and orders for one register tile; notes it if it is below the limit."""
     dims, tensors = problem.bounds.shape[0], problem.words.shape[0]
     gain, slack = _largest_gain(problem, work, s), work.slack[0]
+    coupled = problem.peer_links and steps > 1.0
     for t in range(tensors):
         s.weight[0, t], s.weight[1, t] = work.weight[t], lattice.weight[t]
     for d in range(dims):
@@ -176,13 +179,13 @@ def _search_leaves(problem: Problem, lattice: Lattice, work: Work, s: OrderScrat
             for d in range(dims):
                 s.bound[0, d] = s.extent[2, d] // s.extent[1, d]
                 s.bound[1, d] = problem.bounds[d] // s.extent[2, d]
-            for c in range(-1, tensors if problem.peer_links else 0):
-                # With links: any first loop without what it gains, then first loops of each group with it.
+            for c in range(0 if coupled else -1, tensors + 1 if coupled else 0):
+                # What links gain depends on the group of the first loop.
                 start = energy
-                if c >= 0:
+                if coupled:
                     start += lane_gain(problem, work, c, _leading_run(problem, s, c))
-                    if start == energy:
-                        continue
+                    for t in range(tensors):
+                        s.weight[0, t] = work.class_weight[t, c]
                 found = start + least_energy(problem, s, memory, limit - start, True, c)
                 if found < limit:
                     if slack > 0.0:
@@ -267,7 +270,7 @@ def _leaf_bound(problem: Problem, work: Work, s: OrderScratch, chains: Chains, s
             energy = lane_gain(problem, work, c, run)
             for t in range(tensors):
                 share = work.rest[t] / run if t == c else work.slide[t]
-                energy += work.weight[t] * work.words[t] * steps * share
+                energy += work.class_weight[t, c] * work.words[t] * steps * share
             best = min(best, energy)
     return best
 
@@ -367,6 +370,7 @@ def _bound_tile(problem: Problem, keep: NDArray[np.bool_], lattice: Lattice, cha
     if least >= limit:
         return least
     _set_shares(problem, work, chains)
+    set_class_weights(problem, work, s, chains)
     quick = np.inf
     for c in range(tensors + 1):
         quick = min(quick, _quick_bound(problem, work, s, chains, steps, c))

@@ -31,6 +31,7 @@ class Chains(NamedTuple):
 
     resting: NDArray[np.float64]  # [T, D, V, V] blocks of a dim and its partner; after loops that do not move the tile
     sliding: NDArray[np.float64]  # [T, D, V, V, V] block, buffer extent, partner's block; the dim is the first loop
+    repeats: NDArray[np.bool_]  # [T, D, V, V] whether a later step can equal the first, which is of the dim
 
 
 def make_lattice(problem: Problem, kept: NDArray[np.bool_], orders: OrderScratch) -> Lattice:
@@ -47,7 +48,8 @@ def make_chains(problem: Problem) -> Chains:
     """Computes the shares for every sliding rank."""
     tensors, dims = problem.role.shape
     most = problem.divisors.shape[1] if (problem.partner >= 0).any() else 1
-    chains = Chains(np.zeros((tensors, dims, most, most)), np.zeros((tensors, dims, most, most, most)))
+    shape = (tensors, dims, most, most)
+    chains = Chains(np.zeros(shape), np.zeros((*shape, most)), np.zeros(shape, np.bool_))
     if most > 1:
         _fill_chains(problem, chains, np.zeros(4, np.int64), np.zeros(4, np.int64))
     return chains
@@ -132,6 +134,7 @@ def _try_orders(problem: Problem, chains: Chains, step: NDArray[np.int64], bound
             step[at_b], bound[at_b] = problem.coefficient[t, b] * start_b, end_b // start_b
         resting = sliding = 0.0
         inside, moved, translation, first = 1.0, 0, 0, -1
+        repeats = False
         for k in range(4):
             if bound[k] == 1:
                 continue
@@ -144,8 +147,10 @@ def _try_orders(problem: Problem, chains: Chains, step: NDArray[np.int64], bound
                     resting += share
                 if step[k] - moved == translation:
                     sliding += share
+                    repeats = True
             moved += step[k]
             inside *= bound[k]
         chains.resting[t, a, ba, bb] = max(chains.resting[t, a, ba, bb], resting)
         if first >= 0 and (first & 1) == (swaps >> (first >> 1) & 1):
             chains.sliding[t, a, ba, ea, bb] = max(chains.sliding[t, a, ba, ea, bb], sliding)
+            chains.repeats[t, a, ba, bb] |= repeats

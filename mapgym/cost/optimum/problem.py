@@ -56,6 +56,7 @@ class Problem(NamedTuple):
     place: NDArray[np.int64]  # [2, D] place in the fixed order of buffer and memory level; -1 if the order is free
     macs: float
     peer_links: bool
+    mesh: NDArray[np.int64]  # [4] most lanes of a register level along X and along Y; most blocks of the buffer
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,6 +195,7 @@ def _make_problem(space: MapSpace, dims: tuple[int, ...]) -> Problem:
         place=_fixed_places(space, dims),
         macs=float(workload.macs),
         peer_links=accelerator.peer_links,
+        mesh=np.array([f[s] for s in range(2) for f in (accelerator.fanout_x, accelerator.fanout_y)], np.int64),
     )
 
 

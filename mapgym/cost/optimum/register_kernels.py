@@ -5,61 +5,13 @@ The formulas and their proofs are in docs/exact.md ("Energy", "Links").
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.compilation import kernel
+from mapgym.cost.optimum.lane_kernels import asked_outside, list_layouts, place_loop, start_orders
 from mapgym.cost.optimum.problem import IRRELEVANT, PINNED, Problem
-
-
-class Work(NamedTuple):
-    """Working memory of the search below one choice of spatial factors."""
-
-    lanes: NDArray[np.int64]  # [1, D]
-    spread: NDArray[np.int64]  # [1, D] spatial factors between register level and buffer
-    ones: NDArray[np.int64]  # [1, D]
-    register_options: NDArray[np.int64]  # [D, V] register extents to try
-    register_counts: NDArray[np.int64]  # [D]
-    register_turn: NDArray[np.int64]  # [D]
-    buffer_options: NDArray[np.int64]  # [D, V] divisor indices of buffer extents to try
-    buffer_counts: NDArray[np.int64]  # [D]
-    buffer_turn: NDArray[np.int64]  # [D]
-    block_index: NDArray[np.int64]  # [D]
-    weight: NDArray[np.float64]  # [T] pJ for each word that a register level receives
-    unit: NDArray[np.float64]  # [T] pJ of all cycles for each word that its lanes ask for in a cycle
-    first_visits: NDArray[np.float64]  # [T] pJ of the reads that first visits save where the MACs are fed
-    rest_of_lanes: NDArray[np.float64]  # [T] pJ for the other tensors where the MACs are fed; first loop in group t
-    lanes_at_rest: NDArray[np.float64]  # [T] pJ for the tensor itself, by the register's loops alone
-    lanes_open: NDArray[np.int64]  # [T] whether loops outside the registers make that less
-    lane_energy: NDArray[np.float64]  # [1] least pJ where the MACs are fed, by the register's loops alone
-    slack: NDArray[np.float64]  # [2] pJ by which a cost may be above its bound by rounding; least bound so accepted
-    words: NDArray[np.float64]  # [T] of the register tiles
-    slide: NDArray[np.float64]  # [T] share that the best first loop of the group leaves
-    rest: NDArray[np.float64]  # [T] share that coincidences leave of a stationary tensor's traffic
-    best_chain: NDArray[np.int64]  # [4, D] lanes, register extent, block, buffer extent of the incumbent
-    best_loops: NDArray[np.int64]  # [2 * D] its orders, as OrderScratch.best_loops
-    counters: NDArray[np.int64]  # [4] nodes, register tiles, register tiles searched, leaves
-
-
-def make_work(problem: Problem) -> Work:
-    """Allocates the working memory."""
-    tensors, dims = problem.role.shape
-    most = problem.divisors.shape[1]
-
-    def whole(*shape: int) -> NDArray[np.int64]:
-        return np.ones(shape, np.int64)
-
-    def real(n: int = tensors) -> NDArray[np.float64]:
-        return np.zeros(n)
-
-    return Work(
-        whole(1, dims), whole(1, dims), whole(1, dims),
-        whole(dims, most), whole(dims), whole(dims), whole(dims, most), whole(dims), whole(dims), whole(dims),
-        real(), real(), real(), real(), real(), whole(tensors), real(1), real(2), real(), real(), real(),
-        whole(4, dims), whole(2 * dims), np.zeros(4, np.int64),
-    )  # fmt: skip
+from mapgym.cost.optimum.work import Work
 
 
 @kernel
@@ -70,7 +22,16 @@ def _gcd(a: int, b: int) -> int:
 
 
 @kernel
-def _distinct(problem: Problem, factors: NDArray[np.int64], extent: NDArray[np.int64], t: int, least: bool) -> float:
+def different(a: int, b: int, first: int, second: int) -> int:
+    """Different sums of a multiples of one step and b multiples of another."""
+    g = _gcd(first, second)
+    return a * b - max(0, a - second // g) * max(0, b - first // g)
+
+
+@kernel
+def count_offsets(
+    problem: Problem, factors: NDArray[np.int64], extent: NDArray[np.int64], t: int, least: bool
+) -> float:
     """Instances with different offsets among those that spatial factors make; at least so many if ``least``."""
     count = 1
     for d in range(problem.bounds.shape[0]):
@@ -85,8 +46,7 @@ def _distinct(problem: Problem, factors: NDArray[np.int64], extent: NDArray[np.i
             else:
                 first = problem.coefficient[t, d] * extent[0, d]
                 second = problem.coefficient[t, other] * extent[0, other]
-                g = _gcd(first, second)
-                count *= a * b - max(0, a - second // g) * max(0, b - first // g)
+                count *= different(a, b, first, second)
     return float(count)
 
 
@@ -101,13 +61,28 @@ def _slides(problem: Problem, factors: NDArray[np.int64], t: int, both: bool) ->
 
 
 @kernel
-def _product(problem: Problem, factors: NDArray[np.int64], t: int, role: int) -> float:
+def product_of(problem: Problem, factors: NDArray[np.int64], t: int, role: int) -> float:
     """Product of the spatial factors of dims with a role in a tensor."""
     product = 1
     for d in range(problem.bounds.shape[0]):
         if problem.role[t, d] == role:
             product *= factors[0, d]
     return float(product)
+
+
+@kernel
+def has_sliding_rank(problem: Problem, t: int) -> bool:
+    """Whether two dims make up a rank of a tensor."""
+    sliding = False
+    for d in range(problem.bounds.shape[0]):
+        sliding |= problem.partner[t, d] >= 0
+    return sliding
+
+
+@kernel
+def shares_offsets(problem: Problem, factors: NDArray[np.int64], t: int) -> bool:
+    """Whether instances that spatial factors make can have the same offset."""
+    return product_of(problem, factors, t, IRRELEVANT) > 1.0 or _slides(problem, factors, t, True)
 
 
 @kernel
@@ -146,10 +121,10 @@ def _lane_offsets(problem: Problem, work: Work, extent: NDArray[np.int64], t: in
     Without links the number of different offsets; with links a lower bound (docs/exact.md, "Links"). Sets
     lanes_open[t] to whether loops outside the registers can make it smaller: it is then divided by their leading run.
     """
-    distinct = _distinct(problem, work.lanes, work.ones, t, False)
+    distinct = count_offsets(problem, work.lanes, work.ones, t, False)
     if not problem.peer_links:
         return distinct
-    shared = _product(problem, work.lanes, t, IRRELEVANT) > 1.0 or _slides(problem, work.lanes, t, True)
+    shared = product_of(problem, work.lanes, t, IRRELEVANT) > 1.0 or _slides(problem, work.lanes, t, True)
     slides = _slides(problem, work.lanes, t, False)
     if not (shared or slides):
         return distinct
@@ -165,7 +140,7 @@ def _lane_offsets(problem: Problem, work: Work, extent: NDArray[np.int64], t: in
             return distinct * half
         work.lanes_open[t] = 0 if ends else 1
         return distinct * half / _longest_run(problem, work, extent, t, least)
-    remaining = _product(problem, work.lanes, t, PINNED)
+    remaining = product_of(problem, work.lanes, t, PINNED)
     run = _longest_run(problem, work, extent, t, least or not ends)
     offsets = (distinct - remaining) * half / run
     if not shared:
@@ -183,11 +158,13 @@ def _fed(problem: Problem, work: Work, t: int, content: float) -> float:
 
 @kernel
 def lane_gain(problem: Problem, work: Work, c: int, run: float) -> float:
-    """What a run of loops of group c next to the registers changes at most where the MACs are fed, pJ; <= 0."""
-    if not problem.peer_links or c >= problem.words.shape[0] or work.lanes_open[c] == 0:
+    """What a run of loops of group c next to the registers adds to the least energy where the MACs are fed, pJ."""
+    if not problem.peer_links:
         return 0.0
-    energy = work.rest_of_lanes[c] + _fed(problem, work, c, work.lanes_at_rest[c] / run)
-    return min(0.0, energy - work.lane_energy[0])
+    energy = work.lane_base[c]
+    if c < problem.words.shape[0] and work.lanes_open[c] != 0:
+        energy = min(energy, work.rest_of_lanes[c] + _fed(problem, work, c, work.lanes_at_rest[c] / run))
+    return energy - work.lane_energy[0]
 
 
 @kernel
@@ -212,22 +189,27 @@ def energy_at_registers(problem: Problem, keep: NDArray[np.bool_], work: Work, e
     work.slack[0] = 0.0
     for t in range(tensors):
         outer = problem.energy[1] if keep[1, t] else problem.energy[2]
-        distinct = _distinct(problem, work.spread, extent, t, least)
-        work.weight[t] = work.unit[t] = work.first_visits[t] = 0.0
+        distinct = count_offsets(problem, work.spread, extent, t, least)
+        work.spared[t] = work.weight[t] = work.linked_weight[t] = work.unit[t] = work.first_visits[t] = 0.0
         work.lanes_open[t] = 0
         if keep[0, t]:
             # A share that is a sum over multiplicities may be cut to the whole number below it.
-            mixed = distinct < _product(problem, work.spread, t, PINNED) * _sliding_product(problem, work.spread, t)
+            mixed = distinct < product_of(problem, work.spread, t, PINNED) * _sliding_product(problem, work.spread, t)
             mixed |= problem.peer_links and _slides(problem, work.spread, t, False)
             if mixed and int(spread) & (int(spread) - 1) != 0:
                 work.slack[0] += problem.energy[0] * spread
             work.unit[t] = problem.energy[0] * problem.macs / lanes
             served = (2.0 if problem.is_output[t] else 1.0) * outer * distinct
-            if problem.peer_links and _slides(problem, work.spread, t, False):
+            work.weight[t] = work.linked_weight[t] = served + problem.energy[0] * spread
+            work.spared[t] = max(0.0, outer - problem.energy[0])
+            if problem.peer_links and has_sliding_rank(problem, t):
                 # Neighbours pass words on, at one read more for each.
-                remaining = _product(problem, work.spread, t, PINNED)
-                served = outer * remaining + min(outer, problem.energy[0]) * (distinct - remaining)
-            work.weight[t] = served + problem.energy[0] * spread
+                remaining = distinct
+                if _slides(problem, work.spread, t, False):
+                    remaining = product_of(problem, work.spread, t, PINNED)
+                if shares_offsets(problem, work.spread, t):
+                    remaining *= 0.5
+                work.linked_weight[t] -= work.spared[t] * (distinct - remaining)
         else:
             if problem.peer_links:
                 distinct = _least_served(problem, work.spread, t)
@@ -237,13 +219,18 @@ def energy_at_registers(problem: Problem, keep: NDArray[np.bool_], work: Work, e
             # there once in each instance that gets a part of the same sum.
             if keep[0, t]:
                 work.first_visits[t] = (
-                    problem.energy[0] * problem.words[t] * _product(problem, work.spread, t, IRRELEVANT)
+                    problem.energy[0] * problem.words[t] * product_of(problem, work.spread, t, IRRELEVANT)
                 )
                 energy -= problem.energy[1] * problem.words[t] if keep[1, t] else 0.0
                 energy -= problem.energy[2] * problem.words[t]
             else:
                 work.first_visits[t] = outer * problem.words[t]
                 energy -= problem.energy[2] * problem.words[t] if keep[1, t] else 0.0
+    if problem.peer_links and not least:
+        list_layouts(problem, work.tables, work.lanes)
+        if work.tables.layouts[0] > 0:
+            work.lane_energy[0] = _least_by_orders(problem, work, extent)
+            return energy + work.lane_energy[0] - work.slack[0]
     least_lanes = np.inf
     for c in range(tensors + 1 if problem.peer_links else 1):
         rest, own = 0.0, 0.0
@@ -258,7 +245,90 @@ def energy_at_registers(problem: Problem, keep: NDArray[np.bool_], work: Work, e
             work.rest_of_lanes[c] = rest
         least_lanes = min(least_lanes, rest + own)
     work.lane_energy[0] = least_lanes
+    for c in range(tensors + 1):
+        work.lane_base[c] = least_lanes
     return energy + least_lanes - work.slack[0]
+
+
+@kernel
+def _least_by_orders(problem: Problem, work: Work, extent: NDArray[np.int64]) -> float:
+    """Least energy where the MACs are fed, pJ, over the layouts of the lanes and the orders of the registers' loops.
+
+    Sets what lane_gain needs.
+    """
+    lanes = work.tables
+    dims, tensors = problem.bounds.shape[0], problem.words.shape[0]
+    loops, outside = 1.0, 0
+    for d in range(dims):
+        loops *= extent[0, d] // work.lanes[0, d]
+        if extent[0, d] * work.spread[0, d] != problem.bounds[d]:
+            outside |= 1 << problem.group[d]
+    for c in range(tensors + 1):
+        work.lane_base[c] = np.inf
+    for t in range(tensors):
+        work.rest_of_lanes[t] = np.inf
+        work.lanes_at_rest[t] = work.unit[t] * lanes.distinct[t] / loops
+        work.lanes_open[t] = 0
+    for layout in range(lanes.layouts[0]):
+        start_orders(problem, lanes, extent, layout)
+        depth = 0
+        while depth >= 0:
+            alive = False
+            for t in range(tensors):
+                alive |= lanes.alive[depth, t] != 0
+            if alive and lanes.left[depth] != 0:
+                d = lanes.turn[depth]
+                while d < dims and not lanes.left[depth] >> d & 1:
+                    d += 1
+                if d < dims:
+                    lanes.turn[depth] = d + 1
+                    place_loop(problem, lanes, extent, layout, depth, d)
+                    depth += 1
+                else:
+                    depth -= 1
+                continue
+            if alive and outside != 0:
+                for c in range(tensors + 1):
+                    if outside >> c & 1:
+                        energy = _least_with_first(problem, work, extent, layout, depth, c)
+                        work.lane_base[c] = min(work.lane_base[c], energy)
+            else:
+                energy = _least_with_first(problem, work, extent, layout, depth, -1)
+                for c in range(tensors + 1):
+                    work.lane_base[c] = min(work.lane_base[c], energy)
+            depth -= 1
+    least = np.inf
+    for c in range(tensors + 1):
+        least = min(least, work.lane_base[c])
+    return least
+
+
+@kernel
+def _least_with_first(problem: Problem, work: Work, extent: NDArray[np.int64], layout: int, depth: int,
+                      c: int) -> float:  # fmt: skip
+    """Least energy of one order where the MACs are fed if the first loop outside the registers is in group c, pJ.
+
+    With c = -1 no later step is served.
+    """
+    lanes, rest, own, open_ = work.tables, 0.0, 0.0, False
+    for t in range(problem.words.shape[0]):
+        outside = float(lanes.distinct[t])
+        if c >= 0 and lanes.alive[depth, t] != 0:
+            if lanes.sliding[t]:
+                outside = asked_outside(problem, lanes, work.spread, extent, layout, depth, t, c)
+                if t == c and lanes.moved[depth, t] == 0:
+                    at_rest = work.unit[t] * outside / lanes.inside[depth]
+                    work.lanes_at_rest[t] = min(work.lanes_at_rest[t], at_rest)
+            open_ |= t == c and lanes.moved[depth, t] == 0
+        energy = _fed(problem, work, t, work.unit[t] * (lanes.asked[depth, t] + outside / lanes.inside[depth]))
+        if t == c:
+            own = energy
+        else:
+            rest += energy
+    if open_:
+        work.lanes_open[c] = 1
+        work.rest_of_lanes[c] = min(work.rest_of_lanes[c], rest)
+    return rest + own
 
 
 @kernel
@@ -274,7 +344,7 @@ def _sliding_product(problem: Problem, factors: NDArray[np.int64], t: int) -> fl
 @kernel
 def _least_served(problem: Problem, factors: NDArray[np.int64], t: int) -> float:
     """Instances over the largest number of them that can have the same offset."""
-    served = _product(problem, factors, t, PINNED)
+    served = product_of(problem, factors, t, PINNED)
     for d in range(problem.bounds.shape[0]):
         other = problem.partner[t, d]
         if other > d:

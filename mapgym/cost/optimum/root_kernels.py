@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from mapgym.compilation import kernel
 from mapgym.cost.optimum.lattice_kernels import Lattice
 from mapgym.cost.optimum.problem import PINNED, Problem
-from mapgym.cost.optimum.register_kernels import Work, energy_at_registers
+from mapgym.cost.optimum.register_kernels import energy_at_registers
+from mapgym.cost.optimum.work import Work
 
 
 @kernel
@@ -56,4 +57,4 @@ def bound_roots(problem: Problem, keep: NDArray[np.bool_], lattice: Lattice, lan
             continue
         out[i] = energy_at_registers(problem, keep, work, work.lanes, True) + lattice.anywhere[tile]
         for t in range(problem.words.shape[0]):
-            out[i] += work.weight[t] * _compulsory(problem, work, t)
+            out[i] += work.linked_weight[t] * _compulsory(problem, work, t)

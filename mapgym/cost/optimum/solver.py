@@ -17,9 +17,9 @@ from mapgym.cost.optimum.lattice_kernels import Chains, Lattice, make_chains, ma
 from mapgym.cost.optimum.order_kernels import OrderScratch, make_order_scratch
 from mapgym.cost.optimum.polish import polish
 from mapgym.cost.optimum.problem import Task, make_task
-from mapgym.cost.optimum.register_kernels import Work, make_work
 from mapgym.cost.optimum.root_kernels import bound_roots
 from mapgym.cost.optimum.solution import build_mapping
+from mapgym.cost.optimum.work import Work, make_work
 from mapgym.errors import SpecificationError
 from mapgym.mapping import Mapping
 from mapgym.mapspace import MapSpace

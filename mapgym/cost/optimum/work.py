@@ -1,0 +1,66 @@
+"""Working memory of the search below one choice of spatial factors."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapgym.cost.optimum.lane_kernels import Lanes, make_lanes
+from mapgym.cost.optimum.problem import Problem
+
+
+class Work(NamedTuple):
+    """Working memory of the search below one choice of spatial factors."""
+
+    lanes: NDArray[np.int64]  # [1, D]
+    spread: NDArray[np.int64]  # [1, D] spatial factors between register level and buffer
+    ones: NDArray[np.int64]  # [1, D]
+    register_options: NDArray[np.int64]  # [D, V] register extents to try
+    register_counts: NDArray[np.int64]  # [D]
+    register_turn: NDArray[np.int64]  # [D]
+    buffer_options: NDArray[np.int64]  # [D, V] divisor indices of buffer extents to try
+    buffer_counts: NDArray[np.int64]  # [D]
+    buffer_turn: NDArray[np.int64]  # [D]
+    block_index: NDArray[np.int64]  # [D]
+    weight: NDArray[np.float64]  # [T] pJ for each word that a register level receives
+    linked_weight: NDArray[np.float64]  # [T] the same, at least, where neighbours pass words on
+    spared: NDArray[np.float64]  # [T] pJ for each word that a neighbour passes on, at most
+    class_weight: NDArray[np.float64]  # [T, T + 1] the same, by the group of the first loop outside the registers
+    unit: NDArray[np.float64]  # [T] pJ of all cycles for each word that its lanes ask for in a cycle
+    first_visits: NDArray[np.float64]  # [T] pJ of the reads that first visits save where the MACs are fed
+    rest_of_lanes: NDArray[np.float64]  # [T] pJ for the other tensors where the MACs are fed; first loop in group t
+    lanes_at_rest: NDArray[np.float64]  # [T] pJ for the tensor itself, by the register's loops alone
+    lanes_open: NDArray[np.int64]  # [T] whether loops outside the registers make that less
+    lane_base: NDArray[np.float64]  # [T + 1] least pJ where the MACs are fed, without that; first loop in each group
+    lane_energy: NDArray[np.float64]  # [1] least pJ where the MACs are fed, by the register's loops alone
+    slack: NDArray[np.float64]  # [2] pJ by which a cost may be above its bound by rounding; least bound so accepted
+    words: NDArray[np.float64]  # [T] of the register tiles
+    slide: NDArray[np.float64]  # [T] share that the best first loop of the group leaves
+    rest: NDArray[np.float64]  # [T] share that coincidences leave of a stationary tensor's traffic
+    best_chain: NDArray[np.int64]  # [4, D] lanes, register extent, block, buffer extent of the incumbent
+    best_loops: NDArray[np.int64]  # [2 * D] its orders, as OrderScratch.best_loops
+    counters: NDArray[np.int64]  # [4] nodes, register tiles, register tiles searched, leaves
+    tables: Lanes  # what links leave of the words that lanes ask for
+
+
+def make_work(problem: Problem) -> Work:
+    """Allocates the working memory."""
+    tensors, dims = problem.role.shape
+    most = problem.divisors.shape[1]
+
+    def whole(*shape: int) -> NDArray[np.int64]:
+        return np.ones(shape, np.int64)
+
+    def real(n: int = tensors) -> NDArray[np.float64]:
+        return np.zeros(n)
+
+    return Work(
+        whole(1, dims), whole(1, dims), whole(1, dims),
+        whole(dims, most), whole(dims), whole(dims), whole(dims, most), whole(dims), whole(dims), whole(dims),
+        real(), real(), real(), np.zeros((tensors, tensors + 1)), real(), real(), real(), real(), whole(tensors),
+        real(tensors + 1), real(1), real(2), real(), real(), real(),
+        whole(4, dims), whole(2 * dims), np.zeros(4, np.int64),
+        make_lanes(dims, tensors),
+    )  # fmt: skip

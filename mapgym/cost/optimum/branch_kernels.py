@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from mapgym.compilation import kernel
 from mapgym.cost.optimum.block_kernels import set_class_weights
+from mapgym.cost.optimum.lane_kernels import Lanes
 from mapgym.cost.optimum.lattice_kernels import Chains, Lattice
 from mapgym.cost.optimum.order_kernels import OrderScratch, least_energy, tile_words
 from mapgym.cost.optimum.problem import Problem
-from mapgym.cost.optimum.register_kernels import energy_at_registers, lane_gain
+from mapgym.cost.optimum.register_kernels import energy_at_registers, lane_gain, refine_by_orders
 from mapgym.cost.optimum.work import Work
 
 
@@ -276,14 +277,14 @@ def _leaf_bound(problem: Problem, work: Work, s: OrderScratch, chains: Chains, s
 
 
 @kernel
-def search_node(problem: Problem, keep: NDArray[np.bool_], lattice: Lattice, chains: Chains, work: Work,
+def search_node(problem: Problem, keep: NDArray[np.bool_], lattice: Lattice, chains: Chains, work: Work, lanes: Lanes,
                 s: OrderScratch, limit: float, exhaustive: bool) -> tuple[float, float]:  # fmt: skip
     """Searches all register tiles, buffer tiles and orders under the spatial factors in ``work``.
 
     Args:
         problem, keep, lattice, chains: the task, bool[2, T] what is kept, and their tables.
         work: with lanes and spread filled in; best_chain and best_loops become what was found below the limit.
-        s: working memory.
+        lanes, s: working memory.
         limit: energy to beat, pJ.
         exhaustive: whether to search below every register tile that the bounds leave; else only below the most
             promising one.
@@ -336,13 +337,15 @@ def search_node(problem: Problem, keep: NDArray[np.bool_], lattice: Lattice, cha
                     break
                 work.register_turn[d] = work.register_counts[d]
             else:
-                bound = _bound_tile(problem, keep, lattice, chains, work, s, tile, steps, limit)
+                bound = _bound_tile(problem, keep, lattice, chains, work, lanes, s, tile, steps, limit)
                 if again == 0:
                     work.counters[1] += 1
                     proven = min(proven, bound)
                 if bound < limit and (exhaustive or again == 1) and (exhaustive or bound <= promising):
                     work.counters[2] += 1
                     energy = energy_at_registers(problem, keep, work, s.extent, False)
+                    if problem.peer_links:
+                        energy += refine_by_orders(problem, work, lanes, s.extent)
                     limit = min(limit, _search_leaves(problem, lattice, work, s, chains, energy, steps, limit))
                     if not exhaustive:
                         return proven, limit
@@ -361,11 +364,13 @@ def search_node(problem: Problem, keep: NDArray[np.bool_], lattice: Lattice, cha
 
 
 @kernel
-def _bound_tile(problem: Problem, keep: NDArray[np.bool_], lattice: Lattice, chains: Chains, work: Work,
+def _bound_tile(problem: Problem, keep: NDArray[np.bool_], lattice: Lattice, chains: Chains, work: Work, lanes: Lanes,
                 s: OrderScratch, tile: int, steps: float, limit: float) -> float:  # fmt: skip
     """Lower bound of the energy with one register tile, pJ: a quick one if that reaches the limit, else the best."""
     tensors = problem.words.shape[0]
     energy = energy_at_registers(problem, keep, work, s.extent, False)
+    if problem.peer_links:
+        energy += refine_by_orders(problem, work, lanes, s.extent)
     least = energy + _largest_gain(problem, work, s) + lattice.anywhere[tile]
     if least >= limit:
         return least

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.compilation import kernel
-from mapgym.cost.optimum.lane_kernels import asked_outside, list_layouts, place_loop, start_orders
+from mapgym.cost.optimum.lane_kernels import Lanes, asked_outside, list_layouts, place_loop, start_orders
 from mapgym.cost.optimum.problem import IRRELEVANT, PINNED, Problem
 from mapgym.cost.optimum.work import Work
 
@@ -226,11 +226,6 @@ def energy_at_registers(problem: Problem, keep: NDArray[np.bool_], work: Work, e
             else:
                 work.first_visits[t] = outer * problem.words[t]
                 energy -= problem.energy[2] * problem.words[t] if keep[1, t] else 0.0
-    if problem.peer_links and not least:
-        list_layouts(problem, work.tables, work.lanes)
-        if work.tables.layouts[0] > 0:
-            work.lane_energy[0] = _least_by_orders(problem, work, extent)
-            return energy + work.lane_energy[0] - work.slack[0]
     least_lanes = np.inf
     for c in range(tensors + 1 if problem.peer_links else 1):
         rest, own = 0.0, 0.0
@@ -251,12 +246,22 @@ def energy_at_registers(problem: Problem, keep: NDArray[np.bool_], work: Work, e
 
 
 @kernel
-def _least_by_orders(problem: Problem, work: Work, extent: NDArray[np.int64]) -> float:
+def refine_by_orders(problem: Problem, work: Work, lanes: Lanes, extent: NDArray[np.int64]) -> float:
+    """What looking at the orders of the registers' loops adds to the energy at the register level with links, pJ."""
+    list_layouts(problem, lanes, work.lanes)
+    if lanes.layouts[0] <= 0:
+        return 0.0
+    former = work.lane_energy[0]
+    work.lane_energy[0] = _least_by_orders(problem, work, lanes, extent)
+    return work.lane_energy[0] - former
+
+
+@kernel
+def _least_by_orders(problem: Problem, work: Work, lanes: Lanes, extent: NDArray[np.int64]) -> float:
     """Least energy where the MACs are fed, pJ, over the layouts of the lanes and the orders of the registers' loops.
 
     Sets what lane_gain needs.
     """
-    lanes = work.tables
     dims, tensors = problem.bounds.shape[0], problem.words.shape[0]
     loops, outside = 1.0, 0
     for d in range(dims):
@@ -290,10 +295,10 @@ def _least_by_orders(problem: Problem, work: Work, extent: NDArray[np.int64]) ->
             if alive and outside != 0:
                 for c in range(tensors + 1):
                     if outside >> c & 1:
-                        energy = _least_with_first(problem, work, extent, layout, depth, c)
+                        energy = _least_with_first(problem, work, lanes, extent, layout, depth, c)
                         work.lane_base[c] = min(work.lane_base[c], energy)
             else:
-                energy = _least_with_first(problem, work, extent, layout, depth, -1)
+                energy = _least_with_first(problem, work, lanes, extent, layout, depth, -1)
                 for c in range(tensors + 1):
                     work.lane_base[c] = min(work.lane_base[c], energy)
             depth -= 1
@@ -304,13 +309,13 @@ def _least_by_orders(problem: Problem, work: Work, extent: NDArray[np.int64]) ->
 
 
 @kernel
-def _least_with_first(problem: Problem, work: Work, extent: NDArray[np.int64], layout: int, depth: int,
-                      c: int) -> float:  # fmt: skip
+def _least_with_first(problem: Problem, work: Work, lanes: Lanes, extent: NDArray[np.int64], layout: int,
+                      depth: int, c: int) -> float:  # fmt: skip
     """Least energy of one order where the MACs are fed if the first loop outside the registers is in group c, pJ.
 
     With c = -1 no later step is served.
     """
-    lanes, rest, own, open_ = work.tables, 0.0, 0.0, False
+    rest, own, open_ = 0.0, 0.0, False
     for t in range(problem.words.shape[0]):
         outside = float(lanes.distinct[t])
         if c >= 0 and lanes.alive[depth, t] != 0:

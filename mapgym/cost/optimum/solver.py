@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mapgym.cost.model import Cost, CostModel, check_objective
 from mapgym.cost.optimum.branch_kernels import search_node
+from mapgym.cost.optimum.lane_kernels import Lanes, make_lanes
 from mapgym.cost.optimum.lattice_kernels import Chains, Lattice, make_chains, make_lattice
 from mapgym.cost.optimum.order_kernels import OrderScratch, make_order_scratch
 from mapgym.cost.optimum.polish import polish
@@ -91,6 +92,7 @@ class Solver:
         self.chains: Chains = make_chains(problem)
         self.orders: OrderScratch = make_order_scratch(len(problem.bounds), len(problem.words))
         self.work: Work = make_work(problem)
+        self.lanes: Lanes = make_lanes(len(problem.bounds), len(problem.words))
         self.value = math.inf  # by the formulas: energy in pJ, times cycles where they count
         self.floor = math.inf  # least formula that was not accepted, or accepted with slack
         self.best: tuple[Mapping, Cost] | None = None
@@ -122,7 +124,15 @@ class Solver:
         limit = self.value / factor * (1.0 - _ROUNDING) if math.isfinite(self.value) else math.inf
         self.work.lanes[0], self.work.spread[0] = branch.lanes[i], branch.spread[i]
         proven, found = search_node(
-            self.task.problem, branch.keep, branch.lattice, self.chains, self.work, self.orders, limit, exhaustive
+            self.task.problem,
+            branch.keep,
+            branch.lattice,
+            self.chains,
+            self.work,
+            self.lanes,
+            self.orders,
+            limit,
+            exhaustive,
         )
         self.floor = min(self.floor, self.work.slack[1] * factor)
         if found < limit:

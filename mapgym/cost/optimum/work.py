@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.cost.optimum.lane_kernels import Lanes, make_lanes
 from mapgym.cost.optimum.problem import Problem
 
 
@@ -42,7 +41,6 @@ class Work(NamedTuple):
     best_chain: NDArray[np.int64]  # [4, D] lanes, register extent, block, buffer extent of the incumbent
     best_loops: NDArray[np.int64]  # [2 * D] its orders, as OrderScratch.best_loops
     counters: NDArray[np.int64]  # [4] nodes, register tiles, register tiles searched, leaves
-    tables: Lanes  # what links leave of the words that lanes ask for
 
 
 def make_work(problem: Problem) -> Work:
@@ -62,5 +60,4 @@ def make_work(problem: Problem) -> Work:
         real(), real(), real(), np.zeros((tensors, tensors + 1)), real(), real(), real(), real(), whole(tensors),
         real(tensors + 1), real(1), real(2), real(), real(), real(),
         whole(4, dims), whole(2 * dims), np.zeros(4, np.int64),
-        make_lanes(dims, tensors),
     )  # fmt: skip

@@ -112,7 +112,7 @@ class AgentContract:
     def test_stops_when_the_time_is_over(self, new_agent: Callable[[], SearchesMapSpaces]) -> None:
         """It stops when the seconds are spent."""
         agent = new_agent()
-        evaluator = RecordingEvaluator(self.space(agent), budget=Budget(seconds=0.2))
+        evaluator = RecordingEvaluator(self.space(agent), budget=Budget(seconds=1.5))
         agent.search(evaluator, 0)
         assert evaluator.samples
         assert evaluator.asked_when_exhausted <= 1

@@ -1,7 +1,7 @@
 """The cost model: kernels with Timeloop's counts, and lower bounds."""
 
 from mapgym.cost.bound import LowerBound, lower_bound
-from mapgym.cost.model import OBJECTIVES, Cost, CostBatch, CostDetail, CostModel, check_objective, warm_up
+from mapgym.cost.model import OBJECTIVES, Cost, CostBatch, CostDetail, CostModel, check_objective
 
 __all__ = [
     "OBJECTIVES",
@@ -12,5 +12,4 @@ __all__ = [
     "LowerBound",
     "check_objective",
     "lower_bound",
-    "warm_up",
 ]

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym import legality
-from mapgym.accelerator import Accelerator, Mac, StorageLevel
+from mapgym.accelerator import Accelerator
 from mapgym.cost.kernel import Detail, price_batch
 from mapgym.cost.scratch import make_scratch
 from mapgym.cost.tables import make_tables
 from mapgym.errors import SpecificationError, require_kind, suggest
 from mapgym.mapping import Mapping, MappingBatch
-from mapgym.workload import Workload, matmul
+from mapgym.workload import Workload
 
 OBJECTIVES = ("edp", "energy", "latency")
 """What can be minimised: energy-delay product (pJ * cycles), energy (pJ), latency (cycles)."""
@@ -235,10 +235,3 @@ class CostModel:
             name: np.zeros(shapes[name], np.float64 if name in floats else np.int64) for name in Detail._fields
         }
         return Detail(**arrays)
-
-
-def warm_up() -> None:
-    """Compiles the cost kernel, or loads it from the disk cache, so that what follows does not wait for it."""
-    workload = matmul(M=2, K=2, N=2)
-    accelerator = Accelerator("warm-up", (StorageLevel("Memory"),), Mac())
-    CostModel(workload, accelerator).evaluate(MappingBatch.trivial(workload, accelerator, 1))

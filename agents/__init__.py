@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+
+from mapgym.agents import learned, search
 from mapgym.agents.base import (
     DEFAULT_AGENT,
     Agent,
@@ -13,9 +17,10 @@ from mapgym.agents.base import (
     register,
 )
 
-# Importing the modules registers their agents.
-from mapgym.agents.learned import ppo as _ppo  # noqa: F401
-from mapgym.agents.search import exact as _exact, gamma as _gamma, random as _random  # noqa: F401
+# An agent registers itself when its module is imported; a new module in these folders needs no entry anywhere.
+for _package in (search, learned):
+    for _module in pkgutil.iter_modules(_package.__path__):
+        importlib.import_module(f"{_package.__name__}.{_module.name}")
 
 __all__ = [
     "DEFAULT_AGENT",

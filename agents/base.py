@@ -88,12 +88,14 @@ class Agent(ABC):
             setattr(self, entry.name, _checked(self.name, entry.name, getattr(self, entry.name), entry.default, entry))
 
     @abstractmethod
-    def search(self, evaluator: Evaluator, seed: int) -> None:
+    def search(self, evaluator: Evaluator, seed: int, initial: MappingBatch | None = None) -> None:
         """Searches until the budget is spent.
 
         Args:
             evaluator: the task and the only source of costs; it keeps the result.
             seed: of everything random.
+            initial: mappings to begin from (a warm start), best first if that is known; they are priced first, and
+                count as samples like all others. None to begin from nothing.
 
         Raises:
             SpecificationError: the space searches an axis that the agent cannot.
@@ -122,6 +124,9 @@ class AskTellAgent(Agent):
     ``search`` calls :meth:`start` once, then alternates :meth:`ask` and :meth:`tell` until the budget is spent.
     A subclass keeps no loop, no budget and no best mapping. To drive an agent by hand, do the same three calls.
 
+    A warm start is a :meth:`tell` before the first :meth:`ask`, with mappings that the agent did not propose. What it
+    does with them is its own: a population takes them in, a local search begins at the best of them.
+
     :meth:`ask` is free to return fewer or more mappings than there are samples left: the evaluator prices the first
     ones, and :meth:`tell` gets those only. An agent that ignores the number left behaves the same under every budget,
     so that the trace of a small budget is the beginning of the trace of a large one.
@@ -147,28 +152,29 @@ class AskTellAgent(Agent):
 
     @abstractmethod
     def tell(self, batch: MappingBatch, costs: CostBatch) -> None:
-        """Learns the costs of what was asked for last.
+        """Learns the costs of what was asked for last, or, before the first question, of a warm start.
 
         Args:
             batch: the mappings that were priced: what :meth:`ask` returned, or its beginning when the budget ran out.
             costs: their costs; an illegal mapping costs inf.
         """
 
-    def search(self, evaluator: Evaluator, seed: int) -> None:
+    def search(self, evaluator: Evaluator, seed: int, initial: MappingBatch | None = None) -> None:
         """Runs the loop; see the class docstring."""
         self.check_axes(evaluator.space)
         self.warm_up(evaluator.space)
         evaluator.start()
         self.start(evaluator.space, np.random.default_rng(seed), evaluator.objective)
-        while not evaluator.exhausted:
-            batch = self.ask(evaluator.remaining)
-            if not len(batch):
-                break
+        batch = initial if initial is not None and len(initial) else self.ask(evaluator.remaining)
+        while len(batch):
             costs = evaluator.evaluate(batch)
-            # The seconds can run out between the question above and the pricing.
+            # The seconds can run out between a question and the pricing.
             if not len(costs):
                 break
             self.tell(batch if len(costs) == len(batch) else batch[: len(costs)], costs)
+            if evaluator.exhausted:
+                break
+            batch = self.ask(evaluator.remaining)
 
 
 _AGENTS: dict[str, type[Agent]] = {}

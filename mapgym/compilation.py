@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,15 +24,26 @@ _OPTIONS: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
 _PACKAGE = Path(__file__).parent
 
 
-def _stamp() -> tuple[float, int]:
-    """Changes when any module with kernels does.
+def _files_with_kernels() -> list[Path]:
+    patterns = ("compilation.py", "legality.py", "construction*.py", "cost/*.py", "**/*kernels.py")
+    return [path for pattern in patterns for path in _PACKAGE.glob(pattern)]
+
+
+def _stamp(files: Sequence[Path]) -> tuple[float, int]:
+    """Changes when any of the modules does.
 
     Numba looks only at the file of a cached function, and would go on running kernels that contain the former code of
     another module.
     """
-    patterns = ("compilation.py", "legality.py", "construction*.py", "cost/*.py", "**/*kernels.py")
-    files = [path.stat() for pattern in patterns for path in _PACKAGE.glob(pattern)]
-    return max(file.st_mtime for file in files), sum(file.st_size for file in files)
+    found = [path.stat() for path in files]
+    return max(file.st_mtime for file in found), sum(file.st_size for file in found)
+
+
+@cache
+def _stamp_of(folder: Path) -> tuple[float, int]:
+    """The stamp of kernels in a folder: ours, and for folders elsewhere (agents) those modules of theirs as well."""
+    own = [] if folder.is_relative_to(_PACKAGE) else [*folder.glob("*kernels.py")]
+    return _stamp([*_files_with_kernels(), *own])
 
 
 class _Announcement(event.Listener):
@@ -65,9 +78,6 @@ def _scalar_loops() -> Iterator[None]:
         settings.LOOP_VECTORIZE = before
 
 
-_STAMP = _stamp()
-
-
 def _compile(function: _Function, **options: Any) -> _Function:
     try:
         dispatcher = njit(**options, cache=True)(function)
@@ -76,7 +86,7 @@ def _compile(function: _Function, **options: Any) -> _Function:
         dispatcher = njit(**options)(function)
     else:
         # Numba has no public way to say so; a test guards that this one works.
-        dispatcher._cache._cache_file._source_stamp = _STAMP
+        dispatcher._cache._cache_file._source_stamp = _stamp_of(Path(inspect.getfile(function)).resolve().parent)
     compile_signature = dispatcher.compile
 
     def compile_once(signature: Any) -> Any:

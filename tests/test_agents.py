@@ -29,7 +29,9 @@ from mapgym.mapspace import MapSpace
 from mapgym.testing.agents import AgentContract, RecordingEvaluator, small_accelerator
 from mapgym.workload import matmul
 
-DOCUMENTATION = (Path(__file__).parent.parent / "docs" / "agents.md").read_text()
+DOCS = Path(__file__).parent.parent / "docs"
+DOCUMENTATION = (DOCS / "agents.md").read_text()
+PAGES = [*(DOCS / "agents").glob("*.md")]
 
 
 class TestEveryRegisteredAgent(AgentContract):
@@ -177,10 +179,12 @@ def test_maskable_ppo_learns() -> None:
     assert best["maskable-ppo"] < best["random"], best
 
 
-@pytest.mark.parametrize("name", ["random", "gamma", "ppo"])
+@pytest.mark.parametrize("name", agent_names())
 def test_documentation_lists_the_parameters(name: str) -> None:
+    pages = [page.read_text() for page in PAGES if name in page.read_text().splitlines()[0].split()]
+    assert len(pages) == 1, f"docs/agents needs one page with {name} in its title"
     for entry in fields(agent_class(name)):
-        assert f"| `{entry.name}` | {entry.default} | {entry.metadata['help']} |" in DOCUMENTATION
+        assert f"| `{entry.name}` | {entry.default} | {entry.metadata['help']} |" in pages[0]
 
 
 class TestExampleOfTheDocumentation(AgentContract):

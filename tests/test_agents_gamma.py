@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mapgym.agents.search.gamma import Gamma
-from mapgym.agents.search.gamma_breeding import remember
+from mapgym.agents.search.gamma_breeding_kernels import remember
 from mapgym.constraints import Constraints
 from mapgym.cost import CostModel
 from mapgym.mapping import MappingBatch, factor_products

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from mapgym import compilation
+from mapgym.agents.search.gamma_breeding_kernels import breed
 from mapgym.cost.kernel import price_batch
 
 
 def test_cached_kernels_carry_the_stamp_of_all_modules_with_kernels():
-    assert price_batch._cache._cache_file._source_stamp == compilation._STAMP
+    ours = compilation._files_with_kernels()
+    assert price_batch._cache._cache_file._source_stamp == compilation._stamp(ours)
+    # An agent's kernels contain code of their neighbours too.
+    theirs = Path(inspect.getfile(breed.py_func)).parent.glob("*kernels.py")
+    assert breed._cache._cache_file._source_stamp == compilation._stamp([*ours, *theirs])
 
 
 def run(code: str, **environment: str) -> subprocess.CompletedProcess:

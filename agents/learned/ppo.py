@@ -9,6 +9,7 @@ from mapgym.agents.base import Agent, parameter, register
 
 if TYPE_CHECKING:
     from mapgym.evaluator import Evaluator
+    from mapgym.mapping import MappingBatch
     from mapgym.mapspace import MapSpace
 
 # Training ends when the budget of the evaluator is spent, not after a number of steps.
@@ -62,13 +63,15 @@ class Ppo(Agent):
         env.reset(seed=0)
         env.close()
 
-    def search(self, evaluator: Evaluator, seed: int) -> None:
-        """Trains until the budget is spent."""
+    def search(self, evaluator: Evaluator, seed: int, initial: MappingBatch | None = None) -> None:
+        """Trains until the budget is spent; what it is given is priced, and teaches the policy nothing."""
         import torch
 
         self.check_axes(evaluator.space)
         self.warm_up(evaluator.space)
         evaluator.start()
+        if initial is not None:
+            evaluator.evaluate(initial)
         threads = torch.get_num_threads()
         torch.set_num_threads(self.threads)
         try:

@@ -10,6 +10,7 @@ import numpy as np
 
 from mapgym.agents.base import Agent, parameter, register
 from mapgym.cost.optimum import Optimum, Progress, find_optimum
+from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
 from mapgym.workload import matmul
 
@@ -49,13 +50,15 @@ class ExactSearch(Agent):
         """Compiles the solver, or loads it."""
         find_optimum(MapSpace(matmul(M=2, K=2, N=2), space.accelerator))
 
-    def search(self, evaluator: Evaluator, seed: int) -> None:
-        """Prices random mappings, then the optimum."""
+    def search(self, evaluator: Evaluator, seed: int, initial: MappingBatch | None = None) -> None:
+        """Prices what it is given and random mappings, then the optimum."""
         self.optimum = None
         space = evaluator.space
         self.check_axes(space)
         self.warm_up(space)
         evaluator.start()
+        if initial is not None:
+            evaluator.evaluate(initial)
         count = min(self.first, evaluator.remaining - 1)
         if count > 0:
             evaluator.evaluate(space.sample(np.random.default_rng(seed), count))

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.agents.base import AskTellAgent, parameter, register
-from mapgym.agents.search.gamma_breeding import BYPASS, ORDERS, PARALLELISM, TILES, breed
-from mapgym.agents.search.gamma_operators import GENOME_PLANES
+from mapgym.agents.search.gamma_breeding_kernels import BYPASS, ORDERS, PARALLELISM, TILES, breed
+from mapgym.agents.search.gamma_operator_kernels import GENOME_PLANES
 from mapgym.agents.search.gamma_rules import make_rules
 from mapgym.cost import CostBatch
 from mapgym.legality import pack_rules
@@ -90,11 +90,15 @@ class Gamma(AskTellAgent):
         self._state = rng.integers(2**63, size=1, dtype=np.uint64)
         self._parents: MappingBatch | None = None
         self._values: NDArray[np.float64] = np.empty(0)
+        self._begun = False
 
     def ask(self, n: int) -> MappingBatch:
         """The next generation."""
-        if self._parents is None:
+        if not self._begun:
+            # A warm start joins a random population instead of replacing it, so that there is something to cross.
+            self._begun = True
             return self._space.sample(self._rng, self.population)
+        assert self._parents is not None
         fresh = math.ceil(self.inject * self.population)
         bred = self.population - fresh
         children = self._breed(self._parents, bred)

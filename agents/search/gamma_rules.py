@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.agents.search.gamma_operators import (
+from mapgym.agents.search.gamma_operator_kernels import (
     FREE_KEEP,
     FREE_ORDER,
     FREE_SPATIAL,

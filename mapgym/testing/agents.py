@@ -27,8 +27,8 @@ class SearchesMapSpaces(Protocol):
     def axes(self) -> tuple[str, ...]:
         """The axes that it can search."""
 
-    def search(self, evaluator: Evaluator, seed: int) -> None:
-        """Searches until the budget is spent."""
+    def search(self, evaluator: Evaluator, seed: int, initial: MappingBatch | None = None) -> None:
+        """Searches until the budget is spent, from mappings that are given."""
 
 
 class RecordingEvaluator(Evaluator):
@@ -158,6 +158,19 @@ class AgentContract:
         """Fewer mappings than samples are no reason to fail."""
         agent = new_agent()
         evaluator = self.run(agent, self.space(agent, matmul("tiny", M=2, K=1, N=1)))
+        _check_best(evaluator)
+
+    @pytest.mark.parametrize("count", [1, 30])
+    def test_begins_with_what_it_is_given(self, new_agent: Callable[[], SearchesMapSpaces], count: int) -> None:
+        """A warm start is priced first, and the result is no worse than it."""
+        agent = new_agent()
+        space = self.space(agent)
+        initial = space.sample(np.random.default_rng(9), count)
+        expected = CostModel(space.workload, space.accelerator).evaluate(initial).objective("edp")
+        evaluator = RecordingEvaluator(space, budget=Budget(samples=self.samples))
+        agent.search(evaluator, 0, initial)
+        assert evaluator.values[:count] == expected.tolist()
+        assert evaluator.best_value <= expected.min()
         _check_best(evaluator)
 
     @pytest.mark.parametrize("axis", AXES)

@@ -1,4 +1,4 @@
-"""``mapgym study``: what is true of whole sets of tasks."""
+"""``mapgym study optimum``: the certified optimum of every layer."""
 
 from __future__ import annotations
 
@@ -16,21 +16,11 @@ if TYPE_CHECKING:
     from mapgym.agents.experiment.certificate import Progress
     from mapgym.agents.experiment.optimum_study import Outcome, StudyTask
 
-study = typer.Typer(
-    name="study", help="Studies of whole sets of tasks, with tables and pictures.", no_args_is_help=True
-)
-
 _STANDARD_ACCELERATORS = "accel_a,accel_b"
 _BYPASS_AXES = f"{common.DEFAULT_AXES},bypass"
 
 
-@study.callback()
-def _options() -> None:
-    """Studies of whole sets of tasks, with tables and pictures."""
-
-
-@study.command("optimum")
-def optimum(
+def run(
     context: typer.Context,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for results; continues what it holds.", show_default=False)

@@ -2,7 +2,7 @@
 
 Every mutation keeps the products of the factors equal to the bounds and touches only what the rules leave free. What
 it may break, that the tiles of a level fit its capacity, is mended afterwards
-(:mod:`mapgym.agents.search.gamma_breeding`).
+(:mod:`mapgym.agents.search.gamma_breeding_kernels`).
 
 A genome is one mapping as one array, int64[6, level, dim or tensor], whose planes are numbered below: temporal and
 spatial factors, the mesh axis of each spatial factor, the dims of the temporal and of the spatial loops (innermost

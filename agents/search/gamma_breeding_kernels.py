@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mapgym.agents.search.gamma_operators import (
+from mapgym.agents.search.gamma_operator_kernels import (
     AXIS,
     FREE_ORDER,
     FREE_SPATIAL,

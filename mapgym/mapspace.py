@@ -15,6 +15,7 @@ from mapgym.constraints import Constraints
 from mapgym.errors import SpecificationError, require_kind
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapspace_encoding import Code, build_code, decode_batch, encode_batch
+from mapgym.mapspace_fit import Fitting, Wishes
 from mapgym.mapspace_freedom import Freedom, check_axes, find_freedom
 from mapgym.mapspace_kernels import (
     EDIT_COLUMNS,
@@ -282,6 +283,25 @@ class MapSpace:
             random_edits(results.arrays(), scratch.arrays(), self._sorting, self._edit_tables, edits, state)
         return results
 
+    def fit(self, wishes: Wishes) -> tuple[MappingBatch, NDArray[np.bool_]]:
+        """The mappings of the space nearest to wished ones, by the rule of :mod:`mapgym.mapspace_fit`.
+
+        Args:
+            wishes: n mappings whose factors may be anything.
+
+        Returns:
+            n mappings, and bool[n], whether each is in the space. One that is not has a level whose tiles or
+            parallelism cannot be made small enough along the searched axes, or less parallelism than asked for.
+
+        Raises:
+            SpecificationError: wrong shapes, a factor that is not finite, an order that is no permutation.
+        """
+        return self._fitting.fit(wishes)
+
+    def repair(self, batch: MappingBatch) -> tuple[MappingBatch, NDArray[np.bool_]]:
+        """The mappings of the space nearest to those of a batch, which may be illegal; see :meth:`fit`."""
+        return self._fitting.fit(Wishes.of(batch))
+
     def _follows(self, batch: MappingBatch) -> NDArray[np.bool_]:
         """bool[n]: right products, and agreement with whatever is not searched; orders must be permutations."""
         freedom = self.freedom
@@ -357,6 +377,10 @@ class MapSpace:
     @cached_property
     def _code(self) -> Code:
         return build_code(self.workload, self.accelerator, self.freedom)
+
+    @cached_property
+    def _fitting(self) -> Fitting:
+        return Fitting(self)
 
     @cached_property
     def _construction(self) -> Construction:

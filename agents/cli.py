@@ -10,6 +10,7 @@ import typer
 
 from mapgym import __version__
 from mapgym.agents.commands.bench import bench
+from mapgym.agents.commands.buffer import buffer
 from mapgym.agents.commands.compare import compare
 from mapgym.agents.commands.listing import list_names
 from mapgym.agents.commands.search import search
@@ -33,6 +34,7 @@ for command in (search, compare, show, validate):
     app.command()(command)
 app.command("list")(list_names)
 app.add_typer(bench)
+app.add_typer(buffer)
 app.add_typer(study)
 
 

@@ -13,12 +13,17 @@ from mapgym.agents.cli import app
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 README = (ROOT / "README.md").read_text()
-SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+SNIPPETS = [
+    (page, snippet)
+    for page in ("README.md", "docs/warm_start.md")
+    for snippet in re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+]
 
 
-@pytest.mark.parametrize("snippet", SNIPPETS, ids=range(len(SNIPPETS)))
-def test_python_in_the_readme_runs(snippet):
-    exec(compile(snippet, "README.md", "exec"), {})
+@pytest.mark.parametrize(("page", "snippet"), SNIPPETS, ids=range(len(SNIPPETS)))
+def test_python_in_the_documentation_runs(page, snippet, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(snippet, page, "exec"), {})
 
 
 def test_readme_names_exactly_the_commands_that_exist():

@@ -41,7 +41,7 @@ def show(
 
     layer = catalog.workload(workload)
     machine = common.load_accelerator(accelerator, peer_links=not no_peer_links)
-    chosen = Mapping.trivial(layer, machine) if mapping is None else _read_mapping(mapping, layer, machine)
+    chosen = Mapping.trivial(layer, machine) if mapping is None else read_mapping(mapping, layer, machine)
     from mapgym.cost import CostModel, lower_bound
 
     cost = CostModel(layer, machine).evaluate(chosen, detail=True)
@@ -138,7 +138,8 @@ def _limit(accelerator: Accelerator, mapping: Mapping, cost: Cost, levels: list[
     return f"compute parallelism: {used:,} of {available:,} MACs are in use"
 
 
-def _read_mapping(path: Path, workload: Workload, accelerator: Accelerator) -> Mapping:
+def read_mapping(path: Path, workload: Workload, accelerator: Accelerator) -> Mapping:
+    """The mapping in a YAML file, as ``mapgym search -o`` writes it."""
     from mapgym.mapping import Mapping
     from mapgym.yaml_loader import load_yaml
 

@@ -1,0 +1,137 @@
+"""``mapgym buffer``: what a replay buffer of solved layers holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mapgym.agents.commands import common
+from mapgym.errors import SpecificationError
+
+if TYPE_CHECKING:
+    from mapgym.warmstart import Entry, ReplayBuffer
+
+buffer = typer.Typer(
+    name="buffer", help="Looks into a replay buffer of solved layers, and adds to it.", no_args_is_help=True
+)
+
+BufferArgument = Annotated[
+    Path, typer.Argument(metavar="BUFFER", help="The file of the replay buffer.", show_default=False)
+]
+
+
+@buffer.command("list")
+def list_entries(path: BufferArgument, as_json: common.JsonOption = False) -> None:
+    """Lists the entries."""
+    found = _open(path)
+    rows = [_row(number, entry) for number, entry in enumerate(found)]
+    if as_json:
+        common.print_json({"entries": rows, "damaged_lines": [vars(damage) for damage in found.damaged]})
+        return
+    table = common.new_table(f"{path}: {len(found):,} entries", ["entry", "workload", "accelerator"], ["value"])
+    for row in rows:
+        value = f"{common.OBJECTIVE_NAMES[row['objective']]} {common.format_figure(row['value'])}"
+        table.add_row(str(row["entry"]), row["workload"], row["accelerator"], value)
+    common.out().print(table)
+
+
+@buffer.command("show")
+def show_entry(
+    path: BufferArgument,
+    number: Annotated[
+        int, typer.Argument(metavar="ENTRY", help='Number of the entry, as "list" prints it.', show_default=False)
+    ],
+    as_json: common.JsonOption = False,
+) -> None:
+    """Shows one entry: the layer, what it costs and the mapping as a loop nest."""
+    found = _open(path)
+    if not 0 <= number < len(found):
+        raise SpecificationError(f"{str(path)!r} has no entry {number}; give a number from 0 to {len(found) - 1}")
+    entry = found[number]
+    if as_json:
+        mapping = {"bounds": dict(zip(entry.workload.dims, entry.workload.bounds, strict=True))}
+        common.print_json({**_row(number, entry), **mapping, "mapping": entry.mapping.to_dict()})
+        return
+    bounds = ", ".join(f"{dim} {bound}" for dim, bound in zip(entry.workload.dims, entry.workload.bounds, strict=True))
+    value = f"{common.OBJECTIVE_NAMES[entry.objective]} {entry.value:.6g}"
+    common.say(f"{entry.workload.name} ({bounds}) on {entry.accelerator.name}: {value}\n\n{entry.mapping.to_text()}")
+
+
+@buffer.command("add")
+def add_mapping(
+    path: BufferArgument,
+    workload: common.WorkloadArgument,
+    accelerator: common.AcceleratorArgument,
+    mapping: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MAPPING", help='YAML file with a mapping, as "mapgym search -o" writes it.', show_default=False
+        ),
+    ],
+    objective: common.ObjectiveOption = "edp",
+    no_peer_links: common.PeerLinksOption = False,
+) -> None:
+    """Prices a mapping and adds it; the file is made if it is not there."""
+    from mapgym import catalog
+    from mapgym.agents.commands.show import read_mapping
+    from mapgym.agents.experiment.files import check_output_file
+
+    common.parse_objective(objective)
+    layer = catalog.workload(workload)
+    machine = common.load_accelerator(accelerator, peer_links=not no_peer_links)
+    chosen = read_mapping(mapping, layer, machine)
+    check_output_file(path)
+    found = _open(path, must_exist=False)
+    value = found.add(layer, machine, chosen, objective)
+    common.say(f"Entry {len(found) - 1} of {path}: {layer.name} on {machine.name}, {objective} {value:.6g}")
+
+
+@buffer.command("verify")
+def verify(
+    path: BufferArgument,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Move damaged lines into a file beside the buffer.", show_default=False)
+    ] = False,
+) -> None:
+    """Looks for damaged lines and prices every entry again; exit status 1 if anything is wrong."""
+    found = _open(path, quiet=True)
+    for damage in found.damaged:
+        common.say(f"line {damage.line}: {damage.why}")
+    problems = 0
+    for number, why in found.problems():
+        problems += 1
+        common.say(f"entry {number}: {why}")
+    common.say(f"{len(found):,} entries, {len(found.damaged)} damaged lines, {problems} wrong values")
+    damaged = bool(found.damaged)
+    if repair and damaged:
+        common.say(f"The damaged lines are now in {found.repair()}.")
+        damaged = False
+    raise typer.Exit(1 if damaged or problems else 0)
+
+
+def _open(path: Path, *, must_exist: bool = True, quiet: bool = False) -> ReplayBuffer:
+    from mapgym.warmstart import ReplayBuffer
+
+    if must_exist and not path.is_file():
+        raise SpecificationError(
+            f"there is no replay buffer {str(path)!r}; make one with: mapgym buffer add {path} ..."
+        )
+    found = ReplayBuffer(path)
+    if found.damaged and not quiet:
+        common.notify(
+            f"{len(found.damaged)} damaged lines of {path} are left out, the first is line {found.damaged[0].line}; "
+            f"see: mapgym buffer verify {path}"
+        )
+    return found
+
+
+def _row(number: int, entry: Entry) -> dict[str, Any]:
+    return {
+        "entry": number,
+        "workload": entry.workload.name,
+        "accelerator": entry.accelerator.name,
+        "objective": entry.objective,
+        "value": entry.value,
+    }

@@ -75,6 +75,7 @@ class Agent(ABC):
         axes: the axes that it can search; the others keep the values of ``space.base``.
         requires: modules that it imports and that are not among the core dependencies.
         extra: the optional extra that installs them.
+        deterministic: whether it does the same with every seed; such an agent may be done after a few samples.
     """
 
     name: ClassVar[str]
@@ -82,6 +83,7 @@ class Agent(ABC):
     axes: ClassVar[tuple[str, ...]] = AXES
     requires: ClassVar[tuple[str, ...]] = ()
     extra: ClassVar[str] = ""
+    deterministic: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for entry in fields(self):

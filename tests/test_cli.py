@@ -109,6 +109,8 @@ class TestMistakes:
             (("search", *TASK, "-o", "missing/best.yaml"), "'missing/best.yaml'"),
             (("show", *TASK, "nowhere.yaml"), "nowhere.yaml"),
             (("show", "nowhere.yaml", "tiny"), "nowhere.yaml"),
+            (("show", *TASK, "--dataflow", "nvdal"), "did you mean 'nvdla'"),
+            (("show", *TASK, "x.yaml", "--dataflow", "tpu"), "leave one out"),
             (("list", "acelerators"), "did you mean 'accelerators'"),
             (("validate", "nowhere.jsonl.gz"), "nowhere.jsonl.gz"),
             (("bench", "cost", "--accelerator", "tinny"), "did you mean 'tiny'"),
@@ -308,6 +310,15 @@ class TestShow:
         assert found["dims"] == {"N": 1, "C": 8, "P": 4, "Q": 1, "R": 1, "S": 1, "M": 4}
         assert found["tensor_words"] == {"Weights": 32, "Inputs": 32, "Outputs": 16}
 
+    def test_a_dataflow(self, mapgym):
+        text = mapgym("show", *TASK, "--dataflow", "nvdla")[1]
+        assert "parallel-for C in 0.." in text
+        assert "Where the energy goes" in text
+        assert "plainest" not in text
+        found = json.loads(mapgym("show", *TASK, "--dataflow", "nvdla", "--json")[1])
+        assert 0 < found["edp"] < json.loads(mapgym("show", *TASK, "--json")[1])["edp"]
+        assert "dims" not in found
+
     def test_energies_add_up(self, mapgym):
         found = json.loads(mapgym("show", "paper/resnet_conv4", "accel_b_2d", "--json")[1])
         parts = [level[key] for level in found["levels"] for key in ("energy_pj", "network_energy_pj")]
@@ -337,6 +348,7 @@ class TestList:
             ("networks", "mobilenet_v2"),
             ("workloads", "paper/resnet_conv4"),
             ("agents", "maskable-ppo"),
+            ("dataflows", "eyeriss"),
             ("environments", "MapSpace-v0"),
         ],
     )

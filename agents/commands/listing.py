@@ -18,13 +18,13 @@ def list_names(
         str | None,
         typer.Argument(
             metavar="KIND",
-            help="accelerators, networks, workloads, agents or environments; all but the workloads when left out.",
+            help="accelerators, networks, workloads, agents, dataflows, environments; all but workloads when left out.",
             show_default=False,
         ),
     ] = None,
     as_json: common.JsonOption = False,
 ) -> None:
-    """Lists accelerators, networks, workloads, agents or environments."""
+    """Lists accelerators, networks, workloads, agents, dataflows or environments."""
     if kind is not None and kind not in _KINDS:
         raise SpecificationError(f"cannot list {kind!r}; {suggest(kind, _KINDS)}")
     kinds = [kind] if kind is not None else [name for name in _KINDS if name != "workloads"]
@@ -110,6 +110,12 @@ def _agents() -> Rows:
     ]
 
 
+def _dataflows() -> Rows:
+    from mapgym.agents.search.dataflow_templates import DATAFLOWS
+
+    return [{"name": name, "summary": dataflow.summary} for name, dataflow in DATAFLOWS.items()]
+
+
 def _environments() -> Rows:
     import gymnasium
 
@@ -124,5 +130,6 @@ _KINDS: dict[str, Callable[[], Rows]] = {
     "networks": _networks,
     "workloads": _workloads,
     "agents": _agents,
+    "dataflows": _dataflows,
     "environments": _environments,
 }

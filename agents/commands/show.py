@@ -28,20 +28,34 @@ def show(
             metavar="MAPPING", help='YAML file with a mapping, as "mapgym search -o" writes it.', show_default=False
         ),
     ] = None,
+    dataflow: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help='Instead of MAPPING: the best filling of a named dataflow ("mapgym list dataflows"), such as nvdla.',
+            show_default=False,
+        ),
+    ] = None,
     no_peer_links: common.PeerLinksOption = False,
     as_json: common.JsonOption = False,
 ) -> None:
     """Explains a mapping of WORKLOAD on ACCELERATOR: loop nest, energy, time, what limits it.
 
-    Without MAPPING, describes the task and shows the plainest mapping: everything computed one after the other, all
-    loops at the outermost level.
+    Without MAPPING and --dataflow, describes the task and shows the plainest mapping: everything computed one after
+    the other, all loops at the outermost level.
     """
     from mapgym import catalog
     from mapgym.mapping import Mapping
 
     layer = catalog.workload(workload)
     machine = common.load_accelerator(accelerator, peer_links=not no_peer_links)
-    chosen = Mapping.trivial(layer, machine) if mapping is None else read_mapping(mapping, layer, machine)
+    if dataflow is not None and mapping is not None:
+        raise SpecificationError(f"both the mapping {mapping} and --dataflow {dataflow} are given; leave one out")
+    described = mapping is None and dataflow is None
+    if dataflow is not None:
+        chosen = _follow_dataflow(dataflow, layer, machine)
+    else:
+        chosen = Mapping.trivial(layer, machine) if mapping is None else read_mapping(mapping, layer, machine)
     from mapgym.cost import CostModel, lower_bound
 
     cost = CostModel(layer, machine).evaluate(chosen, detail=True)
@@ -50,9 +64,9 @@ def show(
     bound = lower_bound(layer, machine)
     if as_json:
         report = explain(layer, machine, chosen, cost, bound)
-        common.print_json(report if mapping is not None else {**_task(layer, machine), **report})
+        common.print_json({**_task(layer, machine), **report} if described else report)
         return
-    if mapping is None:
+    if described:
         _print_task(layer, machine, bound)
         common.say("The plainest mapping:\n")
     _print_mapping(layer, machine, chosen, explain(layer, machine, chosen, cost, bound))
@@ -136,6 +150,14 @@ def _limit(accelerator: Accelerator, mapping: Mapping, cost: Cost, levels: list[
     if used == available:
         return f"the number of MACs: all {available:,} are busy in every cycle"
     return f"compute parallelism: {used:,} of {available:,} MACs are in use"
+
+
+def _follow_dataflow(name: str, workload: Workload, accelerator: Accelerator) -> Mapping:
+    from mapgym.agents.search.dataflow import best_mapping
+    from mapgym.agents.search.dataflow_templates import find_dataflow
+    from mapgym.mapspace import MapSpace
+
+    return best_mapping(MapSpace(workload, accelerator, common.AXES), find_dataflow(name))
 
 
 def read_mapping(path: Path, workload: Workload, accelerator: Accelerator) -> Mapping:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
+from mapgym.cost import OBJECTIVES
 from mapgym.errors import SpecificationError, require_keys, suggest
 from mapgym.mapping import MappingBatch
 
@@ -73,6 +74,7 @@ class Agent(ABC):
         name: what users call it; lower case, words joined by hyphens.
         summary: one line for lists.
         axes: the axes that it can search; the others keep the values of ``space.base``.
+        objectives: what it can minimise; "pareto", the front of energy against latency, is not for everyone.
         requires: modules that it imports and that are not among the core dependencies.
         extra: the optional extra that installs them.
         deterministic: whether it does the same with every seed; such an agent may be done after a few samples.
@@ -81,6 +83,7 @@ class Agent(ABC):
     name: ClassVar[str]
     summary: ClassVar[str]
     axes: ClassVar[tuple[str, ...]] = AXES
+    objectives: ClassVar[tuple[str, ...]] = OBJECTIVES
     requires: ClassVar[tuple[str, ...]] = ()
     extra: ClassVar[str] = ""
     deterministic: ClassVar[bool] = False
@@ -100,7 +103,7 @@ class Agent(ABC):
                 count as samples like all others. None to begin from nothing.
 
         Raises:
-            SpecificationError: the space searches an axis that the agent cannot.
+            SpecificationError: the space searches an axis that the agent cannot, or the objective is not among its own.
         """
 
     def warm_up(self, space: MapSpace) -> None:  # noqa: B027 - an agent that has nothing to load need not say so
@@ -118,6 +121,15 @@ class Agent(ABC):
                     f"agent {self.name!r} does not search the axis {axis!r}; leave it out of the axes, or use an "
                     f"agent that does, such as {DEFAULT_AGENT!r}"
                 )
+
+    def check_objective(self, objective: str) -> None:
+        """Raises SpecificationError if this agent cannot minimise the objective."""
+        if objective not in self.objectives:
+            others = [name for name, agent in sorted(_AGENTS.items()) if objective in agent.objectives]
+            raise SpecificationError(
+                f"agent {self.name!r} does not search with the objective {objective!r}; use one that does: "
+                f"{', '.join(others)}"
+            )
 
 
 class AskTellAgent(Agent):
@@ -141,7 +153,7 @@ class AskTellAgent(Agent):
         Args:
             space: the map space.
             rng: the only source of randomness.
-            objective: what ``costs.objective(...)`` to minimise.
+            objective: what ``costs.objective(...)`` to minimise; one of the ``objectives`` of the agent.
         """
 
     @abstractmethod
@@ -164,6 +176,7 @@ class AskTellAgent(Agent):
     def search(self, evaluator: Evaluator, seed: int, initial: MappingBatch | None = None) -> None:
         """Runs the loop; see the class docstring."""
         self.check_axes(evaluator.space)
+        self.check_objective(evaluator.objective)
         self.warm_up(evaluator.space)
         evaluator.start()
         self.start(evaluator.space, np.random.default_rng(seed), evaluator.objective)

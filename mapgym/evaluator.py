@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mapgym.cost import OBJECTIVES, Cost, CostBatch, CostModel, LowerBound, lower_bound
 from mapgym.errors import SpecificationError, positive_int, require_kind, suggest
+from mapgym.front import PARETO, ParetoFront
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapspace import MapSpace
 
@@ -116,11 +117,16 @@ class Evaluator:
         >>> len(costs), evaluator.samples, evaluator.exhausted
         (100, 100, True)
 
+    With the objective "pareto" it keeps the front of energy against latency as well. The value is then
+    :attr:`mapgym.front.ParetoFront.value` (lower is better, at least 1), and the best mapping is the one of the front
+    that has the lowest EDP.
+
     Attributes:
         space: the map space that is searched.
-        objective: one of ``mapgym.cost.OBJECTIVES``; lower is better.
+        objective: one of ``mapgym.cost.OBJECTIVES``, or "pareto"; lower is better.
         budget: the limits.
         trace: the anytime curve so far.
+        front: the mappings none of which another beats in energy and latency; None unless the objective is "pareto".
         on_improvement: called with the evaluator after each batch in which the best value fell.
         on_batch: called with the evaluator after each batch, after ``on_improvement``.
     """
@@ -148,12 +154,14 @@ class Evaluator:
         require_kind(space, MapSpace, "space", "MapSpace(workload, accelerator)")
         if budget is not None:
             require_kind(budget, Budget, "budget", "Budget(samples=5000)")
-        if objective not in OBJECTIVES:
-            raise SpecificationError(f"unknown objective {objective!r}; {suggest(str(objective), OBJECTIVES)}")
+        known = (*OBJECTIVES, PARETO)
+        if objective not in known:
+            raise SpecificationError(f"unknown objective {objective!r}; {suggest(str(objective), known)}")
         self.space = space
         self.objective = objective
         self.budget = Budget(samples=5000) if budget is None else budget
         self.trace = Trace()
+        self.front = ParetoFront(self.lower_bound) if objective == PARETO else None
         self.on_improvement = list(on_improvement)
         self.on_batch = list(on_batch)
         self._model = CostModel(space.workload, space.accelerator)
@@ -187,10 +195,26 @@ class Evaluator:
         if len(batch) > allowed:
             batch = batch[:allowed]
         costs = self._model.evaluate(batch)
-        if len(batch):
+        if len(batch) and self.front is not None:
+            self._extend_front(self.front, batch, costs)
+        elif len(batch):
             values = costs.objective(self.objective)
-            self._record(batch, costs, values, self._improvements(batch, values))
+            records = self._improvements(batch, values)
+            # Fancy indexing copies: the caller may overwrite its batch.
+            best = (batch[records[-1:]][0], costs[int(records[-1])]) if len(records) else None
+            self._record(len(batch), records, values[records], best)
         return costs
+
+    def _extend_front(self, front: ParetoFront, batch: MappingBatch, costs: CostBatch) -> None:
+        candidates = front.candidates(costs)
+        if len(candidates):
+            candidates = candidates[self.space.contains(batch[candidates])]
+        self.front, joined = front.extended(batch, costs, candidates)
+        values = np.array([value for _, value in joined], np.float64)
+        # A mapping can join far off, where the value of the front does not count it.
+        lower = _running_minima(np.append(self.best_value, values))[1:]
+        records = np.array([i for i, _ in joined], np.intp)[lower]
+        self._record(len(batch), records, values[lower], self.front.best_edp if joined else None)
 
     def _improvements(self, batch: MappingBatch, values: NDArray[np.float64]) -> NDArray[np.intp]:
         """Indices of the mappings inside the space that beat all before them, ascending."""
@@ -203,17 +227,16 @@ class Evaluator:
         return better[_running_minima(values[better])]
 
     def _record(
-        self, batch: MappingBatch, costs: CostBatch, values: NDArray[np.float64], records: NDArray[np.intp]
+        self, count: int, records: NDArray[np.intp], values: NDArray[np.float64], best: tuple[Mapping, Cost] | None
     ) -> None:
+        """Books a batch of ``count`` samples, of which those at ``records`` lowered the best value to ``values``."""
         first, seconds = self._samples, self.seconds
-        if len(records):
-            # Fancy indexing copies: the caller may overwrite its batch.
-            best = batch[records[-1:]][0]
-            self._best = (best, costs[int(records[-1])], float(values[records[-1]]))
+        if best is not None:
+            self._best = (*best, float(values[-1]) if len(values) else self.best_value)
             self.trace.samples += [first + int(i) + 1 for i in records]
             self.trace.seconds += [seconds] * len(records)
-            self.trace.values += [float(value) for value in values[records]]
-        self._samples = first + len(batch)
+            self.trace.values += [float(value) for value in values]
+        self._samples = first + count
         for callback in [*(self.on_improvement if len(records) else ()), *self.on_batch]:
             callback(self)
 
@@ -260,7 +283,8 @@ class Evaluator:
     @property
     def ratio(self) -> float:
         """Best value over its lower bound, at least 1; inf before the first legal mapping."""
-        return self.best_value / self.lower_bound.objective(self.objective)
+        # The value of a front is relative to the lower bounds already.
+        return self.best_value / (1.0 if self.front is not None else self.lower_bound.objective(self.objective))
 
     def make_env(self, **options: Any) -> MapSpaceEnv:
         """An environment ``MapSpace-v0`` of this task whose finished episodes are priced, and counted, here.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import settings
 
 # Workers run side by side: more threads than one in each would only wait for each other. Must be set before NumPy or
@@ -15,3 +16,19 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 # in every run.
 settings.register_profile("mapgym", deadline=None, derandomize="CI" in os.environ, print_blob=True)
 settings.load_profile("mapgym")
+
+
+@pytest.fixture
+def mapgym(capsys):
+    """Runs the command in this process; returns (exit status, stdout, stderr without the notice of the first use)."""
+
+    def run(*arguments):
+        from mapgym.agents.cli import main
+
+        with pytest.raises(SystemExit) as stopped:
+            main([str(argument) for argument in arguments])
+        out, error = capsys.readouterr()
+        lines = [line for line in error.splitlines(keepends=True) if not line.startswith("mapgym: compiling")]
+        return stopped.value.code or 0, out, "".join(lines)
+
+    return run

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mapgym.agents.commands import common
+from mapgym.agents.commands.search_front import front_data, print_front, write_front
 from mapgym.agents.experiment.labels import OBJECTIVE_NAMES, OPTIMAL_GAP
 from mapgym.errors import SpecificationError
 
@@ -35,7 +36,9 @@ def search(
     ] = None,
     axes: common.AxesOption = common.DEFAULT_AXES,
     no_peer_links: common.PeerLinksOption = False,
-    objective: common.ObjectiveOption = "edp",
+    objective: Annotated[
+        str, typer.Option(help="What to minimise: edp, energy, latency, or pareto for the front of the last two.")
+    ] = "edp",
     samples: Annotated[
         int | None,
         typer.Option(help="Mappings to price; 5000 when neither samples nor seconds are given.", show_default=False),
@@ -55,8 +58,15 @@ def search(
 
     Prints the best mapping as a loop nest, with its cost, the ratio to the lower bound and, with --certify or where it
     is known, the distance to the optimum. Ctrl-C ends the search early with the best mapping so far.
+
+    With --objective pareto it prints a table of the mappings none of which another beats in energy and latency; -o
+    keeps them all.
     """
-    searched_axes, objective = common.parse_axes(axes), common.parse_objective(objective)
+    searched_axes = common.parse_axes(axes)
+    if objective != "pareto":
+        common.parse_objective(objective)
+    elif certify is not None:
+        raise SpecificationError("--certify proves one objective; give --objective edp, energy or latency with it")
     common.parse_seconds(certify, "--certify")
     if output is not None:
         from mapgym.agents.experiment.files import check_output_file
@@ -85,6 +95,7 @@ def search(
         constraints=_read_constraints(constraints),
     )
     searcher.check_axes(space)
+    searcher.check_objective(objective)
     evaluator = Evaluator(space, objective, budget)
     proof = Progress()
     if isinstance(searcher, ExactSearch):
@@ -96,7 +107,7 @@ def search(
     interrupted = interruption.happened
     if interrupted:
         common.notify("Interrupted; what follows is the best mapping so far.")
-    elapsed = evaluator.seconds
+    elapsed, front = evaluator.seconds, evaluator.front
     if evaluator.best_mapping is None or evaluator.best_cost is None:
         if interrupted:
             common.notify("No legal mapping had been found yet.")
@@ -108,12 +119,17 @@ def search(
     certificate = _certificate(evaluator, searcher, None if interrupted else certify)
     if output is not None:
         links = "" if space.accelerator.peer_links else " without links between neighbours"
-        figure = f"EDP {evaluator.best_cost.edp:.6g} pJ*cycles"
+        figure = "front of energy and latency" if front else f"EDP {evaluator.best_cost.edp:.6g} pJ*cycles"
         about = f"{space.workload.name} on {space.accelerator.name}{links}: {figure}\n"
         about += f"found by {searcher.name}, seed {seed}, {evaluator.samples} samples"
-        common.write_mapping(output, evaluator.best_mapping, about)
+        if front:
+            write_front(output, front, about)
+        else:
+            common.write_mapping(output, evaluator.best_mapping, about)
     if as_json:
         common.print_json(_to_json(evaluator, searcher.name, seed, elapsed, certificate, interrupted=interrupted))
+    elif front:
+        print_front(front, evaluator, searcher.name, elapsed, output)
     else:
         _print(evaluator, searcher.name, elapsed, certificate, output)
     if interrupted:
@@ -157,7 +173,7 @@ def _progress(evaluator: Evaluator, proof: Progress) -> RenderableType:
     line.add_row(
         ProgressBar(total=1.0, completed=common.fraction_done(evaluator), width=10),
         common.progress_text(evaluator),
-        f"{OBJECTIVE_NAMES[evaluator.objective]} {common.format_figure(evaluator.best_value)}",
+        f"{OBJECTIVE_NAMES.get(evaluator.objective, 'front')} {common.format_figure(evaluator.best_value)}",
         f"{common.format_ratio(evaluator.ratio)} x bound",
     )
     return line
@@ -221,6 +237,7 @@ def _to_json(
         "seconds": seconds,
         "interrupted": interrupted,
         "mapping": mapping.to_dict(),
+        "front": None if evaluator.front is None else front_data(evaluator.front),
     }
 
 

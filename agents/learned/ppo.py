@@ -68,6 +68,7 @@ class Ppo(Agent):
         import torch
 
         self.check_axes(evaluator.space)
+        self.check_objective(evaluator.objective)
         self.warm_up(evaluator.space)
         evaluator.start()
         if initial is not None:

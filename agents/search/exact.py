@@ -55,6 +55,7 @@ class ExactSearch(Agent):
         self.optimum = None
         space = evaluator.space
         self.check_axes(space)
+        self.check_objective(evaluator.objective)
         self.warm_up(space)
         evaluator.start()
         if initial is not None:

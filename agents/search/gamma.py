@@ -12,7 +12,9 @@ from mapgym.agents.base import AskTellAgent, parameter, register
 from mapgym.agents.search.gamma_breeding_kernels import BYPASS, ORDERS, PARALLELISM, TILES, breed
 from mapgym.agents.search.gamma_operator_kernels import GENOME_PLANES
 from mapgym.agents.search.gamma_rules import make_rules
-from mapgym.cost import CostBatch
+from mapgym.agents.search.nondominated_sorting import select_nondominated
+from mapgym.cost import OBJECTIVES, CostBatch
+from mapgym.front import PARETO
 from mapgym.legality import pack_rules
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
@@ -44,12 +46,15 @@ class Gamma(AskTellAgent):
       most ``attempts`` times; no sample is spent on an illegal mapping.
     - No mapping is bred twice (within the last half million or so).
     - The first population is drawn from the map space. There, one half is the trivial mapping.
-    - One objective. There, elites grow with the Pareto front and never shrink.
+    - With one objective, elites are a fixed share. With the objective "pareto", parents are selected as in NSGA-II
+      (non-dominated sorting, then crowding distance), and all of them compete with their children. There, elites grow
+      with the Pareto front and never shrink.
     - Everything random comes from the seed. There, nothing can be seeded.
     """
 
     name = "gamma"
     summary = "genetic algorithm with mapping-specific operators"
+    objectives = (*OBJECTIVES, PARETO)
 
     population: int = parameter(100, "mappings per generation (GAMMA: 100)", low=2)
     elites: float = parameter(0.05, "share of the population that survives unchanged (GAMMA: 0.05)", low=0, high=1)
@@ -108,12 +113,14 @@ class Gamma(AskTellAgent):
 
     def tell(self, batch: MappingBatch, costs: CostBatch) -> None:
         """Selects: the best of the children and the elites become parents."""
-        values = costs.objective(self._objective)
+        is_front = self._objective == PARETO
+        values = _energy_and_latency(costs) if is_front else costs.objective(self._objective)
         if self._parents is not None:
-            elites = math.ceil(self.elites * self.population)
+            elites = len(self._parents) if is_front else math.ceil(self.elites * self.population)
             batch = MappingBatch.concatenate([self._parents[:elites], batch])
             values = np.concatenate([self._values[:elites], values])
-        chosen = np.argsort(values, kind="stable")[: max(1, round(self.parents * self.population))]
+        count = min(len(values), max(1, round(self.parents * self.population)))
+        chosen = select_nondominated(values, count) if is_front else np.argsort(values, kind="stable")[:count]
         self._parents, self._values = batch[chosen], values[chosen]
 
     def _breed(self, parents: MappingBatch, n: int) -> MappingBatch:
@@ -132,3 +139,8 @@ class Gamma(AskTellAgent):
             *self._memory,
         )
         return children
+
+
+def _energy_and_latency(costs: CostBatch) -> NDArray[np.float64]:
+    """float64[n, 2], on logarithmic scales, so that distances are ratios."""
+    return np.log(np.stack([costs.energy_pj, costs.latency_cycles], axis=1))

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mapgym.agents.base import AskTellAgent, parameter, register
-from mapgym.cost import CostBatch
+from mapgym.cost import OBJECTIVES, CostBatch
+from mapgym.front import PARETO
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
 
@@ -23,6 +24,7 @@ class RandomSearch(AskTellAgent):
 
     name = "random"
     summary = "legal mappings at random"
+    objectives = (*OBJECTIVES, PARETO)
 
     batch_size: int = parameter(
         256, "mappings drawn at a time; changes the speed, and which mappings a seed draws", low=1

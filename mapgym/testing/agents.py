@@ -27,6 +27,10 @@ class SearchesMapSpaces(Protocol):
     def axes(self) -> tuple[str, ...]:
         """The axes that it can search."""
 
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """What it can minimise."""
+
     def search(self, evaluator: Evaluator, seed: int, initial: MappingBatch | None = None) -> None:
         """Searches until the budget is spent, from mappings that are given."""
 
@@ -204,6 +208,23 @@ class AgentContract:
         evaluator = self.run(agent, self.space(agent), objective=objective)
         assert evaluator.best_value == min(evaluator.values)
         _check_best(evaluator)
+
+    def test_finds_a_front_or_says_that_it_cannot(self, new_agent: Callable[[], SearchesMapSpaces]) -> None:
+        """Energy and latency at once are not for everyone; who does not declare it refuses it."""
+        agent = new_agent()
+        space = self.space(agent)
+        evaluator = Evaluator(space, "pareto", Budget(samples=self.samples))
+        if "pareto" not in agent.objectives:
+            with pytest.raises(SpecificationError, match="pareto"):
+                agent.search(evaluator, 0)
+            return
+        agent.search(evaluator, 0)
+        assert evaluator.front
+        mappings = MappingBatch.concatenate([point.mapping.batch() for point in evaluator.front])
+        costs = CostModel(space.workload, space.accelerator).evaluate(mappings)
+        assert np.all(space.contains(mappings))
+        assert np.all(np.diff(costs.latency_cycles) > 0)
+        assert np.all(np.diff(costs.energy_pj) < 0)
 
     def test_can_be_interrupted(self, new_agent: Callable[[], SearchesMapSpaces]) -> None:
         """Ctrl-C comes through, and the evaluator has what was found."""

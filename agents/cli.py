@@ -13,6 +13,7 @@ from mapgym.agents.commands.bench import bench
 from mapgym.agents.commands.buffer import buffer
 from mapgym.agents.commands.compare import compare
 from mapgym.agents.commands.listing import list_names
+from mapgym.agents.commands.run import run
 from mapgym.agents.commands.search import search
 from mapgym.agents.commands.show import show
 from mapgym.agents.commands.study import study
@@ -30,7 +31,7 @@ app = typer.Typer(
     add_completion=False,
     help="Finds and explains mappings of DNN layers onto accelerators, and compares the ways of finding them.",
 )
-for command in (search, compare, show, validate):
+for command in (search, compare, run, show, validate):
     app.command()(command)
 app.command("list")(list_names)
 app.add_typer(bench)
@@ -54,7 +55,7 @@ def _options(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command and exits: 0 done, 1 validation failed, 2 wrong input, 130 interrupted.
+    """Runs the command and exits: 0 done, 1 validation or runs failed, 2 wrong input, 130 interrupted.
 
     Args:
         arguments: what follows ``mapgym`` on the command line; the process's own when left out.

@@ -235,14 +235,14 @@ class TestCompare:
     ):
         status, text, error = mapgym(*arguments)
         assert status == 0
-        assert f"[certificate 1/4] {TASK[0]} on {TASK[1]}: certified optimum: EDP" in text
+        assert f"[certificate 1/4] {TASK[0]} on {TASK[1]}, no links: certified optimum: EDP" in text
         assert "% above the certified optimum, 50 samples" in text
         assert "above optimum" in text
         assert len(error.splitlines()) == 2  # one sentence for each task on eyeriss_like
         rows = list(csv.DictReader((tmp_path / "out" / "summary.csv").read_text().splitlines()))
         first, unsupported = rows[0], next(row for row in rows if row["accelerator"] == "eyeriss_like")
         assert first["optimum_certified"] == "true"
-        gap = float(first["best_edp"]) / float(first["proven_lower_bound"]) - 1
+        gap = float(first["best_value"]) / float(first["proven_lower_bound"]) - 1
         assert float(first["gap_to_proven_bound"]) == pytest.approx(gap)
         assert [unsupported[key] for key in ("gap_to_proven_bound", "optimum_certified")] == ["", ""]
         report = (tmp_path / "out" / "summary.md").read_text()
@@ -257,7 +257,7 @@ class TestCompare:
             assert space.accelerator.name == "eyeriss_like", "solved again"
             return certify(space, *arguments)
 
-        monkeypatch.setattr("mapgym.agents.experiment.runner.certify", refuse)
+        monkeypatch.setattr("mapgym.agents.experiment.proofs.certify", refuse)
         status, _, _ = mapgym(*arguments)
         assert status == 0
         assert (tmp_path / "out" / "summary.csv").read_text() == before

@@ -18,6 +18,7 @@ from mapgym import __version__, catalog
 from mapgym.agents import base
 from mapgym.agents.base import Agent
 from mapgym.agents.cli import main
+from mapgym.agents.experiment.folder import load_results
 
 TASK = ("toy/tiny_gemm", "tiny")
 LAYER, MACHINE = ("--workload", TASK[0]), ("--accelerator", TASK[1])
@@ -405,11 +406,13 @@ class TestCompare:
         assert "multiply-accumulate" in text
         assert "\x1b" not in text
         files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-        runs = {f"runs/toy-tiny_gemm__tiny/{agent}-seed{seed}.json" for agent in ("random", "gamma") for seed in (0, 1)}
-        assert files - {"anytime.png"} == runs | {
+        runs = {
+            f"runs/toy-tiny_gemm__tiny/{agent}-seed{seed}.parquet" for agent in ("random", "gamma") for seed in (0, 1)
+        }
+        assert files - {"anytime.png", ".locks"} == runs | {
             "best/toy-tiny_gemm__tiny.yaml",
             "command.txt",
-            "comparison.json",
+            "experiment.json",
             "summary.csv",
             "summary.md",
         }
@@ -417,15 +420,14 @@ class TestCompare:
         assert command == " ".join(map(str, ("mapgym", *self.arguments(folder))))
         assert command in (folder / "summary.md").read_text()
 
-        run = json.loads((folder / "runs/toy-tiny_gemm__tiny/random-seed1.json").read_text())
-        assert (run["config"]["agent"], run["config"]["seed"], run["samples"]) == ("random", 1, 40)
-        assert (run["mapgym_version"], run["command"]) == (__version__, command)
-        assert run["trace"]["values"][-1] == run["best_value"] == run["best_cost"]["edp"]
+        run = next(run for run in load_results(folder) if (run.agent.label, run.seed) == ("random", 1))
+        assert (run.samples, run.versions["mapgym"], run.command) == (40, __version__, command)
+        assert run.trace.values[-1] == run.best_value == run.best_cost["edp"]
 
         best = json.loads(mapgym("show", *TASK, folder / "best/toy-tiny_gemm__tiny.yaml", "--json")[1])
         with open(folder / "summary.csv", newline="") as table:
             rows = list(csv.DictReader(table))
-        assert best["edp"] == pytest.approx(min(float(row["best_edp"]) for row in rows))
+        assert best["edp"] == pytest.approx(min(float(row["best_value"]) for row in rows))
 
     def test_a_network_and_several_accelerators(self, mapgym, tmp_path):
         options = ("--agents", "random", "--samples", "5", "--seeds", "1", "-o", tmp_path / "a")
@@ -437,7 +439,7 @@ class TestCompare:
     def test_resumes_and_reports_the_same(self, mapgym, tmp_path):
         mapgym(*self.arguments(tmp_path / "a"))
         before = (tmp_path / "a" / "summary.csv").read_text()
-        (tmp_path / "a/runs/toy-tiny_gemm__tiny/gamma-seed1.json").unlink()
+        (tmp_path / "a/runs/toy-tiny_gemm__tiny/gamma-seed1.parquet").unlink()
         status, text, _ = mapgym(*self.arguments(tmp_path / "a"))
         assert status == 0
         assert text.count("was there already") == 3
@@ -453,17 +455,17 @@ class TestCompare:
     def test_a_folder_of_another_configuration(self, mapgym, tmp_path):
         mapgym(*self.arguments(tmp_path / "a", agents="random", seeds=1))
         kept = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-        for change, expected in (
-            (self.arguments(tmp_path / "a", samples=41), "samples 40 there, 41 now"),
-            (self.arguments(tmp_path / "a", "--axes", "tile"), "axes tile,order,parallelism there, tile now"),
-            (self.arguments(tmp_path / "a", "--objective", "energy"), "objective edp there, energy now"),
-            (self.arguments(tmp_path / "a", "--no-peer-links"), "another definition of the accelerator"),
-        ):
-            status, text, error = mapgym(*change)
-            assert (status, text) == (2, "")
-            assert expected in one_sentence(error)
-            assert "give another folder with -o" in error
+        status, text, error = mapgym(*self.arguments(tmp_path / "a", samples=41))
+        assert (status, text) == (2, "")
+        assert "samples 40 there, 41 now" in one_sentence(error)
+        assert "give another folder with -o" in error
         assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == kept
+
+    def test_other_axes_objectives_and_links_are_other_tasks_of_the_same_folder(self, mapgym, tmp_path):
+        for more in ((), ("--axes", "tile"), ("--objective", "energy"), ("--no-peer-links",)):
+            assert mapgym(*self.arguments(tmp_path / "a", *more, agents="random", seeds=1, samples=5))[0] == 0
+        names = [run.task.name.removeprefix("toy/tiny_gemm on tiny") for run in load_results(tmp_path / "a")]
+        assert sorted(names) == ["", ", energy", ", no links", ", tile"]
 
     def test_ctrl_c_keeps_finished_runs_and_the_same_command_continues(self, mapgym, tmp_path):
         folder = tmp_path / "a"
@@ -476,17 +478,16 @@ class TestCompare:
         assert process.returncode == 130, error
         assert "run the same command again to continue" in error.splitlines()[-1]
         assert "Traceback" not in error
-        finished = sorted((folder / "runs").rglob("*.json"))
+        finished = sorted((folder / "runs").rglob("*.parquet"))
         assert 1 <= len(finished) < 6
-        for path in finished:
-            assert json.loads(path.read_text())["samples"] == 100_000
+        assert [run.samples for run in load_results(folder)] == [100_000] * len(finished)
         assert not (folder / "summary.md").exists()
         kept = {path: path.stat().st_mtime_ns for path in finished}
 
         status, text, _ = mapgym(*arguments)
         assert status == 0
         assert text.count("was there already") == len(finished)
-        assert len(list((folder / "runs").rglob("*.json"))) == 6
+        assert len(list((folder / "runs").rglob("*.parquet"))) == 6
         assert {path: path.stat().st_mtime_ns for path in finished} == kept
         assert (folder / "summary.md").exists()
 

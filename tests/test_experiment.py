@@ -8,6 +8,7 @@ import itertools
 import json
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,35 +17,44 @@ import pytest
 from mapgym import __version__, catalog
 from mapgym.agents.experiment import report
 from mapgym.agents.experiment.benchmark import measure_cost_model, measure_environment, sample_busy_mappings
-from mapgym.agents.experiment.comparison import Comparison, Settings, Task
+from mapgym.agents.experiment.certificate import Certificate
+from mapgym.agents.experiment.experiment import AgentEntry, Experiment, Run, Task
 from mapgym.agents.experiment.files import (
-    TEMPORARY_PREFIX,
     check_output_file,
     prepare_output_folder,
     replacing,
     write_json,
     write_text,
 )
-from mapgym.agents.experiment.results import ResultFolder, RunResult
-from mapgym.agents.experiment.runner import check_comparison, run_comparison
+from mapgym.agents.experiment.folder import ExperimentFolder, load_results
+from mapgym.agents.experiment.results import RunResult, read_result, write_result
+from mapgym.agents.experiment.runner import Observer, run_experiment
 from mapgym.agents.experiment.statistics import bootstrap_interval, expected_samples_to_target, interquartile_mean
 from mapgym.agents.experiment.summary import default_budgets, summarize
 from mapgym.errors import SpecificationError
-from mapgym.evaluator import Trace
+from mapgym.evaluator import Budget, Trace
 
 
 def task(workload="toy/tiny_gemm", accelerator="tiny"):
     return Task(catalog.workload(workload), catalog.accelerator(accelerator))
 
 
-def result(config=None, values=((1, 40.0), (10, 20.0)), samples=100, lower_bound=10.0, seconds=2.0):
+def experiment(agents=("random",), seeds=(0,), tasks=None, **budget):
+    entries = tuple(AgentEntry(entry) if isinstance(entry, str) else entry for entry in agents)
+    return Experiment(tasks or (task(),), entries, tuple(seeds), Budget(**(budget or {"samples": 100})))
+
+
+def result(run=None, values=((1, 40.0), (10, 20.0)), samples=100, lower_bound=10.0, seconds=2.0, budget=None):
     """A result whose trace is given as (samples, value) pairs."""
     trace = Trace([s for s, _ in values], [s / 100 for s, _ in values], [v for _, v in values])
     best = values[-1][1] if values else None
+    run = run or Run(task(), AgentEntry("random"), 0)
     return RunResult(
-        config={} if config is None else config,
-        mapgym_version=__version__,
+        config=run.config(budget or Budget(samples=100)),
+        versions={"mapgym": __version__},
+        machine="an abacus",
         command="mapgym compare",
+        finished_at="2026-01-01T00:00:00+00:00",
         lower_bound=lower_bound,
         best_value=best,
         best_cost=None if best is None else {"edp": best, "energy_pj": 1.0, "latency_cycles": best, "utilization": 0.5},
@@ -171,37 +181,59 @@ class TestFiles:
 
 class TestMatrix:
     def test_all_agents_run_a_seed_before_the_next_seed(self):
-        runs = Comparison((task(),), ("random", "gamma"), (0, 1), Settings()).runs
-        assert [(run.agent, run.seed) for run in runs] == [("random", 0), ("gamma", 0), ("random", 1), ("gamma", 1)]
+        runs = experiment(("random", "gamma"), (0, 1)).runs
+        assert [(run.agent.label, run.seed) for run in runs] == [
+            ("random", 0),
+            ("gamma", 0),
+            ("random", 1),
+            ("gamma", 1),
+        ]
 
     @pytest.mark.parametrize(
-        ("tasks", "agents", "message"),
+        ("arguments", "message"),
         [
-            ((task(), task()), ("random",), "task .* twice"),
-            ((task(),), ("random", "random"), "agent 'random' twice"),
-            ((task(),), (), "no agent"),
-            ((), ("random",), "no task"),
+            ({"tasks": (task(), task())}, "task .* twice; name it once"),
+            ({"agents": ("random", "random")}, "agent 'random' twice; name it once, or give each entry a label"),
+            ({"agents": ("random", AgentEntry("gamma", "Random"))}, "agent 'Random' twice"),
+            ({"agents": ()}, "no agent"),
+            ({"seeds": ()}, "no seed"),
+            ({"agents": ("randm",)}, "did you mean 'random'"),
+            ({"agents": (AgentEntry("gamma", parameters={"populatoin": 3}),)}, "did you mean 'population'"),
+            ({"agents": (AgentEntry("gamma", axes=("bypass",)),)}, "axes bypass are not all among those of the task"),
         ],
     )
-    def test_a_matrix_without_or_with_repeated_entries_is_refused(self, tasks, agents, message):
+    def test_what_cannot_be_run_is_refused(self, arguments, message):
         with pytest.raises(SpecificationError, match=message):
-            Comparison(tasks, agents, (0,), Settings())
+            experiment(**arguments)
 
-    def test_file_names_hold_no_slash(self):
-        assert task("paper/resnet_conv4", "accel_b").file_stem == "paper-resnet_conv4__accel_b"
+    def test_names_say_what_is_out_of_the_ordinary(self):
+        plain = task("paper/resnet_conv4", "accel_b")
+        machine = replace(plain.accelerator, peer_links=False)
+        peculiar = Task(plain.workload, machine, ("tile", "order", "parallelism", "bypass"), "energy")
+        assert (plain.name, plain.file_stem) == ("paper/resnet_conv4 on accel_b", "paper-resnet_conv4__accel_b")
+        assert peculiar.name == "paper/resnet_conv4 on accel_b, no links, bypass, energy"
+        assert peculiar.file_stem == "paper-resnet_conv4__accel_b__no-links__bypass__energy"
 
-    def test_the_configuration_is_plain_json_and_holds_the_parameters(self):
-        run = Comparison((task(),), ("gamma",), (3,), Settings(samples=7)).runs[0]
-        config = run.config(Settings(samples=7))
+    def test_the_configuration_is_plain_json_and_holds_all_parameters(self):
+        run = experiment((AgentEntry("gamma", "small", {"population": 7}),), (3,)).runs[0]
+        config = run.config(Budget(samples=7))
         assert json.loads(json.dumps(config)) == config
-        assert (config["agent"], config["seed"], config["samples"]) == ("gamma", 3, 7)
-        assert config["parameters"]
+        assert (config["agent"], config["label"], config["seed"]) == ("gamma", "small", 3)
+        assert config["budget"] == {"samples": 7, "seconds": None}
+        assert config["parameters"]["population"] == 7
+        assert len(config["parameters"]) > 1
         assert config["workload"]["dims"] == dict(zip(run.task.workload.dims, run.task.workload.bounds, strict=True))
 
-    @pytest.mark.parametrize("settings", [Settings(samples=0), Settings(samples=None), Settings(seconds=-1.0)])
-    def test_an_impossible_budget_is_refused_before_anything_runs(self, settings):
-        with pytest.raises(SpecificationError, match="budget"):
-            check_comparison(Comparison((task(),), ("random",), (0,), settings))
+    @pytest.mark.parametrize("workload", ["toy/tiny_dw", "paper/bert_attn", "mobilenet_v2/depthwise_384"])
+    @pytest.mark.parametrize("accelerator", catalog.accelerator_names())
+    def test_a_task_survives_its_plain_form(self, workload, accelerator):
+        there = task(workload, accelerator)
+        assert result(Run(there, AgentEntry("random"), 0)).task == there
+
+    def test_an_entry_with_fewer_axes_searches_less_of_the_same_task(self):
+        entry = AgentEntry("random", axes=("tile",))
+        assert entry.space(task()).axes == ("tile",)
+        assert AgentEntry("random").space(task()).axes == ("tile", "order", "parallelism")
 
 
 class TestResults:
@@ -219,87 +251,124 @@ class TestResults:
     def test_without_a_legal_mapping_the_ratio_is_infinite(self):
         assert result(values=()).ratio == math.inf
 
-    def test_a_result_survives_the_disk(self, tmp_path):
-        comparison = Comparison((task(),), ("random",), (0,), Settings(samples=20))
-        folder, run = ResultFolder(tmp_path), comparison.runs[0]
-        stored = result(config=run.config(comparison.settings))
-        assert folder.prepare(comparison, "mapgym compare") == {}
-        folder.store(run, stored)
-        assert folder.prepare(comparison, "mapgym compare") == {run: stored}
+    @pytest.mark.parametrize("values", [((1, 40.0), (10, 20.0)), ()])
+    def test_a_result_survives_the_disk(self, tmp_path, values):
+        stored = result(values=values, budget=Budget(seconds=2.5))
+        write_result(tmp_path / "a.parquet", stored)
+        assert read_result(tmp_path / "a.parquet") == stored
+        assert len(list(tmp_path.iterdir())) == 1
 
-    def test_leftovers_of_a_killed_process_are_removed(self, tmp_path):
-        comparison = Comparison((task(),), ("random",), (0,), Settings(samples=20))
-        folder = ResultFolder(tmp_path)
-        leftover = folder.run_file(comparison.runs[0]).parent / f"{TEMPORARY_PREFIX}x.json"
-        leftover.parent.mkdir(parents=True)
-        leftover.write_text("{")
-        folder.prepare(comparison, "mapgym compare")
-        assert not leftover.exists()
+    def test_anyone_can_read_the_file(self, tmp_path):
+        parquet = pytest.importorskip("pyarrow.parquet")
+        write_result(tmp_path / "a.parquet", result())
+        (row,) = parquet.read_table(tmp_path / "a.parquet").to_pylist()
+        assert (row["workload"], row["label"], row["best_value"]) == ("toy/tiny_gemm", "random", 20.0)
+        assert (row["trace_samples"], row["trace_values"]) == ([1, 10], [40.0, 20.0])
+        assert row["axes"] == ["tile", "order", "parallelism"]
+
+    @pytest.mark.parametrize("content", [b"", b"PAR1", b"{}"])
+    def test_a_damaged_file_is_a_value_error(self, tmp_path, content):
+        (tmp_path / "a.parquet").write_bytes(content)
+        with pytest.raises(ValueError):  # noqa: PT011 - the words are Arrow's
+            read_result(tmp_path / "a.parquet")
+
+
+class TestFolder:
+    def prepared(self, path, **arguments):
+        """A folder with one result."""
+        there = experiment(**arguments)
+        folder = ExperimentFolder(path)
+        assert folder.prepare(there, "mapgym run") == {}
+        folder.store(there.runs[0], result(there.runs[0], budget=there.budget))
+        return there, folder
+
+    def test_what_is_stored_is_found(self, tmp_path):
+        there, folder = self.prepared(tmp_path)
+        assert folder.prepare(there, "") == {there.runs[0]: result(there.runs[0])}
+        assert load_results(tmp_path) == [result(there.runs[0])]
 
     def test_more_agents_and_seeds_may_join(self, tmp_path):
-        few = Comparison((task(),), ("random",), (0,), Settings(samples=20))
-        many = Comparison((task(),), ("random", "gamma"), (0, 1), Settings(samples=20))
-        folder = ResultFolder(tmp_path)
-        folder.prepare(few, "")
-        folder.store(few.runs[0], result(config=few.runs[0].config(few.settings)))
-        assert list(folder.prepare(many, "")) == [few.runs[0]]
+        there, folder = self.prepared(tmp_path)
+        assert list(folder.prepare(experiment(("random", "gamma"), (0, 1)), "")) == list(there.runs)
 
-    def test_results_of_other_settings_are_refused(self, tmp_path):
-        folder = ResultFolder(tmp_path)
-        folder.prepare(Comparison((task(),), ("random",), (0,), Settings(samples=20)), "")
-        other = Comparison((task(),), ("random",), (0,), Settings(samples=30))
-        with pytest.raises(SpecificationError, match=r"samples 20 there, 30 now.*another folder with -o"):
-            folder.prepare(other, "")
+    def test_results_come_in_the_order_of_the_experiment(self, tmp_path):
+        there = experiment(("random", "gamma", "exact"), (10, 2))
+        folder = ExperimentFolder(tmp_path)
+        folder.prepare(there, "")
+        for run in there.runs:
+            folder.store(run, result(run))
+        assert [found.run.name for found in load_results(tmp_path)] == [
+            run.name for run in sorted(there.runs, key=lambda run: run.seed)
+        ]
 
-    @pytest.mark.parametrize(
-        ("change", "message"),
-        [
-            (lambda data: data["config"]["workload"].update(name="other"), "another definition of the workload"),
-            (lambda data: data["config"].update(seed=5), "seed 5 there, 0 now"),
-            (lambda data: data.update(mapgym_version="0.0.1"), "made by mapgym 0.0.1"),
-            (lambda data: data.pop("trace"), "is not a result file"),
-            (lambda data: data.pop("config"), "is not a result file"),
-        ],
-    )
-    def test_a_foreign_result_file_is_refused(self, tmp_path, change, message):
-        comparison = Comparison((task(),), ("random",), (0,), Settings(samples=20))
-        folder, run = ResultFolder(tmp_path), comparison.runs[0]
-        data = result(config=run.config(comparison.settings)).to_dict()
-        change(data)
-        folder.run_file(run).parent.mkdir(parents=True)
-        folder.run_file(run).write_text(json.dumps(data))
-        with pytest.raises(SpecificationError, match=rf"{message}.*remove the file, or give another folder"):
-            folder.prepare(comparison, "")
+    def test_results_of_another_budget_are_refused(self, tmp_path):
+        self.prepared(tmp_path)
+        with pytest.raises(SpecificationError, match=r"samples 100 there, 30 now.*another folder with -o"):
+            ExperimentFolder(tmp_path).prepare(experiment(samples=30), "")
 
-    def test_a_foreign_comparison_file_is_refused(self, tmp_path):
-        (tmp_path / "comparison.json").write_text("[]")
+    def test_another_agent_under_the_same_label_is_refused(self, tmp_path):
+        self.prepared(tmp_path, agents=(AgentEntry("gamma", "a"),))
+        for entry, message in (
+            (AgentEntry("gamma", "a", {"population": 3}), r"population \d+ there, 3 now"),
+            (AgentEntry("random", "a"), "agent gamma there, random now"),
+        ):
+            with pytest.raises(SpecificationError, match=rf"{message}.*remove the file, or give another folder"):
+                ExperimentFolder(tmp_path).prepare(experiment((entry,)), "")
+
+    def test_results_of_another_version_are_refused(self, tmp_path):
+        there, folder = self.prepared(tmp_path)
+        folder.store(there.runs[0], replace(result(there.runs[0]), versions={"mapgym": "0.0.1"}))
+        with pytest.raises(SpecificationError, match=r"made by mapgym 0\.0\.1"):
+            folder.prepare(there, "")
+
+    def test_a_damaged_result_is_set_aside(self, tmp_path):
+        there, folder = self.prepared(tmp_path)
+        path = tmp_path / there.runs[0].file_name
+        path.write_bytes(path.read_bytes()[:100])
+        assert load_results(tmp_path) == []
+        assert path.exists()
+        assert folder.prepare(there, "") == {}
+        assert folder.damaged == [path.with_name(path.name + ".damaged")]
+        assert folder.damaged[0].exists()
+        assert not path.exists()
+
+    @pytest.mark.parametrize("content", ["[]", "{", '{"mapgym_version": "0.1.0"}'])
+    def test_a_foreign_experiment_file_is_refused(self, tmp_path, content):
+        (tmp_path / "experiment.json").write_text(content)
         with pytest.raises(SpecificationError, match="not one of ours"):
-            ResultFolder(tmp_path).prepare(Comparison((task(),), ("random",), (0,), Settings()), "")
+            ExperimentFolder(tmp_path).prepare(experiment(), "")
+
+    def test_the_former_form_is_refused(self, tmp_path):
+        (tmp_path / "comparison.json").write_text("{}")
+        for read in (lambda: ExperimentFolder(tmp_path).prepare(experiment(), ""), lambda: load_results(tmp_path)):
+            with pytest.raises(SpecificationError, match="earlier form"):
+                read()
+
+    def test_a_folder_without_an_experiment(self, tmp_path):
+        with pytest.raises(SpecificationError, match="holds no experiment; give what 'mapgym run -o'"):
+            load_results(tmp_path)
 
 
 class TestSummary:
     @pytest.fixture
-    def comparison(self):
-        return Comparison((task(),), ("random", "gamma"), (0, 1), Settings(samples=100))
-
-    @pytest.fixture
-    def summary(self, comparison):
+    def results(self):
         values = {
             ("random", 0): ((1, 100.0), (50, 40.0)),
             ("random", 1): ((2, 100.0), (20, 30.0)),
             ("gamma", 0): ((1, 100.0), (5, 20.0)),
             ("gamma", 1): ((1, 100.0), (9, 20.1)),
         }
-        results = {run: result(values=values[run.agent, run.seed]) for run in comparison.runs}
-        return summarize(comparison, results)
+        runs = experiment(("random", "gamma"), (0, 1)).runs
+        return [result(run, values[run.agent.label, run.seed]) for run in runs]
+
+    @pytest.fixture
+    def summary(self, results):
+        return summarize(results, Budget(samples=100))
 
     def test_budgets_are_powers_of_ten_and_the_end(self):
-        def budgets(**settings):
-            return default_budgets(Comparison((task(),), ("random",), (0,), Settings(**settings)))
-
-        assert budgets(samples=5000) == ("samples", (10.0, 100.0, 1000.0, 5000.0))
-        assert budgets(samples=5) == ("samples", (5.0,))
-        assert budgets(samples=None, seconds=60.0) == ("seconds", (1.0, 10.0, 60.0))
+        assert default_budgets(Budget(samples=5000)) == ("samples", (10.0, 100.0, 1000.0, 5000.0))
+        assert default_budgets(Budget(samples=5)) == ("samples", (5.0,))
+        assert default_budgets(Budget(seconds=60.0)) == ("seconds", (1.0, 10.0, 60.0))
 
     def test_figures(self, summary):
         random, gamma = summary.rows
@@ -307,6 +376,8 @@ class TestSummary:
         # After 10 samples: 100 and 100, over a bound of 10; at the end 40 and 30.
         assert [interval.mean for interval in random.ratios] == [10.0, 3.5]
         assert (random.ratios[1].low, random.ratios[1].high) == (3.0, 4.0)
+        over = random.over_best_known
+        assert (over.mean, over.low, over.high) == (1.75, 1.5, 2.0)
         # Targets are multiples of the best known 20: 20.2, 21, 22, 30, 40.
         assert gamma.reached == (2, 2, 2, 2, 2)
         assert gamma.samples_to_target == (7.0, 7.0, 7.0, 7.0, 7.0)
@@ -314,9 +385,19 @@ class TestSummary:
         assert random.samples_to_target == (math.inf, math.inf, math.inf, 120.0, 35.0)
         assert random.samples_per_second == 50.0
 
-    def test_best_known_is_over_all_runs(self, summary):
-        ((run, found),) = summary.best_known.values()
-        assert (run.agent, run.seed, found.best_value) == ("gamma", 0, 20.0)
+    def test_the_best_run_is_over_all_agents(self, summary):
+        ((there, found),) = summary.best_runs.items()
+        assert (there, found.agent.label, found.seed, found.best_value) == (task(), "gamma", 0, 20.0)
+        assert summary.best_known == {task(): 20.0}
+
+    def test_a_stored_value_that_is_better_is_the_best_known(self, results):
+        certificate = Certificate("key", 16.0, 8.0, False, "best known", {})
+        summary = summarize(results, Budget(samples=100), {task(): certificate})
+        assert summary.best_known == {task(): 16.0}
+        random, gamma = summary.rows
+        assert (gamma.gap, gamma.gap_certified) == (pytest.approx(1.5), False)
+        assert gamma.over_best_known.mean == pytest.approx((20 + 20.1) / 2 / 16)
+        assert random.reached == (0, 0, 0, 0, 1)
 
     def test_csv(self, summary):
         rows = list(csv.DictReader(io.StringIO(report.to_csv(summary))))
@@ -327,81 +408,114 @@ class TestSummary:
         assert rows[1]["reached_1.01x_best_known"] == "2"
 
     def test_markdown(self, summary):
-        text = report.to_markdown(summary, "mapgym compare --agents random,gamma")
+        about = report.About("two agents", "mapgym compare --agents random,gamma", 6)
+        text = report.to_markdown(summary, about)
+        assert "Two agents." in text
         assert "    mapgym compare --agents random,gamma\n" in text
+        assert "4 of 6 runs are finished; the figures are of those." in text
         assert "Lower bound: 10 pJ*cycles." in text
-        assert "Best known: 20 pJ*cycles (gamma, seed 0)." in text
-        assert "| random | 30 | 3 | 10 [10, 10] | 3.5 [3, 4] | - (0/2) |" in text
+        assert "Best of all runs: 20 pJ*cycles (gamma, seed 0)." in text
+        assert "| random | 30 | 3 | 1.75 [1.5, 2] | 10 [10, 10] | 3.5 [3, 4] | - (0/2) |" in text
         widths = {line.count("|") for line in text.splitlines() if line.startswith("|")}
         assert len(widths) == 1
 
     def test_several_tasks_get_a_row_over_all(self):
         tasks = (task(), task("toy/tiny_conv"))
-        comparison = Comparison(tasks, ("random",), (0, 1), Settings(samples=100))
-        results = {run: result(values=((1, 20.0 if run.task == tasks[0] else 40.0),)) for run in comparison.runs}
-        overall = summarize(comparison, results).rows[-1]
+        runs = experiment(tasks=tasks, seeds=(0, 1)).runs
+        values = {tasks[0]: {0: 20.0, 1: 20.0}, tasks[1]: {0: 40.0, 1: 60.0}}
+        results = [result(run, ((1, values[run.task][run.seed]),)) for run in runs]
+        overall = summarize(results, Budget(samples=100)).rows[-1]
         assert (overall.task, overall.best, overall.runs) == (None, None, 4)
-        # Ratios 2, 2, 4, 4: the middle half is 2 and 4; resampling within tasks changes nothing.
-        assert (overall.ratios[-1].mean, overall.ratios[-1].low, overall.ratios[-1].high) == (3.0, 3.0, 3.0)
+        # Ratios 2, 2, 4, 6: the middle half is 2 and 4; resampling within tasks leaves two 2s.
+        ratios = overall.ratios[-1]
+        assert (ratios.mean, ratios.low, ratios.high) == (3.0, 3.0, 4.0)
+        over = overall.over_best_known
+        assert (over.mean, over.low, over.high) == (1.0, 1.0, 1.25)
+
+    def test_over_all_tasks_only_agents_with_all_of_them_are_shown(self):
+        tasks = (task(), task("toy/tiny_conv"))
+        runs = experiment(("random", "gamma"), tasks=tasks).runs
+        summary = summarize([result(run) for run in runs[:-1]], Budget(samples=100))
+        assert [(row.task is None, row.agent) for row in summary.rows] == [
+            (False, "random"),
+            (False, "gamma"),
+            (False, "random"),
+            (True, "random"),
+        ]
 
     def test_an_agent_that_found_nothing(self):
-        comparison = Comparison((task(),), ("random",), (0,), Settings(samples=100))
-        summary = summarize(comparison, {comparison.runs[0]: result(values=())})
-        assert "No run priced a legal mapping." in report.to_markdown(summary, "")
+        summary = summarize([result(values=())], Budget(samples=100))
+        assert "No run priced a legal mapping." in report.to_markdown(summary, report.About("", "", 1))
         row = next(csv.DictReader(io.StringIO(report.to_csv(summary))))
-        assert row["best_edp"] == row["ratio_at_100_samples_iqm"] == ""
+        assert row["best_value"] == row["ratio_at_100_samples_iqm"] == row["over_best_known_iqm"] == ""
 
-    def test_plot(self, comparison, tmp_path):
+    def test_plot(self, tmp_path):
         pytest.importorskip("matplotlib")
         from mapgym.agents.experiment.plot import plot_anytime
 
-        for unit in ({"samples": 100}, {"samples": None, "seconds": 2.0}):
-            comparison = Comparison((task(), task("toy/tiny_conv")), ("random", "gamma"), (0, 1), Settings(**unit))
+        for budget in (Budget(samples=100), Budget(seconds=2.0)):
             values = {"random": ((1, 40.0), (9, 20.0)), "gamma": ()}
-            results = {run: result(values=values[run.agent]) for run in comparison.runs}
-            plot_anytime(summarize(comparison, results), results, tmp_path / "a.png")
+            runs = experiment(("random", "gamma"), (0, 1), (task(), task("toy/tiny_conv"))).runs
+            summary = summarize([result(run, values[run.agent.label]) for run in runs], budget)
+            plot_anytime(summary, tmp_path / "a.png")
             assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
             assert len(list(tmp_path.iterdir())) == 1
 
 
-class _Log:
+class _Log(Observer):
     def __init__(self, stop_after=None):
         self.events = []
         self.stop_after = stop_after
 
-    def started(self, run, evaluator):
+    def started(self, run):
         if self.stop_after is not None and len(self.events) == self.stop_after:
             raise KeyboardInterrupt
 
     def finished(self, run, result, *, was_there):
-        self.events.append((run.agent, run.seed, was_there))
+        self.events.append((run.agent.label, run.seed, was_there))
 
 
 class TestRunner:
-    def test_an_interrupted_comparison_continues_and_gives_the_same_results(self, tmp_path):
-        comparison = Comparison((task(),), ("random", "gamma"), (0, 1), Settings(samples=50))
-        folder, log = ResultFolder(tmp_path / "a"), _Log(stop_after=3)
+    def test_an_interrupted_experiment_continues_and_gives_the_same_results(self, tmp_path):
+        there = experiment(("random", "gamma"), (0, 1), samples=50)
+        log = _Log(stop_after=3)
         with pytest.raises(KeyboardInterrupt):
-            run_comparison(comparison, folder, folder.prepare(comparison, ""), "", log)
+            run_experiment(there, tmp_path / "a", jobs=0, observer=log)
         assert log.events == [("random", 0, False), ("gamma", 0, False), ("random", 1, False)]
         log = _Log()
-        continued = run_comparison(comparison, folder, folder.prepare(comparison, ""), "", log)
+        continued = run_experiment(there, tmp_path / "a", jobs=0, observer=log)
         assert log.events == [("random", 0, True), ("gamma", 0, True), ("random", 1, True), ("gamma", 1, False)]
 
-        other = ResultFolder(tmp_path / "b")
-        at_once = run_comparison(comparison, other, other.prepare(comparison, ""), "", _Log())
-        for run in comparison.runs:
-            assert continued[run].trace.values == at_once[run].trace.values
-            assert continued[run].trace.samples == at_once[run].trace.samples
-            assert continued[run].mapping == at_once[run].mapping
+        at_once = run_experiment(there, tmp_path / "b", jobs=0)
+        for one, other in zip(continued, at_once, strict=True):
+            assert (one.trace.values, one.trace.samples) == (other.trace.values, other.trace.samples)
+            assert one.mapping == other.mapping
 
     def test_a_run_spends_its_budget_and_stays_above_the_bound(self, tmp_path):
-        comparison = Comparison((task(),), ("random",), (0,), Settings(samples=50))
-        folder = ResultFolder(tmp_path)
-        (found,) = run_comparison(comparison, folder, folder.prepare(comparison, ""), "", _Log()).values()
-        assert found.samples == 50
+        (found,) = run_experiment(experiment(samples=50), tmp_path, jobs=0)
+        assert (found.samples, found.failure) == (50, "")
         assert found.ratio >= 1.0
         assert found.best_value == found.best_cost["edp"] == found.trace.values[-1]
+        assert {"mapgym", "python", "numpy", "numba"} <= set(found.versions)
+        assert load_results(tmp_path) == [found]
+
+    def test_a_run_that_fails_stops_no_other_and_is_tried_again(self, tmp_path, monkeypatch):
+        there = experiment(("random", "gamma"), samples=20)
+
+        def fail(*arguments, **options):
+            raise RuntimeError("out of ideas")
+
+        monkeypatch.setattr("mapgym.agents.search.random.RandomSearch.search", fail)
+        bad, good = run_experiment(there, tmp_path, jobs=0)
+        assert bad.failure.splitlines()[-1] == "RuntimeError: out of ideas"
+        assert (good.failure, good.samples) == ("", 20)
+        assert load_results(tmp_path) == [good]
+        assert [found.failure for found in load_results(tmp_path, failed=True)] == [bad.failure, ""]
+        monkeypatch.undo()
+        log = _Log()
+        again = run_experiment(there, tmp_path, jobs=0, observer=log)
+        assert log.events == [("gamma", 0, True), ("random", 0, False)]
+        assert [found.failure for found in again] == ["", ""]
 
 
 class TestBenchmark:

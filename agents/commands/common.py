@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from mapgym.accelerator import Accelerator
     from mapgym.agents.experiment.certificate import Progress
     from mapgym.evaluator import Evaluator
-    from mapgym.mapping import Mapping
     from mapgym.workload import Workload
 
 INTERRUPTED = 130
@@ -178,23 +176,6 @@ def load_workloads(specs: Sequence[str]) -> list[Workload]:
 def load_agents() -> None:
     """Makes the registry of agents complete."""
     import mapgym.agents  # noqa: F401 - the import registers them
-
-
-def write_mapping(path: Path, mapping: Mapping | dict[str, object], about: str) -> None:
-    """Writes a mapping as YAML that ``mapgym show`` reads, atomically.
-
-    Args:
-        path: the file.
-        mapping: the mapping or its plain form.
-        about: what it maps and what it costs; becomes comment lines.
-    """
-    import yaml
-
-    from mapgym.agents.experiment.files import write_text
-
-    data = mapping if isinstance(mapping, dict) else mapping.to_dict()
-    comment = "".join(f"# {line}\n" for line in about.splitlines())
-    write_text(path, comment + yaml.safe_dump(data, sort_keys=False, default_flow_style=None, width=120))
 
 
 def format_ratio(value: float | None) -> str:

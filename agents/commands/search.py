@@ -77,6 +77,7 @@ def search(
     from mapgym.agents.base import DEFAULT_AGENT, make_agent
     from mapgym.agents.experiment.certificate import Progress
     from mapgym.agents.experiment.interruption import Interruption
+    from mapgym.agents.experiment.mapping_file import write_mapping
     from mapgym.agents.experiment.runner import load_compiled_code
     from mapgym.agents.search.exact import ExactSearch
     from mapgym.evaluator import Budget, Evaluator
@@ -125,7 +126,7 @@ def search(
         if front:
             write_front(output, front, about)
         else:
-            common.write_mapping(output, evaluator.best_mapping, about)
+            write_mapping(output, evaluator.best_mapping, about)
     if as_json:
         common.print_json(_to_json(evaluator, searcher.name, seed, elapsed, certificate, interrupted=interrupted))
     elif front:

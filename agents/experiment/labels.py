@@ -1,8 +1,14 @@
-"""How objectives and gaps are written for people."""
+"""How objectives, axes and gaps are written for people."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+
+from mapgym.agents.base import AXES
+
+KEEP_ALL = AXES[:3]
+"""The axes when every tensor is kept wherever it may be."""
 
 OBJECTIVE_NAMES = {"edp": "EDP", "energy": "energy", "latency": "latency"}
 OBJECTIVE_UNITS = {"edp": "pJ*cycles", "energy": "pJ", "latency": "cycles"}
@@ -24,3 +30,10 @@ def short_gap(gap: float | None, *, certified: bool) -> str:
     if abs(gap) <= OPTIMAL_GAP:
         return "0 %"
     return f"{'' if certified else '<= '}{percent(gap)}"
+
+
+def axes_label(axes: Sequence[str]) -> str:
+    """Such as "keep-all" and "bypass"."""
+    if set(axes) == set(AXES):
+        return "bypass"
+    return "keep-all" if set(axes) == set(KEEP_ALL) else "+".join(axes)

@@ -11,9 +11,9 @@ from statistics import median
 import numpy as np
 
 from mapgym import __version__
-from mapgym.agents.experiment.labels import OBJECTIVE_NAMES, OBJECTIVE_UNITS, percent, short_gap
+from mapgym.agents.experiment.labels import KEEP_ALL, OBJECTIVE_NAMES, OBJECTIVE_UNITS, axes_label, percent, short_gap
 from mapgym.agents.experiment.optimum_structure import Structure, dim_label
-from mapgym.agents.experiment.optimum_study import KEEP_ALL, Outcome, StudyTask, axes_label
+from mapgym.agents.experiment.optimum_study import Outcome, StudyTask
 from mapgym.mapping import Mapping
 
 LIMIT_SECONDS = 60.0

@@ -16,16 +16,12 @@ from mapgym.agents.base import DEFAULT_AGENT, make_agent
 from mapgym.agents.experiment.certificate import Certificate, Progress, certificate_of
 from mapgym.agents.experiment.files import TEMPORARY_PREFIX, prepare_output_folder, write_json, write_text
 from mapgym.agents.experiment.interruption import Interruption
-from mapgym.agents.experiment.labels import OPTIMAL_GAP
+from mapgym.agents.experiment.labels import OPTIMAL_GAP, axes_label
 from mapgym.best_known import CERTIFIED, GAP, BestKnown, read_entries, task_key, to_yaml
 from mapgym.errors import SpecificationError
 from mapgym.evaluator import Budget, Evaluator
 from mapgym.mapspace import MapSpace
-from mapgym.mapspace_freedom import AXES
 from mapgym.workload import Workload
-
-KEEP_ALL = AXES[:3]
-"""The axes when every tensor is kept wherever it may be."""
 
 _SAMPLES_WHERE_A_GAP_IS_LEFT = 20_000
 
@@ -104,13 +100,6 @@ class Observer(Protocol):
 
     def finished(self, task: StudyTask, outcome: Outcome, *, was_there: bool) -> None:
         """A task is done; ``was_there`` when its result had been in the folder already."""
-
-
-def axes_label(axes: Sequence[str]) -> str:
-    """Such as "keep-all" and "bypass"."""
-    if set(axes) == set(AXES):
-        return "bypass"
-    return "keep-all" if set(axes) == set(KEEP_ALL) else "+".join(axes)
 
 
 def distinct_tasks(

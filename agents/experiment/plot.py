@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mapgym.agents.experiment.comparison import Run, Task
+from mapgym.agents.experiment.experiment import Task
 from mapgym.agents.experiment.files import replacing
 from mapgym.agents.experiment.labels import OBJECTIVE_NAMES
 from mapgym.agents.experiment.results import RunResult
 from mapgym.agents.experiment.statistics import bootstrap_interval, interquartile_mean
-from mapgym.agents.experiment.summary import Summary, ratio_curves
+from mapgym.agents.experiment.summary import Summary, value_curves
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,14 +25,13 @@ _STYLES = ("-", "--", "-.", ":")
 _POINTS = 160
 
 
-def plot_anytime(summary: Summary, results: dict[Run, RunResult], path: Path) -> None:
+def plot_anytime(summary: Summary, path: Path) -> None:
     """Draws ratio to the lower bound against the budget spent, one panel for each task, both axes logarithmic.
 
     Lines are interquartile means over the seeds, bands bootstrap 95 % intervals.
 
     Args:
         summary: what was compared.
-        results: the result of every run.
         path: the PNG to write.
 
     Raises:
@@ -40,18 +40,18 @@ def plot_anytime(summary: Summary, results: dict[Run, RunResult], path: Path) ->
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    tasks = summary.comparison.tasks
+    tasks = summary.tasks
     columns = min(3, len(tasks))
     rows = math.ceil(len(tasks) / columns)
     figure = Figure(figsize=(1.5 + 5.5 * columns, 4.6 * rows), dpi=130, layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False)
     for panel, task in zip(panels.flat, tasks, strict=False):
-        for index, agent in enumerate(summary.comparison.agents):
-            runs = [results[Run(task, agent, seed)] for seed in summary.comparison.seeds]
-            _draw_agent(panel, index, agent, runs, summary)
+        for index, agent in enumerate(summary.agents):
+            if (task, agent) in summary.results:
+                _draw_agent(panel, index, agent, task, summary)
         _draw_optimum(panel, task, summary)
         panel.set(xscale="log", yscale="log", title=task.name, xlabel=summary.unit)
-        panel.set_ylabel(f"best {OBJECTIVE_NAMES[summary.comparison.settings.objective]} / lower bound")
+        panel.set_ylabel(f"best {OBJECTIVE_NAMES[task.objective]} / lower bound")
         _label_ratios(panel)
         panel.grid(visible=True, which="major", alpha=0.4)
         panel.grid(visible=True, which="minor", alpha=0.12)
@@ -71,13 +71,14 @@ def _draw_optimum(panel: Axes, task: Task, summary: Summary) -> None:
         panel.axhline(ratio, color="0.4", linestyle=(0, (1, 1)), linewidth=1.5, label=label)
 
 
-def _draw_agent(panel: Axes, index: int, agent: str, runs: list[RunResult], summary: Summary) -> None:
+def _draw_agent(panel: Axes, index: int, agent: str, task: Task, summary: Summary) -> None:
+    runs = summary.results[task, agent]
     end = summary.budgets[-1]
     start = 1.0 if summary.unit == "samples" else min(end / 1e3, _first_second(runs))
     budgets = np.geomspace(start, end, _POINTS)
     if summary.unit == "samples":
         budgets = np.unique(budgets.round())
-    ratios = ratio_curves(runs, list(budgets), summary.unit)
+    ratios = value_curves(runs, list(budgets), summary.unit) / summary.lower_bounds[task]
     mean = interquartile_mean(ratios)
     low, high = bootstrap_interval([ratios])
     # Before every run that counts has priced a legal mapping there is no mean to draw.
@@ -99,5 +100,5 @@ def _label_ratios(panel: Axes) -> None:
     panel.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _first_second(runs: list[RunResult]) -> float:
+def _first_second(runs: Sequence[RunResult]) -> float:
     return max(1e-4, min((run.trace.seconds[0] for run in runs if run.trace.seconds), default=1.0))

@@ -1,26 +1,56 @@
-"""Writes the summary of a comparison as CSV and as Markdown."""
+"""Writes the summary of an experiment as CSV and as Markdown."""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from mapgym import __version__
 from mapgym.agents.experiment.certificate import outcome_text
+from mapgym.agents.experiment.experiment import Task
 from mapgym.agents.experiment.labels import OBJECTIVE_NAMES, OBJECTIVE_UNITS, short_gap
-from mapgym.agents.experiment.summary import TARGETS, Row, Summary
+from mapgym.agents.experiment.results import RunResult
+from mapgym.agents.experiment.summary import TARGETS, Interval, Row, Summary
 
 ALL_TASKS = "(all tasks)"
+
+
+@dataclass(frozen=True)
+class About:
+    """What a report says besides its figures.
+
+    Attributes:
+        description: of the experiment, "" if it has none.
+        command: what made the results.
+        planned: number of runs that the experiment consists of.
+        failures: the runs that failed.
+    """
+
+    description: str
+    command: str
+    planned: int
+    failures: Sequence[RunResult] = ()
+
+    def state(self, summary: Summary) -> str:
+        """How many runs there are, and of how many."""
+        done = len(summary.all_results)
+        if done >= self.planned:
+            return f"{done} runs."
+        failed = f", {len(self.failures)} failed" if self.failures else ""
+        return f"{done} of {self.planned} runs are finished{failed}; the figures are of those."
 
 
 def to_csv(summary: Summary) -> str:
     """The rows with every figure at full precision; an empty cell means "none" or "never reached"."""
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    objective = summary.comparison.settings.objective
-    header = ["workload", "accelerator", "agent", "seeds", f"best_{objective}", "best_over_lower_bound"]
+    header = ["workload", "accelerator", "peer_links", "axes", "objective", "agent", "seeds"]
+    header += ["best_value", "best_over_lower_bound", "best_known_value"]
     header += ["gap_to_proven_bound", "optimum_certified", "proven_lower_bound"]
+    header += [f"over_best_known_{part}" for part in ("iqm", "low", "high")]
     for budget in summary.budgets:
         prefix = f"ratio_at_{budget:g}_{summary.unit}"
         header += [f"{prefix}_iqm", f"{prefix}_low", f"{prefix}_high"]
@@ -28,13 +58,16 @@ def to_csv(summary: Summary) -> str:
         header += [f"samples_to_{target:g}x_best_known", f"reached_{target:g}x_best_known"]
     writer.writerow([*header, "samples", "seconds", "samples_per_second", "tuning"])
     for row in summary.rows:
-        names = (row.task.workload.name, row.task.accelerator.name) if row.task else (ALL_TASKS, "")
-        certificate = summary.certificates.get(row.task) if row.task else None
-        best = [_cell(row.best), _cell(row.best_ratio), _cell(row.gap)]
+        names, certificate, known = [ALL_TASKS, "", "", "", ""], None, None
+        if (task := row.task) is not None:
+            links = str(task.accelerator.peer_links).lower()
+            names = [task.workload.name, task.accelerator.name, links, "+".join(task.axes), task.objective]
+            certificate, known = summary.certificates.get(task), summary.best_known[task]
+        best = [_cell(row.best), _cell(row.best_ratio), _cell(known), _cell(row.gap)]
         best += [str(row.gap_certified).lower() if row.gap is not None else ""]
         best += [_cell(certificate.lower_bound if certificate else None)]
         figures: list[float | None] = []
-        for interval in row.ratios:
+        for interval in (row.over_best_known, *row.ratios):
             figures += [interval.mean, interval.low, interval.high]
         for samples, reached in zip(row.samples_to_target, row.reached, strict=True):
             figures += [samples, reached]
@@ -43,91 +76,108 @@ def to_csv(summary: Summary) -> str:
     return table.getvalue()
 
 
-def to_markdown(summary: Summary, command: str) -> str:
+def to_markdown(summary: Summary, about: About) -> str:
     """The report for people: one table for each task, and what its columns mean."""
-    comparison, settings = summary.comparison, summary.comparison.settings
-    unit = OBJECTIVE_UNITS[settings.objective]
-    limits = [f"{settings.samples:,} samples"] if settings.samples else []
-    limits += [f"{settings.seconds:g} seconds"] if settings.seconds else []
-    lines = [
-        "# Comparison",
-        "",
-        f"Made by mapgym {__version__} with",
-        "",
-        f"    {command}",
-        "",
-        f"Objective: {OBJECTIVE_NAMES[settings.objective]} ({unit}). Axes searched: {', '.join(settings.axes)}. "
-        f"Budget of a run: {' or '.join(limits)}. Seeds: {', '.join(map(str, comparison.seeds))}.",
-        "",
-    ]
-    for task in comparison.tasks:
-        run, result = summary.best_known[task]
-        lines += [f"## {task.name}", "", f"Lower bound: {summary.lower_bounds[task]:.4g} {unit}."]
-        if result.best_value is None:
-            lines += ["No run priced a legal mapping.", ""]
-        else:
-            lines += [f"Best known: {result.best_value:.4g} {unit} ({run.agent}, seed {run.seed})."]
-            certificate = summary.certificates.get(task)
-            if certificate is not None:
-                outcome = outcome_text(certificate, settings.objective)
-                lines += [
-                    f"{outcome[0].upper()}{outcome[1:]}. The best known is {certificate.describe(result.best_value)}."
-                ]
-            lines += [""]
+    lines = ["# Experiment", ""]
+    lines += [f"{about.description[0].upper()}{about.description[1:]}.", ""] if about.description else []
+    lines += [f"Made by mapgym {__version__} with", "", f"    {about.command}", ""]
+    lines += [f"Budget of a run: {budget_text(summary)}. {about.state(summary)}", ""]
+    for task in summary.tasks:
+        lines += [f"## {task.name}", "", *task_lines(summary, task), ""]
         lines += [*_table([row for row in summary.rows if row.task == task], summary), ""]
-    if len(comparison.tasks) > 1:
+    if len(summary.tasks) > 1:
         lines += ["## All tasks", "", *_table([row for row in summary.rows if row.task is None], summary), ""]
-    return "\n".join([*lines, *_explanation(summary)]) + "\n"
+    lines += ["## How to read the tables", "", *(f"- {line}" for line in explanation(summary))]
+    return "\n".join(lines) + "\n"
 
 
-def _table(rows: list[Row], summary: Summary) -> list[str]:
-    header = [
+def budget_text(summary: Summary) -> str:
+    """Such as "5,000 samples or 60 seconds"."""
+    limits = [f"{summary.budget.samples:,} samples"] if summary.budget.samples else []
+    return " or ".join(limits + ([f"{summary.budget.seconds:g} seconds"] if summary.budget.seconds else []))
+
+
+def task_lines(summary: Summary, task: Task) -> list[str]:
+    """What is known about a task, in sentences."""
+    unit, best = OBJECTIVE_UNITS[task.objective], summary.best_runs[task]
+    name = OBJECTIVE_NAMES[task.objective]
+    lines = [f"Objective: {name} ({unit}). Axes: {', '.join(task.axes)}."]
+    lines += [f"Lower bound: {summary.lower_bounds[task]:.4g} {unit}."]
+    if best.best_value is None:
+        return [*lines, "No run priced a legal mapping."]
+    lines += [f"Best of all runs: {best.best_value:.4g} {unit} ({best.agent.label}, seed {best.seed})."]
+    certificate = summary.certificates.get(task)
+    if certificate is not None:
+        outcome = outcome_text(certificate, task.objective)
+        lines += [f"{outcome[0].upper()}{outcome[1:]}. The best run is {certificate.describe(best.best_value)}."]
+    return lines
+
+
+def header_of(summary: Summary) -> list[str]:
+    """The columns of the tables for people."""
+    return [
         "agent",
         "best",
         "best / bound",
         *(["above optimum"] if summary.certificates else []),
+        "over best known",
         *(f"ratio at {budget:,g} {summary.unit}" for budget in summary.budgets),
         *(f"to {target:g}x" for target in TARGETS),
         "seconds",
         "samples/s",
         "tuning",
     ]
-    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
-    for row in rows:
-        cells = [
-            row.agent,
-            f"{row.best:.4g}" if row.best is not None else "-",
-            _ratio(row.best_ratio),
-            *([short_gap(row.gap, certified=row.gap_certified)] if summary.certificates else []),
-            *(f"{_ratio(i.mean)} [{_ratio(i.low)}, {_ratio(i.high)}]" for i in row.ratios),
-            *(
-                f"{samples:,.0f} ({reached}/{row.runs})" if reached else f"- (0/{row.runs})"
-                for samples, reached in zip(row.samples_to_target, row.reached, strict=True)
-            ),
-            f"{row.seconds:.3g}",
-            f"{row.samples_per_second:,.0f}",
-            row.tuning,
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return lines
 
 
-def _explanation(summary: Summary) -> list[str]:
+def cells_of(row: Row, summary: Summary) -> list[str]:
+    """A row of the tables for people."""
+    return [
+        row.agent,
+        f"{row.best:.4g}" if row.best is not None else "-",
+        _ratio(row.best_ratio),
+        *([short_gap(row.gap, certified=row.gap_certified)] if summary.certificates else []),
+        _interval(row.over_best_known),
+        *map(_interval, row.ratios),
+        *(
+            f"{samples:,.0f} ({reached}/{row.runs})" if reached else f"- (0/{row.runs})"
+            for samples, reached in zip(row.samples_to_target, row.reached, strict=True)
+        ),
+        f"{row.seconds:.3g}",
+        f"{row.samples_per_second:,.0f}",
+        row.tuning,
+    ]
+
+
+def explanation(summary: Summary) -> list[str]:
+    """How to read the tables, one sentence or two for each column."""
     proven = [
-        "- above optimum: how far the best objective is above the certified optimum; after <= above a proven bound,",
-        "  where the optimum itself is not known. Over all tasks: from the geometric mean of the ratios.",
+        "above optimum: how far the best objective is above the certified optimum; after <= above a proven bound, "
+        "where the optimum itself is not known. Over all tasks: from the geometric mean of the ratios."
     ]
     return [
-        "## How to read the tables",
-        "",
-        "- best, best / bound: best objective over all seeds, its ratio to the lower bound, which no mapping beats.",
+        "best, best / bound: best objective over all seeds, its ratio to the lower bound, which no mapping beats.",
         *(proven if summary.certificates else []),
-        f"- ratio at ...: best objective so far over the lower bound, after so many {summary.unit}: interquartile mean",
-        "  over seeds [bootstrap 95 % interval; with fewer than five seeds it is little more than their range].",
-        "- to 1.1x: samples spent by all runs for each run that came within 1.1 times the best known objective, and",
-        "  how many did. Best known means the best of all runs of this comparison, not the optimum.",
-        "- seconds, samples/s: mean wall time of a run on the machine that made the results.",
+        "over best known: final objective over the best known one (of all runs here, or stored with mapgym, whichever "
+        "is lower): interquartile mean over seeds [bootstrap 95 % interval, resampled within each task; with fewer "
+        "than five seeds it is little more than their range].",
+        f"ratio at ...: best objective so far over the lower bound, after so many {summary.unit}, likewise.",
+        "to 1.1x: samples spent by all runs for each run that came within 1.1 times the best known objective, and how "
+        "many did.",
+        "seconds, samples/s: mean wall time of a run on the machine that made the results.",
     ]
+
+
+def _table(rows: list[Row], summary: Summary) -> list[str]:
+    header = header_of(summary)
+    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
+    # A label may hold what Markdown takes for the border of a cell.
+    return lines + [
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in cells_of(row, summary)) + " |" for row in rows
+    ]
+
+
+def _interval(interval: Interval) -> str:
+    return f"{_ratio(interval.mean)} [{_ratio(interval.low)}, {_ratio(interval.high)}]"
 
 
 def _ratio(value: float | None) -> str:

@@ -1,26 +1,38 @@
-"""Results of runs, one JSON file each, and the folder that holds the results of a comparison."""
+"""The result of a run, and its form on disk: one Parquet file with one row."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+import math
+import os
+import platform
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache, cached_property
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mapgym import __version__
-from mapgym.agents.experiment.certificate import Certificate
-from mapgym.agents.experiment.comparison import Comparison, Run, Task
-from mapgym.agents.experiment.files import TEMPORARY_PREFIX, prepare_output_folder, write_json, write_text
-from mapgym.best_known import key_of
+from mapgym.accelerator import Accelerator
+from mapgym.agents.base import agent_class
+from mapgym.agents.experiment.experiment import AgentEntry, Run, Task
+from mapgym.agents.experiment.files import replacing
 from mapgym.errors import SpecificationError
 from mapgym.evaluator import Trace
+from mapgym.workload import Workload
 
 if TYPE_CHECKING:
+    import pyarrow
+
     from mapgym.evaluator import Evaluator
-    from mapgym.mapspace import MapSpace
+
+FORMAT = 1
+"""Of the Parquet files; a file of another format is not read."""
 
 COST_FIELDS = ("edp", "energy_pj", "latency_cycles", "utilization")
 """What a result keeps of the cost of its best mapping."""
@@ -31,9 +43,11 @@ class RunResult:
     """What one run found, and everything needed to repeat it.
 
     Attributes:
-        config: see :meth:`mapgym.agents.experiment.comparison.Run.config`.
-        mapgym_version: the version that made it.
+        config: see :meth:`mapgym.agents.experiment.experiment.Run.config`.
+        versions: of mapgym, Python and the libraries that the agent uses.
+        machine: where it ran.
         command: the command that made it.
+        finished_at: when, ISO 8601, UTC.
         lower_bound: lower bound of the objective (pJ*cycles, pJ or cycles).
         best_value: best objective found, None when no legal mapping was priced.
         best_cost: edp (pJ*cycles), energy_pj, latency_cycles and utilization of the best mapping.
@@ -42,11 +56,14 @@ class RunResult:
         seconds: wall time of the search.
         tuning: how the agent's parameters were chosen.
         trace: the improvements of the best objective.
+        failure: why the run did not come to its end, "" if it did; what had been found by then is not kept.
     """
 
     config: dict[str, Any]
-    mapgym_version: str
+    versions: dict[str, str]
+    machine: str
     command: str
+    finished_at: str
     lower_bound: float
     best_value: float | None
     best_cost: dict[str, float] | None
@@ -55,6 +72,7 @@ class RunResult:
     seconds: float
     tuning: str
     trace: Trace
+    failure: str = ""
 
     @classmethod
     def of(cls, evaluator: Evaluator, config: dict[str, Any], command: str, tuning: str) -> RunResult:
@@ -62,8 +80,10 @@ class RunResult:
         best, mapping = evaluator.best_cost, evaluator.best_mapping
         return cls(
             config=config,
-            mapgym_version=__version__,
+            versions=_versions(config["agent"]),
+            machine=machine(),
             command=command,
+            finished_at=_now(),
             lower_bound=float(evaluator.lower_bound.objective(evaluator.objective)),
             best_value=None if best is None else float(evaluator.best_value),
             best_cost=None if best is None else {name: float(getattr(best, name)) for name in COST_FIELDS},
@@ -74,21 +94,60 @@ class RunResult:
             trace=evaluator.trace,
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON-able form that :meth:`from_dict` reads back."""
-        return {**{entry.name: getattr(self, entry.name) for entry in fields(self)}, "trace": self.trace.to_dict()}
-
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> RunResult:
-        """Reads the plain form; raises TypeError, KeyError or ValueError when it is something else."""
-        return cls(**{**data, "trace": Trace.from_dict(data["trace"])})
+    def failed(cls, config: dict[str, Any], command: str, failure: str) -> RunResult:
+        """A run that did not come to its end."""
+        return cls(
+            config=config,
+            versions=_versions(config["agent"]),
+            machine=machine(),
+            command=command,
+            finished_at=_now(),
+            lower_bound=math.nan,
+            best_value=None,
+            best_cost=None,
+            mapping=None,
+            samples=0,
+            seconds=0.0,
+            tuning="",
+            trace=Trace(),
+            failure=failure,
+        )
+
+    @cached_property
+    def run(self) -> Run:
+        """Which run it is the result of."""
+        config = self.config
+        parameters = json.dumps(config["parameters"], sort_keys=True)
+        searched = tuple(config["searched_axes"])
+        axes = tuple(config["axes"])
+        return Run(
+            _task(json.dumps(config["workload"]), json.dumps(config["accelerator"]), axes, config["objective"]),
+            _entry(config["agent"], config["label"], parameters, None if searched == axes else searched),
+            config["seed"],
+        )
+
+    @property
+    def task(self) -> Task:
+        """What was searched."""
+        return self.run.task
+
+    @property
+    def agent(self) -> AgentEntry:
+        """Who searched, with all parameters."""
+        return self.run.agent
+
+    @property
+    def seed(self) -> int:
+        """Of everything random."""
+        return self.run.seed
 
     @property
     def ratio(self) -> float:
         """Best objective over its lower bound; infinity when no legal mapping was priced."""
-        return float("inf") if self.best_value is None else self.best_value / self.lower_bound
+        return math.inf if self.best_value is None else self.best_value / self.lower_bound
 
-    def best_after(self, budgets: NDArray, unit: str = "samples") -> NDArray[np.float64]:
+    def best_after(self, budgets: ArrayLike, unit: str = "samples") -> NDArray[np.float64]:
         """Best objective after each budget, infinity before the first legal mapping.
 
         Args:
@@ -105,126 +164,155 @@ class RunResult:
         return (self.samples, False) if samples is None else (samples, True)
 
 
-class ResultFolder:
-    """The folder of a comparison: settings, one result file for each run, and what the report adds."""
+@cache
+def _task(workload: str, accelerator: str, axes: tuple[str, ...], objective: str) -> Task:
+    return Task(
+        Workload.from_dict(json.loads(workload)), Accelerator.from_dict(json.loads(accelerator)), axes, objective
+    )
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
 
-    def prepare(self, comparison: Comparison, command: str) -> dict[Run, RunResult]:
-        """Makes the folder ready for a comparison and returns the runs that it already holds.
+@cache
+def _entry(agent: str, label: str, parameters: str, axes: tuple[str, ...] | None) -> AgentEntry:
+    return AgentEntry(agent, label, json.loads(parameters), axes)
 
-        Raises:
-            SpecificationError: it is not writable, or holds results that were made with other settings.
-        """
-        prepare_output_folder(self.path)
-        self._check_settings(comparison)
-        finished = {run: result for run in comparison.runs if (result := self.load(run, comparison)) is not None}
-        for pattern in (f"{TEMPORARY_PREFIX}*", f"runs/*/{TEMPORARY_PREFIX}*", f"optima/{TEMPORARY_PREFIX}*"):
-            for leftover in self.path.glob(pattern):
-                leftover.unlink(missing_ok=True)
-        settings = {"mapgym_version": __version__, "settings": comparison.settings.to_dict()}
-        write_json(self._settings_file, settings)
-        write_text(self.path / "command.txt", command + "\n")
-        return finished
 
-    def run_file(self, run: Run) -> Path:
-        """Where the result of a run is kept."""
-        return self.path / "runs" / run.task.file_stem / f"{run.agent}-seed{run.seed}.json"
+def require_pyarrow() -> None:
+    """Raises SpecificationError when the package that reads and writes Parquet is not installed."""
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ImportError:
+        raise SpecificationError(
+            "results are kept as Parquet files, which need the package 'pyarrow'; install it with: "
+            "pip install 'mapgym[experiments]'"
+        ) from None
 
-    def load(self, run: Run, comparison: Comparison) -> RunResult | None:
-        """The result of a run, None when there is none.
 
-        Raises:
-            SpecificationError: the file holds something else than the result of this run.
-        """
-        path = self.run_file(run)
-        if not path.exists():
-            return None
-        remedy = "remove the file, or give another folder with -o"
+def write_result(path: Path, result: RunResult) -> None:
+    """Writes a result atomically, as a table with one row."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    config, cost = result.config, result.best_cost or {}
+    row: dict[str, Any] = {
+        "format": FORMAT,
+        "workload": config["workload"]["name"],
+        "accelerator": config["accelerator"]["name"],
+        "peer_links": config["accelerator"]["peer_links"],
+        "axes": config["axes"],
+        "objective": config["objective"],
+        "agent": config["agent"],
+        "label": config["label"],
+        "parameters": json.dumps(config["parameters"]),
+        "seed": config["seed"],
+        "budget_samples": config["budget"]["samples"],
+        "budget_seconds": config["budget"]["seconds"],
+        "failure": result.failure,
+        "lower_bound": result.lower_bound,
+        "best_value": result.best_value,
+        **{name: cost.get(name) for name in COST_FIELDS},
+        "samples": result.samples,
+        "seconds": result.seconds,
+        "trace_samples": result.trace.samples,
+        "trace_seconds": result.trace.seconds,
+        "trace_values": result.trace.values,
+        "mapping": None if result.mapping is None else json.dumps(result.mapping),
+        "config": json.dumps(config),
+        "tuning": result.tuning,
+        "versions": json.dumps(result.versions),
+        "machine": result.machine,
+        "command": result.command,
+        "finished_at": result.finished_at,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        parquet.write_table(pa.Table.from_pylist([row], schema=_schema()), temporary, compression="zstd")
+
+
+def read_result(path: Path) -> RunResult:
+    """Reads what :func:`write_result` wrote.
+
+    Raises:
+        ValueError: the file is damaged, or something else.
+    """
+    from pyarrow import parquet
+
+    try:
+        # Not read_table, which would take key=value parts of the path for columns.
+        (row,) = parquet.ParquetFile(path).read().to_pylist()
+        if row["format"] != FORMAT:
+            raise ValueError(f"format {row['format']}")
+        return RunResult(
+            config=json.loads(row["config"]),
+            versions=json.loads(row["versions"]),
+            machine=row["machine"],
+            command=row["command"],
+            finished_at=row["finished_at"],
+            lower_bound=row["lower_bound"],
+            best_value=row["best_value"],
+            best_cost=None if row["best_value"] is None else {name: row[name] for name in COST_FIELDS},
+            mapping=None if row["mapping"] is None else json.loads(row["mapping"]),
+            samples=row["samples"],
+            seconds=row["seconds"],
+            tuning=row["tuning"],
+            trace=Trace(row["trace_samples"], row["trace_seconds"], row["trace_values"]),
+            failure=row["failure"],
+        )
+    except (OSError, KeyError, TypeError) as error:
+        # Arrow's own errors are ValueErrors and OSErrors.
+        raise ValueError(str(error)) from error
+
+
+@cache
+def _schema() -> pyarrow.Schema:
+    import pyarrow as pa
+
+    text, number, count, flag = pa.string(), pa.float64(), pa.int64(), pa.bool_()
+    return pa.schema(
+        [
+            ("format", count),
+            *((name, text) for name in ("workload", "accelerator")),
+            ("peer_links", flag),
+            ("axes", pa.list_(text)),
+            *((name, text) for name in ("objective", "agent", "label", "parameters")),
+            *((name, count) for name in ("seed", "budget_samples")),
+            ("budget_seconds", number),
+            ("failure", text),
+            *((name, number) for name in ("lower_bound", "best_value", *COST_FIELDS)),
+            ("samples", count),
+            ("seconds", number),
+            ("trace_samples", pa.list_(count)),
+            *((name, pa.list_(number)) for name in ("trace_seconds", "trace_values")),
+            *((name, text) for name in ("mapping", "config", "tuning", "versions", "machine", "command")),
+            ("finished_at", text),
+        ]
+    )
+
+
+@cache
+def _versions(agent: str) -> dict[str, str]:
+    """Of what a result may depend on."""
+    found = {"mapgym": __version__, "python": platform.python_version()}
+    for package in ("numpy", "numba", *agent_class(agent).requires):
         try:
-            result = RunResult.from_dict(json.loads(path.read_text(encoding="utf-8")))
-        except (KeyError, TypeError, ValueError):
-            raise SpecificationError(f"{str(path)!r} is not a result file of this version; {remedy}") from None
-        if result.mapgym_version != __version__:
-            raise SpecificationError(
-                f"{str(path)!r} was made by mapgym {result.mapgym_version}, this is {__version__}; {remedy}"
-            )
-        config = run.config(comparison.settings)
-        if result.config != config:
-            raise SpecificationError(
-                f"{str(path)!r} is the result of a different configuration ({_difference(result.config, config)}); "
-                f"{remedy}"
-            )
-        return result
-
-    def store(self, run: Run, result: RunResult) -> None:
-        """Writes the result of a run atomically."""
-        path = self.run_file(run)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, result.to_dict())
-
-    def certificate_file(self, task: Task) -> Path:
-        """Where it is kept what was proven about the optimum of a task."""
-        return self.path / "optima" / f"{task.file_stem}.json"
-
-    def load_certificate(self, task: Task, space: MapSpace, objective: str, seconds: float) -> Certificate | None:
-        """What an earlier start has proven about a task, None if nothing, or if more seconds may prove more."""
-        path = self.certificate_file(task)
-        try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-            certificate, limit = Certificate(**data["certificate"]), float(data["seconds_allowed"])
-        except (OSError, KeyError, TypeError, ValueError):
-            # It can be made again, so that a file that is missing or strange is no mistake of the user.
-            return None
-        is_same = data.get("mapgym_version") == __version__ and certificate.key == key_of(space, objective)
-        return certificate if is_same and (certificate.certified or limit >= seconds) else None
-
-    def store_certificate(self, task: Task, certificate: Certificate, seconds: float) -> None:
-        """Writes what was proven about a task, within so many seconds, atomically."""
-        path = self.certificate_file(task)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        data = {"mapgym_version": __version__, "seconds_allowed": seconds, "certificate": certificate.to_dict()}
-        write_json(path, data)
-
-    @property
-    def _settings_file(self) -> Path:
-        return self.path / "comparison.json"
-
-    def _check_settings(self, comparison: Comparison) -> None:
-        path = self._settings_file
-        if not path.exists():
-            return
-        where = f"the output folder {str(self.path)!r} holds"
-        try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-            version, found = str(data["mapgym_version"]), dict(data["settings"])
-        except (KeyError, TypeError, ValueError):
-            raise SpecificationError(
-                f"{where} a comparison.json that is not one of ours; give another folder with -o"
-            ) from None
-        if version != __version__:
-            raise SpecificationError(
-                f"{where} a comparison made by mapgym {version}, this is {__version__}; give another folder with -o"
-            )
-        settings = comparison.settings.to_dict()
-        if found != settings:
-            raise SpecificationError(
-                f"{where} a comparison of a different configuration ({_difference(found, settings)}); "
-                "repeat it with its own settings, or give another folder with -o"
-            )
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            # The module is called otherwise than the package that brings it.
+            found[package] = str(getattr(sys.modules.get(package), "__version__", "unknown"))
+    return found
 
 
-def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
-    """The first key in which two configurations differ."""
-    for key in (*wanted, *found):
-        old, new = found.get(key), wanted.get(key)
-        if old != new:
-            if isinstance(old, dict) or isinstance(new, dict):
-                return f"another definition of the {key}"
-            return f"{key} {_show(old)} there, {_show(new)} now"
-    return "unknown difference"
+@cache
+def machine() -> str:
+    """The processor and the system, such as "AMD EPYC 7B13, 2 cores, Linux x86_64"."""
+    model = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        model = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        # Not Linux, or a processor that has no name there.
+        pass
+    return f"{model}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
 
 
-def _show(value: object) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,35 +1,120 @@
-"""Runs the matrix of a comparison, one run after the other, and keeps each result as soon as it is there."""
+"""Runs what is missing of an experiment, and keeps each result as soon as it is there."""
 
 from __future__ import annotations
 
-from typing import Protocol
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from mapgym.agents.base import make_agent
-from mapgym.agents.experiment.certificate import Certificate, Progress, certify, known_certificate
-from mapgym.agents.experiment.comparison import Comparison, Run, Settings, Task
+from mapgym.agents.experiment.experiment import Experiment, Run
+from mapgym.agents.experiment.folder import ExperimentFolder
 from mapgym.agents.experiment.interruption import Interruption
-from mapgym.agents.experiment.results import ResultFolder, RunResult
+from mapgym.agents.experiment.locks import FolderLocks
+from mapgym.agents.experiment.results import RunResult
 from mapgym.errors import SpecificationError
 from mapgym.evaluator import Budget, Evaluator
 from mapgym.mapspace import MapSpace
 
+SECONDS_BETWEEN_REPORTS = 0.2
+SECONDS_BETWEEN_TRIALS = 1.0
+"""After which work is tried again that another process was at."""
 
-class Observer(Protocol):
-    """Is told about the progress of a comparison."""
 
-    def started(self, run: Run, evaluator: Evaluator) -> None:
-        """A run begins; the evaluator can be read, from another thread too, while the run lasts."""
+@dataclass(frozen=True)
+class Snapshot:
+    """How far a search is.
+
+    Attributes:
+        samples: mappings priced so far.
+        seconds: wall time so far.
+        best_value: best objective so far, infinite before the first legal mapping.
+        ratio: it over the lower bound.
+    """
+
+    samples: int
+    seconds: float
+    best_value: float
+    ratio: float
+
+
+class Observer:
+    """Is told about the progress of an experiment; does nothing by itself, so override what is of interest."""
+
+    def started(self, run: Run) -> None:
+        """A run begins."""
+
+    def progressed(self, run: Run, snapshot: Snapshot) -> None:
+        """Some time later, several times a second at most."""
 
     def finished(self, run: Run, result: RunResult, *, was_there: bool) -> None:
-        """A run is done; ``was_there`` when its result had been in the folder already."""
+        """A run is done, or has failed; ``was_there`` when its result had been in the folder already."""
 
-    def certifying(self, task: Task, progress: Progress) -> None:
-        """The solver begins with a task; the progress can be read while it lasts."""
+    def waiting(self, runs: int) -> None:
+        """Nothing is left to do but runs that another process is at."""
 
-    def certified(self, task: Task, outcome: Certificate | str) -> None:
-        """What is proven about a task is known; a text says why nothing can be."""
+
+@dataclass(frozen=True)
+class Workplace:
+    """What somebody who executes runs needs to know.
+
+    Attributes:
+        folder: where results go.
+        locks: of that folder.
+        budget: of each run.
+        command: recorded with each result.
+    """
+
+    folder: ExperimentFolder
+    locks: FolderLocks
+    budget: Budget
+    command: str
+
+    @classmethod
+    @contextmanager
+    def opened(cls, folder: ExperimentFolder, budget: Budget, command: str) -> Iterator[Workplace]:
+        """Enters the folder, and tidies it up if nobody else is there."""
+        locks = FolderLocks(folder.path)
+        try:
+            locks.join(folder.remove_leftovers)
+            yield cls(folder, locks, budget, command)
+        finally:
+            locks.close()
+
+    def do(self, run: Run, observer: Observer) -> RunResult | None:
+        """Executes a run and stores its result, unless somebody has done so meanwhile.
+
+        Args:
+            run: what to do.
+            observer: is told when it begins and how far it is.
+
+        Returns:
+            The result; None if another process is at it.
+        """
+        with self.locks.work(run.file_name) as is_ours:
+            if not is_ours:
+                return None
+            result = self.folder.load(run, self.budget)
+            if result is None or result.failure:
+                observer.started(run)
+                result = self._attempt(run, lambda snapshot: observer.progressed(run, snapshot))
+                self.folder.store(run, result)
+            return result
+
+    def _attempt(self, run: Run, report: Callable[[Snapshot], None]) -> RunResult:
+        try:
+            return execute(run, self.budget, self.command, report)
+        except SpecificationError as error:
+            failure = str(error)
+        except Exception as error:
+            # Whatever is wrong with one agent must not stop the others.
+            failure = "".join(traceback.format_exception(error)).strip()
+        return RunResult.failed(run.config(self.budget), self.command, failure)
 
 
 def load_compiled_code(space: MapSpace) -> None:
@@ -40,108 +125,111 @@ def load_compiled_code(space: MapSpace) -> None:
     space.sample(np.random.default_rng(0), 1)
 
 
-def execute(run: Run, settings: Settings, command: str, observer: Observer | None = None) -> RunResult:
+def execute(run: Run, budget: Budget, command: str = "", report: Callable[[Snapshot], None] | None = None) -> RunResult:
     """Runs one agent with one seed on one task.
 
     Args:
         run: which agent, seed and task.
-        settings: objective, axes and budget.
+        budget: what it may spend.
         command: what to record as the command that made the result.
-        observer: is told when the run starts.
+        report: called now and then with how far the search is.
     """
-    agent = make_agent(run.agent)
-    space = _space(run.task, settings)
+    agent = run.agent.make()
+    space = run.agent.space(run.task)
     load_compiled_code(space)
-    evaluator = Evaluator(space, settings.objective, Budget(settings.samples, settings.seconds))
-    if observer is not None:
-        observer.started(run, evaluator)
-    agent.search(evaluator, run.seed)
-    # Every agent of a comparison has its default parameters, so the tuning that was spent on the tasks is none.
-    return RunResult.of(evaluator, run.config(settings), command, tuning="default parameters, not tuned on the task")
-
-
-def check_comparison(comparison: Comparison) -> None:
-    """Raises SpecificationError if any run of the matrix could not start; writes nothing."""
-    settings = comparison.settings
-    Budget(settings.samples, settings.seconds)
-    for name in comparison.agents:
-        agent = make_agent(name)
-        for task in comparison.tasks:
-            agent.check_axes(_space(task, settings))
-
-
-def certify_comparison(
-    comparison: Comparison, folder: ResultFolder, seconds: float | None, observer: Observer
-) -> dict[Task, Certificate]:
-    """Finds out what is proven about the optima of the tasks: stored, in the folder from an earlier start, or solved.
-
-    Args:
-        comparison: the matrix.
-        folder: keeps what is solved.
-        seconds: wall time of the solver for each task; None to use only what is stored.
-        observer: is told about every task, if anything is solved.
-
-    Returns:
-        certificates of the tasks that have one; tasks that the solver cannot treat have none.
-    """
-    settings = comparison.settings
-    certificates: dict[Task, Certificate] = {}
-    for task in comparison.tasks:
-        space = _space(task, settings)
-        certificate = known_certificate(space, settings.objective)
-        if seconds is not None and not (certificate is not None and certificate.certified):
-            earlier = folder.load_certificate(task, space, settings.objective, seconds)
-            try:
-                certificate = earlier or _solve(task, space, settings.objective, seconds, observer)
-            except SpecificationError as error:
-                observer.certified(task, str(error))
-                continue
-            folder.store_certificate(task, certificate, seconds)
-        if certificate is not None:
-            certificates[task] = certificate
-            if seconds is not None:
-                observer.certified(task, certificate)
-    return certificates
-
-
-def _solve(task: Task, space: MapSpace, objective: str, seconds: float, observer: Observer) -> Certificate:
-    progress = Progress()
-    observer.certifying(task, progress)
+    on_batch = [] if report is None else [_throttled(report)]
+    evaluator = Evaluator(space, run.task.objective, budget, on_batch=on_batch)
     with Interruption() as interruption:
-        certificate = certify(space, objective, seconds, progress)
+        agent.search(evaluator, run.seed)
     if interruption.happened:
+        # The solver of optima turns Ctrl-C into an early result, which is none of this run.
         raise KeyboardInterrupt
-    return certificate
+    tuning = "parameters of the experiment" if run.agent.parameters else "default parameters, not tuned on the task"
+    return RunResult.of(evaluator, run.config(budget), command, tuning)
 
 
-def run_comparison(
-    comparison: Comparison, folder: ResultFolder, finished: dict[Run, RunResult], command: str, observer: Observer
-) -> dict[Run, RunResult]:
-    """Runs what is not finished yet and keeps each result in the folder as soon as it is there.
+def _throttled(report: Callable[[Snapshot], None]) -> Callable[[Evaluator], None]:
+    last = 0.0
 
-    An interruption (KeyboardInterrupt) passes through; the runs finished before it are in the folder, so that the
-    same comparison continues after them.
+    def on_batch(evaluator: Evaluator) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= SECONDS_BETWEEN_REPORTS:
+            last = now
+            report(Snapshot(evaluator.samples, evaluator.seconds, evaluator.best_value, evaluator.ratio))
+
+    return on_batch
+
+
+def run_experiment(
+    experiment: Experiment,
+    folder: Path | str,
+    *,
+    jobs: int = 1,
+    observer: Observer | None = None,
+    command: str = "",
+) -> list[RunResult]:
+    """Runs what is missing of an experiment.
+
+    A run whose result is in the folder is not repeated; one that failed is tried again. Several processes may work on
+    the same folder at the same time; each run is executed by one of them.
+
+    An interruption (KeyboardInterrupt) passes through, and anything may be killed at any time: the runs finished
+    before are in the folder, and the same call continues after them.
 
     Args:
-        comparison: the matrix.
-        folder: where results go.
-        finished: results that are there already, as :meth:`ResultFolder.prepare` returns them.
-        command: the command line, recorded with each result.
+        experiment: the matrix.
+        folder: where results go; made if it is missing.
+        jobs: worker processes, each with one thread for linear algebra; 0 to run everything in this process, one run
+            after the other. Worker processes import the main module, so that a script that calls this needs the usual
+            ``if __name__ == "__main__":``, and agents of your own must be registered when it is imported.
         observer: is told about every run.
+        command: recorded with each result.
 
     Returns:
-        The result of every run of the matrix.
+        The result of every run, in the order of ``experiment.runs``; those that failed have a ``failure``.
+
+    Raises:
+        SpecificationError: the folder is not writable or holds results of other settings, or pyarrow is missing.
     """
-    results: dict[Run, RunResult] = {}
-    for run in comparison.runs:
-        result = finished.get(run)
-        if result is None:
-            result = execute(run, comparison.settings, command, observer)
-            folder.store(run, result)
-        observer.finished(run, result, was_there=run in finished)
-        results[run] = result
-    return results
+    observer = observer or Observer()
+    place = ExperimentFolder(folder)
+    results = place.prepare(experiment, command)
+    missing = []
+    for run in experiment.runs:
+        if run in results and not results[run].failure:
+            observer.finished(run, results[run], was_there=True)
+        else:
+            missing.append(run)
+    if missing:
+        with Workplace.opened(place, experiment.budget, command) as workplace:
+            if jobs:
+                from mapgym.agents.experiment.workers import run_in_workers
+
+                # Compiled once here rather than by each worker.
+                load_compiled_code(missing[0].agent.space(missing[0].task))
+                done = run_in_workers(missing, workplace, jobs, observer)
+            else:
+                done = _run_here(missing, workplace, observer)
+            for run, result in done:
+                results[run] = result
+                observer.finished(run, result, was_there=False)
+    return [results[run] for run in experiment.runs]
 
 
-def _space(task: Task, settings: Settings) -> MapSpace:
-    return MapSpace(task.workload, task.accelerator, settings.axes)
+def _run_here(runs: Iterable[Run], workplace: Workplace, observer: Observer) -> Iterator[tuple[Run, RunResult]]:
+    """One run after the other in this process; yields each with its result."""
+    queue = deque(runs)
+    busy = 0
+    while queue:
+        run = queue.popleft()
+        result = workplace.do(run, observer)
+        if result is not None:
+            busy = 0
+            yield run, result
+            continue
+        queue.append(run)
+        busy += 1
+        if busy >= len(queue):
+            observer.waiting(len(queue))
+            time.sleep(SECONDS_BETWEEN_TRIALS)

@@ -1,16 +1,19 @@
-"""What the results of a comparison say: one row of figures for each task and agent."""
+"""What the results of an experiment say: one row of figures for each task and agent."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mapgym.agents.experiment.certificate import Certificate
-from mapgym.agents.experiment.comparison import Comparison, Run, Task
+from mapgym.agents.experiment.experiment import Task
 from mapgym.agents.experiment.results import RunResult
 from mapgym.agents.experiment.statistics import bootstrap_interval, expected_samples_to_target, interquartile_mean
+from mapgym.evaluator import Budget
 
 TARGETS = (1.01, 1.05, 1.1, 1.5, 2.0)
 """Multiples of the best known objective; samples to reach each of them are reported."""
@@ -31,7 +34,7 @@ class Row:
 
     Attributes:
         task: None for the row over all tasks.
-        agent: its name.
+        agent: its label.
         seeds: number of runs (for each task).
         best: best objective over the seeds; None over all tasks.
         best_ratio: ``best`` over the lower bound.
@@ -39,6 +42,7 @@ class Row:
             where a task has no certificate or no legal mapping.
         gap_certified: whether every optimum behind ``gap`` is certified; otherwise the gap is an upper limit.
         ratios: for each budget, best objective over lower bound.
+        over_best_known: at the end of the budget, best objective over the best known one.
         samples_to_target: for each of ``TARGETS``, samples spent by all runs per run that reached it (infinity:
             none did).
         reached: for each target, how many runs reached it.
@@ -56,6 +60,7 @@ class Row:
     gap: float | None
     gap_certified: bool
     ratios: tuple[Interval, ...]
+    over_best_known: Interval
     samples_to_target: tuple[float, ...]
     reached: tuple[int, ...]
     runs: int
@@ -66,36 +71,69 @@ class Row:
     @property
     def samples_per_second(self) -> float:
         """Mean speed of the search, pricing included."""
-        return self.samples / self.seconds if self.seconds else float("inf")
+        return self.samples / self.seconds if self.seconds else math.inf
 
 
 @dataclass(frozen=True)
 class Summary:
-    """All rows of a comparison.
+    """All rows of an experiment.
 
     Attributes:
-        comparison: what was compared.
+        budget: of each run.
         unit: of the budgets, "samples" or "seconds".
         budgets: after which the ratios are reported; the last one is the whole budget.
-        best_known: for each task, the run with the best objective and its result.
+        tasks: those that have results, in order.
+        agents: labels of those that have results, in order.
+        results: of each task and agent, the results of its seeds.
+        best_runs: for each task, the result with the best objective.
+        best_known: for each task, the best objective known: of all runs, or stored; infinite if there is none.
         lower_bounds: for each task, the lower bound of the objective.
         certificates: what is proven about the optimum, for the tasks of which something is.
-        rows: task by task, then (for more than one task) the rows over all tasks.
+        rows: task by task, then (for more than one task) the rows over all tasks, of the agents that ran on all.
     """
 
-    comparison: Comparison
+    budget: Budget
     unit: str
     budgets: tuple[float, ...]
-    best_known: dict[Task, tuple[Run, RunResult]]
-    lower_bounds: dict[Task, float]
+    tasks: tuple[Task, ...]
+    agents: tuple[str, ...]
+    results: Mapping[tuple[Task, str], Sequence[RunResult]]
+    best_runs: Mapping[Task, RunResult]
+    best_known: Mapping[Task, float]
+    lower_bounds: Mapping[Task, float]
     certificates: Mapping[Task, Certificate]
     rows: tuple[Row, ...]
 
+    @property
+    def all_results(self) -> list[RunResult]:
+        """The results of all runs."""
+        return [result for of_agent in self.results.values() for result in of_agent]
 
-def default_budgets(comparison: Comparison) -> tuple[str, tuple[float, ...]]:
+    @property
+    def complete_agents(self) -> tuple[str, ...]:
+        """Those that ran on all tasks; only they can be compared over all tasks."""
+        return tuple(agent for agent in self.agents if all((task, agent) in self.results for task in self.tasks))
+
+    def over_best_known(
+        self, agent: str, budgets: Sequence[float] | None = None, unit: str = "samples"
+    ) -> list[NDArray[np.float64]]:
+        """For each task that an agent ran on, best objective over the best known one, float64[run, budget].
+
+        Args:
+            agent: its label.
+            budgets: after which; without them, float64[run] at the end of the runs.
+            unit: "samples" or "seconds", of the budgets.
+        """
+        return [
+            over_best_known(self.results[task, agent], self.best_known[task], budgets, unit)
+            for task in self.tasks
+            if (task, agent) in self.results
+        ]
+
+
+def default_budgets(budget: Budget) -> tuple[str, tuple[float, ...]]:
     """The unit of the budget, and the powers of ten within it (from 10 samples or 1 second on) with its end."""
-    settings = comparison.settings
-    unit, limit = ("samples", settings.samples) if settings.samples else ("seconds", settings.seconds)
+    unit, limit = ("samples", budget.samples) if budget.samples else ("seconds", budget.seconds)
     assert limit is not None  # a budget has one of them
     first = 10.0 if unit == "samples" else 1.0
     powers = []
@@ -106,73 +144,77 @@ def default_budgets(comparison: Comparison) -> tuple[str, tuple[float, ...]]:
 
 
 def summarize(
-    comparison: Comparison, results: dict[Run, RunResult], certificates: Mapping[Task, Certificate] | None = None
+    results: Sequence[RunResult], budget: Budget, certificates: Mapping[Task, Certificate] | None = None
 ) -> Summary:
     """Computes the figures.
 
     Args:
-        comparison: the matrix.
-        results: the result of every run of it.
-        certificates: what is proven about the optima of its tasks.
+        results: of the runs that did not fail, at least one; their order gives that of tasks and agents.
+        budget: of each run.
+        certificates: what is proven about the optima of the tasks.
     """
     certificates = {} if certificates is None else certificates
-    unit, budgets = default_budgets(comparison)
-    best_known, lower_bounds = {}, {}
-    for task in comparison.tasks:
-        of_task = [(run, result) for run, result in results.items() if run.task == task]
-        lower_bounds[task] = of_task[0][1].lower_bound
-        best_known[task] = min(of_task, key=lambda entry: entry[1].ratio)
-    groups: list[tuple[Task | None, tuple[Task, ...]]] = [(task, (task,)) for task in comparison.tasks]
-    if len(comparison.tasks) > 1:
-        groups.append((None, comparison.tasks))
-    rows = tuple(
-        _row(
-            task,
-            agent,
-            [[results[Run(t, agent, seed)] for seed in comparison.seeds] for t in tasks],
-            unit,
-            budgets,
-            [best_known[t][1] for t in tasks],
-            [certificates.get(t) for t in tasks],
-        )
-        for task, tasks in groups
-        for agent in comparison.agents
+    unit, budgets = default_budgets(budget)
+    tasks = tuple(dict.fromkeys(result.task for result in results))
+    agents = tuple(dict.fromkeys(result.agent.label for result in results))
+    grouped: dict[tuple[Task, str], list[RunResult]] = {}
+    for result in results:
+        grouped.setdefault((result.task, result.agent.label), []).append(result)
+    lower_bounds, best_runs, best_known = {}, {}, {}
+    for task in tasks:
+        of_task = [result for agent in agents for result in grouped.get((task, agent), [])]
+        lower_bounds[task] = of_task[0].lower_bound
+        best_runs[task] = min(of_task, key=lambda result: result.ratio)
+        stored = certificates[task].value if task in certificates else math.inf
+        found = best_runs[task].best_value
+        best_known[task] = stored if found is None else min(found, stored)
+    summary = Summary(
+        budget, unit, budgets, tasks, agents, grouped, best_runs, best_known, lower_bounds, certificates, ()
     )
-    return Summary(comparison, unit, budgets, best_known, lower_bounds, certificates, rows)
+    groups: list[tuple[Task | None, tuple[Task, ...]]] = [(task, (task,)) for task in tasks]
+    if len(tasks) > 1:
+        groups.append((None, tasks))
+    rows = tuple(
+        _row(summary, task, agent, of_group)
+        for task, of_group in groups
+        for agent in agents
+        if all((one, agent) in grouped for one in of_group)
+    )
+    return replace(summary, rows=rows)
 
 
-def _row(
-    task: Task | None,
-    agent: str,
-    results: Sequence[Sequence[RunResult]],
-    unit: str,
-    budgets: Sequence[float],
-    best_known: Sequence[RunResult],
-    certificates: Sequence[Certificate | None],
-) -> Row:
-    """Figures over ``results[task][seed]``."""
-    strata = [ratio_curves(of_task, budgets, unit) for of_task in results]
-    means = interquartile_mean(np.concatenate(strata))
-    lows, highs = bootstrap_interval(strata)
+def _row(summary: Summary, task: Task | None, agent: str, tasks: Sequence[Task]) -> Row:
+    """Figures of an agent over some tasks."""
+    results = [summary.results[one, agent] for one in tasks]
+    ratios = [
+        value_curves(of_task, summary.budgets, summary.unit) / summary.lower_bounds[one]
+        for one, of_task in zip(tasks, results, strict=True)
+    ]
+    over_best = [over_best_known(of_task, summary.best_known[one]) for one, of_task in zip(tasks, results, strict=True)]
     to_targets = [
         [
-            result.samples_to(target * known.best_value) if known.best_value is not None else (result.samples, False)
-            for of_task, known in zip(results, best_known, strict=True)
+            result.samples_to(target * summary.best_known[one])
+            for one, of_task in zip(tasks, results, strict=True)
             for result in of_task
         ]
         for target in TARGETS
     ]
     flat = [result for of_task in results for result in of_task]
     best = min(flat, key=lambda result: result.ratio) if task is not None else None
+    certificates = [summary.certificates.get(one) for one in tasks]
+    means, (lows, highs) = interquartile_mean(np.concatenate(ratios)), bootstrap_interval(ratios)
     return Row(
         task=task,
         agent=agent,
-        seeds=len(results[0]),
+        seeds=max(map(len, results)),
         best=best.best_value if best is not None else None,
         best_ratio=best.ratio if best is not None else None,
         gap=_gap(results, certificates),
         gap_certified=all(entry is not None and entry.certified for entry in certificates),
         ratios=tuple(Interval(*map(float, figures)) for figures in zip(means, lows, highs, strict=True)),
+        over_best_known=Interval(
+            float(interquartile_mean(np.concatenate(over_best))), *map(float, bootstrap_interval(over_best))
+        ),
         samples_to_target=tuple(
             expected_samples_to_target([spent for spent, _ in runs], [reached for _, reached in runs])
             for runs in to_targets
@@ -196,6 +238,18 @@ def _gap(results: Sequence[Sequence[RunResult]], certificates: Sequence[Certific
     return float(np.expm1(np.mean(logs)))
 
 
-def ratio_curves(results: Sequence[RunResult], budgets: Sequence[float], unit: str) -> np.ndarray:
-    """Best objective over lower bound, float64[run, budget]."""
-    return np.stack([result.best_after(np.asarray(budgets), unit) / result.lower_bound for result in results])
+def value_curves(results: Sequence[RunResult], budgets: Sequence[float], unit: str) -> NDArray[np.float64]:
+    """Best objective after each budget, float64[run, budget]; infinite before the first legal mapping."""
+    return np.stack([result.best_after(np.asarray(budgets), unit) for result in results])
+
+
+def over_best_known(
+    results: Sequence[RunResult], best_known: float, budgets: Sequence[float] | None = None, unit: str = "samples"
+) -> NDArray[np.float64]:
+    """Best objective over the best known one: float64[run, budget], or float64[run] at the end of the runs."""
+    if budgets is None:
+        values = np.array([math.inf if result.best_value is None else result.best_value for result in results])
+    else:
+        values = value_curves(results, budgets, unit)
+    # Without any legal mapping nothing is known, and nothing is near to it.
+    return values / best_known if math.isfinite(best_known) else values

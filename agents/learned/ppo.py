@@ -84,7 +84,7 @@ class Ppo(Agent):
         from gymnasium.vector import AutoresetMode
         from stable_baselines3.common.callbacks import BaseCallback
 
-        from mapgym.agents.learned.vec_env import Sb3VecEnv
+        from mapgym.agents.learned._vec_env import Sb3VecEnv
 
         class StopWhenExhausted(BaseCallback):
             def _on_step(self) -> bool:

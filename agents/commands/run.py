@@ -1,0 +1,63 @@
+"""``mapgym run``: an experiment from a file, in worker processes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mapgym.agents.commands import common
+
+
+def run(
+    context: typer.Context,
+    experiment: Annotated[
+        str,
+        typer.Argument(
+            metavar="EXPERIMENT",
+            help='An experiment of the catalog ("mapgym list experiments") or a YAML file.',
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for results; continues what it holds.", show_default=False)
+    ],
+    jobs: Annotated[int, typer.Option(min=1, help="Worker processes, each with one thread.")] = 1,
+    certify: common.CertifyOption = None,
+    update_best_known: Annotated[
+        Path | None,
+        typer.Option(
+            help="YAML file of best known mappings to join better ones into, such as envs_config/best_known.yaml.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Runs what is missing of EXPERIMENT: every agent with every seed on every task.
+
+    Each finished run is kept in the output folder, so that anything may be killed at any time: the same command
+    continues. Several of them may work on one folder at once. "mapgym report" makes tables and plots of the folder.
+    """
+    common.parse_seconds(certify, "--certify")
+    from mapgym.agents.commands.experiments import carry_out, end_with_failures, offer_best_known, print_summary
+    from mapgym.agents.experiment.experiment_file import load_experiment
+    from mapgym.agents.experiment.files import check_output_file
+    from mapgym.agents.experiment.folder import ExperimentFolder
+    from mapgym.agents.experiment.folder_report import read_folder
+
+    if update_best_known is not None:
+        check_output_file(update_best_known)
+    matrix = load_experiment(experiment)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if jobs > cores:
+        common.notify(
+            f"mapgym: {jobs} jobs share {cores} cores, so that seconds and samples/s say little about the agents"
+        )
+    results = carry_out(matrix, output, jobs=jobs, certify=certify, command=common.command_line(context))
+    if any(not result.failure for result in results):
+        common.say("")
+        print_summary(read_folder(ExperimentFolder(output))[0])
+    offer_best_known(results, update_best_known)
+    common.say(f'Kept in {output}; "mapgym report {output}" makes tables, plots and a page of it.')
+    end_with_failures(results)

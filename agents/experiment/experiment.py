@@ -1,0 +1,195 @@
+"""What an experiment consists of: tasks, agents, seeds and a budget that all of its runs share."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from mapgym.accelerator import Accelerator
+from mapgym.agents.base import Agent, make_agent
+from mapgym.agents.experiment.labels import KEEP_ALL, axes_label
+from mapgym.errors import SpecificationError
+from mapgym.evaluator import Budget
+from mapgym.mapspace import MapSpace
+from mapgym.workload import Workload
+
+
+@dataclass(frozen=True)
+class Task:
+    """One map space to search for one objective.
+
+    Attributes:
+        workload, accelerator: what is mapped onto what.
+        axes: the axes of the map space that are searched.
+        objective: "edp", "energy" or "latency".
+    """
+
+    workload: Workload
+    accelerator: Accelerator
+    axes: tuple[str, ...] = KEEP_ALL
+    objective: str = "edp"
+
+    @property
+    def name(self) -> str:
+        """Such as "paper/resnet_conv4 on accel_b"; what is out of the ordinary follows: ", no links, bypass"."""
+        return ", ".join([f"{self.workload.name} on {self.accelerator.name}", *self._peculiarities])
+
+    @property
+    def file_stem(self) -> str:
+        """The name as part of a file name, such as "paper-resnet_conv4__accel_b"."""
+        return "__".join(plain_name(part) for part in (self.workload.name, self.accelerator.name, *self._peculiarities))
+
+    @property
+    def _peculiarities(self) -> list[str]:
+        links = [] if self.accelerator.peer_links else ["no links"]
+        axes = [] if set(self.axes) == set(KEEP_ALL) else [axes_label(self.axes)]
+        return links + axes + ([] if self.objective == "edp" else [self.objective])
+
+    def space(self) -> MapSpace:
+        """The map space."""
+        return MapSpace(self.workload, self.accelerator, self.axes)
+
+
+@dataclass(frozen=True)
+class AgentEntry:
+    """An agent as an experiment uses it.
+
+    Attributes:
+        agent: its registered name.
+        label: what tables call it, unique within the experiment; the name when left out.
+        parameters: those that differ from the agent's defaults.
+        axes: the axes that it searches, among those of the task; all of the task's when None. What it does not search
+            keeps the values of the trivial mapping, so that its mappings belong to the task's map space all the same.
+    """
+
+    agent: str
+    label: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    axes: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.label:
+            object.__setattr__(self, "label", self.agent)
+
+    def make(self) -> Agent:
+        """The agent; raises SpecificationError for an unknown name or a parameter that it does not take."""
+        return make_agent(self.agent, **self.parameters)
+
+    def space(self, task: Task) -> MapSpace:
+        """The part of a task's map space that it searches."""
+        return task.space() if self.axes is None else MapSpace(task.workload, task.accelerator, self.axes)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One cell of the matrix: an agent with a seed on a task."""
+
+    task: Task
+    agent: AgentEntry
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Such as "paper/resnet_conv4 on accel_b, gamma, seed 0"."""
+        return f"{self.task.name}, {self.agent.label}, seed {self.seed}"
+
+    @property
+    def file_name(self) -> str:
+        """Where its result is kept within the folder of the experiment; differs for different runs."""
+        return f"runs/{self.task.file_stem}/{plain_name(self.agent.label)}-seed{self.seed}.parquet"
+
+    def config(self, budget: Budget) -> dict[str, Any]:
+        """Everything that the result depends on, as plain JSON values; equal for runs that are the same."""
+        config = {
+            "workload": self.task.workload.to_dict(),
+            "accelerator": self.task.accelerator.to_dict(),
+            "axes": self.task.axes,
+            "objective": self.task.objective,
+            "agent": self.agent.agent,
+            "label": self.agent.label,
+            "parameters": asdict(self.agent.make()),
+            "searched_axes": self.task.axes if self.agent.axes is None else self.agent.axes,
+            "seed": self.seed,
+            "budget": asdict(budget),
+        }
+        plain: dict[str, Any] = json.loads(json.dumps(config))
+        return plain
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A full matrix of tasks, agents and seeds.
+
+    Attributes:
+        tasks: what is searched.
+        agents: who searches; an agent may take part several times, under different labels.
+        seeds: each agent searches each task once with each of them.
+        budget: of each run.
+        description: one line for reports.
+
+    Raises:
+        SpecificationError: nothing to do, something that is named twice, or an agent that cannot search a task.
+    """
+
+    tasks: tuple[Task, ...]
+    agents: tuple[AgentEntry, ...]
+    seeds: tuple[int, ...] = (0, 1, 2)
+    budget: Budget = field(default_factory=lambda: Budget(samples=5000))
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        for what, names in (
+            ("task", [task.name for task in self.tasks]),
+            ("agent", [entry.label for entry in self.agents]),
+            ("seed", [str(seed) for seed in self.seeds]),
+        ):
+            if not names:
+                raise SpecificationError(f"the experiment has no {what}; give at least one")
+            if (twice := _first_repeated(names)) is not None:
+                remedy = "name it once" + (", or give each entry a label of its own" if what == "agent" else "")
+                raise SpecificationError(f"the experiment names the {what} {twice!r} twice; {remedy}")
+        for entry in self.agents:
+            agent = entry.make()
+            for task in self.tasks:
+                if not set(entry.axes or ()) <= set(task.axes):
+                    raise SpecificationError(
+                        f"agent {entry.label!r}: its axes {','.join(entry.axes or ())} are not all among those of the "
+                        f"task {task.name!r}, {','.join(task.axes)}; leave some out"
+                    )
+                agent.check_axes(entry.space(task))
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """All runs, task by task and, within a task, seed by seed, so that agents can be compared early on."""
+        return tuple(self._runs())
+
+    def _runs(self) -> Iterator[Run]:
+        for task in self.tasks:
+            for seed in self.seeds:
+                for agent in self.agents:
+                    yield Run(task, agent, seed)
+
+
+def cross(
+    workloads: Iterable[Workload],
+    accelerators: Sequence[Accelerator],
+    axes: tuple[str, ...] = KEEP_ALL,
+    objective: str = "edp",
+) -> tuple[Task, ...]:
+    """The tasks of all workloads on all accelerators, accelerator by accelerator."""
+    layers = list(workloads)
+    return tuple(Task(layer, machine, axes, objective) for machine in accelerators for layer in layers)
+
+
+def plain_name(name: str) -> str:
+    """A name in letters that every file system takes."""
+    return re.sub(r"[^A-Za-z0-9_.]+", "-", name).strip("-.") or "unnamed"
+
+
+def _first_repeated(names: Sequence[str]) -> str | None:
+    """The first name that another one before it equals, as a file name in any case."""
+    plain = [plain_name(name).lower() for name in names]
+    return next((name for i, name in enumerate(names) if plain[i] in plain[:i]), None)

@@ -1,0 +1,158 @@
+"""Reads experiments from YAML files, strictly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from importlib import resources
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from mapgym import catalog
+from mapgym.accelerator import Accelerator
+from mapgym.agents.base import AXES
+from mapgym.agents.experiment.experiment import AgentEntry, Experiment, Task, cross
+from mapgym.agents.experiment.labels import KEEP_ALL, OBJECTIVE_NAMES
+from mapgym.errors import SpecificationError, require_keys, suggest
+from mapgym.evaluator import Budget
+from mapgym.workload import Workload
+from mapgym.yaml_loader import load_yaml
+
+_KEYS = ("description", "tasks", "agents", "seeds", "budget")
+_TASK_KEYS = ("workloads", "accelerators", "axes", "objective", "peer_links")
+_AGENT_KEYS = ("agent", "label", "parameters", "axes")
+
+
+def load_experiment(source: str | PathLike[str] | Mapping[str, Any]) -> Experiment:
+    """Reads an experiment.
+
+    Args:
+        source: the name of an experiment of the catalog (:func:`experiment_names`), the path of a YAML file, or its
+            content; docs/experiments.md describes the keys.
+
+    Raises:
+        SpecificationError: unknown name or key, or a value that cannot be used; says in which file and at which key.
+    """
+    if isinstance(source, Mapping):
+        return _experiment(source, "experiment")
+    text = str(source)
+    if Path(text).suffix.lower() in (".yaml", ".yml", ".json"):
+        return _experiment(load_yaml(Path(text)), text)
+    if text not in experiment_names():
+        hint = suggest(text, experiment_names())
+        raise SpecificationError(f"unknown experiment {text!r}; {hint} (a file of your own needs a path in .yaml)")
+    return _experiment(load_yaml(_folder() / f"{text}.yaml"), f"{text}.yaml")
+
+
+@cache
+def experiment_names() -> tuple[str, ...]:
+    """Names of the experiments in the catalog, sorted."""
+    names = (entry.name for entry in _folder().iterdir())
+    return tuple(sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml")))
+
+
+def _folder() -> Any:
+    return resources.files("mapgym.envs_config") / "experiments"
+
+
+def _experiment(data: object, where: str) -> Experiment:
+    data = _mapping(data, where, "tasks, agents, seeds and budget", _KEYS)
+    for key in ("tasks", "agents", "budget"):
+        if key not in data:
+            raise SpecificationError(f"{where}: the key {key!r} is missing; add it")
+    groups = data["tasks"] if isinstance(data["tasks"], list) else [data["tasks"]]
+    several = len(groups) > 1
+    tasks = [
+        task for i, group in enumerate(groups) for task in _tasks(group, f"{where}: tasks{f'[{i}]' if several else ''}")
+    ]
+    entries = data["agents"] if isinstance(data["agents"], list) else [data["agents"]]
+    agents = tuple(_agent(entry, f"{where}: agents[{i}]") for i, entry in enumerate(entries))
+    seeds, budget = _seeds(data.get("seeds", 3), f"{where}: seeds"), _budget(data["budget"], f"{where}: budget")
+    try:
+        return Experiment(tuple(tasks), agents, seeds, budget, str(data.get("description", "")))
+    except SpecificationError as error:
+        raise SpecificationError(f"{where}: {error}") from None
+
+
+def _tasks(data: object, where: str) -> tuple[Task, ...]:
+    data = _mapping(data, where, "workloads and accelerators", _TASK_KEYS)
+    workloads: list[Workload] = []
+    machines: list[Accelerator] = []
+    for spec in _list(data, "workloads", where, "such as [paper]"):
+        workloads += _within(f"{where}: workloads", catalog.workloads, spec)
+    for spec in _list(data, "accelerators", where, "such as [accel_a, accel_b]"):
+        machines.append(_within(f"{where}: accelerators", catalog.accelerator, spec))
+    if (links := data.get("peer_links")) is not None:
+        if not isinstance(links, bool):
+            raise SpecificationError(f"{where}: peer_links is {links!r}; give true or false")
+        machines = [replace(machine, peer_links=links) for machine in machines]
+    objective = data.get("objective", "edp")
+    if objective not in OBJECTIVE_NAMES:
+        raise SpecificationError(
+            f"{where}: unknown objective {objective!r}; {suggest(str(objective), OBJECTIVE_NAMES)}"
+        )
+    return cross(workloads, machines, _axes(data.get("axes", list(KEEP_ALL)), f"{where}: axes"), objective)
+
+
+def _agent(data: object, where: str) -> AgentEntry:
+    if isinstance(data, str):
+        data = {"agent": data}
+    data = _mapping(data, where, "an agent's name, or {agent: NAME, label: ..., parameters: {...}}", _AGENT_KEYS)
+    if not isinstance(data.get("agent"), str):
+        raise SpecificationError(f"{where}: agent is {data.get('agent')!r}; give the name of an agent")
+    parameters = data.get("parameters", {})
+    if not isinstance(parameters, Mapping):
+        raise SpecificationError(f"{where}: parameters is {parameters!r}; give 'NAME: VALUE' pairs")
+    axes = _axes(data["axes"], f"{where}: axes") if "axes" in data else None
+    entry = AgentEntry(data["agent"], str(data.get("label", "")), {str(k): v for k, v in parameters.items()}, axes)
+    _within(where, lambda _: entry.make(), None)
+    return entry
+
+
+def _seeds(value: object, where: str) -> tuple[int, ...]:
+    seeds = list(range(value)) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(seeds, list) or not seeds or not all(type(s) is int and 0 <= s < 2**32 for s in seeds):
+        raise SpecificationError(
+            f"{where} is {value!r}; give how many (such as 5, for 0 to 4) or a list of whole numbers of at least 0"
+        )
+    return tuple(seeds)
+
+
+def _budget(value: object, where: str) -> Budget:
+    data = _mapping(value, where, "samples, seconds or both", ("samples", "seconds"))
+    return _within(where, lambda _: Budget(**data), None)
+
+
+def _axes(value: object, where: str) -> tuple[str, ...]:
+    names = [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(names, list) or not names:
+        raise SpecificationError(f"{where} is {value!r}; give a list of tile, order, parallelism and bypass")
+    for name in names:
+        if name not in AXES:
+            raise SpecificationError(f"{where}: unknown axis {name!r}; {suggest(str(name), AXES)}")
+    return tuple(axis for axis in AXES if axis in names)
+
+
+def _mapping(data: object, where: str, content: str, keys: Sequence[str]) -> Mapping[str, Any]:
+    if not isinstance(data, Mapping):
+        raise SpecificationError(f"{where} is {data!r}; give {content}")
+    require_keys(map(str, data), keys, where)
+    return data
+
+
+def _list(data: Mapping[str, Any], key: str, where: str, example: str) -> list[Any]:
+    value = data.get(key)
+    entries = [value] if isinstance(value, str | Mapping) else value
+    if not isinstance(entries, list) or not entries:
+        raise SpecificationError(f"{where}: {key} is {value!r}; give a list {example}")
+    return entries
+
+
+def _within(where: str, function: Any, argument: object) -> Any:
+    """Calls, and says where a mistake is."""
+    try:
+        return function(argument)
+    except SpecificationError as error:
+        raise SpecificationError(f"{where}: {error}") from None

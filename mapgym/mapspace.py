@@ -242,7 +242,9 @@ class MapSpace:
         normalise_batch(batch.arrays(), self._sorting)
         return batch
 
-    def neighbors(self, mapping: Mapping) -> MappingBatch:
+    def neighbors(
+        self, mapping: Mapping, order: NDArray[np.integer] | None = None, *, check: bool = True
+    ) -> MappingBatch:
         """All mappings of the space that differ from one of its mappings by a single edit, in canonical form.
 
         Edits, along the searched axes only: move a prime factor of a dim from one slot to another (a slot is the
@@ -250,19 +252,29 @@ class MapSpace:
         mesh axis where ``peer_links`` makes their order count; move a spatial loop to the other mesh axis; keep or
         bypass a tensor. A loop that an edit creates is the outermost of its level (and mesh axis).
 
+        Args:
+            mapping: where to start.
+            order: int[level, dim] dims, innermost first. If given, the temporal loops of all neighbours have this order
+                where it is searched, and none are swapped.
+            check: whether to make sure that the mapping is in the space, which takes longer than all the rest.
+
         Raises:
             SpecificationError: the mapping is not in the space.
         """
-        if not self.contains(mapping):
+        if check and not self.contains(mapping):
             why = self.reason(mapping) or "it differs from the base or the constraints in something not searched"
             raise SpecificationError(f"the mapping is not in {self!r} and so has no neighbours there: {why}")
-        start = self._normalised(mapping.batch(), self._sorting)
+        sorting = self._sorting
+        if order is not None:
+            rank = np.where(self.freedom.order_free[:, None], np.argsort(order, axis=1), sorting.temporal_rank)
+            sorting = sorting._replace(temporal=np.ones_like(sorting.temporal), temporal_rank=rank.astype(np.int8))
+        start = self._normalised(mapping.batch(), sorting)
         starts = np.empty(KINDS + 1, np.int64)
         edits = self._edit_buffer(start)
-        edits = edits[: list_edits(0, start.arrays(), self._sorting, self._edit_tables, edits, starts)]
+        edits = edits[: list_edits(0, start.arrays(), sorting, self._edit_tables, edits, starts)]
         results = start[np.zeros(len(edits), np.int64)]
         allowed = np.empty(len(edits), np.bool_)
-        apply_each(results.arrays(), self._sorting, self._edit_tables, edits, allowed)
+        apply_each(results.arrays(), sorting, self._edit_tables, edits, allowed)
         return results[allowed]
 
     def random_neighbor(self, rng: np.random.Generator, batch: MappingBatch) -> MappingBatch:

@@ -1,0 +1,476 @@
+"""Compiled walk over a map space as Timeloop's mapper sees it: factors, permutations, splits and bypass.
+
+A point has four coordinates, each a row of digits:
+
+- factors: for each prime of a searched product the rank of a composition of its exponent over the slots;
+- orders: for each level the rank of a permutation of its loops above 1. Loops of bound 1 are left out, which is
+  Timeloop's unit-factor pruning and makes every point a mapping in canonical form;
+- places: for each level the mesh axes of its spatial loops above 1, and their order where it is searched;
+- kept tensors: one bit each.
+
+Working memory and the point itself are arrays of the caller's, so that a walk can be left and taken up again. Slots:
+slot s is the temporal factor of level s, slot L + s its spatial factor.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapgym.compilation import kernel
+from mapgym.construction_rollout import next_below, next_fraction
+from mapgym.legality import LEGAL, LEVEL_FANOUT, MAC_FANOUT, MESH_FANOUT, legality_status
+
+DIM, PRIME, EXPONENT, FIRST_SLOT, SLOTS, COUNT = range(6)
+"""Columns of ``PointTables.primes``."""
+
+VISITS, SPLIT, KEPT, SEEN, INVALID = range(5)
+"""State of the random walk: permutations left, index of the split, of the bypass variant, whether the present
+permutation and split had a legal variant, and consecutive points without one."""
+
+ENDED, LISTED, RULED_OUT, IS_NEW = range(4)
+"""State of the complete walk: whether it is over, legal mappings so far, others, and whether the orders of the point
+are at their beginning."""
+
+
+class PointTables(NamedTuple):
+    """What is open in a map space of L levels, D dims and T tensors."""
+
+    fixed: NDArray[np.int32]  # [2 L, D] factors that are given, 0 where one is searched
+    primes: NDArray[np.int64]  # [prime of a group, 6] see the columns
+    slots: NDArray[np.int64]  # the slots of the groups, one group after the other
+    binomials: NDArray[np.int64]  # [n, k] n over k
+    most_parallel: NDArray[np.int64]  # [L] spatial factors of a level never multiply to more
+    order_free: NDArray[np.bool_]  # [L]
+    order_key: NDArray[np.int8]  # [L, D] dims, innermost first
+    spatial_order_free: NDArray[np.bool_]  # [L]
+    spatial_order_key: NDArray[np.int8]  # [L, D]
+    axis_free: NDArray[np.bool_]  # [L]
+    on_y: NDArray[np.bool_]  # [L, D] mesh axis where it is not searched
+    keep_free: NDArray[np.bool_]  # [L, T]
+    rules: NDArray[np.int64]  # from mapgym.legality.pack_rules
+    min_used_macs: int
+
+
+class Point(NamedTuple):
+    """A point of the walk, and working memory."""
+
+    factor_ranks: NDArray[np.int64]  # [prime of a group]
+    order_ranks: NDArray[np.int64]  # [L]
+    place_ranks: NDArray[np.int64]  # [L] rank of a permutation
+    place_masks: NDArray[np.int64]  # [L] bit j: the loop at position j of that permutation lies on Y
+    keep_bits: NDArray[np.int64]  # [1]
+    drawn_ranks: NDArray[np.int64]  # [L] permutation of spatial loops of which a split makes places
+    parallel: NDArray[np.int64]  # [L] product of the spatial factors
+    sequence: NDArray[np.int64]  # [D]
+    extents: NDArray[np.float64]  # [L, D]
+    tile_words: NDArray[np.float64]  # [L, T]
+
+
+@kernel
+def _factorial(n):  # type: ignore[no-untyped-def]
+    product = np.int64(1)
+    for k in range(2, n + 1):
+        product *= k
+    return product
+
+
+@kernel
+def _loops(factors, i, level):  # type: ignore[no-untyped-def]
+    """Number of loops above 1."""
+    count = 0
+    for d in range(factors.shape[2]):
+        count += factors[i, level, d] > 1
+    return count
+
+
+@kernel
+def _permuted_loops(factors, i, level, key, rank, sequence):  # type: ignore[no-untyped-def]
+    """Fills sequence with the loops above 1 in the permutation of a rank (0: the order of the key), then the others."""
+    dims = factors.shape[2]
+    count = 0
+    for position in range(dims):
+        d = key[level, position]
+        if factors[i, level, d] > 1:
+            sequence[count] = d
+            count += 1
+    for position in range(count - 1):
+        other = position + rank % (count - position)
+        rank //= count - position
+        chosen = sequence[other]
+        for later in range(other, position, -1):
+            sequence[later] = sequence[later - 1]
+        sequence[position] = chosen
+    end = count
+    for d in range(dims):
+        if factors[i, level, d] == 1:
+            sequence[end] = d
+            end += 1
+    return count
+
+
+@kernel
+def _begin_factors(tables, point, maps, i):  # type: ignore[no-untyped-def]
+    """Writes the factors that are given, and 1 elsewhere."""
+    levels, dims = maps[0].shape[1], maps[0].shape[2]
+    for level in range(levels):
+        point.parallel[level] = 1
+        for d in range(dims):
+            maps[0][i, level, d] = max(tables.fixed[level, d], 1)
+            maps[1][i, level, d] = max(tables.fixed[levels + level, d], 1)
+            point.parallel[level] *= maps[1][i, level, d]
+
+
+@kernel
+def _spread_prime(tables, point, maps, i, r):  # type: ignore[no-untyped-def]
+    """Spreads one prime over its slots; returns whether all levels can still be as parallel as they are."""
+    levels = maps[0].shape[1]
+    rank, left = point.factor_ranks[r], tables.primes[r, EXPONENT]
+    d, prime, parts = tables.primes[r, DIM], tables.primes[r, PRIME], tables.primes[r, SLOTS]
+    fits = True
+    for part in range(parts):
+        exponent = left
+        after = parts - 2 - part
+        if after >= 0:
+            exponent = 0
+            while rank >= tables.binomials[left - exponent + after, after]:
+                rank -= tables.binomials[left - exponent + after, after]
+                exponent += 1
+        left -= exponent
+        slot = tables.slots[tables.primes[r, FIRST_SLOT] + part]
+        for _ in range(exponent):
+            if slot < levels:
+                maps[0][i, slot, d] *= prime
+            else:
+                maps[1][i, slot - levels, d] *= prime
+                point.parallel[slot - levels] *= prime
+        if slot >= levels:
+            fits &= point.parallel[slot - levels] <= tables.most_parallel[slot - levels]
+    return fits
+
+
+@kernel
+def _is_parallel_enough(tables, point):  # type: ignore[no-untyped-def]
+    used = np.int64(1)
+    for parallel in point.parallel:
+        used *= parallel
+    return used >= tables.min_used_macs
+
+
+@kernel
+def draw_factors(tables, point, maps, generator):  # type: ignore[no-untyped-def]
+    """Draws factors uniformly; returns False, with some of them missing, as soon as they cannot be legal."""
+    _begin_factors(tables, point, maps, 0)
+    for r in range(len(tables.primes)):
+        point.factor_ranks[r] = np.int64(next_fraction(generator) * tables.primes[r, COUNT])
+        if not _spread_prime(tables, point, maps, 0, r):
+            return False
+    return _is_parallel_enough(tables, point)
+
+
+@kernel
+def write_factors(tables, point, maps, i):  # type: ignore[no-untyped-def]
+    """Writes the factors of a point; returns whether they can be legal."""
+    _begin_factors(tables, point, maps, i)
+    fits = True
+    for r in range(len(tables.primes)):
+        fits &= _spread_prime(tables, point, maps, i, r)
+    return fits and _is_parallel_enough(tables, point)
+
+
+@kernel
+def write_places(tables, point, maps, i):  # type: ignore[no-untyped-def]
+    """Writes the spatial orders; returns False where loops on Y precede some on X in a permutation.
+
+    The loops on X are written before those on Y in any case, so that such a permutation repeats another one.
+    """
+    spatial, spatial_order, spatial_split = maps[1], maps[3], maps[4]
+    levels, dims = spatial.shape[1], spatial.shape[2]
+    is_canonical = True
+    for level in range(levels):
+        count = _permuted_loops(spatial, i, level, tables.spatial_order_key, point.place_ranks[level], point.sequence)
+        end = 0
+        for side in range(2):
+            for position in range(count):
+                d = point.sequence[position]
+                on_y = np.int64(tables.on_y[level, d])
+                if tables.axis_free[level]:
+                    on_y = (point.place_masks[level] >> position) & 1
+                if on_y == side:
+                    is_canonical &= end == position or not tables.spatial_order_free[level]
+                    spatial_order[i, level, end] = d
+                    end += 1
+            if side == 0:
+                spatial_split[i, level] = end
+        for position in range(count, dims):
+            spatial_order[i, level, position] = point.sequence[position]
+    return is_canonical
+
+
+@kernel
+def write_orders(tables, point, maps, i):  # type: ignore[no-untyped-def]
+    """Writes the temporal orders."""
+    order = maps[2]
+    for level in range(order.shape[1]):
+        _permuted_loops(maps[0], i, level, tables.order_key, point.order_ranks[level], point.sequence)
+        for position in range(order.shape[2]):
+            order[i, level, position] = point.sequence[position]
+
+
+@kernel
+def write_kept(tables, point, maps, i):  # type: ignore[no-untyped-def]
+    """Writes the kept tensors where they are searched; bit 0 keeps all of them."""
+    keep = maps[5]
+    bits = point.keep_bits[0]
+    for level in range(keep.shape[1]):
+        for t in range(keep.shape[2]):
+            if tables.keep_free[level, t]:
+                keep[i, level, t] = bits & 1 == 0
+                bits >>= 1
+
+
+@kernel
+def _status(tables, point, maps, i):  # type: ignore[no-untyped-def]
+    return legality_status(
+        i, maps[0], maps[1], maps[2], maps[3], maps[4], maps[5], tables.rules, point.extents, point.tile_words
+    )
+
+
+@kernel
+def _copy(source, target, i):  # type: ignore[no-untyped-def]
+    """Copies mapping 0 of one batch to mapping i of another."""
+    levels, dims, tensors = source[0].shape[1], source[0].shape[2], source[5].shape[2]
+    for level in range(levels):
+        for d in range(dims):
+            target[0][i, level, d] = source[0][0, level, d]
+            target[1][i, level, d] = source[1][0, level, d]
+            target[2][i, level, d] = source[2][0, level, d]
+            target[3][i, level, d] = source[3][0, level, d]
+        target[4][i, level] = source[4][0, level]
+        for t in range(tensors):
+            target[5][i, level, t] = source[5][0, level, t]
+
+
+@kernel
+def _bypass_variants(tables):  # type: ignore[no-untyped-def]
+    free = 0
+    for level in range(tables.keep_free.shape[0]):
+        for t in range(tables.keep_free.shape[1]):
+            free += tables.keep_free[level, t]
+    return np.int64(1) << free
+
+
+@kernel
+def _draw_orders(tables, point, current, generator):  # type: ignore[no-untyped-def]
+    """Draws a permutation of the loops of each level, and writes those of the temporal loops."""
+    for level in range(current[0].shape[1]):
+        point.order_ranks[level] = point.drawn_ranks[level] = 0
+        if tables.order_free[level]:
+            point.order_ranks[level] = next_below(generator, _factorial(_loops(current[0], 0, level)))
+        if tables.spatial_order_free[level] or tables.axis_free[level]:
+            point.drawn_ranks[level] = next_below(generator, _factorial(_loops(current[1], 0, level)))
+    write_orders(tables, point, current, 0)
+
+
+@kernel
+def begin_visits(tables, point, current, walk, most, generator):  # type: ignore[no-untyped-def]
+    """Begins to visit the factors in current, with as many permutations as they have, at most so many."""
+    temporal, spatial = current[0], current[1]
+    size = 1.0
+    for level in range(temporal.shape[1]):
+        if tables.order_free[level]:
+            size *= _factorial(_loops(temporal, 0, level))
+        if tables.spatial_order_free[level] or tables.axis_free[level]:
+            size *= _factorial(_loops(spatial, 0, level))
+    walk[VISITS] = most if most < size else np.int64(size)
+    walk[SPLIT] = walk[KEPT] = 0
+    _draw_orders(tables, point, current, generator)
+
+
+@kernel
+def _split(tables, point, current, split):  # type: ignore[no-untyped-def]
+    """Puts the first loops of each drawn permutation on X and the others on Y; returns whether there is such a split.
+
+    Where the order of spatial loops is not searched, the permutation serves the choice of the axes only.
+    """
+    spatial = current[1]
+    for level in range(spatial.shape[1]):
+        point.place_ranks[level] = point.drawn_ranks[level] if tables.spatial_order_free[level] else 0
+        point.place_masks[level] = 0
+        if not tables.axis_free[level]:
+            continue
+        key = tables.spatial_order_key
+        count = _permuted_loops(spatial, 0, level, key, point.drawn_ranks[level], point.sequence)
+        on_x = split % (count + 1)
+        split //= count + 1
+        for position in range(on_x, count):
+            bit = position
+            if not tables.spatial_order_free[level]:
+                bit = k = 0
+                while key[level, k] != point.sequence[position]:
+                    bit += spatial[0, level, key[level, k]] > 1
+                    k += 1
+            point.place_masks[level] |= np.int64(1) << bit
+    return split == 0
+
+
+@kernel
+def random_walk(tables, point, current, walk, generator, visits, timeout, maps, is_variant):  # type: ignore[no-untyped-def]
+    """Fills a batch with the legal mappings of points drawn at random.
+
+    Factors are drawn until they have a legal mapping; they are visited with some permutations, each of these with all
+    splits, each of these with all bypass variants. Too much parallelism condemns all bypass variants, and a permutation
+    and split without a legal variant condemn the factors.
+
+    Args:
+        tables, point: of the space; the point is where the walk is.
+        current: arrays of a batch of one, the mapping of the point.
+        walk: int64[5], see the module.
+        generator: uint64[1].
+        visits: most permutations for each factorisation.
+        timeout: consecutive points without a legal mapping after which it returns.
+        maps: arrays of the batch to fill.
+        is_variant: bool[n], receives whether a mapping differs from the one before it in bypass only.
+
+    Returns:
+        the number of mappings; fewer than there is room for if it timed out.
+    """
+    count = 0
+    variants = _bypass_variants(tables)
+    while count < len(is_variant):
+        if walk[INVALID] >= timeout:
+            return count
+        if walk[VISITS] == 0:
+            if not draw_factors(tables, point, current, generator):
+                walk[INVALID] += 1
+                continue
+            begin_visits(tables, point, current, walk, visits, generator)
+        if walk[KEPT] == 0:
+            walk[SEEN] = 0
+            if not _split(tables, point, current, walk[SPLIT]):
+                walk[VISITS] -= 1
+                walk[SPLIT] = 0
+                _draw_orders(tables, point, current, generator)
+                continue
+            write_places(tables, point, current, 0)
+        point.keep_bits[0] = walk[KEPT]
+        write_kept(tables, point, current, 0)
+        kind = _status(tables, point, current, 0) >> 8
+        walk[KEPT] += 1
+        if kind == LEGAL:
+            _copy(current, maps, count)
+            is_variant[count] = walk[SEEN] > 0
+            count += 1
+            walk[SEEN] = 1
+            walk[INVALID] = 0
+        is_too_parallel = kind in (MAC_FANOUT, MESH_FANOUT, LEVEL_FANOUT)
+        if walk[KEPT] == variants or is_too_parallel:
+            walk[KEPT] = 0
+            walk[SPLIT] += 1
+            if walk[SEEN] == 0:
+                walk[INVALID] += 1
+                if not is_too_parallel:
+                    walk[VISITS] = 0
+    return count
+
+
+@kernel
+def _orders_and_places(tables, maps, i):  # type: ignore[no-untyped-def]
+    """In how many ways the loops can be ordered in time, and placed on the meshes."""
+    orders, places = np.int64(1), np.int64(1)
+    for level in range(maps[0].shape[1]):
+        if tables.order_free[level]:
+            orders *= _factorial(_loops(maps[0], i, level))
+        loops = _loops(maps[1], i, level)
+        if tables.axis_free[level]:
+            # Orders times positions of the split, or a choice of axis for each loop.
+            places *= _factorial(loops + 1) if tables.spatial_order_free[level] else np.int64(1) << loops
+        elif tables.spatial_order_free[level]:
+            on_y = 0
+            for d in range(maps[1].shape[2]):
+                on_y += maps[1][i, level, d] > 1 and tables.on_y[level, d]
+            places *= _factorial(on_y) * _factorial(loops - on_y)
+    return orders, places
+
+
+@kernel
+def _next_orders(tables, point, maps, i):  # type: ignore[no-untyped-def]
+    """Steps to the next temporal orders; returns False, at the first ones again, after the last."""
+    for level in range(maps[0].shape[1]):
+        if tables.order_free[level]:
+            point.order_ranks[level] += 1
+            if point.order_ranks[level] < _factorial(_loops(maps[0], i, level)):
+                return True
+            point.order_ranks[level] = 0
+    return False
+
+
+@kernel
+def _next_places(tables, point, maps, i):  # type: ignore[no-untyped-def]
+    """Steps to the next places, some of which repeat others (see write_places); returns False as _next_orders does."""
+    for level in range(maps[1].shape[1]):
+        loops = _loops(maps[1], i, level)
+        if tables.axis_free[level]:
+            point.place_masks[level] += 1
+            if point.place_masks[level] < np.int64(1) << loops:
+                return True
+            point.place_masks[level] = 0
+        if tables.spatial_order_free[level]:
+            point.place_ranks[level] += 1
+            if point.place_ranks[level] < _factorial(loops):
+                return True
+            point.place_ranks[level] = 0
+    return False
+
+
+@kernel
+def _next_factors(tables, point):  # type: ignore[no-untyped-def]
+    for r in range(len(tables.primes)):
+        point.factor_ranks[r] += 1
+        if point.factor_ranks[r] < tables.primes[r, COUNT]:
+            return True
+        point.factor_ranks[r] = 0
+    return False
+
+
+@kernel
+def complete_walk(tables, point, current, walk, maps):  # type: ignore[no-untyped-def]
+    """Fills a batch with the next legal mappings, each of which comes up once in the whole walk.
+
+    Args:
+        tables, point, current: as for random_walk; a point of zeros begins.
+        walk: int64[4], see the module; LISTED and RULED_OUT add up to the size of the space in the end.
+        maps: arrays of the batch to fill.
+
+    Returns:
+        the number of mappings; fewer than there is room for if the walk has ended.
+    """
+    count = 0
+    variants = _bypass_variants(tables)
+    while count < len(maps[0]) and walk[ENDED] == 0:
+        if walk[IS_NEW]:
+            fits = write_factors(tables, point, current, 0)
+            orders, places = _orders_and_places(tables, current, 0)
+            if not fits:
+                walk[RULED_OUT] += orders * places * variants
+                walk[ENDED] = not _next_factors(tables, point)
+                continue
+            write_kept(tables, point, current, 0)
+            if write_places(tables, point, current, 0):
+                write_orders(tables, point, current, 0)
+                walk[IS_NEW] = _status(tables, point, current, 0) != LEGAL
+                walk[RULED_OUT] += orders * walk[IS_NEW]
+        if not walk[IS_NEW]:
+            write_orders(tables, point, current, 0)
+            _copy(current, maps, count)
+            count += 1
+            walk[LISTED] += 1
+            walk[IS_NEW] = not _next_orders(tables, point, current, 0)
+        if walk[IS_NEW] and not _next_places(tables, point, current, 0):
+            point.keep_bits[0] += 1
+            if point.keep_bits[0] == variants:
+                point.keep_bits[0] = 0
+                walk[ENDED] = not _next_factors(tables, point)
+    return count

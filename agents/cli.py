@@ -13,6 +13,7 @@ from mapgym.agents.commands.bench import bench
 from mapgym.agents.commands.buffer import buffer
 from mapgym.agents.commands.compare import compare
 from mapgym.agents.commands.listing import list_names
+from mapgym.agents.commands.report import report
 from mapgym.agents.commands.run import run
 from mapgym.agents.commands.search import search
 from mapgym.agents.commands.show import show
@@ -31,7 +32,7 @@ app = typer.Typer(
     add_completion=False,
     help="Finds and explains mappings of DNN layers onto accelerators, and compares the ways of finding them.",
 )
-for command in (search, compare, run, show, validate):
+for command in (search, compare, run, report, show, validate):
     app.command()(command)
 app.command("list")(list_names)
 app.add_typer(bench)

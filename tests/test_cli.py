@@ -69,7 +69,7 @@ class TestCommand:
     def test_help_names_every_command(self, mapgym):
         status, text, _ = mapgym("--help")
         assert status == 0
-        for command in ("search", "compare", "show", "list", "validate", "bench"):
+        for command in ("search", "compare", "run", "report", "show", "list", "validate", "bench"):
             assert command in text
 
     def test_a_typo_in_a_command_or_option_is_answered_with_the_nearest(self, mapgym):
@@ -351,6 +351,7 @@ class TestList:
             ("agents", "maskable-ppo"),
             ("dataflows", "eyeriss"),
             ("environments", "MapSpace-v0"),
+            ("experiments", "mappers_quick"),
         ],
     )
     def test_kinds(self, mapgym, kind, expected):
@@ -409,7 +410,9 @@ class TestCompare:
         runs = {
             f"runs/toy-tiny_gemm__tiny/{agent}-seed{seed}.parquet" for agent in ("random", "gamma") for seed in (0, 1)
         }
-        assert files - {"anytime.png", ".locks"} == runs | {
+        assert files - {".locks"} == runs | {
+            "anytime.svg",
+            "report.html",
             "best/toy-tiny_gemm__tiny.yaml",
             "command.txt",
             "experiment.json",

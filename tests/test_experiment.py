@@ -449,18 +449,6 @@ class TestSummary:
         row = next(csv.DictReader(io.StringIO(report.to_csv(summary))))
         assert row["best_value"] == row["ratio_at_100_samples_iqm"] == row["over_best_known_iqm"] == ""
 
-    def test_plot(self, tmp_path):
-        pytest.importorskip("matplotlib")
-        from mapgym.agents.experiment.plot import plot_anytime
-
-        for budget in (Budget(samples=100), Budget(seconds=2.0)):
-            values = {"random": ((1, 40.0), (9, 20.0)), "gamma": ()}
-            runs = experiment(("random", "gamma"), (0, 1), (task(), task("toy/tiny_conv"))).runs
-            summary = summarize([result(run, values[run.agent.label]) for run in runs], budget)
-            plot_anytime(summary, tmp_path / "a.png")
-            assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
-            assert len(list(tmp_path.iterdir())) == 1
-
 
 class _Log(Observer):
     def __init__(self, stop_after=None):

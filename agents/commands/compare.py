@@ -39,15 +39,14 @@ def compare(
     """Compares agents on the same tasks with the same budget.
 
     Runs every agent with every seed on every workload and accelerator. Each finished run is kept in the output folder,
-    so that an interrupted comparison continues when the same command is given again. At the end: a summary table
-    (summary.csv, summary.md), an anytime plot (anytime.png), and the best mappings (best/).
+    so that an interrupted comparison continues when the same command is given again. At the end: a page with everything
+    (report.html), a summary table (summary.csv, summary.md), anytime curves (anytime.svg), the best mappings (best/).
     """
     searched_axes, objective = common.parse_axes(axes), common.parse_objective(objective)
     common.parse_seconds(certify, "--certify")
     from mapgym.agents.commands.experiments import carry_out, end_with_failures, print_best, print_summary
     from mapgym.agents.experiment.experiment import AgentEntry, Experiment, cross
-    from mapgym.agents.experiment.folder import ExperimentFolder
-    from mapgym.agents.experiment.folder_report import write_report
+    from mapgym.agents.experiment.folder_report import FILES, write_reports
     from mapgym.evaluator import Budget
 
     accelerators = [
@@ -63,10 +62,10 @@ def compare(
     )
     results = carry_out(experiment, output, jobs=0, certify=certify, command=common.command_line(context))
     if not any(result.failure for result in results):
-        report = write_report(ExperimentFolder(output))
-        print_summary(report.summary)
-        for task in report.summary.tasks[:_PRINTED_MAPPINGS]:
-            print_best(report.summary, task)
-        files = ", ".join(report.written)
+        (found,) = write_reports(output)
+        print_summary(found.summary)
+        for task in found.summary.tasks[:_PRINTED_MAPPINGS]:
+            print_best(found.summary, task)
+        files = ", ".join(FILES)
         common.say(f"Written to {output}: {files}, best mappings in best/, one result for each run in runs/.")
     end_with_failures(results)

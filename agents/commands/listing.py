@@ -18,13 +18,14 @@ def list_names(
         str | None,
         typer.Argument(
             metavar="KIND",
-            help="accelerators, networks, workloads, agents, dataflows, environments; all but workloads when left out.",
+            help="accelerators, networks, workloads, agents, dataflows, environments, experiments; all but workloads "
+            "when left out.",
             show_default=False,
         ),
     ] = None,
     as_json: common.JsonOption = False,
 ) -> None:
-    """Lists accelerators, networks, workloads, agents, dataflows or environments."""
+    """Lists accelerators, networks, workloads, agents, dataflows, environments or experiments."""
     if kind is not None and kind not in _KINDS:
         raise SpecificationError(f"cannot list {kind!r}; {suggest(kind, _KINDS)}")
     kinds = [kind] if kind is not None else [name for name in _KINDS if name != "workloads"]
@@ -125,6 +126,22 @@ def _environments() -> Rows:
     return [{"id": name, "entry_point": str(gymnasium.spec(name).entry_point)} for name in ENVIRONMENT_IDS]
 
 
+def _experiments() -> Rows:
+    from mapgym.agents.experiment.experiment_file import experiment_names, load_experiment
+
+    experiments = {name: load_experiment(name) for name in experiment_names()}
+    return [
+        {
+            "name": name,
+            "tasks": len(experiment.tasks),
+            "agents": len(experiment.agents),
+            "seeds": len(experiment.seeds),
+            "description": experiment.description,
+        }
+        for name, experiment in experiments.items()
+    ]
+
+
 _KINDS: dict[str, Callable[[], Rows]] = {
     "accelerators": _accelerators,
     "networks": _networks,
@@ -132,4 +149,5 @@ _KINDS: dict[str, Callable[[], Rows]] = {
     "agents": _agents,
     "dataflows": _dataflows,
     "environments": _environments,
+    "experiments": _experiments,
 }

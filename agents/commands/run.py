@@ -43,7 +43,6 @@ def run(
     from mapgym.agents.commands.experiments import carry_out, end_with_failures, offer_best_known, print_summary
     from mapgym.agents.experiment.experiment_file import load_experiment
     from mapgym.agents.experiment.files import check_output_file
-    from mapgym.agents.experiment.folder import ExperimentFolder
     from mapgym.agents.experiment.folder_report import read_folder
 
     if update_best_known is not None:
@@ -57,7 +56,7 @@ def run(
     results = carry_out(matrix, output, jobs=jobs, certify=certify, command=common.command_line(context))
     if any(not result.failure for result in results):
         common.say("")
-        print_summary(read_folder(ExperimentFolder(output))[0])
+        print_summary(read_folder(output).summary)
     offer_best_known(results, update_best_known)
     common.say(f'Kept in {output}; "mapgym report {output}" makes tables, plots and a page of it.')
     end_with_failures(results)

@@ -148,6 +148,15 @@ def cells_of(row: Row, summary: Summary) -> list[str]:
     ]
 
 
+def keys_of(row: Row, summary: Summary) -> list[str | None]:
+    """For each of :func:`cells_of` the number to sort it by, "" for infinity, None for text."""
+    numbers: list[float | None] = [row.best, row.best_ratio]
+    numbers += [row.gap] if summary.certificates else []
+    numbers += [row.over_best_known.mean, *(interval.mean for interval in row.ratios)]
+    numbers += [*row.samples_to_target, row.seconds, row.samples_per_second]
+    return [None, *map(_cell, numbers), None]
+
+
 def explanation(summary: Summary) -> list[str]:
     """How to read the tables, one sentence or two for each column."""
     proven = [

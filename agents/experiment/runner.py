@@ -86,7 +86,7 @@ class Workplace:
         finally:
             locks.close()
 
-    def do(self, run: Run, observer: Observer) -> RunResult | None:
+    def do(self, run: Run, observer: Observer) -> tuple[RunResult, bool] | None:
         """Executes a run and stores its result, unless somebody has done so meanwhile.
 
         Args:
@@ -94,17 +94,18 @@ class Workplace:
             observer: is told when it begins and how far it is.
 
         Returns:
-            The result; None if another process is at it.
+            The result, and whether it was there; None if another process is at it.
         """
         with self.locks.work(run.file_name) as is_ours:
             if not is_ours:
                 return None
-            result = self.folder.load(run, self.budget)
-            if result is None or result.failure:
-                observer.started(run)
-                result = self._attempt(run, lambda snapshot: observer.progressed(run, snapshot))
-                self.folder.store(run, result)
-            return result
+            earlier = self.folder.load(run, self.budget)
+            if earlier is not None and not earlier.failure:
+                return earlier, True
+            observer.started(run)
+            result = self._attempt(run, lambda snapshot: observer.progressed(run, snapshot))
+            self.folder.store(run, result)
+            return result, False
 
     def _attempt(self, run: Run, report: Callable[[Snapshot], None]) -> RunResult:
         try:
@@ -211,22 +212,22 @@ def run_experiment(
                 done = run_in_workers(missing, workplace, jobs, observer)
             else:
                 done = _run_here(missing, workplace, observer)
-            for run, result in done:
+            for run, result, was_there in done:
                 results[run] = result
-                observer.finished(run, result, was_there=False)
+                observer.finished(run, result, was_there=was_there)
     return [results[run] for run in experiment.runs]
 
 
-def _run_here(runs: Iterable[Run], workplace: Workplace, observer: Observer) -> Iterator[tuple[Run, RunResult]]:
-    """One run after the other in this process; yields each with its result."""
+def _run_here(runs: Iterable[Run], workplace: Workplace, observer: Observer) -> Iterator[tuple[Run, RunResult, bool]]:
+    """One run after the other in this process; yields each with its result and whether that was there."""
     queue = deque(runs)
     busy = 0
     while queue:
         run = queue.popleft()
-        result = workplace.do(run, observer)
-        if result is not None:
+        done = workplace.do(run, observer)
+        if done is not None:
             busy = 0
-            yield run, result
+            yield run, *done
             continue
         queue.append(run)
         busy += 1

@@ -7,13 +7,15 @@ comes from resampling the seeds of each task by themselves.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
+
+_VALUES_AT_ONCE = 10_000_000
 
 
 def interquartile_mean(values: ArrayLike) -> NDArray[np.float64]:
@@ -37,16 +39,18 @@ def interquartile_mean(values: ArrayLike) -> NDArray[np.float64]:
 def bootstrap_interval(
     strata: Sequence[ArrayLike],
     *,
+    statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]] = interquartile_mean,
     resamples: int = RESAMPLES,
     confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Percentile bootstrap interval of the interquartile mean over all values of all strata.
+    """Percentile bootstrap interval of a statistic over all values of all strata.
 
     Each resample draws, within every stratum (task), as many runs with replacement as the stratum has.
 
     Args:
         strata: one float64[runs, ...] for each task; the trailing shape is the same for all.
+        statistic: of float64[runs of all tasks, ...] along the first axis.
         resamples: number of bootstrap resamples.
         confidence: probability mass of the interval.
         seed: of the resampling, so that a report is the same each time.
@@ -55,14 +59,22 @@ def bootstrap_interval(
         Lower and upper ends, float64[...] each. A single run gives an interval of width 0.
     """
     arrays = [np.asarray(stratum, np.float64) for stratum in strata]
+    shape = arrays[0].shape[1:]
+    columns = [array.reshape(len(array), -1) for array in arrays]
     rng = np.random.default_rng(seed)
     draws = [rng.integers(0, len(array), (len(array), resamples)) for array in arrays]
-    resampled = np.concatenate([array[draw] for array, draw in zip(arrays, draws, strict=True)])
-    means = interquartile_mean(resampled)
     tail = (1.0 - confidence) / 2.0
-    # The inverted distribution function returns values that occur, so infinities do not turn into not-a-number.
-    low, high = np.quantile(means, (tail, 1.0 - tail), axis=0, method="inverted_cdf")
-    return low, high
+    runs, width = sum(map(len, arrays)), columns[0].shape[1]
+    # All resamples of many runs at many budgets together would fill the memory.
+    at_once = max(1, _VALUES_AT_ONCE // (runs * resamples))
+    ends = []
+    for first in range(0, width, at_once):
+        part = slice(first, first + at_once)
+        resampled = np.concatenate([array[:, part][draw] for array, draw in zip(columns, draws, strict=True)])
+        # The inverted distribution function returns values that occur, so infinities do not turn into not-a-number.
+        ends.append(np.quantile(statistic(resampled), (tail, 1.0 - tail), axis=0, method="inverted_cdf"))
+    low, high = np.concatenate(ends, axis=1)
+    return low.reshape(shape), high.reshape(shape)
 
 
 def expected_samples_to_target(spent: ArrayLike, reached: ArrayLike) -> float:

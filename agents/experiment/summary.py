@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mapgym.agents.experiment.certificate import Certificate
 from mapgym.agents.experiment.experiment import Task
@@ -115,7 +115,7 @@ class Summary:
         return tuple(agent for agent in self.agents if all((task, agent) in self.results for task in self.tasks))
 
     def over_best_known(
-        self, agent: str, budgets: Sequence[float] | None = None, unit: str = "samples"
+        self, agent: str, budgets: ArrayLike | None = None, unit: str = "samples"
     ) -> list[NDArray[np.float64]]:
         """For each task that an agent ran on, best objective over the best known one, float64[run, budget].
 
@@ -238,13 +238,13 @@ def _gap(results: Sequence[Sequence[RunResult]], certificates: Sequence[Certific
     return float(np.expm1(np.mean(logs)))
 
 
-def value_curves(results: Sequence[RunResult], budgets: Sequence[float], unit: str) -> NDArray[np.float64]:
+def value_curves(results: Sequence[RunResult], budgets: ArrayLike, unit: str) -> NDArray[np.float64]:
     """Best objective after each budget, float64[run, budget]; infinite before the first legal mapping."""
-    return np.stack([result.best_after(np.asarray(budgets), unit) for result in results])
+    return np.stack([result.best_after(budgets, unit) for result in results])
 
 
 def over_best_known(
-    results: Sequence[RunResult], best_known: float, budgets: Sequence[float] | None = None, unit: str = "samples"
+    results: Sequence[RunResult], best_known: float, budgets: ArrayLike | None = None, unit: str = "samples"
 ) -> NDArray[np.float64]:
     """Best objective over the best known one: float64[run, budget], or float64[run] at the end of the runs."""
     if budgets is None:

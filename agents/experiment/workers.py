@@ -20,14 +20,14 @@ from mapgym.agents.experiment.results import RunResult
 from mapgym.agents.experiment.runner import SECONDS_BETWEEN_TRIALS, Observer, Snapshot, Workplace
 from mapgym.evaluator import Budget
 
-_STARTED, _DONE, _BUSY, _DIED = "started", "done", "busy", "died"
+_STARTED, _DONE, _WAS_THERE, _BUSY, _DIED = "started", "done", "was there", "busy", "died"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 def run_in_workers(
     runs: Iterable[Run], workplace: Workplace, jobs: int, observer: Observer
-) -> Iterator[tuple[Run, RunResult]]:
-    """Lets worker processes execute runs; yields each with its result when it is there.
+) -> Iterator[tuple[Run, RunResult, bool]]:
+    """Lets worker processes execute runs; yields each with its result and whether that was there before.
 
     A worker that dies takes only its run with it, which counts as failed. Leaving the generator ends the workers.
 
@@ -65,12 +65,12 @@ def run_in_workers(
                 elif message == _BUSY:
                     busy.append((time.monotonic() + SECONDS_BETWEEN_TRIALS, run))
                     worker.run = None
-                elif message == _DONE:
+                elif message in (_DONE, _WAS_THERE):
                     worker.run = None
-                    yield run, _stored(run, workplace)
+                    yield run, _stored(run, workplace), message == _WAS_THERE
                 else:
                     workers[workers.index(worker)] = _Worker(workplace)
-                    yield run, _died(run, workplace, worker.end())
+                    yield run, _died(run, workplace, worker.end()), False
     finally:
         for worker in workers:
             worker.end()
@@ -125,14 +125,19 @@ def _stored(run: Run, workplace: Workplace) -> RunResult:
 
 
 def _died(run: Run, workplace: Workplace, exit_code: int) -> RunResult:
-    """Records that a worker process died."""
+    """Records that a worker process died, unless it had stored its result by then."""
+    stored = workplace.folder.load(run, workplace.budget)
+    if stored is not None and not stored.failure:
+        return stored
     reason = f"with exit status {exit_code}"
     if exit_code < 0:
         name = signal.Signals(-exit_code).name
         reason = f"of {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
     failure = f"its worker process died {reason}"
     result = RunResult.failed(run.config(workplace.budget), workplace.command, failure)
-    workplace.folder.store(run, result)
+    with workplace.locks.work(run.file_name) as is_ours:
+        if is_ours:
+            workplace.folder.store(run, result)
     return result
 
 
@@ -172,7 +177,8 @@ def _work(connection: Connection, folder: str, budget: Budget, command: str) -> 
     relay = _Relay(connection)
     with contextlib.suppress(EOFError, OSError), Workplace.opened(ExperimentFolder(folder), budget, command) as place:
         while True:
-            connection.send(_BUSY if place.do(connection.recv(), relay) is None else _DONE)
+            done = place.do(connection.recv(), relay)
+            connection.send(_BUSY if done is None else _WAS_THERE if done[1] else _DONE)
 
 
 def _end_with_parent() -> None:

@@ -35,7 +35,7 @@ CERTIFIED, GAP = "certified", "gap"
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _ENTRY = re.compile(r"^([0-9a-f]{20}):$", re.MULTILINE)
 _HEADER = """\
-# The best mappings that are known. Written by "mapgym study optimum --update-best-known"; do not edit.
+# The best mappings that are known. Written by the option --update-best-known; do not edit.
 # Each key is a hash of the task. value and lower_bound are in the unit of the objective (EDP: pJ*cycles, energy: pJ,
 # latency: cycles). certified: no mapping of the map space is better, to 1e-6; gap: lower_bound is what is proven.
 """

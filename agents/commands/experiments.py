@@ -251,7 +251,7 @@ def _summary_table(summary: Summary, task: Task | None) -> Table:
     title = task.name if task else f"all {len(summary.tasks)} tasks"
     best = [f"best {OBJECTIVE_NAMES[task.objective]}", "x bound"] if task else []
     optimum = ["above optimum"] if summary.certificates else []
-    headings = [*best, *optimum, "IQM over best known [95 %]", "to 1.1x best", "samples/s"]
+    headings = [*best, *optimum, "x best known [95 %]", "to 1.1x best", "samples/s"]
     table = common.new_table(title, ["agent"], headings)
     for row in summary.rows:
         if row.task != task:

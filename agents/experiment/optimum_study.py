@@ -14,10 +14,11 @@ from mapgym import __version__
 from mapgym.accelerator import Accelerator
 from mapgym.agents.base import DEFAULT_AGENT, make_agent
 from mapgym.agents.experiment.certificate import Certificate, Progress, certificate_of
-from mapgym.agents.experiment.files import TEMPORARY_PREFIX, prepare_output_folder, write_json, write_text
+from mapgym.agents.experiment.files import TEMPORARY_PREFIX, prepare_output_folder, write_json
 from mapgym.agents.experiment.interruption import Interruption
+from mapgym.agents.experiment.known_mappings import join
 from mapgym.agents.experiment.labels import OPTIMAL_GAP, axes_label
-from mapgym.best_known import CERTIFIED, GAP, BestKnown, read_entries, task_key, to_yaml
+from mapgym.best_known import CERTIFIED, GAP, BestKnown, task_key
 from mapgym.errors import SpecificationError
 from mapgym.evaluator import Budget, Evaluator
 from mapgym.mapspace import MapSpace
@@ -222,18 +223,8 @@ def update_best_known(path: Path, outcomes: dict[StudyTask, Outcome]) -> int:
     Returns:
         number of entries that are new or better.
     """
-    entries = {entry.key: entry for entry in read_entries(path.read_text(encoding="utf-8"))} if path.exists() else {}
-    changed = 0
-    for task, outcome in outcomes.items():
-        if outcome.certificate is None:
-            continue
-        entry = _entry(task, outcome.certificate, outcome.command)
-        old = entries.get(entry.key)
-        if old is None or _says_more(entry, old):
-            entries[entry.key] = entry
-            changed += 1
-    write_text(path, to_yaml(entries.values()))
-    return changed
+    found = ((task, outcome.certificate, outcome.command) for task, outcome in outcomes.items())
+    return join(path, (_entry(task, proven, command) for task, proven, command in found if proven is not None))
 
 
 def _entry(task: StudyTask, certificate: Certificate, command: str) -> BestKnown:
@@ -250,9 +241,3 @@ def _entry(task: StudyTask, certificate: Certificate, command: str) -> BestKnown
         mapping=certificate.mapping,
         command=command,
     )
-
-
-def _says_more(new: BestKnown, old: BestKnown) -> bool:
-    if new.certified != old.certified:
-        return new.certified
-    return not new.certified and (new.value, -new.lower_bound) < (old.value, -old.lower_bound)

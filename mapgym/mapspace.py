@@ -239,7 +239,7 @@ class MapSpace:
         batch.spatial[:] = np.maximum(freedom.fixed[levels:], 1)
         batch.keep[:] = freedom.keep
         decode_batch(batch.arrays(), self._code.tables, freedom.on_y, numbers)
-        normalise_batch(batch.arrays(), self._sorting)
+        normalise_batch(batch.arrays(), self.sorting)
         return batch
 
     def neighbors(
@@ -264,17 +264,17 @@ class MapSpace:
         if check and not self.contains(mapping):
             why = self.reason(mapping) or "it differs from the base or the constraints in something not searched"
             raise SpecificationError(f"the mapping is not in {self!r} and so has no neighbours there: {why}")
-        sorting = self._sorting
+        sorting = self.sorting
         if order is not None:
             rank = np.where(self.freedom.order_free[:, None], np.argsort(order, axis=1), sorting.temporal_rank)
             sorting = sorting._replace(temporal=np.ones_like(sorting.temporal), temporal_rank=rank.astype(np.int8))
         start = self._normalised(mapping.batch(), sorting)
         starts = np.empty(KINDS + 1, np.int64)
         edits = self._edit_buffer(start)
-        edits = edits[: list_edits(0, start.arrays(), sorting, self._edit_tables, edits, starts)]
+        edits = edits[: list_edits(0, start.arrays(), sorting, self.edit_tables, edits, starts)]
         results = start[np.zeros(len(edits), np.int64)]
         allowed = np.empty(len(edits), np.bool_)
-        apply_each(results.arrays(), sorting, self._edit_tables, edits, allowed)
+        apply_each(results.arrays(), sorting, self.edit_tables, edits, allowed)
         return results[allowed]
 
     def random_neighbor(self, rng: np.random.Generator, batch: MappingBatch) -> MappingBatch:
@@ -292,7 +292,7 @@ class MapSpace:
         if len(batch):
             scratch = batch[:1].copy()
             edits = self._edit_buffer(scratch)
-            random_edits(results.arrays(), scratch.arrays(), self._sorting, self._edit_tables, edits, state)
+            random_edits(results.arrays(), scratch.arrays(), self.sorting, self.edit_tables, edits, state)
         return results
 
     def fit(self, wishes: Wishes) -> tuple[MappingBatch, NDArray[np.bool_]]:
@@ -329,7 +329,7 @@ class MapSpace:
         np.put_along_axis(on_y, batch.spatial_order, positions >= batch.spatial_split[..., None], axis=2)
         misplaced = (batch.spatial > 1) & ~freedom.axis_free[:, None] & (on_y != freedom.on_y)
         inside &= ~misplaced.any(axis=(1, 2))
-        canonical, expected = self.canonical(batch), self._normalised(batch, self._sorting)
+        canonical, expected = self.canonical(batch), self._normalised(batch, self.sorting)
         for name in ("order", "spatial_order"):
             inside &= (getattr(canonical, name) == getattr(expected, name)).all(axis=(1, 2))
         return inside
@@ -348,12 +348,13 @@ class MapSpace:
         _, levels, dims = batch.temporal.shape
         # Each prime of a dim can leave a slot for each other slot, on either mesh axis; each level can swap all pairs
         # of temporal and of spatial loops, toggle the axis of each dim and each tensor.
-        primes = int((self._edit_tables.primes > 0).sum())
+        primes = int((self.edit_tables.primes > 0).sum())
         room = primes * 2 * levels * 3 * levels + levels * (dims * dims + dims + batch.keep.shape[2])
         return np.empty((room, EDIT_COLUMNS), np.int64)
 
     @cached_property
-    def _sorting(self) -> Sorting:
+    def sorting(self) -> Sorting:
+        """Which orders are not free, for kernels that bring mappings into the form of this space."""
         freedom = self.freedom
         return Sorting(
             ~freedom.order_free,
@@ -370,7 +371,8 @@ class MapSpace:
         return Sorting(never, ascending, unlinked, ascending)
 
     @cached_property
-    def _edit_tables(self) -> EditTables:
+    def edit_tables(self) -> EditTables:
+        """What single edits depend on, for kernels that edit mappings."""
         factors = [list(prime_exponents(bound)) for bound in self.workload.bounds]
         primes = np.zeros((len(factors), max(1, *map(len, factors))), np.int64)
         for d, of_dim in enumerate(factors):

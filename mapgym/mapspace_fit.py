@@ -131,7 +131,7 @@ class Fitting:
             np.empty((levels, dims)),
             np.empty((levels, tensors)),
         )
-        normalise_batch(batch.arrays(), space._sorting)
+        normalise_batch(batch.arrays(), space.sorting)
         return batch, ok
 
     @cached_property

@@ -319,7 +319,7 @@ def _copy_mapping(i: int, source: Any, j: int, target: Any) -> None:
 
 
 @kernel
-def _draw(state: NDArray[np.uint64], below: int) -> Any:
+def draw(state: NDArray[np.uint64], below: int) -> Any:
     """A random number from 0 to below - 1 (SplitMix64, Steele et al. 2014; the bias is below * 2**-32)."""
     state[0] += np.uint64(0x9E3779B97F4A7C15)
     z = state[0]
@@ -355,12 +355,12 @@ def random_edits(maps: Any, before: Any, sorting: Sorting, tables: EditTables, e
             left[kind] = starts[kind + 1] - starts[kind]
             kinds += left[kind] > 0
         while kinds > 0:
-            skip = _draw(state, kinds)
+            skip = draw(state, kinds)
             kind = -1
             while skip >= 0:
                 kind += 1
                 skip -= left[kind] > 0
-            e = starts[kind] + _draw(state, left[kind])
+            e = starts[kind] + draw(state, left[kind])
             apply_edit(i, maps, sorting, edits, e)
             if is_allowed(i, maps, tables, extents, tile_words):
                 break

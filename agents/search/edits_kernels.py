@@ -1,0 +1,223 @@
+"""Compiled random edits of mappings, for searchers that know nothing of mappings but how to change them a little.
+
+The edits are those of :mod:`mapgym.mapspace_kernels`. There, all of a mapping are listed, so that one can be taken of
+those that are legal; here, one is drawn without a list, which is several times as fast, and several can follow each
+other of which only the last has to end in a legal mapping.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapgym.agents.search.gamma_breeding_kernels import remember
+from mapgym.agents.search.gamma_operator_kernels import unit
+from mapgym.compilation import kernel
+from mapgym.mapspace_kernels import (
+    MOVE,
+    SPATIAL_SWAP,
+    SWAP,
+    TOGGLE_AXIS,
+    EditTables,
+    Sorting,
+    apply_edit,
+    draw as below,
+    is_allowed,
+)
+
+
+@kernel
+def copy_mapping(source: Any, i: int, target: Any, j: int) -> None:
+    """Copies mapping i of one batch over mapping j of another."""
+    levels, dims, tensors = source[0].shape[1], source[0].shape[2], source[5].shape[2]
+    for s in range(levels):
+        for d in range(dims):
+            target[0][j, s, d] = source[0][i, s, d]
+            target[1][j, s, d] = source[1][i, s, d]
+            target[2][j, s, d] = source[2][i, s, d]
+            target[3][j, s, d] = source[3][i, s, d]
+        target[4][j, s] = source[4][i, s]
+        for t in range(tensors):
+            target[5][j, s, t] = source[5][i, s, t]
+
+
+@kernel
+def _mix(h, value):  # type: ignore[no-untyped-def]
+    h = (h ^ np.uint64(value)) * np.uint64(0x9E3779B97F4A7C15)
+    return h ^ (h >> np.uint64(29))
+
+
+@kernel
+def fingerprint(maps: Any, i: int) -> Any:
+    """A hash of mapping i, which is in canonical form: equal for equal mappings, and odd."""
+    levels, dims, tensors = maps[0].shape[1], maps[0].shape[2], maps[5].shape[2]
+    h = np.uint64(0xA0761D6478BD642F)
+    for s in range(levels):
+        for position in range(dims):
+            d = maps[2][i, s, position]
+            if maps[0][i, s, d] == 1:
+                break
+            h = _mix(h, maps[0][i, s, d] * 256 + d)
+        h = _mix(h, maps[4][i, s] * 256 + 128)
+        for position in range(dims):
+            d = maps[3][i, s, position]
+            if maps[1][i, s, d] == 1:
+                break
+            h = _mix(h, maps[1][i, s, d] * 256 + d)
+        kept = 1
+        for t in range(tensors):
+            kept = kept * 2 + maps[5][i, s, t]
+        h = _mix(h, kept)
+    return h | np.uint64(1)
+
+
+@kernel
+def _factor(i: int, maps: Any, slot: int, d: int) -> Any:
+    levels = maps[0].shape[1]
+    return maps[0][i, slot, d] if slot < levels else maps[1][i, slot - levels, d]
+
+
+@kernel
+def _draw_move(i: int, maps: Any, tables: EditTables, edits: Any, state: Any) -> bool:
+    """Draws a prime factor to move: a random dim, one of its factors above 1, and another slot of the same group."""
+    levels, dims = maps[0].shape[1], maps[0].shape[2]
+    first = below(state, dims)
+    for step in range(dims):
+        d = (first + step) % dims
+        count, source = 0, -1
+        for slot in range(2 * levels):
+            if tables.group_of[slot, d] >= 0 and _factor(i, maps, slot, d) > 1:
+                count += 1
+                if below(state, count) == 0:
+                    source = slot
+        count, target = 0, -1
+        for slot in range(2 * levels):
+            if source >= 0 and slot != source and tables.group_of[slot, d] == tables.group_of[source, d]:
+                count += 1
+                if below(state, count) == 0:
+                    target = slot
+        if target < 0:
+            continue
+        factor = _factor(i, maps, source, d)
+        count, chosen = 0, 0
+        for k in range(tables.primes.shape[1]):
+            prime = tables.primes[d, k]
+            if prime > 1 and factor % prime == 0:
+                count += 1
+                if below(state, count) == 0:
+                    chosen = prime
+        # A loop that becomes parallel may lie on either axis of a mesh; one that grows stays where it is.
+        axis = 0
+        if target >= levels:
+            axis = below(state, 2) if tables.axis_free[target - levels] else int(tables.on_y[target - levels, d])
+        edits[0, 0], edits[0, 1], edits[0, 2] = MOVE, d, source
+        edits[0, 3], edits[0, 4], edits[0, 5] = target, chosen, axis
+        return True
+    return False
+
+
+@kernel
+def _draw_swap(i: int, maps: Any, sorting: Sorting, kind: int, edits: Any, state: Any) -> bool:
+    """Draws two loops of a random level to swap: temporal ones, or spatial ones on one mesh axis."""
+    levels, dims = maps[0].shape[1], maps[0].shape[2]
+    first = below(state, levels)
+    for step in range(levels):
+        s = (first + step) % levels
+        if (kind == SWAP and sorting.temporal[s]) or (kind == SPATIAL_SWAP and sorting.spatial[s]):
+            continue
+        begin, end = 0, 0
+        for d in range(dims):
+            end += (maps[0][i, s, d] if kind == SWAP else maps[1][i, s, d]) > 1
+        if kind == SPATIAL_SWAP:
+            split = int(maps[4][i, s])
+            if end - split > 1 and (split < 2 or below(state, 2) == 0):
+                begin = split
+            else:
+                end = split
+        if end - begin > 1:
+            b = below(state, end - begin)
+            c = (b + 1 + below(state, end - begin - 1)) % (end - begin)
+            edits[0, 0], edits[0, 1], edits[0, 2], edits[0, 3] = kind, s, begin + b, begin + c
+            return True
+    return False
+
+
+@kernel
+def _draw_toggle(i: int, maps: Any, tables: EditTables, kind: int, edits: Any, state: Any) -> bool:
+    """Draws a spatial loop for the other mesh axis, or a tensor to keep or to bypass."""
+    levels = maps[0].shape[1]
+    columns = maps[0].shape[2] if kind == TOGGLE_AXIS else maps[5].shape[2]
+    first = below(state, levels * columns)
+    for step in range(levels * columns):
+        s, column = (first + step) % (levels * columns) // columns, (first + step) % columns
+        if kind == TOGGLE_AXIS:
+            possible = tables.axis_free[s] and maps[1][i, s, column] > 1
+        else:
+            possible = tables.keep_free[s, column]
+        if possible:
+            edits[0, 0], edits[0, 1], edits[0, 2] = kind, s, column
+            return True
+    return False
+
+
+@kernel
+def _draw_edit(i: int, maps: Any, sorting: Sorting, tables: EditTables, weights: Any, edits: Any, state: Any) -> bool:
+    """Draws a random edit of mapping i into the first row of edits; False if its kind has none."""
+    drawn = unit(state)
+    kind = 0
+    while kind < len(weights) - 1 and drawn >= weights[kind]:
+        kind += 1
+    if kind == MOVE:
+        return _draw_move(i, maps, tables, edits, state)
+    if kind in (SWAP, SPATIAL_SWAP):
+        return _draw_swap(i, maps, sorting, kind, edits, state)
+    return _draw_toggle(i, maps, tables, kind, edits, state)
+
+
+@kernel
+def edit_each(
+    maps: Any,
+    before: Any,
+    sorting: Sorting,
+    tables: EditTables,
+    weights: NDArray[np.float64],
+    persistence: float,
+    attempts: int,
+    seen: NDArray[np.uint64],
+    edits: NDArray[np.int64],
+    extents: NDArray[np.float64],
+    tile_words: NDArray[np.float64],
+    state: NDArray[np.uint64],
+) -> None:
+    """Replaces each mapping of a batch by one a few random edits away.
+
+    Args:
+        maps: arrays of a batch of mappings of the space in canonical form, changed in place.
+        before: arrays of a batch of one, working memory.
+        sorting, tables: of the map space.
+        weights: float64[KINDS], cumulative probabilities of the kinds of edits.
+        persistence: probability of one more edit after each one.
+        attempts: how often a mapping may be edited anew because the result is illegal, or was seen before. The last
+            result is taken if it is legal, seen or not; otherwise the mapping stays as it was.
+        seen: hash table for :func:`remember`; with one entry, nothing is remembered and everything is new.
+        edits: int64[1, EDIT_COLUMNS], working memory.
+        extents, tile_words: float64[level, dim] and float64[level, tensor], working memory.
+        state: uint64[1], random state.
+    """
+    for i in range(len(maps[0])):
+        copy_mapping(maps, i, before, 0)
+        if len(seen) > 1:
+            remember(seen, fingerprint(maps, i))
+        for attempt in range(attempts):
+            more = True
+            while more:
+                if _draw_edit(i, maps, sorting, tables, weights, edits, state):
+                    apply_edit(i, maps, sorting, edits, 0)
+                more = unit(state) < persistence
+            if is_allowed(i, maps, tables, extents, tile_words) and (
+                len(seen) == 1 or remember(seen, fingerprint(maps, i)) or attempt == attempts - 1
+            ):
+                break
+            copy_mapping(before, 0, maps, i)

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TypeVar
 
 from mapgym.errors import SpecificationError, positive_int, require_keys, suggest
+from mapgym.sparsity import Formats, SparseAction, parse_actions, parse_compute, parse_formats
 
 FANOUT_CHECKS = ("per_level", "cumulative")
 
@@ -22,6 +23,7 @@ class Mac:
         mesh_x, mesh_y: units along each axis.
         energy_pj: energy of one multiply-accumulate.
         word_bits: operand width.
+        zero_operands: what is saved when an operand is zero: gating, skipping, both or nothing.
     """
 
     name: str = "MAC"
@@ -29,9 +31,12 @@ class Mac:
     mesh_y: int = 1
     energy_pj: float = 1.0
     word_bits: int = 16
+    zero_operands: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_fields(self, f"MAC {self.name!r}", ("mesh_x", "mesh_y", "word_bits"), ("energy_pj",))
+        where = f"MAC {self.name!r}"
+        _check_fields(self, where, ("mesh_x", "mesh_y", "word_bits"), ("energy_pj",))
+        object.__setattr__(self, "zero_operands", parse_compute(self.zero_operands, where))
 
     @property
     def instances(self) -> int:
@@ -56,6 +61,10 @@ class StorageLevel:
             of one instance (shared: reads and writes together), None for unlimited.
         energy_per_hop_pj, router_energy_pj: of the network between this level and the next inner one.
         keep_only: the tensors that this level may hold; None for all.
+        formats: how tensors are stored, see :mod:`mapgym.sparsity`; those that are not named are stored word by word.
+        actions: accesses that are saved because of zeros.
+        metadata_word_bits: width of a word of metadata (bitmasks take single bits), 0 for none.
+        metadata_capacity_bits: room for metadata in one instance, None for unlimited.
     """
 
     name: str
@@ -71,6 +80,10 @@ class StorageLevel:
     energy_per_hop_pj: float = 0.0
     router_energy_pj: float = 0.0
     keep_only: tuple[str, ...] | None = None
+    formats: Formats = ()
+    actions: tuple[SparseAction, ...] = ()
+    metadata_word_bits: int = 0
+    metadata_capacity_bits: int | None = None
 
     def __post_init__(self) -> None:
         where = f"storage level {self.name!r}"
@@ -93,6 +106,12 @@ class StorageLevel:
             if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
                 raise SpecificationError(f"{where}: keep_only is {self.keep_only!r}; give a list of tensor names")
             object.__setattr__(self, "keep_only", tuple(self.keep_only))
+        object.__setattr__(self, "formats", parse_formats(self.formats, where))
+        object.__setattr__(self, "actions", parse_actions(self.actions, where))
+        for key in ("metadata_word_bits", "metadata_capacity_bits"):
+            value = getattr(self, key)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+                raise SpecificationError(f"{where}: {key} is {value!r}; give a whole number of bits, at least 0")
 
     @property
     def instances(self) -> int:
@@ -152,6 +171,11 @@ class Accelerator:
             )
 
     @property
+    def is_sparse(self) -> bool:
+        """Whether it has any sparse feature; if not, densities do not change a cost (as in Timeloop)."""
+        return bool(self.mac.zero_operands) or any(level.formats or level.actions for level in self.levels)
+
+    @property
     def level_names(self) -> tuple[str, ...]:
         """Names of the storage levels, innermost first."""
         return tuple(level.name for level in self.levels)
@@ -183,11 +207,13 @@ class Accelerator:
             entry = {key: value for key, value in asdict(level).items() if value is not None}
             if level.keep_only is not None:
                 entry["keep_only"] = list(level.keep_only)
-            levels.append(entry)
+            entry["formats"] = {tensor: list(ranks) for tensor, ranks in level.formats}
+            entry["actions"] = [action.to_dict() for action in level.actions]
+            levels.append(_without_defaults(entry))
         return {
             "name": self.name,
             "levels": levels,
-            "mac": asdict(self.mac),
+            "mac": _without_defaults({**asdict(self.mac), "zero_operands": list(self.mac.zero_operands)}),
             "peer_links": self.peer_links,
             "fanout_check": self.fanout_check,
         }
@@ -223,6 +249,12 @@ class Accelerator:
             )
         except SpecificationError as error:
             raise SpecificationError(f"{where}: {error}") from None
+
+
+def _without_defaults(entry: dict[str, object]) -> dict[str, object]:
+    """Leaves out sparse features that are not there."""
+    names = ("formats", "actions", "metadata_word_bits", "zero_operands")
+    return {key: value for key, value in entry.items() if key not in names or value}
 
 
 _EXAMPLES = {"name": "GlobalBuffer", "mesh_x": 256, "energy_pj": 1.0, "access_energy_pj": 7.4}

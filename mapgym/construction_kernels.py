@@ -15,6 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from mapgym.compilation import inlined_kernel, kernel
+from mapgym.density_kernels import largest_occupancy
 
 KEEP, PARALLEL, TILE, ORDER_X, ORDER_Y, ORDER = range(6)
 """Kinds of decisions: keep a tensor, a parallel factor, a tile factor, the next spatial loop on X or Y, the next
@@ -46,7 +47,9 @@ LEVELS, DIMS, TENSORS, DIVISORS, GROUPS, ACTIVE, Y_OFFSET, INNERMOST_ONLY, PLAIN
     ORDER_KEY,  # [level, dim]: dims in the order that loops get when it is not searched
     SPATIAL_ORDER_KEY,  # [level, dim]
     REPEATED,  # [dim]: 1 if a tensor has the dim in two of its ranks
-) = range(11, 30)
+    COMPRESSED,  # [level, tensor]: position of the record of the tensor's density, 0 for a tile that is not compressed
+    ANY_COMPRESSED,  # [1]
+) = range(11, 32)
 (
     TEMPORAL,  # [level, dim] factors
     SPATIAL,  # [level, dim]
@@ -60,8 +63,8 @@ LEVELS, DIMS, TENSORS, DIVISORS, GROUPS, ACTIVE, Y_OFFSET, INNERMOST_ONLY, PLAIN
     USED_X,  # [level]: product of the spatial factors on X, given ones included from the start
     USED_Y,  # [level]
     DIM_ORDER,  # [level, active]: order in which the dims of a level are visited
-) = range(30, 42)
-HEADER = 42
+) = range(32, 44)
+HEADER = 44
 
 # Positions in a state, ahead of its blocks.
 GROUP, ITEM = 0, 1
@@ -118,6 +121,13 @@ def _tile_words(task, state, level, t, changed, factor):  # type: ignore[no-unty
 
 
 @kernel
+def held_words(task, level, t, words):  # type: ignore[no-untyped-def]
+    """Words that a tile takes at a level: of a compressed one, those that can be other than zero."""
+    record = task[task[COMPRESSED] + level * task[TENSORS] + t]
+    return words if record == 0 else largest_occupancy(task, record, words)
+
+
+@kernel
 def minimum_words(task, state, level, changed, factor):  # type: ignore[no-untyped-def]
     """Words that the kept tensors need at a level when everything undecided is as small as it can be.
 
@@ -128,7 +138,7 @@ def minimum_words(task, state, level, changed, factor):  # type: ignore[no-untyp
     total = np.int64(0)
     for t in range(task[TENSORS]):
         if state[task[KEPT] + level * task[TENSORS] + t]:
-            total += _tile_words(task, state, level, t, changed, factor)[0]
+            total += held_words(task, level, t, _tile_words(task, state, level, t, changed, factor)[0])
     return total
 
 
@@ -146,8 +156,8 @@ def _largest_factor(task, state, level, d, top, words, slopes):  # type: ignore[
         capacity = task[task[CAPACITY] + outer]
         if capacity < 0 or top == 1:
             continue
-        if task[task[REPEATED] + d]:
-            # Words grow faster than linearly with the factor.
+        if task[task[REPEATED] + d] or task[task[ANY_COMPRESSED]]:
+            # Words grow faster than linearly with the factor, or are rounded up.
             low = np.int64(1)
             while low < top:
                 middle = (low + top + 1) // 2

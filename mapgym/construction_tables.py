@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapgym import construction_kernels as kernels
+from mapgym.density_kernels import RECORD, density_record
 from mapgym.errors import SpecificationError
 from mapgym.mapping import divisors
 
@@ -344,6 +345,13 @@ class _Builder:
         add(kernels.ORDER_KEY, self.order_key)
         add(kernels.SPATIAL_ORDER_KEY, self.spatial_order_key)
         add(kernels.REPEATED, [self._is_repeated(dim) for dim in self.workload.dims])
+        compressed = [[tensor.name in dict(level.formats) for tensor in self.workload.tensors] for level in levels]
+        records = [density_record(self.workload, tensor.name) for tensor in self.workload.tensors]
+        first = sum(map(len, blocks)) + len(levels) * len(records)
+        positions = [[(first + t * RECORD) * is_held for t, is_held in enumerate(of)] for of in compressed]
+        add(kernels.COMPRESSED, positions)
+        blocks.append(np.array(records, np.int64).ravel())
+        add(kernels.ANY_COMPRESSED, [int(np.any(compressed))])
         state = self._initial_state(header, active)
         task = np.concatenate(blocks)
         self._check_smallest(task, state)

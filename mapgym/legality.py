@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.compilation import allocating_kernel, kernel
+from mapgym.density_kernels import RECORD, density_record, largest_occupancy
 from mapgym.errors import SpecificationError
 from mapgym.mapping import divisors
 
@@ -48,8 +49,12 @@ ORDER = 8
 KEEP = 9
 """Kind: a level keeps a tensor that it may not hold, or the outermost level misses one; index = level."""
 
+METADATA = 10
+"""Kind: the metadata of compressed tiles exceed their room, or need more ranks than the format has; index = level."""
+
 # Entries of the packed table ahead of its arrays.
-HEADER = 6
+HEADER = 7
+_COMPRESSED = 6
 _UNLIMITED = np.iinfo(np.int64).max
 _MAX_FACTOR = 2**31 - 1
 
@@ -58,11 +63,12 @@ def pack_rules(workload: Workload, accelerator: Accelerator) -> NDArray[np.int64
     """Packs what the rules depend on into one array for :func:`legality_status`.
 
     Returns:
-        int64[...]: levels L, dims D, tensors T, 1 if each level's own fan-out is checked, MACs along X, MACs along Y;
-        then bounds [D], capacities in words [L], instances along X [L], along Y [L], fan-out along X [L], along Y [L],
-        may-keep flags [L, T]; then for each tensor the number of ranks that are single dims with coefficient 1, these
-        dims, the number of other ranks and for each its number of terms and the (dim, coefficient) pairs. Terms of
-        dims with bound 1 are left out, because they never add to a tile.
+        int64[...]: levels L, dims D, tensors T, 1 if each level's own fan-out is checked, MACs along X, MACs along Y,
+        position of the last part or 0 without it; then bounds [D], capacities in words [L], instances along X [L],
+        along Y [L], fan-out along X [L], along Y [L], may-keep flags [L, T]; then for each tensor the number of ranks
+        that are single dims with coefficient 1, these dims, the number of other ranks and for each its number of terms
+        and the (dim, coefficient) pairs. Terms of dims with bound 1 are left out, because they never add to a tile.
+        The last part is there if a level stores a tensor in a format: flags [L, T], and each tensor's density record.
 
     Raises:
         SpecificationError: a bound does not fit the int32 factors of a mapping, or keep_only names an unknown tensor.
@@ -78,7 +84,7 @@ def pack_rules(workload: Workload, accelerator: Accelerator) -> NDArray[np.int64
             workload.tensor(name)
     levels = accelerator.levels
     table = [len(levels), len(workload.dims), len(workload.tensors), int(accelerator.fanout_check == "per_level")]
-    table += [accelerator.mac.mesh_x, accelerator.mac.mesh_y, *workload.bounds]
+    table += [accelerator.mac.mesh_x, accelerator.mac.mesh_y, 0, *workload.bounds]
     table += [_UNLIMITED if level.capacity_words is None else level.capacity_words for level in levels]
     table += [level.mesh_x for level in levels] + [level.mesh_y for level in levels]
     table += [*accelerator.fanout_x, *accelerator.fanout_y]
@@ -93,7 +99,21 @@ def pack_rules(workload: Workload, accelerator: Accelerator) -> NDArray[np.int64
         for rank in affine:
             table.append(len(rank))
             table += [number for term in rank for number in term]
+    if any(level.formats for level in levels):
+        table[_COMPRESSED] = len(table)
+        table += [int(tensor.name in dict(level.formats)) for level in levels for tensor in workload.tensors]
+        table += [number for tensor in workload.tensors for number in density_record(workload, tensor.name)]
     return np.array(table, np.int64)
+
+
+@kernel
+def held_words(table, s, t, words):  # type: ignore[no-untyped-def]
+    """Words that the tile of tensor t takes at level s: of a compressed tile, those that can be other than zero."""
+    compressed = table[_COMPRESSED]
+    levels, tensors = table[0], table[2]
+    if compressed == 0 or table[compressed + s * tensors + t] == 0:
+        return words
+    return largest_occupancy(table, compressed + levels * tensors + t * RECORD, words)
 
 
 @kernel
@@ -142,6 +162,7 @@ def legality_status(
     fanout_y = fanout_x + levels
     may_keep = fanout_y + levels
     projections = may_keep + levels * tensors
+    compressed = table[_COMPRESSED]
 
     # A product of factors of at least 1 only grows, so one that passes 2**53 and is rounded cannot come back to a bound
     # below 2**31: float64 finds every wrong product, where int64 could wrap around to the right one.
@@ -225,7 +246,7 @@ def legality_status(
                 words *= length
             tile_words[s, t] = words
             if keep[i, s, t]:
-                need += words
+                need += words if compressed == 0 else held_words(table, s, t, np.int64(words))
         if need > table[capacity + s]:
             return (CAPACITY << 8) | s
         used_x = np.int64(1)
@@ -314,10 +335,20 @@ def reason(status: int, workload: Workload, accelerator: Accelerator, mapping: M
     if kind == CAPACITY:
         extents = np.prod(mapping.temporal[: index + 1].astype(np.int64) * mapping.spatial[: index + 1], axis=0)
         tile = dict(zip(workload.dims, map(int, extents), strict=True))
-        words = sum(t.tile_size(tile) for t, kept in zip(workload.tensors, mapping.keep[index], strict=True) if kept)
+        table = pack_rules(workload, accelerator)
+        words = sum(
+            held_words(table, index, t, tensor.tile_size(tile))
+            for t, tensor in enumerate(workload.tensors)
+            if mapping.keep[index, t]
+        )
         return (
             f"tile of {words} words exceeds the {level.capacity_words} words of {level.name}; "
             "move a factor outwards or bypass a tensor"
+        )
+    if kind == METADATA:
+        return (
+            f"the metadata of the compressed tiles do not fit {level.name}, or a tile has more loops than its format "
+            "has ranks; move a factor outwards or give the level more metadata_capacity_bits or ranks"
         )
     if kind == MESH_FANOUT:
         used = _used_parallelism(mapping, index + 1)

@@ -28,6 +28,8 @@ from mapgym.mapspace_kernels import (
     random_edits,
 )
 from mapgym.mapspace_size import log10_count, prime_exponents
+from mapgym.metadata_kernels import Formats, make_formats, metadata_fit
+from mapgym.nest_kernels import Nest, make_nest
 from mapgym.workload import Workload
 
 if TYPE_CHECKING:
@@ -101,7 +103,13 @@ class MapSpace:
 
         Legality is a matter of the hardware alone: axes and constraints are looked at by :meth:`contains`.
         """
-        return legality.batch_status(batch, self._rules)
+        status = legality.batch_status(batch, self._rules)
+        if self._metadata is not None:
+            legal = np.flatnonzero(status == legality.LEGAL)
+            levels = np.empty(len(legal), np.int64)
+            metadata_fit(*self._metadata, batch[legal].arrays(), levels)
+            status[legal] = np.where(levels < 0, legality.LEGAL, legality.METADATA << 8 | np.maximum(levels, 0))
+        return status
 
     def reason(self, mapping: Mapping) -> str:
         """Why a mapping is illegal, in one sentence; "" if it is legal."""
@@ -275,7 +283,8 @@ class MapSpace:
         results = start[np.zeros(len(edits), np.int64)]
         allowed = np.empty(len(edits), np.bool_)
         apply_each(results.arrays(), sorting, self.edit_tables, edits, allowed)
-        return results[allowed]
+        results = results[allowed]
+        return results if self._metadata is None else results[self.status(results) == legality.LEGAL]
 
     def random_neighbor(self, rng: np.random.Generator, batch: MappingBatch) -> MappingBatch:
         """A random neighbour of each mapping: a random kind of edit among those possible, then a random one of it.
@@ -293,7 +302,10 @@ class MapSpace:
             scratch = batch[:1].copy()
             edits = self._edit_buffer(scratch)
             random_edits(results.arrays(), scratch.arrays(), self.sorting, self.edit_tables, edits, state)
-        return results
+        if self._metadata is None:
+            return results
+        kept = np.where(self.status(results) == legality.LEGAL, 0, len(batch)) + np.arange(len(batch))
+        return MappingBatch.concatenate([results, self._normalised(batch, self.sorting)])[kept]
 
     def fit(self, wishes: Wishes) -> tuple[MappingBatch, NDArray[np.bool_]]:
         """The mappings of the space nearest to wished ones, by the rule of :mod:`mapgym.mapspace_fit`.
@@ -405,4 +417,12 @@ class MapSpace:
     @property
     def _construction_is_exact(self) -> bool:
         # Cumulative checks let the construction put parallelism on levels that this space leaves out.
-        return self.freedom.min_used_macs == 1 and self.accelerator.fanout_check == "per_level"
+        is_cumulative = self.accelerator.fanout_check == "cumulative"
+        return self.freedom.min_used_macs == 1 and not is_cumulative and self._metadata is None
+
+    @cached_property
+    def _metadata(self) -> tuple[Formats, Nest] | None:
+        # What compressed tiles say about their zeros needs room and ranks, which no single decision can foresee.
+        if not any(level.formats for level in self.accelerator.levels):
+            return None
+        return make_formats(self.workload, self.accelerator), make_nest(self.workload, self.accelerator)

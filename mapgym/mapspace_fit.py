@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.errors import SpecificationError
+from mapgym.legality import LEGAL
 from mapgym.mapping import MappingBatch, divisors
 from mapgym.mapspace_fit_kernels import FitTables, fit_batch
 from mapgym.mapspace_kernels import normalise_batch
@@ -132,6 +133,8 @@ class Fitting:
             np.empty((levels, tensors)),
         )
         normalise_batch(batch.arrays(), space.sorting)
+        if space._metadata is not None:
+            ok &= space.status(batch) == LEGAL
         return batch, ok
 
     @cached_property

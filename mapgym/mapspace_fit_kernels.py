@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.compilation import kernel
-from mapgym.legality import CAPACITY, HEADER, LEGAL, legality_status
+from mapgym.legality import CAPACITY, HEADER, LEGAL, held_words, legality_status
 
 X, Y = 0, 1
 
@@ -142,12 +142,12 @@ def _arrange(axis, wish_order, spatial_order, spatial_split, i):  # type: ignore
 
 
 @kernel
-def _need(keep, i, level, tile_words):  # type: ignore[no-untyped-def]
+def _need(rules, keep, i, level, tile_words):  # type: ignore[no-untyped-def]
     """Words of the kept tiles of a level."""
     need = 0.0
     for t in range(keep.shape[2]):
         if keep[i, level, t]:
-            need += tile_words[level, t]
+            need += held_words(rules, level, t, np.int64(tile_words[level, t]))
     return need
 
 
@@ -160,7 +160,7 @@ def _shrink_tile(tables, batch, i, full, extents, tile_words):  # type: ignore[n
     """
     temporal, spatial, keep = batch[0], batch[1], batch[5]
     levels, dims = temporal.shape[1:]
-    before = _need(keep, i, full, tile_words)
+    before = _need(tables.rules, keep, i, full, tile_words)
     capacity = tables.rules[HEADER + dims + full]
     best, best_fits, best_score, best_after = -1, False, 0.0, 0.0
     best_prime, best_to = 1, 0
@@ -188,7 +188,7 @@ def _shrink_tile(tables, batch, i, full, extents, tile_words):  # type: ignore[n
                     legality_status(
                         i, temporal, spatial, batch[2], batch[3], batch[4], keep, tables.rules, extents, tile_words
                     )
-                    after = _need(keep, i, full, tile_words)
+                    after = _need(tables.rules, keep, i, full, tile_words)
                     source[i, level, d] *= prime
                     temporal[i, to, d] //= prime
                     fits = after <= capacity

@@ -59,8 +59,10 @@ def _to_json(report: ValidationReport) -> dict[str, Any]:
         "file": str(report.file),
         "cases": report.cases,
         "verdicts_agree": report.verdicts_agree,
+        "artefacts": report.artefacts,
         "compared": report.compared,
         "exact": report.exact,
+        "close": report.close,
         "max_rel_error": dict(report.max_rel_error),
     }
 
@@ -71,14 +73,16 @@ def _print(report: ValidationReport) -> None:
     for name, value in (
         ("cases", f"{report.cases:,}"),
         ("verdicts that agree", f"{report.verdicts_agree:,}"),
+        ("artefacts (not compared)", f"{report.artefacts:,}"),
         ("cases compared", f"{report.compared:,} ({report.fields_compared:,} fields)"),
         ("cases exact", f"{report.exact:,}"),
+        ("cases within rounding", f"{report.close:,}"),
         ("largest relative error", ""),
         ("  energy", f"{errors['energy_pj']:.3g}"),
         ("  cycles", f"{errors['latency_cycles']:.3g}"),
         ("  counts", f"{errors['counts']:.3g}"),
     ):
-        common.say(f"  {name:24s}{value}".rstrip())
+        common.say(f"  {name:26s}{value}".rstrip())
     if report.worst:
         table = common.new_table("Worst", ["id", "field", "mapgym", "Timeloop"], ["relative error"])
         for entry in report.worst:

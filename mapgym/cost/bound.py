@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from mapgym.accelerator import Accelerator
 from mapgym.cost.model import check_objective
+from mapgym.cost.sparse_bound import least_compute_share, least_traffic_share, lost_to_rounding
 from mapgym.errors import SpecificationError
 from mapgym.legality import max_parallelism
 from mapgym.workload import Rank, Tensor, Workload
@@ -61,10 +62,14 @@ def lower_bound(workload: Workload, accelerator: Accelerator) -> LowerBound:
             "bound to compare with; give mac.energy_pj above 0"
         )
     traffic = [_Traffic(workload, tensor, accelerator) for tensor in workload.tensors]
-    return LowerBound(
-        latency_cycles=_latency(workload, accelerator, traffic) * _ROUNDING,
-        energy_pj=_energy(workload, accelerator, traffic) * _ROUNDING,
-    )
+    energy = _energy(workload, accelerator, traffic)
+    if not accelerator.is_sparse:
+        return LowerBound(_latency(workload, accelerator, traffic) * _ROUNDING, energy * _ROUNDING)
+    computing = workload.macs * accelerator.mac.energy_pj
+    done = least_compute_share(workload, accelerator)
+    moving = (energy - computing) * least_traffic_share(workload, accelerator) - lost_to_rounding(accelerator)
+    cycles = workload.macs / max_parallelism(workload.bounds, accelerator)
+    return LowerBound(max(1.0, cycles * done * _ROUNDING), (computing * done + max(0.0, moving)) * _ROUNDING)
 
 
 class _Traffic:

@@ -12,6 +12,7 @@ from mapgym import legality
 from mapgym.accelerator import Accelerator
 from mapgym.cost.kernel import Detail, price_batch
 from mapgym.cost.scratch import make_scratch
+from mapgym.cost.sparse import SparseDetail, SparseTables, make_sparse_detail, make_sparse_tables, price_sparse_batch
 from mapgym.cost.tables import make_tables
 from mapgym.errors import SpecificationError, require_kind, suggest
 from mapgym.mapping import Mapping, MappingBatch
@@ -58,6 +59,31 @@ class CostDetail(Detail):
         return CostDetail(*(array[i] for array in self))
 
 
+class SparseCostDetail(SparseDetail):
+    """What sparse hardware really does; axes are [level, tensor], with a leading [n] for a batch.
+
+    Counts are per used instance, in words, unless said otherwise.
+
+    Attributes:
+        reads, fills, updates: int64 accesses that are done.
+        gated_reads, gated_updates, skipped_reads, skipped_updates: int64 accesses that the level's own actions save.
+        occupied_words: int64 words that a tile takes, at most.
+        used_instances: float64 instances in use on average; those that get an empty tile are not.
+        metadata_bits: float64 bits of metadata of the tile, at most; reading them costs nothing, as in Timeloop's
+            public energy tables.
+        energy_pj: float64 storage energy of all instances.
+        level_cycles: int64[level] cycles that the level needs at its bandwidth.
+        computes: int64[3] multiply-accumulates done, gated and skipped, in all.
+        artefacts: int64 bits of :mod:`mapgym.cost.sparse`: where Timeloop would give no sane figures (docs/sparse.md).
+    """
+
+    __slots__ = ()
+
+    def at(self, i: int) -> SparseCostDetail:
+        """The counts of mapping i of a batch."""
+        return SparseCostDetail(*(array[i] for array in self))
+
+
 @dataclass(frozen=True, slots=True)
 class Cost:
     """The cost of one mapping.
@@ -65,10 +91,11 @@ class Cost:
     Attributes:
         latency_cycles: cycles, a whole number; inf for an illegal mapping.
         energy_pj: energy in pJ; inf for an illegal mapping.
-        utilization: MACs done over MAC units times cycles, in [0, 1]; 0 for an illegal mapping.
+        utilization: MACs done over MAC units times cycles, in [0, 1]; 0 for an illegal mapping. Gated ones count.
         status: 0 if legal, else the code of :mod:`mapgym.legality`.
         reason: why the mapping is illegal, one sentence; "" for a legal one.
-        detail: the counts, if asked for.
+        detail: the counts, if asked for; on sparse hardware those of dense tensors.
+        savings: what zeros save, if the hardware is sparse and the counts are asked for.
     """
 
     latency_cycles: float
@@ -77,6 +104,7 @@ class Cost:
     status: int = 0
     reason: str = ""
     detail: CostDetail | None = None
+    savings: SparseCostDetail | None = None
 
     @property
     def legal(self) -> bool:
@@ -102,6 +130,7 @@ class CostBatch:
     utilization: NDArray[np.float64]
     status: NDArray[np.int32]
     detail: CostDetail | None
+    savings: SparseCostDetail | None
     _model: CostModel
     _batch: MappingBatch
 
@@ -134,6 +163,7 @@ class CostBatch:
             int(self.status[i]),
             self.reason(i),
             None if self.detail is None else self.detail.at(i),
+            None if self.savings is None else self.savings.at(i),
         )
 
 
@@ -175,6 +205,11 @@ class CostModel:
         self._rules = legality.pack_rules(workload, accelerator)
         self._scratch = make_scratch(*shape, accelerator)
         self._mac_units = accelerator.mac.instances
+        self._sparse: SparseTables | None = None
+        if accelerator.is_sparse:
+            self._sparse = make_sparse_tables(workload, accelerator)
+            row = MappingBatch.trivial(workload, accelerator, 1).arrays()
+            self._memory = (row, self._make_detail(1), np.zeros(shape[2]), np.zeros((2, 3)))
 
     @overload
     def evaluate(self, mapping: Mapping, detail: bool = False) -> Cost: ...
@@ -202,10 +237,20 @@ class CostModel:
         n = len(mapping)
         status, energy, cycles = np.empty(n, np.int32), np.empty(n), np.empty(n)
         counts = self._make_detail(n) if detail else None
-        price_batch(self._tables, self._rules, *mapping.arrays(), self._scratch, status, energy, cycles, counts)
-        utilization = self.workload.macs / (self._mac_units * cycles)
+        savings: SparseCostDetail | None = None
+        busy: NDArray[np.int64] | None = None
+        if self._sparse is None or counts is not None:
+            price_batch(self._tables, self._rules, *mapping.arrays(), self._scratch, status, energy, cycles, counts)
+        if self._sparse is not None:
+            savings = SparseCostDetail(*make_sparse_detail(n, self._shape[0], self._shape[2])) if detail else None
+            busy = np.empty(n, np.int64)
+            results = (status, energy, cycles, busy, savings)
+            price_sparse_batch(
+                self._tables, self._rules, mapping.arrays(), self._scratch, self._sparse, *self._memory, *results
+            )
+        utilization = (self.workload.macs if busy is None else busy) / (self._mac_units * cycles)
         return CostBatch(
-            cycles, energy, utilization, status, None if counts is None else CostDetail(*counts), self, mapping
+            cycles, energy, utilization, status, None if counts is None else CostDetail(*counts), savings, self, mapping
         )
 
     def reason(self, status: int, mapping: Mapping) -> str:

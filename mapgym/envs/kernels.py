@@ -48,6 +48,7 @@ from mapgym.construction_kernels import (
     advance,
     choices_size,
     choose,
+    held_words,
     minimum_words,
 )
 from mapgym.construction_rollout import next_below
@@ -108,7 +109,7 @@ def _decided_words(task, state, level):  # type: ignore[no-untyped-def]
                 length += task[cursor + 1] * (extent - 1)
                 cursor += 2
             words *= length
-        total += words
+        total += held_words(task, level, t, words)
     return total
 
 

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from mapgym.mapspace import MapSpace
 
 REWARDS = ("terminal", "shaped")
+ILLEGAL_REWARD = -30.0
+"""Reward of a mapping whose compressed tiles have no room for their metadata, which no mask can foresee: that of a
+mapping 1e13 times as costly as the bound."""
 
 
 class Pricer(Protocol):
@@ -90,7 +93,7 @@ class Pricing:
         values = costs.objective(self.task.objective)
         ratio = values / self.bound
         figures = {
-            "reward": -np.log(ratio),
+            "reward": np.where(costs.legal, -np.log(ratio), ILLEGAL_REWARD),
             "latency_cycles": costs.latency_cycles,
             "energy_pj": costs.energy_pj,
             "edp": costs.edp,

@@ -1,0 +1,109 @@
+"""Compiled list of all loops of a mapping, with the tile that each of them completes.
+
+Loops of bound 1 are listed too: where they lie decides some of Timeloop's sparse counts.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapgym.accelerator import Accelerator
+from mapgym.compilation import kernel
+from mapgym.workload import Workload
+
+
+class Nest(NamedTuple):
+    """Loops from the innermost outwards, spatial before temporal in each level; working memory (D dims)."""
+
+    has_fanout: NDArray[np.bool_]  # [level] a level without fan-out has no spatial loops
+    starts: NDArray[np.int64]  # [level + 1] first loop of each level
+    dims: NDArray[np.int64]  # [loop]
+    bounds: NDArray[np.int64]  # [loop]
+    is_spatial: NDArray[np.bool_]  # [loop]
+    extents: NDArray[np.int64]  # [loop, D] iterations of each dim up to and including the loop
+
+
+def make_nest(workload: Workload, accelerator: Accelerator) -> Nest:
+    """Allocates the working memory for a task."""
+    levels, dims = len(accelerator.levels), len(workload.dims)
+    fanout = np.array(accelerator.fanout_x) * np.array(accelerator.fanout_y)
+    loops = 2 * levels * dims
+    return Nest(
+        fanout > 1,
+        np.zeros(levels + 1, np.int64),
+        np.zeros(loops, np.int64),
+        np.zeros(loops, np.int64),
+        np.zeros(loops, np.bool_),
+        np.zeros((loops, dims), np.int64),
+    )
+
+
+@kernel
+def list_nest(temporal, spatial, order, spatial_order, i, nest):  # type: ignore[no-untyped-def]
+    """Fills the list for mapping i of a batch."""
+    levels, dims = temporal.shape[1:]
+    j = 0
+    for s in range(levels):
+        nest.starts[s] = j
+        for kind in range(0 if nest.has_fanout[s] else 1, 2):
+            for position in range(dims):
+                d = np.int64(spatial_order[i, s, position] if kind == 0 else order[i, s, position])
+                bound = np.int64(spatial[i, s, d] if kind == 0 else temporal[i, s, d])
+                nest.dims[j] = d
+                nest.bounds[j] = bound
+                nest.is_spatial[j] = kind == 0
+                for e in range(dims):
+                    nest.extents[j, e] = nest.extents[j - 1, e] if j > 0 else 1
+                nest.extents[j, d] *= bound
+                j += 1
+    nest.starts[levels] = j
+
+
+def pack_projections(workload: Workload) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(table, starts int64[tensor]): for each tensor its ranks as counts of terms and (dim, coefficient) pairs."""
+    table: list[int] = []
+    starts = []
+    for tensor in workload.tensors:
+        starts.append(len(table))
+        table.append(len(tensor.ranks))
+        for rank in tensor.ranks:
+            table.append(len(rank))
+            for dim, coefficient in rank:
+                table += [workload.dims.index(dim), coefficient]
+    return np.array(table, np.int64), np.array(starts, np.int64)
+
+
+@kernel
+def words_of(projections, start, extents):  # type: ignore[no-untyped-def]
+    """Words of the tile that so many iterations of each dim span."""
+    words = np.int64(1)
+    cursor = start + 1
+    for _ in range(projections[start]):
+        terms = projections[cursor]
+        cursor += 1
+        length = np.int64(1)
+        for _ in range(terms):
+            length += projections[cursor + 1] * (extents[projections[cursor]] - 1)
+            cursor += 2
+        words *= length
+    return words
+
+
+@kernel
+def words_of_loop(projections, start, d, extent):  # type: ignore[no-untyped-def]
+    """Words of the tile that one loop alone spans."""
+    words = np.int64(1)
+    cursor = start + 1
+    for _ in range(projections[start]):
+        terms = projections[cursor]
+        cursor += 1
+        length = np.int64(1)
+        for _ in range(terms):
+            if projections[cursor] == d:
+                length += projections[cursor + 1] * (extent - 1)
+            cursor += 2
+        words *= length
+    return words

@@ -1,0 +1,127 @@
+"""Sparse features of an accelerator: what it does about zeros.
+
+Three features, after Sparseloop (Wu et al., MICRO 2022), each declared where the hardware has it:
+
+- *formats*: how a level stores a tensor, rank by rank, so that zeros need no room (and metadata say where they are);
+- *actions*: accesses to a tensor that a level saves because another operand is zero: gating leaves the unit idle for
+  the cycle, skipping saves the cycle too;
+- what the MAC array does about zero operands that still reach it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mapgym.errors import SpecificationError, require_keys, suggest
+
+SAVINGS = ("gating", "skipping")
+"""Ways to save an access or a computation."""
+
+RANK_FORMATS = ("UOP", "CP", "RLE", "B", "UB")
+"""Formats of a rank: uncompressed offset pointers, coordinate-payload, run lengths, bitmask, uncompressed bitmask."""
+
+_RANK = re.compile(r"^(?:(\d+)\s*\*\s*)?(\w+)$")
+_MAX_RANKS = 256
+
+Formats = tuple[tuple[str, tuple[str, ...]], ...]
+"""(tensor, formats of its ranks, outermost first) pairs."""
+
+
+@dataclass(frozen=True)
+class SparseAction:
+    """Accesses to one tensor that a level saves.
+
+    Attributes:
+        saving: one of ``SAVINGS``.
+        target: the tensor whose accesses are saved.
+        condition_on: the tensors whose zeros save them, at least one.
+    """
+
+    saving: str
+    target: str
+    condition_on: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, object]:
+        """The form that :func:`parse_actions` reads."""
+        return {"type": self.saving, "target": self.target, "condition_on": list(self.condition_on)}
+
+
+def expand_ranks(ranks: tuple[str, ...]) -> tuple[str, ...]:
+    """The format of each rank, outermost first: "3*UOP" stands for three ranks."""
+    expanded: list[str] = []
+    for text in ranks:
+        match = _RANK.match(text)
+        assert match is not None  # checked by parse_formats
+        expanded += [match[2]] * int(match[1] or 1)
+    return tuple(expanded)
+
+
+def parse_formats(data: object, where: str) -> Formats:
+    """Reads formats: a mapping of tensors to lists such as ["2*UOP", "CP"], outermost rank first.
+
+    Raises:
+        SpecificationError: it is something else.
+    """
+    pairs = list(data.items()) if isinstance(data, Mapping) else data
+    if not isinstance(pairs, list | tuple) or not all(isinstance(p, list | tuple) and len(p) == 2 for p in pairs):
+        raise SpecificationError(
+            f"{where}: formats is {data!r}; give tensor: [rank, ...] pairs such as Weights: [UOP, CP]"
+        )
+    formats = []
+    for tensor, ranks in pairs:
+        place = f"{where}: the formats of {tensor!r}"
+        if isinstance(ranks, str) or not isinstance(ranks, list | tuple) or not ranks:
+            raise SpecificationError(f"{place} are {ranks!r}; give a list of ranks, outermost first, such as [UOP, CP]")
+        count = 0
+        for text in ranks:
+            match = _RANK.match(str(text))
+            name = match[2] if match else str(text)
+            if match is None or name not in RANK_FORMATS:
+                raise SpecificationError(f"{place}: unknown rank {text!r}; {suggest(name, RANK_FORMATS)}")
+            count += int(match[1] or 1)
+        if not 0 < count <= _MAX_RANKS:
+            raise SpecificationError(f"{place} have {count} ranks; give 1 to {_MAX_RANKS}")
+        formats.append((str(tensor), tuple(map(str, ranks))))
+    return tuple(formats)
+
+
+def parse_actions(data: object, where: str) -> tuple[SparseAction, ...]:
+    """Reads actions: a list of mappings with the keys type, target and condition_on.
+
+    Raises:
+        SpecificationError: it is something else.
+    """
+    if not isinstance(data, list | tuple):
+        raise SpecificationError(f"{where}: actions is {data!r}; give a list")
+    actions = []
+    for entry in data:
+        if isinstance(entry, SparseAction):
+            entry = entry.to_dict()
+        if not isinstance(entry, Mapping):
+            raise SpecificationError(f"{where}: an action is {entry!r}; give type, target and condition_on")
+        require_keys(map(str, entry), ("type", "target", "condition_on"), f"{where}: action")
+        saving, target, on = (entry.get(key) for key in ("type", "target", "condition_on"))
+        if saving not in SAVINGS:
+            raise SpecificationError(f"{where}: the type of an action is {saving!r}; {suggest(str(saving), SAVINGS)}")
+        if not isinstance(target, str) or not isinstance(on, list | tuple) or not on or target in on:
+            raise SpecificationError(
+                f"{where}: an action has target {target!r} and condition_on {on!r}; name a tensor and a list of others"
+            )
+        actions.append(SparseAction(str(saving), target, tuple(map(str, on))))
+    return tuple(actions)
+
+
+def parse_compute(data: object, where: str) -> tuple[str, ...]:
+    """Reads what the MAC array does about zero operands: a list of ``SAVINGS``, empty for nothing.
+
+    Raises:
+        SpecificationError: it is something else.
+    """
+    if isinstance(data, str) or not isinstance(data, list | tuple):
+        raise SpecificationError(f"{where}: zero_operands is {data!r}; give a list with gating, skipping or both")
+    for saving in data:
+        if saving not in SAVINGS:
+            raise SpecificationError(f"{where}: zero_operands: unknown {saving!r}; {suggest(str(saving), SAVINGS)}")
+    return tuple(saving for saving in SAVINGS if saving in data)

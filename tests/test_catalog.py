@@ -15,7 +15,8 @@ from mapgym.errors import SpecificationError
 from mapgym.workload import Workload, conv2d, mttkrp
 
 ACCELERATORS = (
-    "accel_a accel_a_bw accel_a_w8 accel_b accel_b_2d accel_b_bw accel_b_w8 eyeriss_like eyeriss_rf simba_like tiny"
+    "accel_a accel_a_bw accel_a_sparse accel_a_sparse_md accel_a_w8 accel_b accel_b_2d accel_b_bw accel_b_sparse "
+    "accel_b_sparse_md accel_b_w8 eyeriss_like eyeriss_rf simba_like tiny tiny_sparse tiny_sparse_md"
 )
 NETWORKS = (
     "bert_large llama3_8b_decode llama3_8b_prefill mnasnet mobilenet_v2 paper resnet18 resnet50 toy vgg16 vit_b16"
@@ -83,6 +84,7 @@ FACTS = {
     ],
 }
 FACTS["accel_a_bw"], FACTS["accel_b_bw"] = FACTS["accel_a"], FACTS["accel_b"]
+FACTS |= {f"{name}_{kind}": FACTS[name] for name in ("accel_a", "accel_b", "tiny") for kind in ("sparse", "sparse_md")}
 
 # Per network: MACs of one inference, and words of the weights of its convolutions and matrix products.
 TOTALS = {
@@ -201,6 +203,8 @@ def test_network_energies_and_bandwidths_and_kept_tensors():
         ("simba_like", "GlobalBuffer"): (0.15, 0.0),
         ("simba_like", "PEBuffer"): (0.03, 0.0),
         ("tiny", "Buf"): (1.0, 0.0),
+        ("tiny_sparse", "Buf"): (1.0, 0.0),
+        ("tiny_sparse_md", "Buf"): (1.0, 0.0),
     }
     limits = {
         (name, level.name): (

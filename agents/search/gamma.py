@@ -46,9 +46,10 @@ class Gamma(AskTellAgent):
       most ``attempts`` times; no sample is spent on an illegal mapping.
     - No mapping is bred twice (within the last half million or so).
     - The first population is drawn from the map space. There, one half is the trivial mapping.
-    - With one objective, elites are a fixed share. With the objective "pareto", parents are selected as in NSGA-II
-      (non-dominated sorting, then crowding distance), and all of them compete with their children. There, elites grow
-      with the Pareto front and never shrink.
+    - With one objective, elites are a fixed share. With the objective "pareto", the best of parents and children
+      together survive as in NSGA-II (non-dominated sorting, then crowding distance), as many as the population has,
+      and all of them breed; ``parents`` and ``elites`` do not count. There, elites grow with the Pareto front and
+      never shrink.
     - Everything random comes from the seed. There, nothing can be seeded.
     """
 
@@ -119,7 +120,8 @@ class Gamma(AskTellAgent):
             elites = len(self._parents) if is_front else math.ceil(self.elites * self.population)
             batch = MappingBatch.concatenate([self._parents[:elites], batch])
             values = np.concatenate([self._values[:elites], values])
-        count = min(len(values), max(1, round(self.parents * self.population)))
+        # A front needs many hands: parents that are few follow one corner of it.
+        count = min(len(values), self.population if is_front else max(1, round(self.parents * self.population)))
         chosen = select_nondominated(values, count) if is_front else np.argsort(values, kind="stable")[:count]
         self._parents, self._values = batch[chosen], values[chosen]
 

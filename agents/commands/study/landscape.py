@@ -1,0 +1,48 @@
+"""``mapgym study landscape``: how mappers move through the map space."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mapgym.agents.commands import common, study_command as shared
+
+
+def run(
+    context: typer.Context,
+    output: shared.OutputOption,
+    workloads: shared.WorkloadsOption = "paper/resnet_conv4",
+    accelerators: shared.AcceleratorsOption = shared.ACCELERATORS,
+    agents: Annotated[
+        str | None,
+        typer.Option(
+            help="Agents, separated by commas; when left out: random, random-pruned, gamma, annealing, hill-climb, "
+            "mind-mappings and maskable-ppo, as far as they are installed.",
+            show_default=False,
+        ),
+    ] = None,
+    axes: common.AxesOption = common.DEFAULT_AXES,
+    objective: common.ObjectiveOption = "edp",
+    samples: Annotated[int, typer.Option(help="Budget of each search.")] = 2500,
+    seeds: Annotated[int, typer.Option(help="Searches of each agent; the first is drawn.")] = 2,
+    peer_links: shared.PeerLinksOption = False,
+    quick: shared.QuickOption = False,
+) -> None:
+    """Draws the mappings that each mapper visits by their first two principal components, coloured by cost and time.
+
+    Features are the logarithms of all factors, the places of the loops, and the tensors that are kept. Links between
+    neighbours are off unless --peer-links is given. Writes landscape.md, its tables as CSV, and a picture of each task.
+    """
+    common.parse_objective(objective)
+    shared.at_least(samples, 20, "--samples")
+    shared.at_least(seeds, 1, "--seeds")
+    tasks = shared.study_tasks(workloads, accelerators, axes, objective, peer_links=peer_links)
+    from mapgym.agents.experiment.studies import landscape
+    from mapgym.agents.experiment.studies.landscape_plot import draw_landscapes
+
+    names = landscape.present_agents(common.comma_separated(agents, "--agents") if agents else None)
+    if quick:
+        samples, seeds = min(samples, 1000), 1
+    cells = landscape.landscape_cells(tasks, names, samples, seeds)
+    shared.conduct(context, output, "Landscapes", cells, landscape.landscape_tables, draw_landscapes)

@@ -1,0 +1,131 @@
+"""What the commands ``mapgym study ...`` share: options, progress, and the end with tables and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table as Grid
+
+from mapgym.agents.commands import common
+from mapgym.errors import SpecificationError
+
+if TYPE_CHECKING:
+    from mapgym.agents.experiment.optimum_study import StudyTask
+    from mapgym.agents.experiment.studies.cells import Cell, Result
+    from mapgym.agents.experiment.studies.tables import Table
+
+PAPER_LAYERS = "paper"
+ACCELERATORS = "accel_a,accel_b"
+
+OutputOption = Annotated[
+    Path, typer.Option("--output", "-o", help="Folder for results; continues what it holds.", show_default=False)
+]
+WorkloadsOption = Annotated[str, typer.Option("--workloads", help="Workloads or networks, separated by commas.")]
+AcceleratorsOption = Annotated[str, typer.Option("--accelerators", help="Accelerators, separated by commas.")]
+PeerLinksOption = Annotated[
+    bool, typer.Option("--peer-links", help="Leave the links between neighbours as the accelerator has them.")
+]
+QuickOption = Annotated[bool, typer.Option("--quick", help="Fewer seeds and samples, for a first look.")]
+
+
+def study_tasks(workloads: str, accelerators: str, axes: str, objective: str, *, peer_links: bool) -> list[StudyTask]:
+    """The tasks that the user named; each workload on each accelerator."""
+    from mapgym.agents.experiment.optimum_study import distinct_tasks
+
+    common.load_agents()
+    return distinct_tasks(
+        common.load_workloads(common.comma_separated(workloads, "--workloads")),
+        [
+            common.load_accelerator(name, peer_links=peer_links)
+            for name in common.comma_separated(accelerators, "--accelerators")
+        ],
+        [common.parse_axes(axes)],
+        objective,
+    )
+
+
+def at_least(value: int, least: int, what: str) -> int:
+    """Checks an option that is a whole number."""
+    if value < least:
+        raise SpecificationError(f"{what} is {value}; give at least {least}")
+    return value
+
+
+def conduct(
+    context: typer.Context,
+    output: Path,
+    title: str,
+    cells: Sequence[Cell],
+    make_tables: Callable[[list[Result]], list[Table]],
+    draw: Callable[[list[Result], Path], list[str]],
+) -> None:
+    """Does the work, shows how far it is, and ends with the report.
+
+    Args:
+        context: of the command, whose name is that of the report.
+        output: folder.
+        title: heading of the report.
+        cells: the work.
+        make_tables: tables from the results of all cells; the first one is printed.
+        draw: draws pictures into a folder and returns their names.
+    """
+    from mapgym.agents.experiment.studies.cells import run_cells
+    from mapgym.agents.experiment.studies.tables import write_report
+
+    board = _Board(len(cells))
+    try:
+        with common.live_display(board.console, board.render, keep=False):
+            results = run_cells(cells, output, board.started, board.finished)
+    except KeyboardInterrupt:
+        common.notify(
+            f"Interrupted: {board.done} of {len(cells)} parts are finished and kept in {output}; "
+            "run the same command again to continue."
+        )
+        raise typer.Exit(common.INTERRUPTED) from None
+    tables = make_tables(results)
+    pictures: list[str] = []
+    try:
+        pictures = draw(results, output)
+    except ImportError:
+        common.notify("No pictures: Matplotlib is not installed; install it with: pip install 'mapgym[plot]'")
+    name = str(context.info_name)
+    written = write_report(output, name, title, common.command_line(context), tables, pictures)
+    overview = tables[0]
+    shown = common.new_table(overview.title, overview.columns[:1], overview.columns[1:])
+    for row in overview.text_rows():
+        shown.add_row(*row)
+    common.say("")
+    common.out().print(shown)
+    common.say(f"\nWritten to {output}: {', '.join(written)}.")
+
+
+class _Board:
+    """Shows progress: a bar on a terminal, and a line for each finished part."""
+
+    def __init__(self, total: int) -> None:
+        self.console = common.out()
+        self.done = 0
+        self._total = total
+        self._current = ""
+
+    def started(self, cell: Cell) -> None:
+        self._current = cell.name
+
+    def finished(self, cell: Cell, result: Result, was_there: bool) -> None:
+        self.done += 1
+        there = ", was there already" if was_there else ""
+        common.say(f"[{self.done}/{self._total}] {cell.name}: {result['summary']}{there}")
+
+    def render(self) -> RenderableType:
+        line = Grid.grid(padding=(0, 2))
+        line.add_row(
+            ProgressBar(total=self._total, completed=self.done, width=16),
+            f"{self.done} of {self._total} parts",
+            self._current,
+        )
+        return line

@@ -1,0 +1,1 @@
+"""The studies behind ``mapgym study``: what they compute, their tables and their pictures."""

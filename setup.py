@@ -16,5 +16,9 @@ setup(
         *(f"mapgym.{name}" for name in find_packages(include=["agents", "agents.*"])),
         "mapgym.envs_config",
     ],
-    package_data={"mapgym": ["py.typed"], "mapgym.envs_config": ["**/*.yaml"]},
+    package_data={
+        "mapgym": ["py.typed"],
+        "mapgym.agents.learned": ["weights/*.safetensors"],
+        "mapgym.envs_config": ["**/*.yaml"],
+    },
 )

@@ -18,6 +18,7 @@ from mapgym.agents.commands.run import run
 from mapgym.agents.commands.search import search
 from mapgym.agents.commands.show import show
 from mapgym.agents.commands.study import study
+from mapgym.agents.commands.train import train
 from mapgym.agents.commands.validate import validate
 from mapgym.errors import SpecificationError
 
@@ -32,7 +33,7 @@ app = typer.Typer(
     add_completion=False,
     help="Finds and explains mappings of DNN layers onto accelerators, and compares the ways of finding them.",
 )
-for command in (search, compare, run, report, show, validate):
+for command in (search, compare, run, report, show, train, validate):
     app.command()(command)
 app.command("list")(list_names)
 app.add_typer(bench)

@@ -81,7 +81,7 @@ def source_files(source: Path) -> set[str]:
         f"{name}/{path.relative_to(folder).as_posix()}"
         for name, folder in code.items()
         for path in folder.rglob("*")
-        if path.suffix in {".py", ".yaml", ".typed"}
+        if path.suffix in {".py", ".yaml", ".typed", ".safetensors"}
     }
 
 

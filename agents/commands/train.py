@@ -1,0 +1,77 @@
+"""``mapgym train``: trains an agent ahead of its searches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from mapgym.agents.commands import common
+
+if TYPE_CHECKING:
+    from mapgym.agents.learned.training import TrainingProgress
+
+
+def train(
+    context: typer.Context,
+    agent: Annotated[str, typer.Argument(metavar="AGENT", help="Who is trained.", show_default=False)],
+    accelerator: Annotated[
+        str, typer.Option(help="The accelerator to train for: a name of the catalog or a YAML file.")
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the result; continues what it holds.", show_default=False)
+    ],
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Mappings to train on; the agent's recipe says how many when left out.")
+    ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(help="Wall time of this session; the same command continues after it.", show_default=False),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    full: Annotated[
+        bool, typer.Option("--full", help="Train as long and as large as the original did, not for a small machine.")
+    ] = False,
+) -> None:
+    """Trains AGENT for an accelerator, so that its searches can use what it learned.
+
+    A training that was interrupted or killed continues when the same command is given again.
+    """
+    common.load_agents()
+    from mapgym.agents.learned.training import TrainingProgress, TrainingRequest, make_trainer
+
+    trainer = make_trainer(agent)
+    request = TrainingRequest(
+        accelerator=common.load_accelerator(accelerator),
+        folder=output,
+        samples=samples,
+        seconds=common.parse_seconds(seconds, "--seconds"),
+        seed=seed,
+        full=full,
+        command=common.command_line(context),
+    )
+    console = common.err()
+    progress = TrainingProgress()
+    if not console.is_terminal:
+        progress.on_milestone = common.notify
+    try:
+        with common.live_display(console, lambda: _render(progress), keep=False):
+            outcome = trainer.train(request, progress)
+    except KeyboardInterrupt:
+        common.notify(f"Interrupted; run the same command again to continue from the last checkpoint in {output}.")
+        raise typer.Exit(common.INTERRUPTED) from None
+    common.say(outcome)
+
+
+def _render(progress: TrainingProgress) -> RenderableType:
+    line = Table.grid(padding=(0, 2))
+    line.add_row(
+        ProgressBar(total=max(progress.total, 1), completed=progress.done, width=24),
+        f"{progress.done:,} of {progress.total:,} samples",
+        progress.text,
+    )
+    return line

@@ -1,0 +1,203 @@
+"""The surrogate of Mind Mappings: a multilayer perceptron from the vector of a mapping to its costs, and its file.
+
+A file is one safetensors file: weights and normalisation as arrays, and a JSON text about them in its header.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping as AbcMapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapgym.agents.experiment.files import replacing
+from mapgym.agents.learned.mind_mappings_encoding import vector_width
+from mapgym.errors import SpecificationError, suggest
+
+if TYPE_CHECKING:
+    import torch
+
+SHIPPED = Path(__file__).parent / "weights"
+_PREFIX, _SUFFIX = "mind_mappings_", ".safetensors"
+_HEADER_KEY = "mapgym"
+LOSSES = ("objective", "outputs")
+"""What a search descends: the predicted objective, or the sum of all outputs, as the released code does."""
+
+
+class Normalisation(NamedTuple):
+    """Shifts and scales that give inputs and targets mean 0 and variance 1.
+
+    Attributes:
+        input_mean, input_scale: float32[width]; a scale of 0 hides an entry that never varied in training.
+        target_mean, target_std: float32[targets], of the logarithms of costs over their lower bounds.
+    """
+
+    input_mean: NDArray[np.float32]
+    input_scale: NDArray[np.float32]
+    target_mean: NDArray[np.float32]
+    target_std: NDArray[np.float32]
+
+    def inputs(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the network sees of vectors."""
+        return (vectors - self.input_mean) * self.input_scale
+
+    def targets(self, targets: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the network is to answer."""
+        return (targets - self.target_mean) / self.target_std
+
+
+@dataclass
+class Surrogate:
+    """A network with its normalisation.
+
+    Attributes:
+        network: from normalised vectors to normalised targets.
+        levels: storage levels of the accelerator that it was trained for.
+        norm: the normalisation.
+        about: what the file says about itself: command, accelerator, recipe, accuracy.
+    """
+
+    network: torch.nn.Sequential
+    levels: int
+    norm: Normalisation
+    about: dict[str, Any]
+
+    def predict(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """float32[n, targets]: ln of predicted costs over their lower bounds."""
+        import torch
+
+        with torch.inference_mode():
+            outputs = self.network(torch.from_numpy(self.norm.inputs(vectors))).numpy()
+        return np.asarray(outputs * self.norm.target_std + self.norm.target_mean)
+
+    def descent(self, vectors: NDArray[np.float32], objective: str, loss: str) -> NDArray[np.float32]:
+        """Where the loss falls: a unit step against its gradient, taken between normalised vectors.
+
+        Args:
+            vectors: float32[n, width].
+            objective: edp, energy or latency.
+            loss: one of ``LOSSES``.
+
+        Returns:
+            float32[n, width] steps, in the units of the vectors.
+        """
+        import torch
+
+        inputs = torch.from_numpy(self.norm.inputs(vectors)).requires_grad_()
+        outputs = self.network(inputs)
+        weights = np.ones_like(self.norm.target_std)
+        if loss == "objective":
+            weights = _output_weights(objective, len(weights)) * self.norm.target_std
+        (gradient,) = torch.autograd.grad((outputs @ torch.from_numpy(weights)).sum(), inputs)
+        scale = self.norm.input_scale
+        units = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
+        return np.asarray(-gradient.numpy() * units)
+
+    def objective(self, predictions: NDArray[np.float32], objective: str) -> NDArray[np.float32]:
+        """float32[n]: ln of an objective over its bound, from the output of :meth:`predict`."""
+        return predictions @ _output_weights(objective, predictions.shape[1])
+
+    def save(self, path: Path) -> None:
+        """Writes the model, weights as float16, atomically."""
+        arrays: dict[str, NDArray[Any]] = self.norm._asdict()
+        for name, tensor in self.network.state_dict().items():
+            arrays[f"network.{name}"] = tensor.cpu().numpy().astype(np.float16)
+        write_arrays(path, arrays, {"levels": self.levels, **self.about})
+
+
+def make_network(widths: list[int]) -> torch.nn.Sequential:
+    """A perceptron with ReLU between its layers.
+
+    Args:
+        widths: of the input, the hidden layers and the output.
+    """
+    import torch
+
+    parts: list[torch.nn.Module] = []
+    for before, after in itertools.pairwise(widths):
+        parts += [torch.nn.Linear(before, after), torch.nn.ReLU()]
+    return torch.nn.Sequential(*parts[:-1])
+
+
+def shipped_models() -> list[str]:
+    """Names of the models that come with the package."""
+    return sorted(path.name[len(_PREFIX) : -len(_SUFFIX)] for path in SHIPPED.glob(f"{_PREFIX}*{_SUFFIX}"))
+
+
+def load_surrogate(model: str) -> Surrogate:
+    """Loads a model.
+
+    Args:
+        model: name of a shipped one, a file, or the folder of a training.
+
+    Raises:
+        SpecificationError: there is none, or the file is not a model.
+    """
+    import torch
+
+    path = SHIPPED / f"{_PREFIX}{model}{_SUFFIX}" if model in shipped_models() else Path(model)
+    if path.is_dir():
+        path = path / "model.safetensors"
+    if not path.is_file():
+        raise SpecificationError(
+            f"there is no model {model!r}; give the folder of a 'mapgym train mind-mappings' or a shipped name: "
+            f"{suggest(model, shipped_models())}"
+        )
+    arrays, about = read_arrays(path)
+    try:
+        levels = int(about.pop("levels"))
+        weights = {
+            name[8:]: torch.from_numpy(a.astype(np.float32)) for name, a in arrays.items() if name[:8] == "network."
+        }
+        matrices = [weights[f"{2 * layer}.weight"] for layer in range(len(weights) // 2)]
+        network = make_network([matrices[0].shape[1], *(matrix.shape[0] for matrix in matrices)])
+        network.load_state_dict(weights)
+        norm = Normalisation(*(arrays[name] for name in Normalisation._fields))
+        fits = [len(vector) for vector in norm] == [vector_width(levels)] * 2 + [3 * levels + 3] * 2
+        fits = fits and (matrices[0].shape[1], matrices[-1].shape[0]) == (vector_width(levels), 3 * levels + 3)
+        if not fits or not all(np.isfinite(array).all() for array in arrays.values()):
+            raise ValueError
+    except (KeyError, IndexError, TypeError, ValueError, RuntimeError):
+        raise SpecificationError(
+            f"{str(path)!r} is no model of mind-mappings, or one of another version; train it anew with "
+            "'mapgym train mind-mappings'"
+        ) from None
+    network.requires_grad_(False)
+    return Surrogate(network, levels, norm, about)
+
+
+def write_arrays(path: Path, arrays: AbcMapping[str, NDArray], about: AbcMapping[str, Any]) -> None:
+    """Writes arrays and a JSON-able description into one safetensors file, atomically."""
+    from safetensors.numpy import save_file
+
+    with replacing(path) as temporary:
+        contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        save_file(contiguous, temporary, metadata={_HEADER_KEY: json.dumps(about, allow_nan=False)})
+
+
+def read_arrays(path: Path) -> tuple[dict[str, NDArray], dict[str, Any]]:
+    """Reads what :func:`write_arrays` wrote; raises SpecificationError for a damaged or foreign file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            about = json.loads((file.metadata() or {})[_HEADER_KEY])
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, KeyError, ValueError):
+        about = None
+    if not isinstance(about, dict):
+        raise SpecificationError(f"{str(path)!r} is damaged, or was not written by mapgym; remove it and train anew")
+    return arrays, about
+
+
+def _output_weights(objective: str, targets: int) -> NDArray[np.float32]:
+    """Which outputs add up to the logarithm of an objective; the last two are energy and latency."""
+    weights = np.zeros(targets, np.float32)
+    weights[-2] = objective in ("edp", "energy")
+    weights[-1] = objective in ("edp", "latency")
+    return weights

@@ -1,0 +1,120 @@
+"""What can be trained ahead of a search, and what a training is told: the protocol behind ``mapgym train``."""
+
+from __future__ import annotations
+
+import importlib.util
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from mapgym.accelerator import Accelerator
+from mapgym.errors import SpecificationError, suggest
+
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """What the user asks for.
+
+    Attributes:
+        accelerator: what to train for.
+        folder: where checkpoints and the result go; a training that is there is continued.
+        samples: mappings to train on; None for the trainer's own number.
+        seconds: wall time of this session, after which it stops and can be continued; None for no limit.
+        seed: of everything random.
+        full: whether to train by the recipe of the original instead of the one for a small machine.
+        command: the command line, recorded in the result.
+    """
+
+    accelerator: Accelerator
+    folder: Path
+    samples: int | None = None
+    seconds: float | None = None
+    seed: int = 0
+    full: bool = False
+    command: str = ""
+
+
+def _ignore(text: str) -> None:
+    pass
+
+
+@dataclass
+class TrainingProgress:
+    """How far a training is; written by the trainer, read by whoever shows it.
+
+    Attributes:
+        done, total: samples.
+        text: such as the loss.
+        on_milestone: called with a line of text now and then, for who has no live display.
+    """
+
+    done: int = 0
+    total: int = 0
+    text: str = ""
+    on_milestone: Callable[[str], None] = _ignore
+
+
+class Trainer(ABC):
+    """Trains one agent. Registered by :func:`register_trainer`; a module of this folder is found by being there.
+
+    Attributes:
+        name: of the agent that uses the result.
+        summary: one line for lists.
+        requires: modules that it imports and that are not among the core dependencies.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    requires: ClassVar[tuple[str, ...]] = ("torch", "safetensors")
+
+    @abstractmethod
+    def train(self, request: TrainingRequest, progress: TrainingProgress) -> str:
+        """Trains until done or out of time.
+
+        A training can be killed at any point: called again with the same request, it goes on from its last
+        checkpoint and ends with the same result as one that was not interrupted. Called when it is done, it says so.
+
+        Args:
+            request: what to do.
+            progress: to be kept up to date.
+
+        Returns:
+            What has been reached and what to do next, for the user.
+
+        Raises:
+            SpecificationError: the folder holds something else.
+        """
+
+
+_TRAINERS: dict[str, type[Trainer]] = {}
+
+
+def register_trainer(trainer: type[Trainer]) -> type[Trainer]:
+    """Class decorator that makes a trainer known by its ``name``."""
+    _TRAINERS[trainer.name] = trainer
+    return trainer
+
+
+def trainer_names() -> list[str]:
+    """Names of the agents that can be trained, in alphabetical order."""
+    return sorted(_TRAINERS)
+
+
+def make_trainer(name: str) -> Trainer:
+    """The trainer of an agent.
+
+    Raises:
+        SpecificationError: there is none, or a package that it needs is not installed.
+    """
+    if name not in _TRAINERS:
+        raise SpecificationError(
+            f"agent {name!r} cannot be trained ahead of a search; {suggest(name, trainer_names())}"
+        )
+    for module in _TRAINERS[name].requires:
+        if importlib.util.find_spec(module) is None:
+            raise SpecificationError(
+                f"training {name!r} needs the package {module!r}; install it with: pip install 'mapgym[rl]'"
+            )
+    return _TRAINERS[name]()

@@ -20,6 +20,7 @@ from mapgym.agents.experiment.benchmark import measure_cost_model, measure_envir
 from mapgym.agents.experiment.certificate import Certificate
 from mapgym.agents.experiment.experiment import AgentEntry, Experiment, Run, Task
 from mapgym.agents.experiment.files import (
+    TEMPORARY_PREFIX,
     check_output_file,
     prepare_output_folder,
     replacing,
@@ -320,6 +321,14 @@ class TestFolder:
         folder.store(there.runs[0], replace(result(there.runs[0]), versions={"mapgym": "0.0.1"}))
         with pytest.raises(SpecificationError, match=r"made by mapgym 0\.0\.1"):
             folder.prepare(there, "")
+
+    def test_what_is_being_written_is_no_result_yet(self, tmp_path):
+        there, folder = self.prepared(tmp_path)
+        path = tmp_path / there.runs[0].file_name
+        for name, content in (("a", path.read_bytes()), ("b", b"PAR1")):
+            path.with_name(f"{TEMPORARY_PREFIX}{name}.parquet").write_bytes(content)
+        assert len(folder.results()) == 1
+        assert folder.damaged == []
 
     def test_a_damaged_result_is_set_aside(self, tmp_path):
         there, folder = self.prepared(tmp_path)

@@ -12,7 +12,7 @@ import pytest
 
 from mapgym import catalog
 from mapgym.agents.experiment import curves
-from mapgym.agents.experiment.charts import HEIGHT, WIDTH, Axis, Chart, Series, to_file
+from mapgym.agents.experiment.charts import WIDTH, Axis, Chart, Series, to_file
 from mapgym.agents.experiment.experiment import AgentEntry, Experiment, Task
 from mapgym.agents.experiment.folder_report import read_folder, write_reports
 from mapgym.agents.experiment.markup import Markup, element, joined
@@ -117,16 +117,17 @@ class TestCharts:
         assert root.attrib["role"] == "img"
         assert root[0].text == "Title: y against x of a & b, <c>, none"
         image = ElementTree.fromstring(to_file([chart] * 4))
-        assert (image.attrib["width"], image.attrib["height"]) == (str(3 * WIDTH), str(2 * HEIGHT))
+        assert (image.attrib["width"], image.attrib["height"]) == (str(3 * WIDTH), str(2 * chart.height))
 
     def test_many_agents_get_a_legend_of_several_lines(self):
         names = [f"agent number {i}" for i in range(20)]
         lines = [Series(name, i, np.array([1.0, 2.0]), np.array([0.0, 1.0])) for i, name in enumerate(names)]
-        root = ElementTree.fromstring(Chart("", Axis("", 1.0, 2.0), Axis("", 0.0, 1.0), lines).to_svg())
+        chart = Chart("", Axis("", 1.0, 2.0), Axis("", 0.0, 1.0), lines)
+        root = ElementTree.fromstring(chart.to_svg())
         texts = [text for text in root.iter(f"{SVG}text") if text.text in names]
         placed = {text.text: (float(text.get("x")), float(text.get("y"))) for text in texts}
         assert len(set(placed.values())) == 20
-        assert all(x < WIDTH and y < HEIGHT / 2 for x, y in placed.values())
+        assert all(x < WIDTH and y < chart.height - 236 for x, y in placed.values())
         styles = {
             (p.get("class"), p.get("stroke-dasharray")) for p in root.iter() if (p.get("class") or "")[:4] == "line"
         }

@@ -250,7 +250,7 @@ class TestRun:
             # Where they write is closed when the last worker has ended.
             process.stdout.read()
         assert first.startswith("[1/6]")
-        kept = {found: found.stat().st_mtime_ns for found in folder.glob("runs/*/*.parquet")}
+        kept = {found: found.stat().st_mtime_ns for found in folder.glob("runs/*/[!.]*.parquet")}
         assert 1 <= len(kept) < 6
         leftover = folder / "runs" / "toy-tiny_gemm__tiny" / f"{TEMPORARY_PREFIX}x.parquet"
         leftover.write_bytes(b"PAR1")

@@ -112,7 +112,7 @@ class _Board(Observer, ProofObserver):
         self._current: dict[Run, Snapshot | None] = {}
         self._proving: tuple[Task, Progress] | None = None
         self._proven = 0
-        self._note = ""
+        self._note = "starting"
 
     def certifying(self, task: Task, progress: Progress) -> None:
         """Shows how far the solver is."""

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from mapgym.agents.experiment.markup import Markup, element, joined
 
-WIDTH, HEIGHT = 460, 320
+WIDTH = 460
 """Of a chart, in pixels."""
 
+_PLOT = 236  # height of the part with the lines, the same however long the legend is
 _LEFT, _RIGHT, _BOTTOM = 58, 14, 42
 _LINE, _LETTER = 17, 6.3  # pixels of a line of text and of a letter in the legend
 
@@ -110,13 +111,18 @@ class Chart:
     series: Sequence[Series]
     steps: bool = False
 
+    @property
+    def height(self) -> int:
+        """In pixels."""
+        return 26 + _LINE * self._legend()[1] + _PLOT + _BOTTOM
+
     def to_svg(self) -> Markup:
         """The chart as an ``svg`` element; its colours are those of ``THEME_CSS`` and ``CHART_CSS``."""
         legend, legend_lines = self._legend()
         top = 26 + _LINE * legend_lines
-        width, height = WIDTH - _LEFT - _RIGHT, HEIGHT - top - _BOTTOM
+        width, height = WIDTH - _LEFT - _RIGHT, _PLOT
         inner = joined([*self._grid(width, height), *(self._draw(line, width, height) for line in self.series)])
-        x_label = element("text", self.x.label, x=_LEFT + width / 2, y=HEIGHT - 6, text_anchor="middle")
+        x_label = element("text", self.x.label, x=_LEFT + width / 2, y=self.height - 6, text_anchor="middle")
         turned = f"translate(13 {top + height / 2}) rotate(-90)"
         y_label = element("text", self.y.label, transform=turned, text_anchor="middle")
         names = ", ".join(line.name for line in self.series)
@@ -130,9 +136,9 @@ class Chart:
             y_label,
             xmlns="http://www.w3.org/2000/svg",
             class_="chart",
-            viewBox=f"0 0 {WIDTH} {HEIGHT}",
+            viewBox=f"0 0 {WIDTH} {self.height}",
             width=WIDTH,
-            height=HEIGHT,
+            height=self.height,
             role="img",
         )
 
@@ -196,9 +202,10 @@ def to_file(charts: Sequence[Chart], columns: int = 3) -> str:
     """Charts side by side as a file that stands by itself."""
     columns = min(columns, len(charts))
     rows = math.ceil(len(charts) / columns)
-    width, height = WIDTH * columns, HEIGHT * rows
+    tallest = max(chart.height for chart in charts)
+    width, height = WIDTH * columns, tallest * rows
     placed = [
-        element("g", chart.to_svg(), transform=f"translate({WIDTH * (i % columns)} {HEIGHT * (i // columns)})")
+        element("g", chart.to_svg(), transform=f"translate({WIDTH * (i % columns)} {tallest * (i // columns)})")
         for i, chart in enumerate(charts)
     ]
     svg = element(

@@ -138,7 +138,9 @@ class ExperimentFolder:
         """
         require_pyarrow()
         definition = self.definition()
-        found = [result for path in sorted(self.path.glob("runs/*/*.parquet")) if (result := self._read(path))]
+        # What is being written by another process meanwhile is no result yet.
+        paths = [path for path in self.path.glob("runs/*/*.parquet") if not path.name.startswith(TEMPORARY_PREFIX)]
+        found = [result for path in sorted(paths) if (result := self._read(path))]
         places = {key: {name: i for i, name in enumerate(definition[key])} for key in ("tasks", "agents")}
 
         def place(result: RunResult) -> tuple[object, ...]:

@@ -15,7 +15,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 README = (ROOT / "README.md").read_text()
 SNIPPETS = [
     (page, snippet)
-    for page in ("README.md", "docs/warm_start.md")
+    for page in ("README.md", "docs/sparse.md", "docs/warm_start.md")
     for snippet in re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
 ]
 

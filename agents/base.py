@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mapgym.evaluator import Evaluator
     from mapgym.mapspace import MapSpace
 
-DEFAULT_AGENT = "gamma"
+DEFAULT_AGENT = "evolution"
 """The best all-rounder that we have; what a search uses when no agent is named."""
 
 AXES = ("tile", "order", "parallelism", "bypass")

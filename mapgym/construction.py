@@ -68,9 +68,9 @@ class Construction:
     def sample(self, rng: np.random.Generator, n: int) -> MappingBatch:
         """Draws n mappings by random roll-outs, in one compiled call.
 
-        A factor is drawn in proportion to the number of ways in which its dim can be completed after it, so that the
-        factorisations of a dim are equally likely as long as no capacity or fan-out binds. Each level visits the dims
-        in a random order, so that shared limits favour none. Orders (and kept tensors) are uniform.
+        Each legal choice of a decision is equally likely, which favours large factors, and so parallelism and full
+        buffers, over the many factorisations that put nearly everything at the outermost level. Each level visits the
+        dims in a random order, so that shared limits favour none. Orders (and kept tensors) are uniform.
 
         Every legal mapping has a positive probability. Mappings are legal, except that a minimum utilisation is not
         looked at.

@@ -408,8 +408,7 @@ def advance(task, ways, state, choices, weights):  # type: ignore[no-untyped-def
     Args:
         task, ways, state: see the module.
         choices: int64[choices_size(task)], receives the legal choices.
-        weights: float64 of the same length, receives how often each should be drawn: factors in proportion to the ways
-            to complete their dim.
+        weights: float64 of the same length, receives for each factor the ways to complete its dim, otherwise 1.
 
     Returns:
         the number of legal choices (at least 2), COMPLETE or DEAD_END.

@@ -71,20 +71,6 @@ def _shuffle_dims(task, state, generator):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def draw(weights, count, generator):  # type: ignore[no-untyped-def]
-    """A random index below count, in proportion to the weights."""
-    total = 0.0
-    for k in range(count):
-        total += weights[k]
-    target = next_fraction(generator) * total
-    for k in range(count - 1):
-        target -= weights[k]
-        if target < 0.0:
-            return k
-    return count - 1
-
-
-@kernel
 def _write_order(task, state, level, dims, factors, positions, key, axis, start, row):  # type: ignore[no-untyped-def]
     """Writes the loops above 1 (AXIS_NONE: temporal ones) into row from start: placed ones first, then by key."""
     first = level * dims
@@ -166,7 +152,7 @@ def sample_mappings(  # type: ignore[no-untyped-def]
             _shuffle_dims(task, state, generator)
             result = advance(task, ways, state, choices, weights)
             while result > 0:
-                choose(task, state, choices[draw(weights, result, generator)])
+                choose(task, state, choices[next_below(generator, result)])
                 result = advance(task, ways, state, choices, weights)
             if result == COMPLETE:
                 break

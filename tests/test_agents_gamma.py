@@ -7,6 +7,8 @@ from mapgym.agents.search.gamma import Gamma
 from mapgym.agents.search.gamma_breeding_kernels import remember
 from mapgym.constraints import Constraints
 from mapgym.cost import CostModel
+from mapgym.errors import SpecificationError
+from mapgym.evaluator import Budget, Evaluator
 from mapgym.mapping import MappingBatch, factor_products
 from mapgym.mapspace import MapSpace
 from mapgym.testing.agents import small_accelerator
@@ -80,3 +82,19 @@ def test_fingerprint_table_finds_repeats_and_forgets_when_half_full() -> None:
     for h in np.random.default_rng(1).integers(1, 2**63, 1000, dtype=np.uint64):
         remember(seen, h | np.uint64(1))
     assert np.count_nonzero(seen[1:]) <= 33
+
+
+@pytest.mark.parametrize("left", ["move", "order", "parallelism"])
+@pytest.mark.parametrize("crossover", [0.0, 0.5])
+def test_operators_can_be_switched_off_by_weight_0(left: str, crossover: float) -> None:
+    weights = dict.fromkeys(["move", "exchange", "parallelism", "retile", "levels", "order", "bypass"], 0.0)
+    space = MapSpace(WORKLOADS[0], small_accelerator(), axes=AXES)
+    evaluator = Evaluator(space, budget=Budget(samples=300))
+    Gamma(**{**weights, left: 1.0}, crossover=crossover).search(evaluator, 0)  # type: ignore[arg-type]
+    assert evaluator.samples == 300
+
+
+def test_all_weights_0_is_refused() -> None:
+    weights = dict.fromkeys(["move", "exchange", "parallelism", "retile", "levels", "order", "bypass"], 0.0)
+    with pytest.raises(SpecificationError, match="no mutation of the axes tile, order, parallelism has a weight"):
+        Gamma(**weights).search(Evaluator(MapSpace(WORKLOADS[0], small_accelerator())), 0)  # type: ignore[arg-type]

@@ -184,13 +184,17 @@ def test_innermost_orders__leave_one_choice_per_level() -> None:
     assert found == expected
 
 
-def test_sample__is_uniform_over_factorisations_where_nothing_binds() -> None:
+def test_sample__takes_each_legal_choice_equally_often() -> None:
     workload = matmul("gemm", B=1, M=8, K=1, N=1)
     space = MapSpace(workload, three_levels(None, None), axes=("tile",))
-    batch = sample(space, np.random.default_rng(0), 20_000)
-    _, counts = np.unique(batch.temporal.reshape(len(batch), -1), axis=0, return_counts=True)
-    assert len(counts) == 10
-    assert np.all(np.abs(counts - 2000) < 5 * math.sqrt(2000))
+    batch = sample(space, np.random.default_rng(0), 24_000)
+    found, counts = np.unique(batch.temporal.reshape(len(batch), 3, -1).max(axis=2), axis=0, return_counts=True)
+    # The innermost factor is 1, 2, 4 or 8, the next one any divisor of what is left of 8.
+    expected = {(a, b, 8 // a // b): 6000 / k for a, k in ((1, 4), (2, 3), (4, 2), (8, 1)) for b in (1, 2, 4, 8)[:k]}
+    assert {tuple(map(int, factors)) for factors in found} == set(expected)
+    for factors, count in zip(found, counts, strict=True):
+        mean = expected[tuple(map(int, factors))]
+        assert abs(count - mean) < 5 * math.sqrt(mean)
 
 
 def test_sample__same_seed_same_mappings_and_none_asked() -> None:

@@ -115,7 +115,7 @@ class Gamma(AskTellAgent):
     def tell(self, batch: MappingBatch, costs: CostBatch) -> None:
         """Selects: the best of the children and the elites become parents."""
         is_front = self._objective == PARETO
-        values = _energy_and_latency(costs) if is_front else costs.objective(self._objective)
+        values = log_energy_and_latency(costs) if is_front else costs.objective(self._objective)
         if self._parents is not None:
             elites = len(self._parents) if is_front else math.ceil(self.elites * self.population)
             batch = MappingBatch.concatenate([self._parents[:elites], batch])
@@ -143,6 +143,6 @@ class Gamma(AskTellAgent):
         return children
 
 
-def _energy_and_latency(costs: CostBatch) -> NDArray[np.float64]:
+def log_energy_and_latency(costs: CostBatch) -> NDArray[np.float64]:
     """float64[n, 2], on logarithmic scales, so that distances are ratios."""
     return np.log(np.stack([costs.energy_pj, costs.latency_cycles], axis=1))

@@ -34,7 +34,7 @@ TILES, PARALLELISM, ORDERS, BYPASS = range(4)
 
 
 @kernel
-def _read(batch, i, g):  # type: ignore[no-untyped-def]
+def read_genome(batch, i, g):  # type: ignore[no-untyped-def]
     """Fills a genome from row i of a batch."""
     levels, dims = batch[0].shape[1:]
     for level in range(levels):
@@ -50,7 +50,7 @@ def _read(batch, i, g):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _write(g, rules, batch, i):  # type: ignore[no-untyped-def]
+def write_genome(g, rules, batch, i):  # type: ignore[no-untyped-def]
     """Fills row i of a batch; spatial loops are sorted by mesh axis, on each their order is kept or prescribed."""
     levels, dims = batch[0].shape[1:]
     for level in range(levels):
@@ -74,7 +74,7 @@ def _write(g, rules, batch, i):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _cross(g, mate, rules, item, state):  # type: ignore[no-untyped-def]
+def cross(g, mate, rules, item, state):  # type: ignore[no-untyped-def]
     """Takes one thing over from another genome: tiles of some dims, all parallelism, all orders or all keep bits."""
     dims = len(rules.primes)
     # One dim, as in GAMMA, or each dim by the toss of a coin.
@@ -158,7 +158,7 @@ def _move_outwards(g, rules, full, state):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _repair(g, rules, batch, i, table, extents, tile_words, state):  # type: ignore[no-untyped-def]
+def repair(g, rules, batch, i, table, extents, tile_words, state):  # type: ignore[no-untyped-def]
     """Mends parallelism, from the outermost level inwards, then capacities; fills row i; returns whether it is legal.
 
     Each step takes a prime out of the array or moves one outwards, so that the number of steps is bounded.
@@ -170,7 +170,7 @@ def _repair(g, rules, batch, i, table, extents, tile_words, state):  # type: ign
                     break
     status = -1
     while status != LEGAL:
-        _write(g, rules, batch, i)
+        write_genome(g, rules, batch, i)
         status = legality_status(
             i, batch[0], batch[1], batch[2], batch[3], batch[4], batch[5], table, extents, tile_words
         )
@@ -185,7 +185,8 @@ def _repair(g, rules, batch, i, table, extents, tile_words, state):  # type: ign
 
 
 @kernel
-def _mix(h, value):  # type: ignore[no-untyped-def]
+def mix(h, value):  # type: ignore[no-untyped-def]
+    """The hash h with one more number mixed in."""
     h = (h ^ np.uint64(value)) * np.uint64(0x9E3779B97F4A7C15)
     return h ^ (h >> np.uint64(29))
 
@@ -198,16 +199,16 @@ def fingerprint(g, dims, tensors):  # type: ignore[no-untyped-def]
         for position in range(dims):
             d = g[ORDER, level, position]
             if g[TEMPORAL, level, d] > 1:
-                h = _mix(h, g[TEMPORAL, level, d] * 256 + d * 4)
+                h = mix(h, g[TEMPORAL, level, d] * 256 + d * 4)
         for axis in (X, Y):
             for position in range(dims):
                 d = g[SPATIAL_ORDER, level, position]
                 if g[SPATIAL, level, d] > 1 and g[AXIS, level, d] == axis:
-                    h = _mix(h, g[SPATIAL, level, d] * 256 + d * 4 + 1 + axis)
+                    h = mix(h, g[SPATIAL, level, d] * 256 + d * 4 + 1 + axis)
         kept = 1
         for t in range(tensors):
             kept = kept * 2 + g[KEEP, level, t]
-        h = _mix(h, kept * 4 + 3)
+        h = mix(h, kept * 4 + 3)
     return h | np.uint64(1)
 
 
@@ -256,18 +257,18 @@ def breed(  # type: ignore[no-untyped-def]
     g, mate = genomes[0], genomes[1]
     for i in range(len(children[0])):
         for attempt in range(attempts + 1):
-            _read(parents, below(state, count), g)
+            read_genome(parents, below(state, count), g)
             remember(seen, fingerprint(g, dims, tensors))
             if attempt < attempts:
                 crossed = len(items) > 0 and unit(state) < crossover
                 if crossed:
-                    _read(parents, below(state, count), mate)
-                    _cross(g, mate, rules, items[below(state, len(items))], state)
+                    read_genome(parents, below(state, count), mate)
+                    cross(g, mate, rules, items[below(state, len(items))], state)
                 owed = not crossed
                 while owed or unit(state) < persistence:
                     mutate(g, rules, state)
                     owed = False
-            legal = _repair(g, rules, children, i, table, extents, tile_words, state)
+            legal = repair(g, rules, children, i, table, extents, tile_words, state)
             if attempt == attempts or (
                 legal and (remember(seen, fingerprint(g, dims, tensors)) or attempt == attempts - 1)
             ):

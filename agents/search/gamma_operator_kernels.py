@@ -105,7 +105,7 @@ def random_prime(rules, d, factor, state):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _may_enter(g, rules, level, d, kind, prime, state):  # type: ignore[no-untyped-def]
+def may_enter(g, rules, level, d, kind, prime, state):  # type: ignore[no-untyped-def]
     """Whether a factor may grow by a prime; a dim that becomes parallel is put on an axis that has room for it."""
     if not rules.levels[kind, level, d]:
         return False
@@ -140,7 +140,7 @@ def _random_source(g, rules, state):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _move(g, rules, state):  # type: ignore[no-untyped-def]
+def move_prime(g, rules, state):  # type: ignore[no-untyped-def]
     """Moves a random prime of a random dim to another slot."""
     level, d, kind = _random_source(g, rules, state)
     if level < 0:
@@ -152,7 +152,7 @@ def _move(g, rules, state):  # type: ignore[no-untyped-def]
         to_level, to_kind = (first + step) % slots // 2, (first + step) % slots % 2
         if (to_level == level and to_kind == kind) or (to_level != level and not rules.tile):
             continue
-        if _may_enter(g, rules, to_level, d, to_kind, prime, state):
+        if may_enter(g, rules, to_level, d, to_kind, prime, state):
             g[kind, level, d] //= prime
             g[to_kind, to_level, d] *= prime
             return True
@@ -160,7 +160,7 @@ def _move(g, rules, state):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _exchange(g, rules, state):  # type: ignore[no-untyped-def]
+def exchange_primes(g, rules, state):  # type: ignore[no-untyped-def]
     """Two dims trade places: a prime of one goes from slot x to slot y, a prime of the other from y to x.
 
     A full buffer or a full array often admits no single move that leaves it full; a trade does.
@@ -186,9 +186,9 @@ def _exchange(g, rules, state):  # type: ignore[no-untyped-def]
         # Both leave before either arrives, so that each finds the room that the other makes.
         g[kind, level, d] //= prime
         g[to_kind, to_level, e] //= other
-        if _may_enter(g, rules, to_level, d, to_kind, prime, state):
+        if may_enter(g, rules, to_level, d, to_kind, prime, state):
             g[to_kind, to_level, d] *= prime
-            if _may_enter(g, rules, level, e, kind, other, state):
+            if may_enter(g, rules, level, e, kind, other, state):
                 g[kind, level, e] *= other
                 return True
             g[to_kind, to_level, d] //= prime
@@ -198,7 +198,7 @@ def _exchange(g, rules, state):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _toggle(g, rules, state):  # type: ignore[no-untyped-def]
+def toggle_parallelism(g, rules, state):  # type: ignore[no-untyped-def]
     """At one level, moves a dim between time and space as far as it fits, or a parallel dim to the other mesh axis."""
     dims = len(rules.primes)
     slots = g.shape[1] * dims
@@ -218,7 +218,7 @@ def _toggle(g, rules, state):  # type: ignore[no-untyped-def]
             return True
         grown = False
         prime = random_prime(rules, d, g[TEMPORAL, level, d], state)
-        while prime > 0 and _may_enter(g, rules, level, d, SPATIAL, prime, state):
+        while prime > 0 and may_enter(g, rules, level, d, SPATIAL, prime, state):
             g[TEMPORAL, level, d] //= prime
             g[SPATIAL, level, d] *= prime
             grown = True
@@ -229,7 +229,7 @@ def _toggle(g, rules, state):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _retile(g, rules, state):  # type: ignore[no-untyped-def]
+def retile_dim(g, rules, state):  # type: ignore[no-untyped-def]
     """Spreads the primes of one dim anew: each goes to a random slot, or stays where the slot does not admit it."""
     source, d, _ = _random_source(g, rules, state)
     if source < 0:
@@ -245,7 +245,7 @@ def _retile(g, rules, state):  # type: ignore[no-untyped-def]
             left //= prime
             target = below(state, slots)
             to_level, to_kind = (target // 2 if rules.tile else level), target % 2
-            if _may_enter(g, rules, to_level, d, to_kind, prime, state):
+            if may_enter(g, rules, to_level, d, to_kind, prime, state):
                 g[kind, level, d] //= prime
                 g[to_kind, to_level, d] *= prime
             prime = random_prime(rules, d, left, state)
@@ -272,7 +272,7 @@ def set_tile(g, rules, level, d, tile, spatial):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _swap_levels(g, rules, state):  # type: ignore[no-untyped-def]
+def swap_levels(g, rules, state):  # type: ignore[no-untyped-def]
     """Swaps the tiles of two levels, dim by dim, where both are free."""
     levels = g.shape[1]
     if not rules.tile or levels < 2:
@@ -294,7 +294,7 @@ def _swap_levels(g, rules, state):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _swap_loops(g, rules, state):  # type: ignore[no-untyped-def]
+def swap_loops(g, rules, state):  # type: ignore[no-untyped-def]
     """Swaps two loops of bound above 1 of a level: temporal ones, or spatial ones on the same mesh axis."""
     slots, dims = 2 * g.shape[1], len(rules.primes)
     first = below(state, slots)
@@ -327,7 +327,7 @@ def _swap_loops(g, rules, state):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _flip_keep(g, rules, state):  # type: ignore[no-untyped-def]
+def flip_keep(g, rules, state):  # type: ignore[no-untyped-def]
     """Flips whether a random level keeps a random tensor."""
     tensors = rules.relevant.shape[1]
     slots = g.shape[1] * tensors
@@ -348,15 +348,15 @@ def mutate(g, rules, state):  # type: ignore[no-untyped-def]
     while chosen < len(rules.weights) - 1 and drawn >= rules.weights[chosen]:
         chosen += 1
     if chosen == MOVE:
-        return _move(g, rules, state)
+        return move_prime(g, rules, state)
     if chosen == EXCHANGE:
-        return _exchange(g, rules, state)
+        return exchange_primes(g, rules, state)
     if chosen == TOGGLE:
-        return _toggle(g, rules, state)
+        return toggle_parallelism(g, rules, state)
     if chosen == RETILE:
-        return _retile(g, rules, state)
+        return retile_dim(g, rules, state)
     if chosen == LEVELS:
-        return _swap_levels(g, rules, state)
+        return swap_levels(g, rules, state)
     if chosen == SWAP:
-        return _swap_loops(g, rules, state)
-    return _flip_keep(g, rules, state)
+        return swap_loops(g, rules, state)
+    return flip_keep(g, rules, state)

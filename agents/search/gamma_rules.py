@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from mapgym.agents.search.gamma_operator_kernels import (
     TEMPORAL,
     Rules,
 )
+from mapgym.errors import SpecificationError
 from mapgym.mapspace import MapSpace
 
 UNLIMITED = 2**62
@@ -30,6 +32,9 @@ def make_rules(space: MapSpace, weights: NDArray[np.float64]) -> Rules:
     Args:
         space: the map space.
         weights: float64[7], weight of each mutation; those of axes that are not searched do not count.
+
+    Raises:
+        SpecificationError: no mutation of a searched axis has a weight above 0.
     """
     workload, accelerator, freedom = space.workload, space.accelerator, space.freedom
     levels, dims, tensors = len(accelerator.levels), len(workload.dims), len(workload.tensors)
@@ -43,13 +48,15 @@ def make_rules(space: MapSpace, weights: NDArray[np.float64]) -> Rules:
     planes[SPATIAL_ORDER_KEY, :, :dims] = freedom.spatial_order_key
     planes[LIMIT, :, :2] = _limits(space)
     planes[REACH, :, :2] = [(accelerator.mac.mesh_x, accelerator.mac.mesh_y), *inner_meshes]
+    tile, parallelism, order, bypass = (axis in space.axes for axis in ("tile", "parallelism", "order", "bypass"))
+    factors = tile or parallelism
     return Rules(
         levels=planes,
         primes=_primes(workload.bounds),
         relevant=np.array([[dim in tensor.dims for tensor in workload.tensors] for dim in workload.dims]),
-        weights=_cumulative(weights, space.axes),
-        tile="tile" in space.axes,
-        parallelism="parallelism" in space.axes,
+        weights=cumulative_weights(weights, [factors, factors, parallelism, factors, tile, order, bypass], space.axes),
+        tile=tile,
+        parallelism=parallelism,
         least_parallelism=freedom.min_used_macs,
     )
 
@@ -63,14 +70,24 @@ def _limits(space: MapSpace) -> NDArray[np.int64]:
     return fanout
 
 
-def _cumulative(weights: NDArray[np.float64], axes: tuple[str, ...]) -> NDArray[np.float64]:
-    """Cumulative probabilities of the mutations that some searched axis allows."""
-    tile, parallelism, order, bypass = (axis in axes for axis in ("tile", "parallelism", "order", "bypass"))
-    factors = tile or parallelism
-    usable = np.array([factors, factors, parallelism, factors, tile, order, bypass])
+def cumulative_weights(
+    weights: NDArray[np.float64], usable: Sequence[bool], axes: Sequence[str]
+) -> NDArray[np.float64]:
+    """Cumulative probabilities of mutations.
+
+    Args:
+        weights: float64[k], at least 0.
+        usable: k times whether some searched axis allows the mutation; the weights of the others do not count.
+        axes: the searched axes, for the message.
+
+    Raises:
+        SpecificationError: no mutation is left.
+    """
     weights = np.where(usable, weights, 0.0)
     if not weights.any():
-        weights = usable.astype(np.float64)
+        raise SpecificationError(
+            f"no mutation of the axes {', '.join(axes)} has a weight above 0; give one that changes them a weight"
+        )
     return np.cumsum(weights) / weights.sum()
 
 

@@ -1,0 +1,204 @@
+"""Compiled making of children for the evolutionary search: crossover, mutation, repair, and no child twice."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapgym.agents.search.evolution_operator_kernels import (
+    fill_array,
+    promote_loop,
+    refill_array,
+    refill_level,
+    take_outside,
+    trade_dims,
+)
+from mapgym.agents.search.gamma_breeding_kernels import cross, fingerprint, mix, read_genome, remember, repair
+from mapgym.agents.search.gamma_operator_kernels import (
+    AXIS,
+    KEEP,
+    ORDER,
+    SPATIAL,
+    TEMPORAL,
+    Rules,
+    below,
+    exchange_primes,
+    flip_keep,
+    move_prime,
+    retile_dim,
+    swap_loops,
+    toggle_parallelism,
+    unit,
+)
+from mapgym.compilation import kernel
+
+MOVE, EXCHANGE, TOGGLE, RETILE, TRADE, REFILL_LEVEL, REFILL_ARRAY, PROMOTE, SWAP, FLIP = range(10)
+"""The mutations, in the order of ``Breeding.weights``."""
+
+# Seeds of hashes, far apart so that small numbers mixed in do not make two of them meet.
+TEMPORAL_LOOP = np.uint64(0x9E6C63D0676A9A99)
+SPATIAL_LOOP = np.uint64(0xC2B2AE3D27D4EB4F)
+PRIME = np.uint64(0xA0761D6478BD642F)
+
+
+class Breeding(NamedTuple):
+    """How children are made."""
+
+    rules: Rules
+    table: NDArray[np.int64]  # from mapgym.legality.pack_rules
+    alike: NDArray[np.int64]  # [dim] the first dim that cannot be told apart by costs; empty where whole orders count
+    slides: NDArray[np.bool_]  # [dim] whether it shares a rank of a tensor with another dim
+    weights: NDArray[np.float64]  # [10] cumulative probabilities of the mutations
+    items: NDArray[np.int64]  # [any] what may cross by itself: TILES, PARALLELISM, ORDERS, BYPASS
+    crossover: float  # probability of crossover
+    cut: float  # share of the crossovers that take over everything outside a slot
+    persistence: float  # probability of one more mutation after each one
+    fill: float  # probability that the array is filled after the mutations
+    screening: float  # probability that a child with much less parallelism than its parent is refused
+    attempts: int  # how often a child may be made that is illegal, refused or known
+
+
+@kernel
+def _log(factor, primes):  # type: ignore[no-untyped-def]
+    """A number for a factor such that the number of a product is the sum (modulo 2**64) of the numbers."""
+    total = np.uint64(0)
+    for prime in primes:
+        while prime > 1 and factor % prime == 0:
+            factor //= prime
+            total += mix(PRIME, prime)
+    return total
+
+
+@kernel
+def essence(g, breeding):  # type: ignore[no-untyped-def]
+    """A hash of what the cost depends on when neighbours exchange no words and nothing is sparse.
+
+    Above each tile, the loops that leave a tensor in place and those that let a window slide count with their place,
+    the others only as a set; and dims that occur in the same tensors, each in a rank of its own, count as one. Left out
+    is a rare case: a loop further outside that happens to move a tile exactly as the innermost one does.
+    """
+    rules, dims, tensors = breeding.rules, len(breeding.rules.primes), breeding.rules.relevant.shape[1]
+    h = np.uint64(0x9E3779B97F4A7C15)
+    for level in range(g.shape[1]):
+        total = np.uint64(0)
+        # The tensors that no loop so far has moved; below level 0 are the MACs, which hold nothing.
+        held = (1 << tensors) - 1 if level > 0 else 0
+        # How many of the first two loops slide: the second one can move a tile exactly as the first one does.
+        sliding = 0
+        loops = 0
+        for position in range(dims):
+            d = g[ORDER, level, position]
+            if g[TEMPORAL, level, d] == 1:
+                continue
+            for t in range(tensors):
+                if rules.relevant[d, t]:
+                    held &= ~(1 << t)
+            place = held * 3
+            if level > 0 and loops == sliding and loops < 2 and breeding.slides[d]:
+                sliding += 1
+                place += sliding
+            loops += 1
+            key = mix(mix(TEMPORAL_LOOP, breeding.alike[d]), place)
+            total += key * _log(g[TEMPORAL, level, d], rules.primes[d])
+        for d in range(dims):
+            if g[SPATIAL, level, d] > 1:
+                key = mix(mix(SPATIAL_LOOP, breeding.alike[d]), g[AXIS, level, d])
+                total += key * _log(g[SPATIAL, level, d], rules.primes[d])
+        kept = 1
+        for t in range(tensors):
+            kept = kept * 2 + g[KEEP, level, t]
+        h = mix(mix(h, total), kept)
+    return h | np.uint64(1)
+
+
+@kernel
+def is_new(g, breeding, seen):  # type: ignore[no-untyped-def]
+    """Whether no mapping like this one was remembered; remembers it."""
+    if len(breeding.alike):
+        return remember(seen, essence(g, breeding))
+    return remember(seen, fingerprint(g, len(breeding.rules.primes), breeding.rules.relevant.shape[1]))
+
+
+@kernel
+def _mutate(g, breeding, extents, state):  # type: ignore[no-untyped-def]
+    """Applies one random mutation; returns whether it changed anything."""
+    rules, weights = breeding.rules, breeding.weights
+    drawn = unit(state)
+    chosen = 0
+    while chosen < len(weights) - 1 and drawn >= weights[chosen]:
+        chosen += 1
+    if chosen == MOVE:
+        return move_prime(g, rules, state)
+    if chosen == EXCHANGE:
+        return exchange_primes(g, rules, state)
+    if chosen == TOGGLE:
+        return toggle_parallelism(g, rules, state)
+    if chosen == RETILE:
+        return retile_dim(g, rules, state)
+    if chosen == TRADE:
+        return trade_dims(g, rules, state)
+    if chosen == REFILL_LEVEL:
+        return refill_level(g, rules, breeding.table, extents, state)
+    if chosen == REFILL_ARRAY:
+        return refill_array(g, rules, state)
+    if chosen == PROMOTE:
+        return promote_loop(g, rules, state)
+    if chosen == SWAP:
+        return swap_loops(g, rules, state)
+    return flip_keep(g, rules, state)
+
+
+@kernel
+def _parallelism(g, dims):  # type: ignore[no-untyped-def]
+    product = 1
+    for level in range(g.shape[1]):
+        for d in range(dims):
+            product *= g[SPATIAL, level, d]
+    return product
+
+
+@kernel
+def make_children(parents, children, breeding, seen, state, genomes, extents, tile_words):  # type: ignore[no-untyped-def]
+    """Fills a batch with legal children of the parents.
+
+    Args:
+        parents: the six arrays of m legal mappings.
+        children: the six arrays of n mappings, overwritten.
+        breeding: how. A child is made anew while it is illegal, refused or known; the last attempt but one is taken
+            even if it is refused or known, and instead of an illegal one a copy of a parent.
+        seen: uint64 hash table; see :func:`mapgym.agents.search.gamma_breeding_kernels.remember`.
+        state: uint64[1], random state.
+        genomes: int64[2, 6, level, dim or tensor], working memory.
+        extents, tile_words: float64[level, dim] and float64[level, tensor], working memory.
+    """
+    rules, table, dims = breeding.rules, breeding.table, len(breeding.rules.primes)
+    g, mate = genomes[0], genomes[1]
+    last = breeding.attempts
+    for i in range(len(children[0])):
+        for attempt in range(last + 1):
+            read_genome(parents, below(state, len(parents[0])), g)
+            is_new(g, breeding, seen)
+            before = _parallelism(g, dims)
+            if attempt < last:
+                crossed = unit(state) < breeding.crossover
+                if crossed:
+                    read_genome(parents, below(state, len(parents[0])), mate)
+                    if unit(state) < breeding.cut:
+                        take_outside(g, mate, rules, state)
+                    else:
+                        cross(g, mate, rules, breeding.items[below(state, len(breeding.items))], state)
+                owed = not crossed
+                while owed or unit(state) < breeding.persistence:
+                    _mutate(g, breeding, extents, state)
+                    owed = False
+                if unit(state) < breeding.fill:
+                    for level in range(g.shape[1]):
+                        fill_array(g, rules, level, state)
+            legal = repair(g, rules, children, i, table, extents, tile_words, state)
+            if attempt == last:
+                break
+            refused = 4 * _parallelism(g, dims) < 3 * before and unit(state) < breeding.screening
+            if legal and ((not refused and is_new(g, breeding, seen)) or attempt == last - 1):
+                break

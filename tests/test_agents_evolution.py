@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from mapgym import catalog
+from mapgym.agents.search.evolution import Evolution
+from mapgym.agents.search.evolution_kernels import essence
+from mapgym.agents.search.gamma_breeding_kernels import read_genome
+from mapgym.agents.search.gamma_operator_kernels import GENOME_PLANES
+from mapgym.best_known import best_known
+from mapgym.constraints import Constraints
+from mapgym.cost import CostModel
+from mapgym.errors import SpecificationError
+from mapgym.evaluator import Budget, Evaluator
+from mapgym.mapping import Mapping, MappingBatch, factor_products
+from mapgym.mapspace import MapSpace
+from mapgym.testing.agents import small_accelerator
+from mapgym.workload import Workload, conv2d, depthwise_conv2d, matmul
+
+AXES = ("tile", "order", "parallelism", "bypass")
+MUTATIONS = [
+    "move",
+    "exchange",
+    "parallelism",
+    "retile",
+    "trade",
+    "refill_level",
+    "refill_array",
+    "promote",
+    "order",
+    "bypass",
+]
+CONV = conv2d("conv", N=2, C=12, M=8, P=6, Q=5, R=3, S=3, stride=2)
+WORKLOADS = [
+    CONV,
+    depthwise_conv2d("depthwise", N=1, C=16, P=7, Q=14, R=3, S=3),
+    matmul("matmul", B=3, M=30, K=16, N=8, shared_weights=True),
+]
+
+
+def bred(space: MapSpace, n: int = 400, **parameters: float) -> tuple[MappingBatch, MappingBatch]:
+    """Random parents and their children."""
+    agent = Evolution(**parameters)  # type: ignore[arg-type]
+    rng = np.random.default_rng(1)
+    agent.start(space, rng, "edp")
+    parents = space.sample(rng, 30)
+    return parents, agent._breed(parents, n)
+
+
+def only(mutation: str) -> dict[str, float]:
+    return {**dict.fromkeys(MUTATIONS, 0.0), mutation: 1.0, "crossover": 0.0, "persistence": 0.0, "fill": 0.0}
+
+
+def essences(space: MapSpace, batch: MappingBatch) -> list[int]:
+    agent = Evolution()
+    agent.start(space, np.random.default_rng(0), "edp")
+    levels, dims = batch.temporal.shape[1:]
+    genome = np.zeros((GENOME_PLANES, levels, max(dims, batch.keep.shape[2])), np.int64)
+    found = []
+    for i in range(len(batch)):
+        read_genome(batch.arrays(), i, genome)
+        found.append(int(essence(genome, agent._breeding)))
+    return found
+
+
+@pytest.mark.parametrize("workload", WORKLOADS, ids=lambda workload: workload.name)
+@pytest.mark.parametrize("fanout_check", ["per_level", "cumulative"])
+@pytest.mark.parametrize("peer_links", [True, False])
+def test_children_are_members_of_the_space(workload: Workload, fanout_check: str, peer_links: bool) -> None:
+    space = MapSpace(workload, small_accelerator(fanout_check=fanout_check, peer_links=peer_links), axes=AXES)
+    _, children = bred(space)
+    assert (factor_products(children) == workload.bounds).all()
+    assert np.all(space.contains(children))
+
+
+@pytest.mark.parametrize(
+    ("axes", "constraints"),
+    [
+        (("tile", "order"), {}),
+        (("parallelism", "order"), {}),
+        (("order",), {}),
+        (AXES, {"factors": {"Buffer": {"C": {"spatial": 2}, "M": {"temporal": 2}}}}),
+        (AXES, {"factors": {"Registers": {"M": {"temporal": 4}}, "Memory": {"P": {"temporal": 1}}}}),
+    ],
+)
+def test_children_keep_what_is_fixed(axes: tuple[str, ...], constraints: dict[str, object]) -> None:
+    accelerator = small_accelerator()
+    names = dict(zip(["Registers", "Buffer", "Memory"], accelerator.level_names, strict=True))
+    factors = {names[level]: by_dim for level, by_dim in constraints.get("factors", {}).items()}  # type: ignore[attr-defined]
+    base = MapSpace(CONV, accelerator).sample(np.random.default_rng(5), 1)[0] if len(axes) < 4 else None
+    space = MapSpace(CONV, accelerator, axes=axes, constraints=Constraints(factors=factors), base=base)
+    _, children = bred(space)
+    assert np.all(space.contains(children))
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS)
+def test_each_mutation_alone_changes_something_and_keeps_mappings_legal(mutation: str) -> None:
+    space = MapSpace(CONV, small_accelerator(), axes=AXES)
+    parents, children = bred(space, n=60, **only(mutation))
+    assert np.all(space.contains(children))
+    known = {tuple(array.tobytes() for array in row.arrays()) for row in space.canonical(parents)}
+    new = sum(tuple(array.tobytes() for array in row.arrays()) not in known for row in space.canonical(children))
+    assert new > 20
+
+
+def test_filling_gives_idle_macs_work() -> None:
+    space = MapSpace(matmul("matmul", M=16, K=16, N=16), small_accelerator())
+    _, children = bred(space, n=300, fill=1.0, screening=0.0)
+    assert np.mean(children.used_macs() == space.accelerator.mac.instances) > 0.9
+
+
+def test_children_that_idle_more_macs_are_refused() -> None:
+    accelerator = small_accelerator()
+    space = MapSpace(matmul("matmul", M=16, K=16, N=16), accelerator)
+    full = space.sample(np.random.default_rng(0), 500)
+    full = full[np.flatnonzero(full.used_macs() == accelerator.mac.instances)]
+    agent = Evolution(fill=0.0, screening=1.0)
+    agent.start(space, np.random.default_rng(0), "edp")
+    assert np.mean(agent._breed(full, 200).used_macs() == accelerator.mac.instances) > 0.95
+
+
+@pytest.mark.parametrize("workload", WORKLOADS, ids=lambda workload: workload.name)
+def test_mappings_of_the_same_essence_cost_the_same(workload: Workload) -> None:
+    """What the essence leaves out, a loop further outside that moves as the innermost one does, is too rare here."""
+    space = MapSpace(workload, small_accelerator(peer_links=False), axes=AXES)
+    rng = np.random.default_rng(3)
+    mappings = space.sample(rng, 100)
+    batch = mappings[np.repeat(np.arange(100), 30)]
+    batch.order[:] = rng.permuted(batch.order, axis=2)
+    energy = CostModel(workload, space.accelerator).evaluate(batch).energy_pj
+    by_essence: dict[int, list[float]] = {}
+    for key, value in zip(essences(space, batch), energy, strict=True):
+        by_essence.setdefault(key, []).append(float(value))
+    assert sum(len(values) > 1 for values in by_essence.values()) > 10
+    for values in by_essence.values():
+        assert max(values) == pytest.approx(min(values), rel=1e-12)
+    assert len(by_essence) > 200
+
+
+def test_essence_knows_what_an_order_is_good_for() -> None:
+    """M x K x N, all at the outermost level: with N innermost the inputs [M, K] stay, and what follows N is a set."""
+    space = MapSpace(matmul("gemm", M=4, K=2, N=8), small_accelerator(peer_links=False))
+    trivial = Mapping.trivial(space.workload, space.accelerator).batch()
+    dims = space.workload.dims
+    batch = MappingBatch.concatenate([trivial] * 3)
+    for i, order in enumerate([("N", "M", "K"), ("N", "K", "M"), ("M", "N", "K")]):
+        first = [dims.index(dim) for dim in order]
+        batch.order[i, -1] = first + [d for d in range(len(dims)) if d not in first]
+    a, b, c = essences(space, batch)
+    assert a == b
+    assert a != c
+
+
+def test_a_population_that_has_converged_is_replaced_by_a_larger_one() -> None:
+    space = MapSpace(matmul("tiny", M=2, K=2, N=2), small_accelerator(), axes=("tile",))
+    agent = Evolution(population=4, drawn=1.0, batch=4, patience=2.0, growth=2.0)
+    model = CostModel(space.workload, space.accelerator)
+    agent.start(space, np.random.default_rng(0), "edp")
+    sizes = []
+    for _ in range(60):
+        batch = agent.ask(1000)
+        sizes.append(len(batch))
+        agent.tell(batch, model.evaluate(batch))
+    assert [size for size in sizes if size > 4][:2] == [8, 16]
+
+
+def test_without_weights_there_is_nothing_to_search_with() -> None:
+    space = MapSpace(CONV, small_accelerator(), axes=("order",))
+    with pytest.raises(SpecificationError, match="no mutation of the axes order has a weight above 0"):
+        Evolution(promote=0, order=0).search(Evaluator(space), 0)
+
+
+def test_it_comes_within_two_percent_of_the_optimum() -> None:
+    accelerator = dataclasses.replace(catalog.accelerator("accel_b"), peer_links=False)
+    space = MapSpace(catalog.workload("resnet18/conv4_shortcut"), accelerator)
+    optimum = best_known(space, "edp")
+    assert optimum is not None
+    values = []
+    for seed in range(3):
+        evaluator = Evaluator(space, budget=Budget(samples=5000))
+        Evolution().search(evaluator, seed)
+        values.append(evaluator.best_value)
+    assert np.median(values) < 1.02 * optimum.value

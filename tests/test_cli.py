@@ -508,9 +508,11 @@ class TestValidate:
         files = json.loads(text)["files"]
         assert len(files) == 2
         for found in files:
-            assert set(found) == {"file", "cases", "verdicts_agree", "compared", "exact", "max_rel_error"}
+            counts = {"cases", "verdicts_agree", "artefacts", "compared", "exact", "close"}
+            assert set(found) == counts | {"file", "max_rel_error"}
             assert set(found["max_rel_error"]) == {"energy_pj", "latency_cycles", "counts"}
             assert found["cases"] == found["verdicts_agree"] > found["compared"] == found["exact"] > 0
+            assert found["artefacts"] == found["close"] == 0
 
     def test_a_difference_fails_and_is_shown(self, mapgym, tmp_path):
         record = next(record for record in read_records(DENSE_SAMPLE) if record["valid"])

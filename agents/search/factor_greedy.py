@@ -12,6 +12,7 @@ from mapgym.agents.base import AskTellAgent, parameter, register
 from mapgym.cost import CostBatch
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapspace import MapSpace
+from mapgym.workload import matmul
 
 MAX_CLASSES = 10_000
 """More classes than this (deep hierarchies) are drawn at random instead of listed."""
@@ -52,6 +53,13 @@ class FactorGreedy(AskTellAgent):
     )
     edits: int = parameter(10, "random edits of the best mapping before it descends again (ours)", low=1)
     fresh_class: float = parameter(0.3, "how often it gets a class drawn at random then (ours)", low=0, high=1)
+
+    def warm_up(self, space: MapSpace) -> None:
+        """Compiles what moves, edits and repairs mappings, or loads it from the disk."""
+        tiny = MapSpace(matmul(M=2, K=2, N=2), space.accelerator)
+        batch, _ = tiny.repair(MappingBatch.trivial(tiny.workload, tiny.accelerator, 1))
+        tiny.neighbors(batch[0], tiny.base.order, check=False)
+        tiny.random_neighbor(np.random.default_rng(0), batch)
 
     def start(self, space: MapSpace, rng: np.random.Generator, objective: str) -> None:
         """Lists the classes; the first descent begins with the first question."""

@@ -13,6 +13,7 @@ from mapgym.agents.commands.bench import bench
 from mapgym.agents.commands.buffer import buffer
 from mapgym.agents.commands.compare import compare
 from mapgym.agents.commands.listing import list_names
+from mapgym.agents.commands.map import map_network
 from mapgym.agents.commands.report import report
 from mapgym.agents.commands.run import run
 from mapgym.agents.commands.search import search
@@ -36,6 +37,7 @@ app = typer.Typer(
 for command in (search, compare, run, report, show, train, validate):
     app.command()(command)
 app.command("list")(list_names)
+app.command("map")(map_network)
 app.add_typer(bench)
 app.add_typer(buffer)
 app.add_typer(study)

@@ -63,6 +63,7 @@ def conduct(
     cells: Sequence[Cell],
     make_tables: Callable[[list[Result]], list[Table]],
     draw: Callable[[list[Result], Path], list[str]],
+    learn: Callable[[Result], None] | None = None,
 ) -> None:
     """Does the work, shows how far it is, and ends with the report.
 
@@ -73,11 +74,12 @@ def conduct(
         cells: the work.
         make_tables: tables from the results of all cells; the first one is printed.
         draw: draws pictures into a folder and returns their names.
+        learn: told of each result, new or there already, before the next cell is computed.
     """
     from mapgym.agents.experiment.studies.cells import run_cells
     from mapgym.agents.experiment.studies.tables import write_report
 
-    board = _Board(len(cells))
+    board = _Board(len(cells), learn)
     try:
         with common.live_display(board.console, board.render, keep=False):
             results = run_cells(cells, output, board.started, board.finished)
@@ -107,8 +109,9 @@ def conduct(
 class _Board:
     """Shows progress: a bar on a terminal, and a line for each finished part."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, learn: Callable[[Result], None] | None) -> None:
         self.console = common.out()
+        self._learn = learn
         self.done = 0
         self._total = total
         self._current = ""
@@ -118,6 +121,8 @@ class _Board:
 
     def finished(self, cell: Cell, result: Result, was_there: bool) -> None:
         self.done += 1
+        if self._learn is not None:
+            self._learn(result)
         there = ", was there already" if was_there else ""
         common.say(f"[{self.done}/{self._total}] {cell.name}: {result['summary']}{there}")
 

@@ -1,0 +1,67 @@
+"""``mapgym map``: good mappings for all layers of a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mapgym.agents.commands import common, study_command as shared
+from mapgym.errors import SpecificationError
+
+
+def map_network(
+    context: typer.Context,
+    network: Annotated[
+        str, typer.Argument(metavar="NETWORK", help='A network ("mapgym list networks").', show_default=False)
+    ],
+    accelerator: common.AcceleratorArgument,
+    output: shared.OutputOption,
+    samples_per_layer: Annotated[int, typer.Option(help="Mappings to price for each distinct layer.")] = 2000,
+    agent: Annotated[
+        str | None, typer.Option(help='Who searches ("mapgym list agents"); the best all-rounder when left out.')
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    axes: common.AxesOption = common.DEFAULT_AXES,
+    objective: common.ObjectiveOption = "edp",
+    no_peer_links: common.PeerLinksOption = False,
+    buffer: Annotated[
+        Path | None,
+        typer.Option(help="Replay buffer of solved layers to begin from as well.", show_default=False),
+    ] = None,
+) -> None:
+    """Maps every distinct layer of NETWORK onto ACCELERATOR.
+
+    The search of each layer begins from the mappings of the layers before it that are most like it. Each finished layer
+    is kept in the output folder, so that the same command continues after an interruption. Writes the totals of the
+    network and a row for each layer (map.md, map.csv), and a picture of where energy and time go (map.png).
+    """
+    from mapgym import catalog
+
+    common.load_agents()
+    common.parse_objective(objective)
+    shared.at_least(samples_per_layer, 1, "--samples-per-layer")
+    from mapgym.agents.base import DEFAULT_AGENT, make_agent
+    from mapgym.agents.experiment.network_map import NetworkMapper, draw_network, network_tables
+    from mapgym.mapspace import MapSpace
+    from mapgym.warmstart import ReplayBuffer
+
+    if buffer is not None and not buffer.is_file():
+        raise SpecificationError(f"there is no replay buffer {str(buffer)!r}; name one that exists, or leave it out")
+    mapper = NetworkMapper(
+        catalog.network(network),
+        common.load_accelerator(accelerator, peer_links=not no_peer_links),
+        common.parse_axes(axes),
+        objective,
+        agent or DEFAULT_AGENT,
+        samples_per_layer,
+        seed,
+        None if buffer is None else ReplayBuffer(buffer),
+    )
+    searcher = make_agent(mapper.agent)
+    searcher.check_objective(objective)
+    for layer in mapper.network.layers:
+        searcher.check_axes(MapSpace(layer.workload, mapper.accelerator, mapper.axes))
+    title = f"{mapper.network.name} on {mapper.accelerator.name}"
+    shared.conduct(context, output, title, mapper.cells(), network_tables, draw_network, mapper.learn)

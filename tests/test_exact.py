@@ -130,6 +130,35 @@ def test_stopped_early_the_bound_is_still_valid(objective: str) -> None:
     assert again.certified
 
 
+@pytest.mark.parametrize("task", ["mnasnet/squeeze_72_6", "toy/tiny_1d", "mobilenet_v2/depthwise_576_s2"])
+def test_what_the_formulas_round_is_priced_exactly(task: str) -> None:
+    # Accesses of whole blocks, or shares that are cut to whole words, cost more than the formulas say.
+    found = find_optimum(MapSpace(workload(task), without_links("accel_a"), EVERYTHING))
+    assert found.certified
+
+
+def test_an_interruption_keeps_what_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mapgym.cost.optimum.solver._SECONDS_BETWEEN_REPORTS", 0.0)
+    space = MapSpace(workload("paper/bert_kqv"), without_links("accel_b"), EVERYTHING)
+    best = find_optimum(space)
+
+    def interrupt(value: float, bound: float, gap: float) -> None:
+        raise KeyboardInterrupt
+
+    start = space.sample(np.random.default_rng(0), 1)[0]
+    found = find_optimum(space, incumbent=start, progress=interrupt)
+    assert found.interrupted
+    assert not best.interrupted
+    assert found.lower_bound <= best.value <= found.value
+
+
+def test_a_slow_mapping_to_start_from_does_not_hide_the_fastest() -> None:
+    space = MapSpace(workload("paper/bert_kqv"), without_links("accel_b"), KEEP_ALL)
+    slow = space.decode(np.zeros((1, len(space.nvec)), np.int64))[0]
+    found = find_optimum(space, "latency", incumbent=slow if space.contains(slow) else None)
+    assert found.certified
+
+
 def test_a_limit_of_bandwidth_keeps_the_bound_and_prices_exactly() -> None:
     hardware = replace(accelerator("accel_b_bw"), peer_links=False)
     found = find_optimum(MapSpace(workload("paper/bert_kqv"), hardware, KEEP_ALL), "edp")

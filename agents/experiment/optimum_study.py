@@ -15,7 +15,6 @@ from mapgym.accelerator import Accelerator
 from mapgym.agents.base import DEFAULT_AGENT, make_agent
 from mapgym.agents.experiment.certificate import Certificate, Progress, certificate_of
 from mapgym.agents.experiment.files import TEMPORARY_PREFIX, prepare_output_folder, write_json
-from mapgym.agents.experiment.interruption import Interruption
 from mapgym.agents.experiment.known_mappings import join
 from mapgym.agents.experiment.labels import OPTIMAL_GAP, axes_label
 from mapgym.best_known import CERTIFIED, GAP, BestKnown, task_key
@@ -175,9 +174,8 @@ def _solve(task: StudyTask, seconds: float, command: str, progress: Progress) ->
     certificate, unsupported = None, ""
     start = time.process_time()
     try:
-        with Interruption() as interruption:
-            optimum = find_optimum(space, task.objective, seconds=seconds, progress=progress)
-        if interruption.happened:
+        optimum = find_optimum(space, task.objective, seconds=seconds, progress=progress)
+        if optimum.interrupted:
             raise KeyboardInterrupt
         certificate = certificate_of(optimum, space)
     except SpecificationError as error:

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.compilation import kernel
-from mapgym.cost.optimum.block_kernels import set_class_weights
+from mapgym.cost.optimum.block_kernels import set_first_weights
 from mapgym.cost.optimum.lane_kernels import Lanes
 from mapgym.cost.optimum.lattice_kernels import Chains, Lattice
+from mapgym.cost.optimum.offset_kernels import slides, sliding_length
 from mapgym.cost.optimum.order_kernels import OrderScratch, least_energy, tile_words
 from mapgym.cost.optimum.problem import Problem
 from mapgym.cost.optimum.register_kernels import energy_at_registers, lane_gain, refine_by_orders
@@ -76,9 +77,7 @@ def _slide(problem: Problem, work: Work, s: OrderScratch, chains: Chains, t: int
     other = problem.partner[t, d]
     if other < 0:
         return 1.0
-    length = (
-        1 + problem.coefficient[t, d] * (s.extent[0, d] - 1) + problem.coefficient[t, other] * (s.extent[0, other] - 1)
-    )
+    length = sliding_length(problem, s.extent, t, d, 0)
     distance = problem.coefficient[t, d] * s.extent[1, d]
     if distance >= length:
         return 1.0
@@ -93,32 +92,44 @@ def _slide(problem: Problem, work: Work, s: OrderScratch, chains: Chains, t: int
 
 
 @kernel
+def _after_first(problem: Problem, work: Work, s: OrderScratch, chains: Chains, steps: float, d: int, v: int,
+                 run: float) -> float:  # fmt: skip
+    """Least traffic energy of the register levels if the first loop is of dim d and its group's run is known.
+
+    v is the index of the dim's buffer extent, -1 if unknown; d is -1 if there is no loop.
+    """
+    energy = 0.0
+    for t in range(problem.words.shape[0]):
+        if work.weight[t] > 0.0:
+            if d < 0:
+                energy += work.weight[t] * work.words[t]
+            else:
+                at_rest = problem.group[d] == t
+                share = work.rest[t] / run if at_rest else _slide(problem, work, s, chains, t, d, v)
+                energy += work.first_weight[t, d] * work.words[t] * steps * share
+    return energy
+
+
+@kernel
 def _quick_bound(problem: Problem, work: Work, s: OrderScratch, chains: Chains, steps: float, c: int) -> float:
     """Least traffic energy of the register levels, less what links gain, if the first loop is in group c."""
-    run = 1.0
-    tensors = problem.words.shape[0]
-    for t in range(tensors):
-        work.slide[t] = 1.0
+    if steps == 1.0:
+        return lane_gain(problem, work, c, 1.0) + _after_first(problem, work, s, chains, steps, -1, -1, 1.0)
+    run, least = 1.0, np.inf
+    for d in range(problem.bounds.shape[0]):
+        if problem.group[d] == c:
+            run *= problem.bounds[d] // s.extent[1, d]
     for d in range(problem.bounds.shape[0]):
         if problem.group[d] == c and s.extent[1, d] < problem.bounds[d]:
-            run *= problem.bounds[d] // s.extent[1, d]
-            for t in range(tensors):
-                if work.weight[t] > 0.0 and t != c:
-                    work.slide[t] = min(work.slide[t], _slide(problem, work, s, chains, t, d, -1))
-    if run == 1.0 and steps > 1.0:
-        return np.inf
-    energy = lane_gain(problem, work, c, run)
-    for t in range(tensors):
-        share = work.rest[t] / run if t == c else work.slide[t]
-        energy += work.class_weight[t, c] * work.words[t] * steps * share
-    return energy
+            least = min(least, _after_first(problem, work, s, chains, steps, d, -1, run))
+    return least + lane_gain(problem, work, c, run)
 
 
 @kernel
 def _class_bound(problem: Problem, lattice: Lattice, work: Work, s: OrderScratch, chains: Chains, steps: float,
                  c: int) -> float:  # fmt: skip
     """Least traffic energy, memory included, if the first loop is in group c, over all buffer tiles."""
-    dims, tensors = problem.bounds.shape[0], problem.words.shape[0]
+    dims = problem.bounds.shape[0]
     start = 0
     for d in range(dims):
         start += work.block_index[d] * problem.stride[d]
@@ -127,24 +138,21 @@ def _class_bound(problem: Problem, lattice: Lattice, work: Work, s: OrderScratch
     best = _quick_bound(problem, work, s, chains, steps, c) + lattice.beyond[c, start]
     while True:
         tile, run = 0, 1.0
-        for t in range(tensors):
-            work.slide[t] = 1.0
         for d in range(dims):
             v = work.block_index[d]
             if problem.group[d] == c:
                 v = work.buffer_options[d, work.buffer_turn[d]]
-                if v != work.block_index[d]:
-                    run *= problem.divisors[d, v] // s.extent[1, d]
-                    for t in range(tensors):
-                        if work.weight[t] > 0.0 and problem.partner[t, d] >= 0:
-                            work.slide[t] = min(work.slide[t], _slide(problem, work, s, chains, t, d, v))
+                run *= problem.divisors[d, v] // s.extent[1, d]
             tile += v * problem.stride[d]
-        energy = lattice.outside[c, tile] + lane_gain(problem, work, c, run)
-        if energy < best and (run > 1.0 or steps == 1.0):
-            for t in range(tensors):
-                share = work.rest[t] / run if t == c else work.slide[t]
-                energy += work.class_weight[t, c] * work.words[t] * steps * share
-            best = min(best, energy)
+        outside = lattice.outside[c, tile] + lane_gain(problem, work, c, run)
+        if outside < best:
+            if steps == 1.0:
+                best = min(best, outside + _after_first(problem, work, s, chains, steps, -1, -1, 1.0))
+            for d in range(dims):
+                if problem.group[d] == c:
+                    v = work.buffer_options[d, work.buffer_turn[d]]
+                    if v != work.block_index[d]:
+                        best = min(best, outside + _after_first(problem, work, s, chains, steps, d, v, run))
         d = 0
         while d < dims:
             if problem.group[d] == c:
@@ -166,8 +174,12 @@ def _search_leaves(problem: Problem, lattice: Lattice, work: Work, s: OrderScrat
     coupled = problem.peer_links and steps > 1.0
     for t in range(tensors):
         s.weight[0, t], s.weight[1, t] = work.weight[t], lattice.weight[t]
+        s.link[t] = 0.0
+        if problem.peer_links and slides(problem, work.spread, t, False) and work.spared[t] > 0.0:
+            s.link[t] = work.spared[t] / work.weight[t]
     for d in range(dims):
         work.buffer_turn[d] = 0
+        s.spread[0, d] = work.spread[0, d]
     while True:
         tile = 0
         for d in range(dims):
@@ -181,12 +193,10 @@ def _search_leaves(problem: Problem, lattice: Lattice, work: Work, s: OrderScrat
                 s.bound[0, d] = s.extent[2, d] // s.extent[1, d]
                 s.bound[1, d] = problem.bounds[d] // s.extent[2, d]
             for c in range(0 if coupled else -1, tensors + 1 if coupled else 0):
-                # What links gain depends on the group of the first loop.
+                # What links between lanes gain depends on the group of the first loop.
                 start = energy
                 if coupled:
                     start += lane_gain(problem, work, c, _leading_run(problem, s, c))
-                    for t in range(tensors):
-                        s.weight[0, t] = work.class_weight[t, c]
                 found = start + least_energy(problem, s, memory, limit - start, True, c)
                 if found < limit:
                     if slack > 0.0:
@@ -254,25 +264,23 @@ def _leaf_bound(problem: Problem, work: Work, s: OrderScratch, chains: Chains, s
             only = problem.group[d]
     best = np.inf
     for c in range(tensors + 1):
+        if steps == 1.0:
+            # No loop outside the registers.
+            least = _after_first(problem, work, s, chains, steps, -1, -1, 1.0)
+            best = min(best, least + lane_gain(problem, work, c, 1.0))
+            continue
         extends = not several and (only == c or only < 0)
-        run, present = 1.0, False
-        for t in range(tensors):
-            work.slide[t] = 1.0
+        run, least = 1.0, np.inf
+        for d in range(dims):
+            if problem.group[d] == c:
+                run *= (problem.bounds[d] if extends else s.extent[2, d]) // s.extent[1, d]
         for d in range(dims):
             end = problem.bounds[d] if extends else s.extent[2, d]
             if problem.group[d] == c and end != s.extent[1, d]:
-                present = True
-                run *= end // s.extent[1, d]
-                for t in range(tensors):
-                    if work.weight[t] > 0.0 and problem.partner[t, d] >= 0:
-                        v = problem.position[d, s.extent[2, d]]
-                        work.slide[t] = min(work.slide[t], _slide(problem, work, s, chains, t, d, v))
-        if present or steps == 1.0:
-            energy = lane_gain(problem, work, c, run)
-            for t in range(tensors):
-                share = work.rest[t] / run if t == c else work.slide[t]
-                energy += work.class_weight[t, c] * work.words[t] * steps * share
-            best = min(best, energy)
+                v = problem.position[d, s.extent[2, d]]
+                least = min(least, _after_first(problem, work, s, chains, steps, d, v, run))
+        if least < np.inf:
+            best = min(best, least + lane_gain(problem, work, c, run))
     return best
 
 
@@ -367,24 +375,33 @@ def search_node(problem: Problem, keep: NDArray[np.bool_], lattice: Lattice, cha
 def _bound_tile(problem: Problem, keep: NDArray[np.bool_], lattice: Lattice, chains: Chains, work: Work, lanes: Lanes,
                 s: OrderScratch, tile: int, steps: float, limit: float) -> float:  # fmt: skip
     """Lower bound of the energy with one register tile, pJ: a quick one if that reaches the limit, else the best."""
-    tensors = problem.words.shape[0]
     energy = energy_at_registers(problem, keep, work, s.extent, False)
-    if problem.peer_links:
-        energy += refine_by_orders(problem, work, lanes, s.extent)
     least = energy + _largest_gain(problem, work, s) + lattice.anywhere[tile]
     if least >= limit:
         return least
     _set_shares(problem, work, chains)
-    set_class_weights(problem, work, s, chains)
-    quick = np.inf
-    for c in range(tensors + 1):
-        quick = min(quick, _quick_bound(problem, work, s, chains, steps, c))
-    bound = energy + lattice.anywhere[tile] + quick
+    set_first_weights(problem, work, s, chains)
+    bound = energy + lattice.anywhere[tile] + _quickest(problem, work, s, chains, steps)
     if bound >= limit:
         return bound
+    if problem.peer_links:
+        # Looking at the orders of the registers' loops costs most, so it comes last.
+        energy += refine_by_orders(problem, work, lanes, s.extent)
+        bound = max(bound, energy + lattice.anywhere[tile] + _quickest(problem, work, s, chains, steps))
+        if bound >= limit:
+            return bound
     if not _list_buffer_options(problem, work, s):
         return np.inf
     exact = np.inf
-    for c in range(tensors + 1):
+    for c in range(problem.words.shape[0] + 1):
         exact = min(exact, _class_bound(problem, lattice, work, s, chains, steps, c))
     return max(bound, energy + exact)
+
+
+@kernel
+def _quickest(problem: Problem, work: Work, s: OrderScratch, chains: Chains, steps: float) -> float:
+    """Least traffic energy of the register levels, less what links gain, whatever the first loop."""
+    least = np.inf
+    for c in range(problem.words.shape[0] + 1):
+        least = min(least, _quick_bound(problem, work, s, chains, steps, c))
+    return least

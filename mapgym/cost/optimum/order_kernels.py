@@ -12,12 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.compilation import kernel
+from mapgym.cost.optimum.offset_kernels import count_offsets, served_across, served_along, sliding_length
 from mapgym.cost.optimum.problem import IRRELEVANT, PINNED, Problem
 
 # What a tensor's loops have been so far, at one boundary; a rank number: only that sliding rank has moved.
 FRESH = -4  # no loop yet
 DEAD = -3  # no further loop saves anything
 STATIONARY = -2  # only loops that the tensor does not depend on
+PASSED = 100  # added to a rank number: whole tiles are needed, which links may pass on; only that rank has moved
+SCATTERED = 99  # the same, and several ranks have moved
+
+
+MOST_RECORDS = 4096
 
 
 class OrderScratch(NamedTuple):
@@ -27,6 +33,9 @@ class OrderScratch(NamedTuple):
     extent: NDArray[np.int64]  # [3, D] register extent, block, buffer extent
     weight: NDArray[np.float64]  # [2, T] pJ for each word that crosses the boundary
     tile: NDArray[np.float64]  # [2, T] words of the tiles
+    spread: NDArray[np.int64]  # [1, D] spatial factors between register level and buffer
+    link: NDArray[np.float64]  # [T] share of the energy of a word that is spared for each offset that links serve
+    boost: NDArray[np.float64]  # [depth, 2, T] what a later step saves at most, links included
     total: NDArray[np.float64]  # [2] product of the loops above each boundary
     suffix: NDArray[np.float64]  # [depth, 2] product of the loops not yet placed
     saved: NDArray[np.float64]  # [depth, 2, T] weights of the steps that need only the words of the first one
@@ -39,6 +48,8 @@ class OrderScratch(NamedTuple):
     chosen: NDArray[np.int64]  # [depth]
     best_loops: NDArray[np.int64]  # [2 * D] dims of the best order found; the rest of the order is free
     of_class: NDArray[np.float64]  # [T + 1] least energy with a first loop of each group
+    recorded: NDArray[np.int64]  # [1] how many solutions below the limit were recorded; -1 to look for the best one
+    records: NDArray[np.int64]  # [n, 5 * D] the first n: register extent, block, buffer extent; as best_loops
 
 
 def make_order_scratch(dims: int, tensors: int) -> OrderScratch:
@@ -49,6 +60,9 @@ def make_order_scratch(dims: int, tensors: int) -> OrderScratch:
         extent=np.ones((3, dims), np.int64),
         weight=np.zeros((2, tensors)),
         tile=np.zeros((2, tensors)),
+        spread=np.ones((1, dims), np.int64),
+        link=np.zeros(tensors),
+        boost=np.ones((depth, 2, tensors)),
         total=np.ones(2),
         suffix=np.zeros((depth, 2)),
         saved=np.zeros((depth, 2, tensors)),
@@ -61,6 +75,8 @@ def make_order_scratch(dims: int, tensors: int) -> OrderScratch:
         chosen=np.zeros(depth, np.int64),
         best_loops=np.full(2 * dims, -1, np.int64),
         of_class=np.zeros(tensors + 1),
+        recorded=np.full(1, -1, np.int64),
+        records=np.zeros((MOST_RECORDS, 5 * dims), np.int64),
     )
 
 
@@ -84,7 +100,7 @@ def _place(problem: Problem, s: OrderScratch, depth: int, b: int, t: int, d: int
     """Accounts for a loop of dim d at one boundary for one tensor: state of depth + 1 from that of depth."""
     state = s.state[depth, b, t]
     saved, part, first = s.saved[depth, b, t], s.part[depth, b, t], s.first[depth, b, t]
-    moved = s.moved[depth, b, t]
+    moved, boost = s.moved[depth, b, t], s.boost[depth, b, t]
     if state != DEAD:
         weight = s.suffix[depth, b] - s.suffix[depth, b] / n
         role = problem.role[t, d]
@@ -95,19 +111,28 @@ def _place(problem: Problem, s: OrderScratch, depth: int, b: int, t: int, d: int
             else:
                 state = DEAD
                 if role != PINNED:
-                    row = 0 if b == 0 else 2
-                    other = problem.partner[t, d]
-                    length = (
-                        1
-                        + problem.coefficient[t, d] * (s.extent[row, d] - 1)
-                        + problem.coefficient[t, other] * (s.extent[row, other] - 1)
-                    )
+                    length = sliding_length(problem, s.extent, t, d, 0 if b == 0 else 2)
                     distance = problem.coefficient[t, d] * step_extent
+                    linked = b == 0 and s.link[t] > 0.0
                     if distance < length:
                         state, part, first, saved = role, distance / length, step, weight
+                        if linked:
+                            served = served_along(problem, s.spread, s.extent, t, d, distance)
+                            boost += s.link[t] * served * n * part / (1.0 - part)
+                    elif linked:
+                        state, part = PASSED + role, 0.0
+                        boost = s.link[t] * count_offsets(problem, s.spread, s.extent, t, False)
+                        saved = weight * s.link[t] * served_along(problem, s.spread, s.extent, t, d, distance)
+        elif state >= SCATTERED:
+            if role == PINNED:
+                state = DEAD
+            else:
+                if role >= 0 and role != state - PASSED:
+                    state = SCATTERED
+                saved += weight * s.link[t] * _passed_on(problem, s, t, state, step - moved)
         else:
             if step - moved == first:
-                saved += weight
+                saved += weight * boost
             if role == PINNED or (role >= 0 and state >= 0 and role != state):
                 state = DEAD
             elif role >= 0:
@@ -120,6 +145,19 @@ def _place(problem: Problem, s: OrderScratch, depth: int, b: int, t: int, d: int
     s.part[depth + 1, b, t] = part
     s.first[depth + 1, b, t] = first
     s.moved[depth + 1, b, t] = moved
+    s.boost[depth + 1, b, t] = boost
+
+
+@kernel
+def _passed_on(problem: Problem, s: OrderScratch, t: int, state: int, translation: int) -> float:
+    """Offsets that links serve after a translation, at most."""
+    if state == SCATTERED:
+        return served_across(problem, s.spread, s.extent, t)
+    d = 0
+    while problem.role[t, d] != state - PASSED:
+        d += 1
+    unit = problem.key[t, d] // problem.coefficient[t, d]
+    return served_along(problem, s.spread, s.extent, t, d, abs(translation) // unit)
 
 
 @kernel
@@ -129,7 +167,7 @@ def _can_save(problem: Problem, s: OrderScratch, depth: int, b: int, t: int, sta
     for d in range(problem.bounds.shape[0]):
         if mask >> d & 1:
             role = problem.role[t, d]
-            if role == state or (state == STATIONARY and role >= 0):
+            if role == state or (state == STATIONARY and role >= 0) or (state >= SCATTERED and role != PINNED):
                 return True
     return False
 
@@ -137,6 +175,9 @@ def _can_save(problem: Problem, s: OrderScratch, depth: int, b: int, t: int, sta
 @kernel
 def least_energy(problem: Problem, s: OrderScratch, memory_energy: float, best: float, both: bool, only: int) -> float:
     """The least energy of the traffic over all orders, or something not below ``best`` if none is below it.
+
+    If solutions are recorded, ``best`` is returned, and each solution below it is recorded: one order for all that
+    have the same traffic.
 
     Args:
         problem: the task.
@@ -149,6 +190,7 @@ def least_energy(problem: Problem, s: OrderScratch, memory_energy: float, best: 
         only: the group that the first loop has to be in, -1 for any.
     """
     dims, tensors = problem.bounds.shape[0], problem.words.shape[0]
+    recording = both and s.recorded[0] >= 0
     for b in range(2):
         for t in range(tensors):
             s.tile[b, t] = tile_words(problem, s.extent, 0 if b == 0 else 2, t)
@@ -167,6 +209,7 @@ def least_energy(problem: Problem, s: OrderScratch, memory_energy: float, best: 
         for t in range(tensors):
             s.saved[0, b, t], s.part[0, b, t] = 0.0, 1.0
             s.first[0, b, t] = s.moved[0, b, t] = 0
+            s.boost[0, b, t] = 1.0
             s.state[0, b, t] = DEAD if s.weight[b, t] == 0.0 or (b == 0 and not both) else FRESH
             if b == 1 or both:
                 fixed += s.weight[b, t] * s.tile[b, t] * s.total[b]
@@ -174,7 +217,11 @@ def least_energy(problem: Problem, s: OrderScratch, memory_energy: float, best: 
         s.of_class[c] = np.inf
     if s.left[0, 0] == 0 and s.left[0, 1] == 0:
         s.best_loops[0] = -1
-        return fixed
+        if not recording:
+            return fixed
+        if fixed < best:
+            _record(s)
+        return best
     depth, s.turn[0] = 0, 0
     while depth >= 0:
         d = s.turn[depth]
@@ -187,6 +234,9 @@ def least_energy(problem: Problem, s: OrderScratch, memory_energy: float, best: 
             continue
         if depth == 0 and only >= 0 and problem.group[d] != only:
             continue
+        if recording and level == 0 and _is_closed(s, depth):
+            # The order of the buffer's other loops does not count: one will do.
+            s.turn[depth] = dims
         n = s.bound[level, d]
         step_extent = s.extent[1, d] if level == 0 else s.extent[2, d]
         s.chosen[depth] = d
@@ -204,12 +254,13 @@ def least_energy(problem: Problem, s: OrderScratch, memory_energy: float, best: 
                     s.state[depth + 1, b, t] = s.state[depth, b, t]
                     s.saved[depth + 1, b, t], s.part[depth + 1, b, t] = 0.0, 1.0
                     s.first[depth + 1, b, t] = s.moved[depth + 1, b, t] = 0
+                    s.boost[depth + 1, b, t] = 1.0
                 unit = s.weight[b, t] * s.tile[b, t]
                 spared = unit * (1.0 - s.part[depth + 1, b, t])
                 energy = unit * s.total[b] - spared * s.saved[depth + 1, b, t]
                 is_open = s.state[depth + 1, b, t] != DEAD
                 if is_open:
-                    potential += spared * (s.suffix[depth + 1, b] - 1.0) if counted else 0.0
+                    potential += spared * s.boost[depth + 1, b, t] * (s.suffix[depth + 1, b] - 1.0) if counted else 0.0
                 if b == 0:
                     buffer_energy += energy if both else 0.0
                     buffer_open |= is_open
@@ -220,9 +271,13 @@ def least_energy(problem: Problem, s: OrderScratch, memory_energy: float, best: 
             # The memory's traffic is at least what its own best order gives.
             if buffer_energy - potential + memory_energy >= best:
                 continue
-            if not buffer_open or (s.left[depth + 1, 0] == 0 and s.left[depth + 1, 1] == 0):
-                best = buffer_energy + memory_energy
+            last = s.left[depth + 1, 0] == 0 and s.left[depth + 1, 1] == 0
+            if last or not (buffer_open or recording):
                 _note(s, depth)
+                if recording:
+                    _record(s)
+                else:
+                    best = buffer_energy + memory_energy
                 continue
         else:
             energy = buffer_energy + outer_energy
@@ -232,8 +287,11 @@ def least_energy(problem: Problem, s: OrderScratch, memory_energy: float, best: 
                 if energy - potential >= best:
                     continue
                 if done:
-                    best = energy
                     _note(s, depth)
+                    if recording:
+                        _record(s)
+                    else:
+                        best = energy
                     continue
             else:
                 if energy - potential >= s.of_class[first_class]:
@@ -247,6 +305,15 @@ def least_energy(problem: Problem, s: OrderScratch, memory_energy: float, best: 
         depth += 1
         s.turn[depth] = 0
     return best
+
+
+@kernel
+def _is_closed(s: OrderScratch, depth: int) -> bool:
+    """Whether the traffic of the buffer is settled."""
+    closed = True
+    for t in range(s.state.shape[2]):
+        closed &= s.state[depth, 0, t] == DEAD
+    return closed
 
 
 @kernel
@@ -266,3 +333,16 @@ def _note(s: OrderScratch, depth: int) -> None:
         s.best_loops[k] = s.chosen[k]
     if depth + 1 < s.best_loops.shape[0]:
         s.best_loops[depth + 1] = -1
+
+
+@kernel
+def _record(s: OrderScratch) -> None:
+    dims = s.extent.shape[1]
+    row = s.recorded[0]
+    s.recorded[0] += 1
+    if row < s.records.shape[0]:
+        for d in range(dims):
+            for k in range(3):
+                s.records[row, k * dims + d] = s.extent[k, d]
+            for k in range(3, 5):
+                s.records[row, k * dims + d] = s.best_loops[(k - 3) * dims + d]

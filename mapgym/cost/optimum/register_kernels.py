@@ -10,79 +10,9 @@ from numpy.typing import NDArray
 
 from mapgym.compilation import kernel
 from mapgym.cost.optimum.lane_kernels import Lanes, asked_outside, list_layouts, place_loop, start_orders
+from mapgym.cost.optimum.offset_kernels import count_offsets, has_sliding_rank, product_of, shares_offsets, slides
 from mapgym.cost.optimum.problem import IRRELEVANT, PINNED, Problem
 from mapgym.cost.optimum.work import Work
-
-
-@kernel
-def _gcd(a: int, b: int) -> int:
-    while b:
-        a, b = b, a % b
-    return a
-
-
-@kernel
-def different(a: int, b: int, first: int, second: int) -> int:
-    """Different sums of a multiples of one step and b multiples of another."""
-    g = _gcd(first, second)
-    return a * b - max(0, a - second // g) * max(0, b - first // g)
-
-
-@kernel
-def count_offsets(
-    problem: Problem, factors: NDArray[np.int64], extent: NDArray[np.int64], t: int, least: bool
-) -> float:
-    """Instances with different offsets among those that spatial factors make; at least so many if ``least``."""
-    count = 1
-    for d in range(problem.bounds.shape[0]):
-        other = problem.partner[t, d]
-        if other < 0:
-            if problem.role[t, d] != IRRELEVANT:
-                count *= factors[0, d]
-        elif other > d:
-            a, b = factors[0, d], factors[0, other]
-            if least:
-                count *= a + b - 1
-            else:
-                first = problem.coefficient[t, d] * extent[0, d]
-                second = problem.coefficient[t, other] * extent[0, other]
-                count *= different(a, b, first, second)
-    return float(count)
-
-
-@kernel
-def _slides(problem: Problem, factors: NDArray[np.int64], t: int, both: bool) -> bool:
-    """Whether spatial factors are along a sliding rank; with ``both``, along both dims of one."""
-    for d in range(problem.bounds.shape[0]):
-        other = problem.partner[t, d]
-        if other >= 0 and factors[0, d] > 1 and (not both or factors[0, other] > 1):
-            return True
-    return False
-
-
-@kernel
-def product_of(problem: Problem, factors: NDArray[np.int64], t: int, role: int) -> float:
-    """Product of the spatial factors of dims with a role in a tensor."""
-    product = 1
-    for d in range(problem.bounds.shape[0]):
-        if problem.role[t, d] == role:
-            product *= factors[0, d]
-    return float(product)
-
-
-@kernel
-def has_sliding_rank(problem: Problem, t: int) -> bool:
-    """Whether two dims make up a rank of a tensor."""
-    sliding = False
-    for d in range(problem.bounds.shape[0]):
-        sliding |= problem.partner[t, d] >= 0
-    return sliding
-
-
-@kernel
-def shares_offsets(problem: Problem, factors: NDArray[np.int64], t: int) -> bool:
-    """Whether instances that spatial factors make can have the same offset."""
-    return product_of(problem, factors, t, IRRELEVANT) > 1.0 or _slides(problem, factors, t, True)
 
 
 @kernel
@@ -124,9 +54,9 @@ def _lane_offsets(problem: Problem, work: Work, extent: NDArray[np.int64], t: in
     distinct = count_offsets(problem, work.lanes, work.ones, t, False)
     if not problem.peer_links:
         return distinct
-    shared = product_of(problem, work.lanes, t, IRRELEVANT) > 1.0 or _slides(problem, work.lanes, t, True)
-    slides = _slides(problem, work.lanes, t, False)
-    if not (shared or slides):
+    shared = product_of(problem, work.lanes, t, IRRELEVANT) > 1.0 or slides(problem, work.lanes, t, True)
+    moves = slides(problem, work.lanes, t, False)
+    if not (shared or moves):
         return distinct
     # Where ranks have one dim each, only a tensor at rest is passed on; else later steps may bring it back to where
     # it was, but the first step that moves it is at least half of the steps that are left.
@@ -135,7 +65,7 @@ def _lane_offsets(problem: Problem, work: Work, extent: NDArray[np.int64], t: in
         returns |= problem.partner[t, d] >= 0
     half = 0.5 if returns else 1.0
     ends = _ends(problem, work, extent, t)
-    if not slides:
+    if not moves:
         if c != t:
             return distinct * half
         work.lanes_open[t] = 0 if ends else 1
@@ -195,7 +125,7 @@ def energy_at_registers(problem: Problem, keep: NDArray[np.bool_], work: Work, e
         if keep[0, t]:
             # A share that is a sum over multiplicities may be cut to the whole number below it.
             mixed = distinct < product_of(problem, work.spread, t, PINNED) * _sliding_product(problem, work.spread, t)
-            mixed |= problem.peer_links and _slides(problem, work.spread, t, False)
+            mixed |= problem.peer_links and slides(problem, work.spread, t, False)
             if mixed and int(spread) & (int(spread) - 1) != 0:
                 work.slack[0] += problem.energy[0] * spread
             work.unit[t] = problem.energy[0] * problem.macs / lanes
@@ -205,7 +135,7 @@ def energy_at_registers(problem: Problem, keep: NDArray[np.bool_], work: Work, e
             if problem.peer_links and has_sliding_rank(problem, t):
                 # Neighbours pass words on, at one read more for each.
                 remaining = distinct
-                if _slides(problem, work.spread, t, False):
+                if slides(problem, work.spread, t, False):
                     remaining = product_of(problem, work.spread, t, PINNED)
                 if shares_offsets(problem, work.spread, t):
                     remaining *= 0.5

@@ -7,23 +7,27 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mapgym.accelerator import Accelerator, Mac, StorageLevel
+from mapgym.cost.bound import lower_bound
 from mapgym.cost.model import Cost, CostModel, check_objective
 from mapgym.cost.optimum.branch_kernels import search_node
 from mapgym.cost.optimum.lane_kernels import Lanes, make_lanes
 from mapgym.cost.optimum.lattice_kernels import Chains, Lattice, make_chains, make_lattice
-from mapgym.cost.optimum.order_kernels import OrderScratch, make_order_scratch
+from mapgym.cost.optimum.order_kernels import MOST_RECORDS, OrderScratch, make_order_scratch
 from mapgym.cost.optimum.polish import polish
 from mapgym.cost.optimum.problem import Task, make_task
 from mapgym.cost.optimum.root_kernels import bound_roots
 from mapgym.cost.optimum.solution import build_mapping
 from mapgym.cost.optimum.work import Work, make_work
 from mapgym.errors import SpecificationError
-from mapgym.mapping import Mapping
+from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapspace import MapSpace
+from mapgym.workload import matmul
 
 Progress = Callable[[float, float, float], None]
 
@@ -46,7 +50,8 @@ class Optimum:
         lower_bound: proven: no mapping of the space has a lower objective.
         certified: whether ``gap`` is within what was asked for.
         nodes: choices of spatial factors and kept tensors that were looked into.
-        seconds: wall time.
+        seconds: wall time, without compilation.
+        interrupted: whether Ctrl-C stopped the search.
     """
 
     mapping: Mapping
@@ -57,6 +62,7 @@ class Optimum:
     certified: bool
     nodes: int
     seconds: float
+    interrupted: bool = False
 
     @property
     def gap(self) -> float:
@@ -97,6 +103,7 @@ class Solver:
         self.floor = math.inf  # least formula that was not accepted, or accepted with slack
         self.best: tuple[Mapping, Cost] | None = None
         self.lattices: dict[tuple[bool, ...], Lattice] = {}
+        self.branches: list[_Branch] = []
 
     def lattice(self, kept: NDArray[np.bool_]) -> Lattice:
         """Tables for what the buffer keeps, made when first asked for."""
@@ -134,6 +141,9 @@ class Solver:
             limit,
             exhaustive,
         )
+        if self.orders.recorded[0] >= 0:
+            self._price_records(branch)
+            return float(proven)
         self.floor = min(self.floor, self.work.slack[1] * factor)
         if found < limit:
             self.value = found * factor
@@ -150,12 +160,58 @@ class Solver:
         cost = self.model.evaluate(mapping)
         if self.best is None or cost.objective(self.objective) < self.best[1].objective(self.objective):
             self.best = mapping, cost
+            if self.task.problem.peer_links and self.objective != "latency":
+                self.value = min(self.value, cost.objective(self.objective) * (1.0 + _TOLERANCE))
 
-    def sweep(self, branches: list[_Branch], exhaustive: bool) -> Iterator[float]:
+    def close(self, gap: float) -> Iterator[float]:
+        """Prices exactly all solutions that the formulas leave below the best mapping; yields the bound so far.
+
+        The formulas round nothing up to blocks, and allow for rounding errors; so the last bit of a gap is theirs.
+        """
+        assert self.best is not None
+        formula, self.floor = min(self.value, self.floor), math.inf
+        self.orders.recorded[0] = 0
+        self.value = self.best[1].objective(self.objective) * (1.0 - gap / 4)
+        self.sort()
+        for bound in self.sweep(exhaustive=True):
+            if self.orders.recorded[0] > MOST_RECORDS:
+                yield formula
+                return
+            yield max(formula, min(bound, self.value))
+        yield self.value
+
+    def _price_records(self, branch: _Branch) -> None:
+        """Prices the solutions recorded below a node."""
+        assert self.best is not None
+        orders, dims = self.orders, len(self.task.problem.bounds)
+        recorded = int(orders.recorded[0])
+        if not 0 < recorded <= MOST_RECORDS:
+            return
+        records = orders.records[:recorded].copy()
+        orders.recorded[0] = 0
+        mappings = []
+        for record in records:
+            chain = np.vstack([self.work.lanes[0], record[: 3 * dims].reshape(3, dims)])
+            mappings.append(build_mapping(self.task, branch.keep, chain, record[3 * dims :], orders, branch.lattice))
+        batch = MappingBatch.concatenate([mapping.batch() for mapping in mappings])
+        values = self.model.evaluate(batch).objective(self.objective)
+        best = int(np.argmin(values))
+        former = self.best[1].objective(self.objective)
+        if values[best] < former:
+            self.value *= float(values[best]) / former
+            self.offer(mappings[best])
+
+    def sort(self) -> None:
+        """Orders the nodes of all branches by their bounds."""
+        for branch in self.branches:
+            branch.sort(branch.bounds * branch.cycles**self.power)
+
+    def sweep(self, exhaustive: bool) -> Iterator[float]:
         """Visits nodes, best bound first; yields the least bound of what is left, and returns when it is no better.
 
         A sweep that is not exhaustive raises the bounds of the nodes that it visits.
         """
+        branches = self.branches
         heap = [(b.bounds[0] * b.cycles[0] ** self.power, k) for k, b in enumerate(branches) if len(b.bounds)]
         heapq.heapify(heap)
         raised = math.inf
@@ -173,7 +229,7 @@ class Solver:
             branch.next = i + 1
             if branch.next < len(branch.bounds):
                 heapq.heappush(heap, (branch.bounds[i + 1] * branch.cycles[i + 1] ** self.power, k))
-            yield min(raised, heap[0][0] if heap else math.inf)
+            yield min(raised, heap[0][0] if heap else math.inf, self.value, self.floor)
 
 
 def find_optimum(
@@ -202,9 +258,10 @@ def find_optimum(
         SpecificationError: the theory does not cover the space, or the space is empty.
     """
     check_objective(objective)
+    task = make_task(space)
+    _warm_up()
     started = time.perf_counter()
-    solver = Solver(make_task(space), objective)
-    steps = _fastest(solver) if objective == "latency" else _cheapest(solver)
+    solver = Solver(task, objective)
     if incumbent is not None:
         if not space.contains(incumbent):
             raise SpecificationError("the incumbent is not a mapping of the space; give one that it contains")
@@ -212,25 +269,51 @@ def find_optimum(
         if solver.best is not None and objective != "latency":
             # By the cost model an energy may be below the formulas by rounding errors.
             solver.value = solver.best[1].objective(objective) * (1.0 + _TOLERANCE)
-    if space.accelerator.peer_links and objective != "latency":
-        _start_without_links(solver, seconds)
-    bound = 0.0
+    bound, interrupted = 0.0, False
     reported = started
     try:
-        for bound in steps:
+        if space.accelerator.peer_links and objective != "latency":
+            _start_without_links(solver, seconds)
+        for bound in _fastest(solver) if objective == "latency" else _cheapest(solver, gap):
             now = time.perf_counter()
             if progress is not None and now - reported > _SECONDS_BETWEEN_REPORTS:
                 reported = now
                 progress(solver.value, bound, solver.value / bound - 1.0 if bound > 0 else math.inf)
             late = seconds is not None and now - started > seconds
-            if solver.best is not None and (late or solver.value <= bound * (1.0 + gap / 2)):
+            if late and solver.best is None:
+                _guess(solver)
+            if solver.best is not None and (late or solver.best[1].objective(objective) <= bound * (1.0 + gap / 2)):
                 break
-        else:
-            bound = solver.value
     except KeyboardInterrupt:
+        interrupted = True
         if solver.best is None:
             raise
-    return _conclude(solver, bound, gap, time.perf_counter() - started)
+    return _conclude(solver, bound, gap, time.perf_counter() - started, interrupted)
+
+
+@cache
+def _warm_up() -> None:
+    """Compiles the kernels, or loads them, so that limits of time are kept."""
+    workload = matmul(M=2, K=2, N=2)
+    for links in (False, True):
+        level = StorageLevel("Buffer", capacity_words=64, mesh_x=2, access_energy_pj=1.0)
+        memory = StorageLevel("Memory", access_energy_pj=2.0)
+        hardware = Accelerator("warm-up", (level, memory), Mac(mesh_x=2), peer_links=links)
+        space = MapSpace(workload, hardware, ("tile", "order", "parallelism"))
+        solver = Solver(make_task(space), "edp")
+        for _ in _cheapest(solver, 0.0):
+            pass
+
+
+def _guess(solver: Solver) -> None:
+    """Offers the best of some random mappings, where there are any."""
+    space = solver.task.space
+    try:
+        batch = space.sample(np.random.default_rng(0), 64)
+    except SpecificationError:
+        return
+    values = solver.model.evaluate(batch).objective(solver.objective)
+    solver.offer(batch[int(np.argmin(values))])
 
 
 def _start_without_links(solver: Solver, seconds: float | None) -> None:
@@ -243,6 +326,8 @@ def _start_without_links(solver: Solver, seconds: float | None) -> None:
     mapping = space.canonical(found.mapping.batch())[0]
     if space.contains(mapping):
         solver.offer(mapping)
+    if found.interrupted:
+        raise KeyboardInterrupt
 
 
 def _pairs(task: Task) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -257,15 +342,21 @@ def _pairs(task: Task) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return np.ascontiguousarray(np.concatenate(found_lanes)), np.ascontiguousarray(np.concatenate(found_spread))
 
 
-def _cheapest(solver: Solver) -> Iterator[float]:
+def _cheapest(solver: Solver, gap: float) -> Iterator[float]:
     """Steps of the search for least energy, or energy times cycles; yields the bound so far."""
     lanes, spread = _pairs(solver.task)
-    branches = [solver.branch(keep, lanes, spread) for keep in solver.task.keeps]
-    yield from solver.sweep(branches, exhaustive=False)
-    for branch in branches:
-        keys = branch.bounds * branch.cycles**solver.power
-        branch.sort(keys)
-    yield from solver.sweep(branches, exhaustive=True)
+    for keep in solver.task.keeps:
+        solver.branches.append(solver.branch(keep, lanes, spread))
+        yield 0.0
+    yield from solver.sweep(exhaustive=False)
+    solver.sort()
+    yield from solver.sweep(exhaustive=True)
+    formula = min(solver.value, solver.floor)
+    yield formula
+    if solver.task.problem.peer_links or solver.best is None:
+        return
+    if solver.best[1].objective(solver.objective) > formula * (1.0 + gap / 2):
+        yield from solver.close(gap)
 
 
 def _fastest(solver: Solver) -> Iterator[float]:
@@ -280,23 +371,27 @@ def _fastest(solver: Solver) -> Iterator[float]:
             branch = solver.branch(keep, lanes[same], spread[same])
             for i in range(len(branch.bounds)):
                 solver.visit(branch, i, exhaustive=False)
-                if solver.best is not None:
-                    solver.value = cycles
-                    return
                 yield cycles
+                if math.isfinite(solver.value):
+                    return
 
 
-def _conclude(solver: Solver, bound: float, gap: float, seconds: float) -> Optimum:
+def _conclude(solver: Solver, bound: float, gap: float, seconds: float, interrupted: bool) -> Optimum:
     if solver.best is None:
         space = solver.task.space
         raise SpecificationError(
             f"no mapping of {space.workload.name!r} on {space.accelerator.name!r} is legal; "
             "enlarge the capacities or loosen the constraints"
         )
-    mapping, cost = solver.best
-    value = cost.objective(solver.objective)
-    lower = min(bound, solver.value, solver.floor, value)
+    space, (mapping, cost) = solver.task.space, solver.best
+    if bound == 0.0 and space.accelerator.mac.energy_pj > 0.0:
+        # Stopped before the first bound.
+        bound = float(lower_bound(space.workload, space.accelerator).objective(solver.objective))
+    value = float(cost.objective(solver.objective))
+    lower = min(float(bound), value)
     if solver.objective != "latency":
         lower *= 1.0 - _TOLERANCE
     certified = value <= lower * (1.0 + gap)
-    return Optimum(mapping, cost, solver.objective, value, lower, certified, int(solver.work.counters[0]), seconds)
+    return Optimum(
+        mapping, cost, solver.objective, value, lower, certified, int(solver.work.counters[0]), seconds, interrupted
+    )

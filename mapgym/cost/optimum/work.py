@@ -26,7 +26,7 @@ class Work(NamedTuple):
     weight: NDArray[np.float64]  # [T] pJ for each word that a register level receives
     linked_weight: NDArray[np.float64]  # [T] the same, at least, where neighbours pass words on
     spared: NDArray[np.float64]  # [T] pJ for each word that a neighbour passes on, at most
-    class_weight: NDArray[np.float64]  # [T, T + 1] the same, by the group of the first loop outside the registers
+    first_weight: NDArray[np.float64]  # [T, D] the same, by the dim of the first loop outside the registers
     unit: NDArray[np.float64]  # [T] pJ of all cycles for each word that its lanes ask for in a cycle
     first_visits: NDArray[np.float64]  # [T] pJ of the reads that first visits save where the MACs are fed
     rest_of_lanes: NDArray[np.float64]  # [T] pJ for the other tensors where the MACs are fed; first loop in group t
@@ -36,7 +36,6 @@ class Work(NamedTuple):
     lane_energy: NDArray[np.float64]  # [1] least pJ where the MACs are fed, by the register's loops alone
     slack: NDArray[np.float64]  # [2] pJ by which a cost may be above its bound by rounding; least bound so accepted
     words: NDArray[np.float64]  # [T] of the register tiles
-    slide: NDArray[np.float64]  # [T] share that the best first loop of the group leaves
     rest: NDArray[np.float64]  # [T] share that coincidences leave of a stationary tensor's traffic
     best_chain: NDArray[np.int64]  # [4, D] lanes, register extent, block, buffer extent of the incumbent
     best_loops: NDArray[np.int64]  # [2 * D] its orders, as OrderScratch.best_loops
@@ -57,7 +56,7 @@ def make_work(problem: Problem) -> Work:
     return Work(
         whole(1, dims), whole(1, dims), whole(1, dims),
         whole(dims, most), whole(dims), whole(dims), whole(dims, most), whole(dims), whole(dims), whole(dims),
-        real(), real(), real(), np.zeros((tensors, tensors + 1)), real(), real(), real(), real(), whole(tensors),
-        real(tensors + 1), real(1), real(2), real(), real(), real(),
+        real(), real(), real(), np.zeros((tensors, dims)), real(), real(), real(), real(), whole(tensors),
+        real(tensors + 1), real(1), real(2), real(), real(),
         whole(4, dims), whole(2 * dims), np.zeros(4, np.int64),
     )  # fmt: skip

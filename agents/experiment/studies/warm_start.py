@@ -188,8 +188,8 @@ def warm_start_tables(results: list[Result]) -> list[Table]:
         f"Against a random start with the same agent and seed. First: best EDP after {FIRST} samples, relative. Fewer "
         f"samples: samples of the random start until {CONVERGED:.1%} of its final performance over those that this "
         "start needs to the same EDP, geometric mean over layers; 95 % interval over seeds. A search that never gets "
-        "there counts with its whole budget; reached is the share of those that do. In total: the ratio of the sums over the "
-        "layers. Final: EDP at the end of the budget, relative. Means over networks are geometric."
+        "there counts with its whole budget; reached is the share of those that do. In total: the ratio of the sums "
+        "over the layers. Final: EDP at the end of the budget, relative. Means over networks are geometric."
     )
     columns = ("agent", "start", "first", "fewer samples", "interval", "in total", "reached", "final")
     details = (

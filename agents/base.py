@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 
+from mapgym.agents.tuning import chosen_parameters
 from mapgym.cost import OBJECTIVES
 from mapgym.errors import SpecificationError, require_keys, suggest
 from mapgym.mapping import MappingBatch
@@ -226,7 +227,9 @@ def make_agent(name: str, **parameters: Any) -> Agent:
 
     Args:
         name: one of :func:`agent_names`.
-        **parameters: its parameters, as values or as the text that a command line has.
+        **parameters: its parameters, as values or as the text that a command line has. The others have the values that
+            tuning has chosen (:mod:`mapgym.agents.tuning`), as a rule the defaults of the class, which
+            ``agent_class(name)()`` has in any case.
 
     Raises:
         SpecificationError: unknown agent or parameter, a value out of range, or a package that is not installed.
@@ -238,7 +241,7 @@ def make_agent(name: str, **parameters: Any) -> Agent:
             raise SpecificationError(
                 f"agent {name!r} needs the package {module!r}; install it with: pip install 'mapgym[{agent.extra}]'"
             )
-    return agent(**parameters)
+    return agent(**{**chosen_parameters(name), **parameters})
 
 
 def _checked(agent: str, name: str, value: Any, default: Any, entry: Any) -> Any:

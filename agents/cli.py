@@ -20,6 +20,7 @@ from mapgym.agents.commands.search import search
 from mapgym.agents.commands.show import show
 from mapgym.agents.commands.study import study
 from mapgym.agents.commands.train import train
+from mapgym.agents.commands.tune import tune
 from mapgym.agents.commands.validate import validate
 from mapgym.errors import SpecificationError
 
@@ -38,6 +39,7 @@ for command in (search, compare, run, report, show, train, validate):
     app.command()(command)
 app.command("list")(list_names)
 app.command("map")(map_network)
+app.command()(tune)
 app.add_typer(bench)
 app.add_typer(buffer)
 app.add_typer(study)

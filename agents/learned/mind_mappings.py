@@ -13,7 +13,7 @@ from mapgym.agents.learned.mind_mappings_encoding import Encoding
 from mapgym.agents.learned.mind_mappings_model import LOSSES, load_surrogate
 from mapgym.cost import CostBatch
 from mapgym.errors import SpecificationError
-from mapgym.mapping import MappingBatch
+from mapgym.mapping import ARRAYS, MappingBatch
 from mapgym.mapspace import MapSpace
 
 if TYPE_CHECKING:
@@ -185,5 +185,5 @@ class MindMappings(AskTellAgent):
 
 def _put(batch: MappingBatch, rows: NDArray[np.intp], others: MappingBatch) -> None:
     """Overwrites rows of a batch."""
-    for ours, theirs in zip(batch.arrays(), others.arrays(), strict=True):
-        ours[rows] = theirs
+    for name in ARRAYS:
+        getattr(batch, name)[rows] = getattr(others, name)

@@ -1,0 +1,81 @@
+"""``mapgym tune``: which parameters of an agent are best, on tasks that are not reported on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mapgym.agents.commands import common, study_command as shared
+from mapgym.errors import SpecificationError, suggest
+
+if TYPE_CHECKING:
+    from mapgym.agents.experiment.studies.cells import Result
+
+
+def tune(
+    context: typer.Context,
+    agent: Annotated[str, typer.Argument(metavar="AGENT", help='An agent ("mapgym list agents").', show_default=False)],
+    output: shared.OutputOption,
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", help="YAML file with tasks and settings; the installed one when left out."),
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option(help="Budget of each search; that of the file when left out.", show_default=False)
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="Seeds of each search; those of the file when left out.", show_default=False)
+    ] = None,
+    update: Annotated[
+        Path | None,
+        typer.Option(help="File to write the choice into, such as envs_config/tuning.yaml.", show_default=False),
+    ] = None,
+) -> None:
+    """Tries the settings of AGENT that the file lists, on the tasks for tuning, and says which is best.
+
+    Each finished search is kept in the output folder, so that the same command continues. With --update the choice
+    becomes the default of the agent: searches use it unless they are given other values.
+    """
+    common.load_agents()
+    from mapgym.agents.base import agent_class, make_agent
+    from mapgym.agents.experiment.files import check_output_file, write_text
+    from mapgym.agents.experiment.tuning_study import scores_of, tuning_cells, tuning_tables
+    from mapgym.agents.tuning import choose, read_tuning, tuning_text
+
+    agent_class(agent)
+    tuning = read_tuning(file)
+    if agent not in tuning.agents:
+        raise SpecificationError(
+            f"no settings are listed for agent {agent!r}, it has nothing to tune or is what it is by definition; "
+            f"{suggest(agent, tuning.agents)}"
+        )
+    for setting in tuning.agents[agent].settings:
+        make_agent(agent, **setting)
+    if update is not None:
+        check_output_file(update)
+    for what, value in (("--samples", samples), ("--seeds", seeds)):
+        if value is not None:
+            shared.at_least(value, 1, what)
+    tuning = replace(tuning, samples=samples or tuning.samples, seeds=seeds or tuning.seeds)
+    entry = tuning.agents[agent]
+    results: list[Result] = []
+    shared.conduct(
+        context,
+        output,
+        f"Tuning of {agent}",
+        tuning_cells(agent, tuning),
+        lambda found: tuning_tables(entry, found),
+        lambda found, folder: [],
+        results.append,
+    )
+    scores = scores_of(results)
+    chosen = choose(entry.settings, scores)
+    common.say(f"Chosen: {chosen or 'its own defaults'}")
+    if update is not None:
+        written = read_tuning(update) if update.exists() else tuning
+        tuned = replace(entry, chosen=chosen, scores=scores, command=common.command_line(context))
+        write_text(update, tuning_text(replace(written, agents={**written.agents, agent: tuned})))
+        common.say(f"Written to {update}.")

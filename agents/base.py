@@ -236,12 +236,18 @@ def make_agent(name: str, **parameters: Any) -> Agent:
     """
     agent = agent_class(name)
     require_keys(parameters, [entry.name for entry in fields(agent)], f"agent {name!r}")
+    if (missing := missing_package(name)) is not None:
+        raise SpecificationError(missing)
+    return agent(**{**chosen_parameters(name), **parameters})
+
+
+def missing_package(name: str) -> str | None:
+    """A sentence that names the first package that an agent needs and that is not installed; None if there is none."""
+    agent = agent_class(name)
     for module in agent.requires:
         if importlib.util.find_spec(module) is None:
-            raise SpecificationError(
-                f"agent {name!r} needs the package {module!r}; install it with: pip install 'mapgym[{agent.extra}]'"
-            )
-    return agent(**{**chosen_parameters(name), **parameters})
+            return f"agent {name!r} needs the package {module!r}; install it with: pip install 'mapgym[{agent.extra}]'"
+    return None
 
 
 def _checked(agent: str, name: str, value: Any, default: Any, entry: Any) -> Any:

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from mapgym import best_known as store, catalog
+from mapgym.agents.base import agent_class
 from mapgym.agents.cli import main
 from mapgym.agents.experiment import known_mappings
 from mapgym.agents.experiment.experiment import AgentEntry, Experiment, Task
@@ -109,6 +110,20 @@ class TestFile:
         assert (found.seeds, found.description) == ((0, 1, 2), "")
         assert found.tasks == small().tasks
 
+    def test_an_agent_may_use_fewer_seeds(self):
+        found = load_experiment({**PLAIN, "agents": ["random", {"agent": "gamma", "seeds": 1}], "seeds": [4, 7]})
+        assert [(run.agent.label, run.seed) for run in found.runs] == [("random", 4), ("gamma", 4), ("random", 7)]
+
+    def test_an_optional_agent_is_left_out_where_its_package_is_missing(self, monkeypatch):
+        monkeypatch.setattr(agent_class("gamma"), "requires", ("no_such_package",))
+        entries = ["random", {"agent": "gamma", "optional": True}]
+        found = load_experiment({**PLAIN, "agents": entries})
+        assert [entry.label for entry in found.agents] == ["random"]
+        assert len(found.absent) == 1
+        assert "needs the package 'no_such_package'" in found.absent[0]
+        with pytest.raises(SpecificationError, match="no_such_package"):
+            load_experiment({**PLAIN, "agents": ["random", "gamma"]})
+
     @pytest.mark.parametrize("name", experiment_names())
     def test_those_of_the_catalog_can_be_run(self, name):
         found = load_experiment(name)
@@ -134,6 +149,9 @@ class TestFile:
             ({"agents": [{"label": "x"}]}, "agent is None; give the name"),
             ({"agents": [{"agent": "gamma", "parameters": {"inject": -1}}]}, r"agents\[0\]: .*inject is -1"),
             ({"agents": [{"agent": "gamma", "parameters": 3}]}, "parameters is 3"),
+            ({"agents": [{"agent": "random", "seeds": 0}]}, r"agents\[0\]: seeds is 0"),
+            ({"agents": [{"agent": "random", "optional": 1}]}, r"agents\[0\]: optional is 1"),
+            ({"agents": [{"agent": "gama", "optional": True}]}, r"agents\[0\]: unknown agent 'gama'"),
             ({"agents": []}, "no agent"),
             ({"seeds": 0}, "seeds is 0"),
             ({"seeds": [-1]}, "seeds is"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from rich.table import Table
 
 from mapgym.agents.commands import common
 from mapgym.agents.experiment.certificate import Certificate, Progress, outcome_text
-from mapgym.agents.experiment.experiment import Experiment, Run, Task
+from mapgym.agents.experiment.experiment import AgentEntry, Experiment, Run, Task
 from mapgym.agents.experiment.folder import ExperimentFolder
 from mapgym.agents.experiment.labels import OBJECTIVE_NAMES, short_gap
 from mapgym.agents.experiment.proofs import ProofObserver, certify_tasks
@@ -42,6 +43,12 @@ def carry_out(
     Returns:
         The result of every run, failed ones too.
     """
+    for sentence in experiment.absent:
+        common.notify(f"mapgym: left out: {sentence}")
+    if jobs > (cores := available_cores()):
+        common.notify(
+            f"mapgym: {jobs} jobs share {cores} cores, so that seconds and samples/s say little about the agents"
+        )
     folder = ExperimentFolder(output)
     folder.prepare(experiment, command)
     notify_damaged(folder, "set aside and made again")
@@ -57,6 +64,11 @@ def carry_out(
             "run the same command again to continue."
         )
         raise typer.Exit(common.INTERRUPTED) from None
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def notify_damaged(folder: ExperimentFolder, fate: str) -> None:
@@ -208,10 +220,11 @@ class _Board(Observer, ProofObserver):
         headings = (f"best {OBJECTIVE_NAMES[task.objective]}", "x lower bound", *optimum, "samples/s", "seeds")
         table = common.new_table(task.name, ["agent"], headings)
         for entry in self._experiment.agents:
-            table.add_row(entry.label, *self._cells(task, entry.label))
+            table.add_row(entry.label, *self._cells(task, entry))
         return table
 
-    def _cells(self, task: Task, label: str) -> list[str]:
+    def _cells(self, task: Task, entry: AgentEntry) -> list[str]:
+        label = entry.label
         done = [
             result
             for run, result in self._results.items()
@@ -231,7 +244,7 @@ class _Board(Observer, ProofObserver):
             common.format_ratio(ratio),
             *([self.certificates[task].short(best)] if task in self.certificates else []),
             f"{samples / seconds:,.0f}" if seconds else "-",
-            f"{len(done)}/{len(self._experiment.seeds)}",
+            f"{len(done)}/{len(self._experiment.seeds[: entry.seeds])}",
         ]
 
 

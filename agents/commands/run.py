@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -48,11 +47,6 @@ def run(
     if update_best_known is not None:
         check_output_file(update_best_known)
     matrix = load_experiment(experiment)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if jobs > cores:
-        common.notify(
-            f"mapgym: {jobs} jobs share {cores} cores, so that seconds and samples/s say little about the agents"
-        )
     results = carry_out(matrix, output, jobs=jobs, certify=certify, command=common.command_line(context))
     if any(not result.failure for result in results):
         common.say("")

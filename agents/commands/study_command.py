@@ -77,7 +77,6 @@ def conduct(
         learn: told of each result, new or there already, before the next cell is computed.
     """
     from mapgym.agents.experiment.studies.cells import run_cells
-    from mapgym.agents.experiment.studies.tables import write_report
 
     board = _Board(len(cells), learn)
     try:
@@ -89,14 +88,29 @@ def conduct(
             "run the same command again to continue."
         )
         raise typer.Exit(common.INTERRUPTED) from None
-    tables = make_tables(results)
+    finish(context, output, title, make_tables(results), lambda: draw(results, output))
+
+
+def finish(
+    context: typer.Context, output: Path, title: str, tables: Sequence[Table], draw: Callable[[], list[str]]
+) -> None:
+    """Writes the report, and prints the first table.
+
+    Args:
+        context: of the command, whose name is that of the report.
+        output: folder.
+        title: heading of the report.
+        tables: from the overview to the details.
+        draw: draws pictures into the folder and returns their names.
+    """
+    from mapgym.agents.experiment.studies.tables import write_report
+
     pictures: list[str] = []
     try:
-        pictures = draw(results, output)
+        pictures = draw()
     except ImportError:
         common.notify("No pictures: Matplotlib is not installed; install it with: pip install 'mapgym[plot]'")
-    name = str(context.info_name)
-    written = write_report(output, name, title, common.command_line(context), tables, pictures)
+    written = write_report(output, str(context.info_name), title, common.command_line(context), tables, pictures)
     overview = tables[0]
     shown = common.new_table(overview.title, overview.columns[:1], overview.columns[1:])
     for row in overview.text_rows():

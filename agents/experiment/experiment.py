@@ -63,12 +63,14 @@ class AgentEntry:
         parameters: those that differ from the agent's defaults.
         axes: the axes that it searches, among those of the task; all of the task's when None. What it does not search
             keeps the values of the trivial mapping, so that its mappings belong to the task's map space all the same.
+        seeds: how many of the experiment's seeds it uses, the first ones; all of them when None. For slow agents.
     """
 
     agent: str
     label: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict, hash=False)
     axes: tuple[str, ...] | None = None
+    seeds: int | None = None
 
     def __post_init__(self) -> None:
         if not self.label:
@@ -126,9 +128,10 @@ class Experiment:
     Attributes:
         tasks: what is searched.
         agents: who searches; an agent may take part several times, under different labels.
-        seeds: each agent searches each task once with each of them.
+        seeds: each agent searches each task once with each of them, unless its entry says that fewer will do.
         budget: of each run.
         description: one line for reports.
+        absent: about each agent that was left out because a package is not installed, a sentence.
 
     Raises:
         SpecificationError: nothing to do, something that is named twice, or an agent that cannot search a task.
@@ -139,6 +142,7 @@ class Experiment:
     seeds: tuple[int, ...] = (0, 1, 2)
     budget: Budget = field(default_factory=lambda: Budget(samples=5000))
     description: str = ""
+    absent: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for what, names in (
@@ -168,9 +172,10 @@ class Experiment:
 
     def _runs(self) -> Iterator[Run]:
         for task in self.tasks:
-            for seed in self.seeds:
+            for i, seed in enumerate(self.seeds):
                 for agent in self.agents:
-                    yield Run(task, agent, seed)
+                    if agent.seeds is None or i < agent.seeds:
+                        yield Run(task, agent, seed)
 
 
 def cross(

@@ -12,7 +12,7 @@ from typing import Any
 
 from mapgym import catalog
 from mapgym.accelerator import Accelerator
-from mapgym.agents.base import AXES
+from mapgym.agents.base import AXES, missing_package
 from mapgym.agents.experiment.experiment import AgentEntry, Experiment, Task, cross
 from mapgym.agents.experiment.labels import KEEP_ALL, OBJECTIVE_NAMES
 from mapgym.errors import SpecificationError, require_keys, suggest
@@ -22,7 +22,7 @@ from mapgym.yaml_loader import load_yaml
 
 _KEYS = ("description", "tasks", "agents", "seeds", "budget")
 _TASK_KEYS = ("workloads", "accelerators", "axes", "objective", "peer_links")
-_AGENT_KEYS = ("agent", "label", "parameters", "axes")
+_AGENT_KEYS = ("agent", "label", "parameters", "axes", "seeds", "optional")
 
 
 def load_experiment(source: str | PathLike[str] | Mapping[str, Any]) -> Experiment:
@@ -68,10 +68,10 @@ def _experiment(data: object, where: str) -> Experiment:
         task for i, group in enumerate(groups) for task in _tasks(group, f"{where}: tasks{f'[{i}]' if several else ''}")
     ]
     entries = data["agents"] if isinstance(data["agents"], list) else [data["agents"]]
-    agents = tuple(_agent(entry, f"{where}: agents[{i}]") for i, entry in enumerate(entries))
+    agents, absent = _agents(entries, where)
     seeds, budget = _seeds(data.get("seeds", 3), f"{where}: seeds"), _budget(data["budget"], f"{where}: budget")
     try:
-        return Experiment(tuple(tasks), agents, seeds, budget, str(data.get("description", "")))
+        return Experiment(tuple(tasks), agents, seeds, budget, str(data.get("description", "")), absent)
     except SpecificationError as error:
         raise SpecificationError(f"{where}: {error}") from None
 
@@ -96,7 +96,20 @@ def _tasks(data: object, where: str) -> tuple[Task, ...]:
     return cross(workloads, machines, _axes(data.get("axes", list(KEEP_ALL)), f"{where}: axes"), objective)
 
 
-def _agent(data: object, where: str) -> AgentEntry:
+def _agents(entries: Sequence[object], where: str) -> tuple[tuple[AgentEntry, ...], tuple[str, ...]]:
+    """The entries, and about each one that was left out because it is optional and needs a package, a sentence."""
+    agents: list[AgentEntry] = []
+    absent: list[str] = []
+    for i, data in enumerate(entries):
+        found = _agent(data, f"{where}: agents[{i}]")
+        if isinstance(found, str):
+            absent.append(found)
+        else:
+            agents.append(found)
+    return tuple(agents), tuple(absent)
+
+
+def _agent(data: object, where: str) -> AgentEntry | str:
     if isinstance(data, str):
         data = {"agent": data}
     data = _mapping(data, where, "an agent's name, or {agent: NAME, label: ..., parameters: {...}}", _AGENT_KEYS)
@@ -106,7 +119,16 @@ def _agent(data: object, where: str) -> AgentEntry:
     if not isinstance(parameters, Mapping):
         raise SpecificationError(f"{where}: parameters is {parameters!r}; give 'NAME: VALUE' pairs")
     axes = _axes(data["axes"], f"{where}: axes") if "axes" in data else None
-    entry = AgentEntry(data["agent"], str(data.get("label", "")), {str(k): v for k, v in parameters.items()}, axes)
+    seeds, optional = data.get("seeds"), data.get("optional", False)
+    if seeds is not None and (type(seeds) is not int or seeds < 1):
+        raise SpecificationError(f"{where}: seeds is {seeds!r}; give how many of the experiment's seeds, at least 1")
+    if not isinstance(optional, bool):
+        raise SpecificationError(f"{where}: optional is {optional!r}; give true or false")
+    missing = _within(where, missing_package, data["agent"]) if optional else None
+    if missing is not None:
+        return str(missing)
+    parameters = {str(k): v for k, v in parameters.items()}
+    entry = AgentEntry(data["agent"], str(data.get("label", "")), parameters, axes, seeds)
     _within(where, lambda _: entry.make(), None)
     return entry
 

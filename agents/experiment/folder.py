@@ -55,6 +55,7 @@ class ExperimentFolder:
             "tasks": [task.name for task in experiment.tasks],
             "agents": [entry.label for entry in experiment.agents],
             "seeds": list(experiment.seeds),
+            "runs": len(experiment.runs),
         }
         write_json(self.path / EXPERIMENT_FILE, data)
         write_text(self.path / COMMAND_FILE, command + "\n")
@@ -67,7 +68,7 @@ class ExperimentFolder:
                 leftover.unlink(missing_ok=True)
 
     def definition(self) -> dict[str, Any]:
-        """What was asked for last: description, budget, names of tasks and agents, seeds, version.
+        """What was asked for last: description, budget, names of tasks and agents, seeds, number of runs, version.
 
         Raises:
             SpecificationError: the folder holds no experiment, or one in a form that is not read any more.
@@ -81,7 +82,7 @@ class ExperimentFolder:
         try:
             data = json.loads((self.path / EXPERIMENT_FILE).read_text(encoding="utf-8"))
             names = {key: [str(name) for name in data[key]] for key in ("tasks", "agents")}
-            seeds = [int(seed) for seed in data["seeds"]]
+            seeds, runs = [int(seed) for seed in data["seeds"]], int(data["runs"])
             version, description = str(data["mapgym_version"]), str(data["description"])
             budget = Budget(**data["budget"])
         except FileNotFoundError:
@@ -93,7 +94,8 @@ class ExperimentFolder:
             raise SpecificationError(
                 f"{where} holds an {EXPERIMENT_FILE} that is not one of ours; give another folder"
             ) from None
-        return {"mapgym_version": version, "description": description, "budget": budget, "seeds": seeds, **names}
+        about = {"mapgym_version": version, "description": description, "budget": budget}
+        return {**about, "seeds": seeds, "runs": runs, **names}
 
     def command(self) -> str:
         """The command that was given last, "" if it is not known."""

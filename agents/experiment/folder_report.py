@@ -49,9 +49,8 @@ def read_folder(path: Path) -> FolderReport:
             f"the folder {str(path)!r} holds no finished run yet; give the command that made it again"
         )
     certificates = certify_tasks(dict.fromkeys(result.task for result in finished), folder, None, ProofObserver())
-    planned = len(definition["tasks"]) * len(definition["agents"]) * len(definition["seeds"])
     failures = [result for result in results if result.failure]
-    about = report.About(definition["description"], folder.command(), planned, failures)
+    about = report.About(definition["description"], folder.command(), definition["runs"], failures)
     return FolderReport(folder, summarize(finished, definition["budget"], certificates), about)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.agents.base import Agent, agent_class, agent_names, make_agent
+from mapgym.agents.base import Agent, agent_class, agent_names, make_agent, missing_package
 from mapgym.agents.experiment.optimum_study import StudyTask
 from mapgym.agents.experiment.studies.cells import Cell, Result
 from mapgym.agents.experiment.studies.tables import Table
@@ -66,7 +65,7 @@ def present_agents(names: Sequence[str] | None) -> list[str]:
             agent_class(name)
         return list(names)
     found = [name for name in AGENTS if name in agent_names()]
-    return [name for name in found if all(importlib.util.find_spec(module) for module in agent_class(name).requires)]
+    return [name for name in found if missing_package(name) is None]
 
 
 def features(batch: MappingBatch) -> tuple[NDArray[np.float64], list[str]]:

@@ -1,0 +1,118 @@
+"""``mapgym study mappers``: which mapper is better, with the same samples and with the same time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mapgym.agents.commands import common, study_command as shared
+
+if TYPE_CHECKING:
+    from mapgym.agents.experiment.experiment import Experiment
+    from mapgym.agents.experiment.results import RunResult
+    from mapgym.agents.experiment.summary import Summary
+    from mapgym.evaluator import Budget
+
+
+def run(
+    context: typer.Context,
+    output: shared.OutputOption,
+    workloads: shared.WorkloadsOption = shared.PAPER_LAYERS,
+    accelerators: shared.AcceleratorsOption = shared.ACCELERATORS,
+    agents: Annotated[
+        str | None,
+        typer.Option(
+            help='Agents, separated by commas; those of the experiment "mappers" that are installed when left out.',
+            show_default=False,
+        ),
+    ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(help="Budget of the runs with the same samples; 5000, or 1000 with --quick.", show_default=False),
+    ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(help="Budget of the runs with the same time; 5, or 1 with --quick.", show_default=False),
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Worker processes; as many as there are cores when left out.", show_default=False),
+    ] = None,
+    quick: shared.QuickOption = False,
+) -> None:
+    """Compares all mappers: EDP after the same number of samples and after the same time.
+
+    Two experiments of the catalog, mappers and mappers_time (with --quick mappers_quick and mappers_time_quick), in the
+    folders samples/ and time/, so that "mapgym report" makes a page of both. Links between neighbours are as the
+    accelerators have them. Slow agents get fewer seeds. Writes mappers.md, its tables as CSV, and mappers.png.
+    """
+    from mapgym.agents.commands.experiments import available_cores, carry_out, end_with_failures
+    from mapgym.agents.experiment.experiment_file import load_experiment
+    from mapgym.agents.experiment.studies.mappers import Comparison, mappers_tables
+    from mapgym.agents.experiment.studies.mappers_plot import draw_mappers
+    from mapgym.evaluator import Budget
+
+    if samples is not None:
+        shared.at_least(samples, 1, "--samples")
+    common.parse_seconds(seconds, "--seconds")
+    suffix = "_quick" if quick else ""
+    by_samples, by_time = (load_experiment(f"{name}{suffix}") for name in ("mappers", "mappers_time"))
+    limits = (Budget(samples=samples or by_samples.budget.samples), Budget(seconds=seconds or by_time.budget.seconds))
+    plans = [
+        (output / name, _adapted(experiment, workloads, accelerators, agents, budget))
+        for name, experiment, budget in zip(("samples", "time"), (by_samples, by_time), limits, strict=True)
+    ]
+    results: list[RunResult] = []
+    summaries: list[Summary] = []
+    for folder, experiment in plans:
+        done = carry_out(
+            experiment,
+            folder,
+            jobs=jobs or available_cores(),
+            certify=None,
+            command=common.command_line(context),
+        )
+        results += done
+        summaries += _summaries(experiment, done, folder)
+    if len(summaries) == len(plans):
+        comparison = Comparison(*summaries)
+        shared.finish(context, output, "Mappers", mappers_tables(comparison), lambda: draw_mappers(comparison, output))
+        common.say(f'"mapgym report {output}" makes tables, charts and a page of all runs.')
+    end_with_failures(results)
+
+
+def _adapted(
+    experiment: Experiment, workloads: str, accelerators: str, agents: str | None, budget: Budget
+) -> Experiment:
+    """An experiment of the catalog with what the user wants otherwise."""
+    from mapgym.agents.experiment.experiment import AgentEntry, cross
+
+    tasks = cross(
+        common.load_workloads(common.comma_separated(workloads, "--workloads")),
+        [common.load_accelerator(name) for name in common.comma_separated(accelerators, "--accelerators")],
+        experiment.tasks[0].axes,
+        experiment.tasks[0].objective,
+    )
+    entries, absent = experiment.agents, experiment.absent
+    if agents is not None:
+        known = {entry.label: entry for entry in entries}
+        entries = tuple(known.get(name) or AgentEntry(name) for name in common.comma_separated(agents, "--agents"))
+        absent = ()
+    # A description that speaks of the catalog's budget would be wrong.
+    each = f"{budget.samples:,} samples" if budget.samples else f"{budget.seconds:g} seconds"
+    description = f"mappers beside each other, {each} each"
+    return replace(experiment, tasks=tasks, agents=entries, budget=budget, absent=absent, description=description)
+
+
+def _summaries(experiment: Experiment, results: list[RunResult], folder: Path) -> list[Summary]:
+    """The figures of the runs that have not failed, none if all have."""
+    from mapgym.agents.experiment.folder import ExperimentFolder
+    from mapgym.agents.experiment.proofs import ProofObserver, certify_tasks
+    from mapgym.agents.experiment.summary import summarize
+
+    finished = [result for result in results if not result.failure]
+    certificates = certify_tasks(experiment.tasks, ExperimentFolder(folder), None, ProofObserver())
+    return [summarize(finished, experiment.budget, certificates)] if finished else []

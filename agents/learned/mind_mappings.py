@@ -63,7 +63,7 @@ class MindMappings(AskTellAgent):
     learning_rate: float = parameter(0.1, "the shortest step (Mind Mappings: 1)", low=1e-6)
     lengths: int = parameter(12, "step lengths that are tried, each twice the one before (ours)", low=1, high=60)
     clamp: bool = parameter(True, "whether a step begins at the projected mapping (Mind Mappings: no)")
-    draws: int = parameter(16, "random mappings of which the best predicted is injected (Mind Mappings: 1)", low=1)
+    draws: int = parameter(32, "random mappings of which the best predicted is injected (Mind Mappings: 1)", low=1)
     interval: int = parameter(10, "steps from one injection of random mappings to the next (Mind Mappings: 10)", low=1)
     temperature: float = parameter(
         50.0, "of accepting injections, in units of the lower bound (Mind Mappings: 50)", low=0

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mapgym import __version__
 from mapgym.agents.experiment.files import prepare_output_folder
-from mapgym.agents.learned.mind_mappings_data import make_chunk
+from mapgym.agents.learned.mind_mappings_data import AXES, cost_targets, make_chunk, random_mappings, random_problem
 from mapgym.agents.learned.mind_mappings_encoding import Encoding, vector_width
 from mapgym.agents.learned.mind_mappings_model import (
     Normalisation,
@@ -28,6 +28,7 @@ from mapgym.agents.learned.mind_mappings_model import (
 )
 from mapgym.agents.learned.training import Trainer, TrainingProgress, TrainingRequest, register_trainer
 from mapgym.errors import SpecificationError
+from mapgym.mapspace import MapSpace
 
 if TYPE_CHECKING:
     import torch
@@ -275,27 +276,35 @@ class _Session:
         return surrogate
 
 
-def rank_correlation(surrogate: Surrogate, accelerator: Accelerator, seed: int, mappings: int) -> float:
-    """Spearman's correlation of predicted and true EDP among random mappings of a problem; mean of unseen problems.
+def rank_correlation(
+    surrogate: Surrogate,
+    accelerator: Accelerator,
+    seed: int,
+    mappings: int,
+    improved: float = 0.0,
+    best: float = 1.0,
+) -> float:
+    """Spearman's correlation of predicted and true EDP among mappings of a problem; mean of random, unseen problems.
 
     Args:
         surrogate: the model.
         accelerator: on which the mappings are priced; not necessarily the one that the surrogate was trained for.
         seed: of the training, whose problems are others.
-        mappings: random mappings of each problem.
+        mappings: mappings of each problem.
+        improved: share of them that are edits of good ones, see :func:`random_mappings`.
+        best: share of them, those of the lowest EDP, among which ranks are compared.
     """
-    from mapgym.agents.learned import mind_mappings_data as data
-    from mapgym.mapspace import MapSpace
-
     correlations = []
     rng = np.random.default_rng((seed, _HELD_OUT))
     for _ in range(_HELD_OUT_PROBLEMS):
-        workload = data.random_problem(rng)
+        workload = random_problem(rng)
         encoding = Encoding(workload, surrogate.levels)
-        batch = MapSpace(workload, accelerator, data.AXES).sample(rng, mappings)
-        true = surrogate.objective(data.cost_targets(encoding, accelerator, batch), "edp")
+        batch = random_mappings(MapSpace(workload, accelerator, AXES), rng, mappings, improved)
+        true = surrogate.objective(cost_targets(encoding, accelerator, batch), "edp")
         predicted = surrogate.objective(surrogate.predict(encoding.encode(batch)), "edp")
-        correlations.append(np.corrcoef(np.argsort(np.argsort(true)), np.argsort(np.argsort(predicted)))[0, 1])
+        counted = np.argsort(true, kind="stable")[: max(2, round(best * mappings))]
+        ranks = [np.argsort(np.argsort(values[counted], kind="stable")) for values in (true, predicted)]
+        correlations.append(np.corrcoef(ranks)[0, 1])
     return round(float(np.mean(correlations)), 4)
 
 

@@ -303,8 +303,8 @@ def rank_correlation(
         true = surrogate.objective(cost_targets(encoding, accelerator, batch), "edp")
         predicted = surrogate.objective(surrogate.predict(encoding.encode(batch)), "edp")
         counted = np.argsort(true, kind="stable")[: max(2, round(best * mappings))]
-        ranks = [np.argsort(np.argsort(values[counted], kind="stable")) for values in (true, predicted)]
-        correlations.append(np.corrcoef(ranks)[0, 1])
+        first, second = (np.argsort(np.argsort(values[counted], kind="stable")) for values in (true, predicted))
+        correlations.append(np.corrcoef(first, second)[0, 1])
     return round(float(np.mean(correlations)), 4)
 
 

@@ -305,7 +305,8 @@ def apply_each(maps: Any, sorting: Sorting, tables: EditTables, edits: Any, allo
 
 
 @kernel
-def _copy_mapping(i: int, source: Any, j: int, target: Any) -> None:
+def copy_mapping(i: int, source: Any, j: int, target: Any) -> None:
+    """Copies mapping i of one batch over mapping j of another."""
     levels, dims, tensors = source[0].shape[1], source[0].shape[2], source[5].shape[2]
     for s in range(levels):
         for d in range(dims):
@@ -348,7 +349,7 @@ def random_edits(maps: Any, before: Any, sorting: Sorting, tables: EditTables, e
     left = np.empty(KINDS, np.int64)
     for i in range(len(maps[0])):
         normalise(i, maps, sorting)
-        _copy_mapping(i, maps, 0, before)
+        copy_mapping(i, maps, 0, before)
         list_edits(i, maps, sorting, tables, edits, starts)
         kinds = 0
         for kind in range(KINDS):
@@ -364,7 +365,7 @@ def random_edits(maps: Any, before: Any, sorting: Sorting, tables: EditTables, e
             apply_edit(i, maps, sorting, edits, e)
             if is_allowed(i, maps, tables, extents, tile_words):
                 break
-            _copy_mapping(0, before, i, maps)
+            copy_mapping(0, before, i, maps)
             left[kind] -= 1
             kinds -= left[kind] == 0
             last = starts[kind] + left[kind]

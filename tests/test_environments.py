@@ -15,30 +15,35 @@ REGISTERED = sorted(
     spec.id for spec in gym.registry.values() if str(spec.entry_point).startswith(f"{mapgym.__name__}.")
 )
 
-# Arguments with which every id is tested; all of them are JSON-able.
-VARIANTS: dict[str, dict[str, Any]] = {
-    "default": {},
-    "shaped": {"reward": "shaped", "objective": "energy"},
-    "several tasks": {
-        "workload": ["paper/bert_kqv", {"type": "conv2d", "C": 4, "M": 6, "P": 5, "Q": 5, "R": 3, "S": 3, "stride": 2}],
-        "accelerator": ["accel_b_2d", "eyeriss_like"],
-        "objective": "latency",
+SEVERAL = {
+    "workload": ["paper/bert_kqv", {"type": "conv2d", "C": 4, "M": 6, "P": 5, "Q": 5, "R": 3, "S": 3, "stride": 2}],
+    "accelerator": ["accel_b_2d", "eyeriss_like"],
+    "objective": "latency",
+}
+BYPASS = {"accelerator": "simba_like", "axes": ["tile", "order", "parallelism", "bypass"]}
+
+# Arguments with which each id is tested; all of them are JSON-able.
+VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
+    "MapSpace-v0": {
+        "default": {},
+        "shaped": {"reward": "shaped", "objective": "energy"},
+        "several tasks": SEVERAL,
+        "bypass, innermost orders": {**BYPASS, "orders": "innermost", "reward": "shaped"},
     },
-    "bypass, innermost orders": {
-        "accelerator": "simba_like",
-        "axes": ["tile", "order", "parallelism", "bypass"],
-        "orders": "innermost",
-        "reward": "shaped",
+    "MapSpaceRefine-v0": {
+        "default": {"steps": 20},
+        "several tasks": {**SEVERAL, "steps": 12},
+        "bypass, trivial start": {**BYPASS, "steps": 10, "start": "trivial"},
     },
 }
+CASES = [(env_id, variant) for env_id in REGISTERED for variant in VARIANTS.get(env_id, {"default": {}})]
 
 
-@pytest.mark.parametrize("env_id", REGISTERED, scope="class")
-@pytest.mark.parametrize("variant", VARIANTS, scope="class")
+@pytest.mark.parametrize(("env_id", "variant"), CASES, scope="class")
 class TestRegisteredEnvironments(EnvironmentContract):
     @pytest.fixture(autouse=True)
     def _choose(self, env_id: str, variant: str) -> None:
-        self.env_id, self.env_kwargs = env_id, VARIANTS[variant]
+        self.env_id, self.env_kwargs = env_id, VARIANTS.get(env_id, {}).get(variant, {})
 
 
 def test_registry__holds_what_is_listed() -> None:

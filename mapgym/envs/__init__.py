@@ -6,19 +6,35 @@ import gymnasium as gym
 
 from mapgym.envs.mapspace_env import MapSpaceEnv
 from mapgym.envs.mapspace_vector_env import MapSpaceVectorEnv
+from mapgym.envs.refine_env import MapSpaceRefineEnv, MapSpaceRefineVectorEnv
 from mapgym.envs.task import Task, TaskGenerator
 
-__all__ = ["ENVIRONMENT_IDS", "MapSpaceEnv", "MapSpaceVectorEnv", "Task", "TaskGenerator", "register_environments"]
+__all__ = [
+    "ENVIRONMENT_IDS",
+    "MapSpaceEnv",
+    "MapSpaceRefineEnv",
+    "MapSpaceRefineVectorEnv",
+    "MapSpaceVectorEnv",
+    "Task",
+    "TaskGenerator",
+    "register_environments",
+]
 
-ENVIRONMENT_IDS = ("MapSpace-v0",)
+_CLASSES = {
+    "MapSpace-v0": (MapSpaceEnv, MapSpaceVectorEnv),
+    "MapSpaceRefine-v0": (MapSpaceRefineEnv, MapSpaceRefineVectorEnv),
+}
+
+ENVIRONMENT_IDS = tuple(_CLASSES)
 """Every id that mapgym registers."""
 
 
 def register_environments() -> None:
     """Registers the environments; a second call changes nothing."""
-    if "MapSpace-v0" not in gym.registry:
-        gym.register(
-            "MapSpace-v0",
-            entry_point="mapgym.envs:MapSpaceEnv",
-            vector_entry_point="mapgym.envs:MapSpaceVectorEnv",
-        )
+    for name, (scalar, vector) in _CLASSES.items():
+        if name not in gym.registry:
+            gym.register(
+                name,
+                entry_point=f"mapgym.envs:{scalar.__name__}",
+                vector_entry_point=f"mapgym.envs:{vector.__name__}",
+            )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping as AbcMapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,18 +14,14 @@ from mapgym.construction_kernels import DIMS, DIVISORS
 from mapgym.envs import kernels
 from mapgym.envs.observation import ObservationLayout
 from mapgym.envs.reward import REWARDS, Pricing, potential_weights
-from mapgym.envs.task import Task, TaskGenerator
-from mapgym.errors import SpecificationError, require_keys, suggest
+from mapgym.envs.task import Task
+from mapgym.envs.tasks import EnvironmentTasks
+from mapgym.errors import SpecificationError, suggest
 from mapgym.mapping import divisors
 from mapgym.mapspace import MapSpace
 
 if TYPE_CHECKING:
     from mapgym.evaluator import Evaluator
-
-DEFAULT_WORKLOAD = "paper/resnet_conv4"
-DEFAULT_ACCELERATOR = "accel_b"
-DEFAULT_AXES = ("tile", "order", "parallelism")
-TASK_OPTIONS = ("workload", "accelerator", "objective")
 
 
 class PreparedTask:
@@ -85,16 +81,14 @@ class PreparedTask:
             )
 
 
-class MapSpaceTasks:
+class MapSpaceTasks(EnvironmentTasks[PreparedTask]):
     """The arguments of ``MapSpace-v0``, checked, and the tasks that they stand for.
 
     Attributes:
-        generator: draws tasks.
-        layout: of the observation.
-        observation_space, action_space: of one environment.
         is_shaped: whether rewards are shaped.
-        prepared: tasks made ready, those of the generator first.
     """
+
+    action_space: spaces.Discrete
 
     def __init__(
         self,
@@ -110,94 +104,23 @@ class MapSpaceTasks:
         """Reads the arguments; see :class:`mapgym.envs.MapSpaceEnv`."""
         if reward not in REWARDS:
             raise SpecificationError(f"reward is {reward!r}; {suggest(str(reward), REWARDS)}")
-        given = {
-            "workload": workload,
-            "accelerator": accelerator,
-            "objective": objective,
-            "axes": axes,
-            "constraints": constraints,
-        }
-        if evaluator is not None:
-            for name, value in given.items():
-                if value is not None:
-                    raise SpecificationError(
-                        f"{name} is given together with an evaluator, which prices one task only; leave {name} out"
-                    )
-            workload, accelerator = evaluator.space.workload, evaluator.space.accelerator
-            objective = evaluator.objective
-        self.evaluator, self.orders, self.is_shaped = evaluator, orders, reward == "shaped"
-        self._axes = DEFAULT_AXES if axes is None else tuple(axes)
-        self._constraints = constraints
-        self.generator = TaskGenerator(
-            DEFAULT_WORKLOAD if workload is None else workload,
-            DEFAULT_ACCELERATOR if accelerator is None else accelerator,
-            "edp" if objective is None else objective,
-        )
-        self.layout = ObservationLayout.of(self.generator.tasks)
-        self.observation_space = spaces.Box(0.0, 1.0, (self.layout.size,), np.float32)
+        super().__init__(workload, accelerator, objective, axes, constraints, evaluator)
+        self.orders, self.is_shaped = orders, reward == "shaped"
         self._max_divisors = max(_divisor_count(task) for task in self.generator.tasks)
         has_y = any(max(task.accelerator.fanout_y) > 1 for task in self.generator.tasks)
         self._choices = self._max_divisors * (2 if has_y else 1)
-        actions = max(self._choices, self.layout.dims, 2)
-        self.action_space = spaces.Discrete(actions)
-        self._numbers_of = {task: k for k, task in enumerate(self.generator.tasks)}
-        self.prepared = [self._prepare(task) for task in self.generator.tasks]
+        self.action_space = spaces.Discrete(max(self._choices, self.layout.dims, 2))
+        self.make_ready()
 
-    def _prepare(self, task: Task) -> PreparedTask:
-        if self.evaluator is not None:
-            space = self.evaluator.space
-        else:
-            space = MapSpace(task.workload, task.accelerator, self._axes, self._constraints)
+    def prepare(self, task: Task) -> PreparedTask:
+        """Makes a task ready."""
         actions = (int(self.action_space.n), self._max_divisors)
-        return PreparedTask(task, space, self.orders, self.layout, actions, self.evaluator)
+        return PreparedTask(task, self.space_of(task), self.orders, self.layout, actions, self.evaluator)
 
-    def draw(self, rng: np.random.Generator) -> int:
-        """Number of a random task of the generator."""
-        return self.generator.draw(rng)
-
-    def fixed_by(self, options: AbcMapping[str, Any] | None) -> TaskGenerator | None:
-        """Reads the options of reset.
-
-        Args:
-            options: keys workload, accelerator, objective; None or empty to draw from all tasks.
-
-        Returns:
-            the generator of the tasks that the options allow; None if they say nothing.
-
-        Raises:
-            SpecificationError: unknown key, or a task that does not fit the spaces of the environment.
-        """
-        if not options:
-            return None
-        require_keys(map(str, options), TASK_OPTIONS, "reset options")
-        if self.evaluator is not None:
-            raise SpecificationError("reset options cannot change the task of an evaluator; leave them out")
-        first = self.generator.tasks[0]
-        workloads = list(dict.fromkeys(task.workload for task in self.generator.tasks))
-        accelerators = list(dict.fromkeys(task.accelerator for task in self.generator.tasks))
-        generator = TaskGenerator(
-            options.get("workload", workloads),
-            options.get("accelerator", accelerators),
-            options.get("objective", first.objective),
-        )
-        for task in generator.tasks:
-            self._check_fits(task)
-        return generator
-
-    def number_of(self, task: Task) -> int:
-        """Number of a task in ``prepared``; it is prepared if it is new."""
-        if task not in self._numbers_of:
-            self.prepared.append(self._prepare(task))
-            self._numbers_of[task] = len(self.prepared) - 1
-        return self._numbers_of[task]
-
-    def _check_fits(self, task: Task) -> None:
-        fits = self.layout.holds(task) and _divisor_count(task) <= self._max_divisors
-        if not fits or (max(task.accelerator.fanout_y) > 1 and self._choices == self._max_divisors):
-            raise SpecificationError(
-                f"{task.workload.name!r} on {task.accelerator.name!r} is larger than the spaces of this environment "
-                "(levels, dims, tensors, divisors of a bound or mesh axes); name it when the environment is made"
-            )
+    def fits(self, task: Task) -> bool:
+        """Whether the spaces of the environment have room for a task."""
+        needs_y = max(task.accelerator.fanout_y) > 1 and self._choices == self._max_divisors
+        return self.layout.holds(task) and _divisor_count(task) <= self._max_divisors and not needs_y
 
 
 def _divisor_count(task: Task) -> int:

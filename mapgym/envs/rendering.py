@@ -8,6 +8,7 @@ ones orange, what inner levels have placed grey. The last bar shows how much of 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from mapgym.mapping import Mapping
 
 if TYPE_CHECKING:
     from mapgym.envs.mapspace_tasks import PreparedTask
+    from mapgym.envs.task import Task
 
 _GLYPHS = {
     "A": "757755", "B": "656656", "C": "744447", "D": "655556", "E": "746447", "F": "746444", "G": "744557",
@@ -49,7 +51,7 @@ def render(mode: str, prepared: PreparedTask, state: NDArray[np.int32]) -> Any:
     mapping = prepared.construction.export(state[None], np.zeros(1, np.int64))[0]
     if mode == "ansi":
         return f"{mapping.to_text()}\n{next_decision(prepared, state)}"
-    return _picture(prepared, state, mapping)
+    return draw(prepared.task, next_decision(prepared, state), mapping, lambda s: _words(prepared, state, s, mapping))
 
 
 def next_decision(prepared: PreparedTask, state: NDArray[np.int32]) -> str:
@@ -67,8 +69,8 @@ def next_decision(prepared: PreparedTask, state: NDArray[np.int32]) -> str:
     return f"{text}, dim {active[state[ITEM]]}"
 
 
-def _picture(prepared: PreparedTask, state: NDArray[np.int32], mapping: Mapping) -> NDArray[np.uint8]:
-    task = prepared.task
+def draw(task: Task, title: str, mapping: Mapping, words: Callable[[int], int]) -> NDArray[np.uint8]:
+    """Draws a mapping of a task under a title; words gives what the tiles take at a level of limited capacity."""
     levels = task.accelerator.levels
     dims = [d for d, bound in enumerate(task.workload.bounds) if bound > 1]
     row_height = (len(dims) + 1) * _BAR_HEIGHT + _ROW_GAP
@@ -76,7 +78,7 @@ def _picture(prepared: PreparedTask, state: NDArray[np.int32], mapping: Mapping)
     height = 2 * _MARGIN + header + len(levels) * row_height
     width = 2 * _MARGIN + 2 * _LABEL_WIDTH + _BAR_WIDTH + 60
     image = np.full((height, width, 3), _WHITE, np.uint8)
-    _write(image, _MARGIN, _MARGIN, next_decision(prepared, state))
+    _write(image, _MARGIN, _MARGIN, title)
     factors = mapping.temporal.astype(np.int64) * mapping.spatial
     for row, s in enumerate(range(len(levels) - 1, -1, -1)):
         top = _MARGIN + header + row * row_height
@@ -95,7 +97,7 @@ def _picture(prepared: PreparedTask, state: NDArray[np.int32], mapping: Mapping)
         capacity = levels[s].capacity_words
         if capacity is not None:
             y = top + len(dims) * _BAR_HEIGHT
-            share = _words(prepared, state, s, mapping) / capacity
+            share = words(s) / capacity
             _write(image, y, left, "USED")
             image[y : y + _BAR_HEIGHT - 4, left + 30 : left + 30 + _BAR_WIDTH] = _LINE
             image[y : y + _BAR_HEIGHT - 4, left + 30 : left + 30 + round(_BAR_WIDTH * share)] = _CAPACITY
@@ -107,9 +109,14 @@ def _words(prepared: PreparedTask, state: NDArray[np.int32], s: int, mapping: Ma
     """Words that the tiles decided so far need at a level, at least."""
     if s == len(mapping.levels) - 1:
         return int(minimum_words(prepared.table, state, s, -1, 1))
+    return tile_words(prepared.task, s, mapping)
+
+
+def tile_words(task: Task, s: int, mapping: Mapping) -> int:
+    """Words of the kept tiles of a mapping at a level."""
     extents = np.prod(mapping.temporal[: s + 1].astype(np.int64) * mapping.spatial[: s + 1], axis=0)
     tile = dict(zip(mapping.dims, map(int, extents), strict=True))
-    tensors = prepared.task.workload.tensors
+    tensors = task.workload.tensors
     return sum(tensor.tile_size(tile) for tensor, kept in zip(tensors, mapping.keep[s], strict=True) if kept)
 
 

@@ -11,6 +11,7 @@
 pytest collects the inherited tests. An environment fulfils the contract if it passes Gymnasium's and
 Stable-Baselines3's checkers without a warning, is deterministic, has masks that say the truth, survives illegal
 actions, can be rendered, copied and described as JSON, and has a vector twin that does the same as scalar ones.
+An environment in which every action is legal has no masks, and what is said about them is skipped.
 """
 
 from __future__ import annotations
@@ -95,14 +96,15 @@ class EnvironmentContract:
             observation, info = env.reset(seed=episode)
             for _ in range(MAX_STEPS):
                 assert env.observation_space.contains(observation)
-                _check_mask(env, info)
-                action = int(rng.choice(np.flatnonzero(info["action_mask"])))
+                if "action_mask" in info:
+                    _check_mask(env, info)
+                action = _legal_action(env.action_space, info, rng)
                 observation, reward, terminated, truncated, info = env.step(action)
                 assert type(reward) is float
                 assert np.isfinite(reward)
                 assert type(terminated) is bool
                 assert type(truncated) is bool
-                assert info["illegal_action"] is False
+                assert info.get("illegal_action", False) is False
                 if terminated or truncated:
                     break
             assert terminated or truncated
@@ -120,6 +122,7 @@ class EnvironmentContract:
     def test_illegal_action_is_replaced_by_the_nearest_legal_one(self) -> None:
         """And info says so."""
         env, twin = self.make(), self.make()
+        _skip_without_masks(env)
         seen = 0
         for seed in range(5):
             rng = np.random.default_rng(seed)
@@ -143,6 +146,7 @@ class EnvironmentContract:
     def test_actions_outside_the_space_do_no_harm(self) -> None:
         """They are illegal actions like others."""
         env = self.make()
+        _skip_without_masks(env)
         _, info = env.reset(seed=0)
         for action in (-1, -(10**9), len(info["action_mask"]), 10**9):
             env.reset(seed=0)
@@ -154,7 +158,7 @@ class EnvironmentContract:
         for _ in _episode(env, 0):
             pass
         with pytest.raises(gym.error.ResetNeeded):
-            env.step(0)
+            env.step(env.action_space.sample())
 
     def test_observation_fields_tile_the_observation(self) -> None:
         """Every entry of a flat observation belongs to exactly one named field."""
@@ -197,10 +201,11 @@ class EnvironmentContract:
         """Copies in the middle of an episode go on as the original does."""
         env = self.make()
         _, info = env.reset(seed=3)
-        if info["action_mask"].sum() > 1:
-            info = env.step(int(np.flatnonzero(info["action_mask"])[-1]))[4]
+        rng = np.random.default_rng(0)
+        if "action_mask" in info and info["action_mask"].sum() > 1:
+            info = env.step(int(np.flatnonzero(info["action_mask"])[0]))[4]
         copies = [pickle.loads(pickle.dumps(env)), copy.deepcopy(env)]
-        action = int(np.flatnonzero(info["action_mask"])[0])
+        action = _legal_action(env.action_space, info, rng)
         expected = env.step(action)
         for other in copies:
             assert data_equivalence(other.step(action), expected, exact=True)
@@ -221,10 +226,9 @@ class EnvironmentContract:
         assert _same(result, expected)
         finished = 0
         for step in range(400):
-            masks: NDArray[np.int8] = result[-1]["action_mask"]
-            actions = np.array([rng.choice(np.flatnonzero(mask)) for mask in masks])
-            if step % 10 == 0:
-                actions[rng.integers(n)] = rng.integers(masks.shape[1])
+            actions = _legal_actions(vector, result[-1], rng)
+            if step % 10 == 0 and "action_mask" in result[-1]:
+                actions[rng.integers(n)] = rng.integers(result[-1]["action_mask"].shape[1])
             result, expected = vector.step(actions), scalars.step(actions)
             assert _same(result, expected)
             finished += int(result[2].sum())
@@ -234,8 +238,9 @@ class EnvironmentContract:
         """Only the chosen environments are reset, and one that is over refuses to step."""
         vector = self.make_vector(3, autoreset_mode=AutoresetMode.DISABLED)
         _, info = vector.reset(seed=0)
+        rng = np.random.default_rng(0)
         for _ in range(MAX_STEPS):
-            actions = np.argmax(info["action_mask"], axis=1)
+            actions = _legal_actions(vector, info, rng)
             _, _, over, _, info = vector.step(actions)
             if over.any():
                 break
@@ -243,7 +248,31 @@ class EnvironmentContract:
             vector.step(actions)
         observations, info = vector.reset(options={"reset_mask": over})
         assert vector.observation_space.contains(observations)
-        vector.step(np.argmax(info["action_mask"], axis=1))
+        # The others go on from where they are.
+        vector.step(_legal_actions(vector, info, rng))
+
+
+def _legal_action(space: gym.Space[Any], info: dict[str, Any], rng: np.random.Generator) -> Any:
+    """A random legal action; any action is legal where there is no mask."""
+    if "action_mask" in info:
+        return int(rng.choice(np.flatnonzero(info["action_mask"])))
+    return rng.integers(space.nvec)  # type: ignore[attr-defined]
+
+
+def _legal_actions(
+    vector: VectorEnv[Any, Any, Any], info: dict[str, Any], rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """A random legal action for each environment."""
+    if "action_mask" not in info:
+        infos: list[dict[str, Any]] = [{}] * vector.num_envs
+    else:
+        infos = [{"action_mask": mask if mask.any() else np.ones_like(mask)} for mask in info["action_mask"]]
+    return np.array([_legal_action(vector.single_action_space, of_one, rng) for of_one in infos])
+
+
+def _skip_without_masks(env: gym.Env[Any, Any]) -> None:
+    if "action_mask" not in env.reset(seed=0)[1]:
+        pytest.skip("every action is legal")
 
 
 def _check_mask(env: gym.Env[Any, Any], info: dict[str, Any]) -> None:
@@ -262,9 +291,11 @@ def _episode(env: gym.Env[Any, Any], seed: int) -> list[Any]:
     rng = np.random.default_rng(seed)
     results: list[Any] = [env.reset(seed=seed)]
     for _ in range(MAX_STEPS):
-        mask = results[-1][-1]["action_mask"]
-        action = rng.choice(np.flatnonzero(mask)) if rng.random() < 0.9 else rng.integers(len(mask))
-        results.append(env.step(int(action)))
+        info = results[-1][-1]
+        if "action_mask" in info and rng.random() >= 0.9:
+            results.append(env.step(int(rng.integers(len(info["action_mask"])))))
+        else:
+            results.append(env.step(_legal_action(env.action_space, info, rng)))
         if results[-1][2] or results[-1][3]:
             return results
     raise AssertionError(f"the episode did not end in {MAX_STEPS} steps")

@@ -1,0 +1,143 @@
+"""What all environments do with their arguments: read them, make the tasks that they stand for ready, fix one."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping as AbcMapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import numpy as np
+from gymnasium import spaces
+
+from mapgym.envs.observation import ObservationLayout
+from mapgym.envs.task import Task, TaskGenerator
+from mapgym.errors import SpecificationError, require_keys
+from mapgym.mapspace import MapSpace
+
+if TYPE_CHECKING:
+    from mapgym.evaluator import Evaluator
+
+DEFAULT_WORKLOAD = "paper/resnet_conv4"
+DEFAULT_ACCELERATOR = "accel_b"
+DEFAULT_AXES = ("tile", "order", "parallelism")
+TASK_OPTIONS = ("workload", "accelerator", "objective")
+
+Prepared = TypeVar("Prepared")
+
+
+class EnvironmentTasks(ABC, Generic[Prepared]):
+    """The task arguments of an environment, checked, and the tasks that they stand for.
+
+    Attributes:
+        generator: draws tasks.
+        evaluator: who prices; None for a cost model.
+        layout: of the observation.
+        observation_space: of one environment.
+        action_space: of one environment; a subclass sets it before it calls :meth:`make_ready`.
+        prepared: tasks made ready, those of the generator first.
+    """
+
+    layout: ObservationLayout
+    action_space: spaces.Space[Any]
+    prepared: list[Prepared]
+
+    def __init__(
+        self,
+        workload: Any,
+        accelerator: Any,
+        objective: str | None,
+        axes: Sequence[str] | None,
+        constraints: Any,
+        evaluator: Evaluator | None,
+        layout: type[ObservationLayout] = ObservationLayout,
+    ) -> None:
+        """Reads the arguments; see :class:`mapgym.envs.MapSpaceEnv`."""
+        given = {
+            "workload": workload,
+            "accelerator": accelerator,
+            "objective": objective,
+            "axes": axes,
+            "constraints": constraints,
+        }
+        if evaluator is not None:
+            for name, value in given.items():
+                if value is not None:
+                    raise SpecificationError(
+                        f"{name} is given together with an evaluator, which prices one task only; leave {name} out"
+                    )
+            workload, accelerator = evaluator.space.workload, evaluator.space.accelerator
+            objective = evaluator.objective
+        self.evaluator = evaluator
+        self._axes = DEFAULT_AXES if axes is None else tuple(axes)
+        self._constraints = constraints
+        self.generator = TaskGenerator(
+            DEFAULT_WORKLOAD if workload is None else workload,
+            DEFAULT_ACCELERATOR if accelerator is None else accelerator,
+            "edp" if objective is None else objective,
+        )
+        self.layout = layout.of(self.generator.tasks)
+        self.observation_space = spaces.Box(0.0, 1.0, (self.layout.size,), np.float32)
+
+    def make_ready(self) -> None:
+        """Prepares the tasks of the generator."""
+        self._numbers_of = {task: k for k, task in enumerate(self.generator.tasks)}
+        self.prepared = [self.prepare(task) for task in self.generator.tasks]
+
+    @abstractmethod
+    def prepare(self, task: Task) -> Prepared:
+        """Makes a task ready."""
+
+    @abstractmethod
+    def fits(self, task: Task) -> bool:
+        """Whether the spaces of the environment have room for a task."""
+
+    def space_of(self, task: Task) -> MapSpace:
+        """The map space of a task."""
+        if self.evaluator is not None:
+            return self.evaluator.space
+        return MapSpace(task.workload, task.accelerator, self._axes, self._constraints)
+
+    def draw(self, rng: np.random.Generator) -> int:
+        """Number of a random task of the generator."""
+        return self.generator.draw(rng)
+
+    def fixed_by(self, options: AbcMapping[str, Any] | None) -> TaskGenerator | None:
+        """Reads the options of reset.
+
+        Args:
+            options: keys workload, accelerator, objective; None or empty to draw from all tasks.
+
+        Returns:
+            the generator of the tasks that the options allow; None if they say nothing.
+
+        Raises:
+            SpecificationError: unknown key, or a task that does not fit the spaces of the environment.
+        """
+        if not options:
+            return None
+        require_keys(map(str, options), TASK_OPTIONS, "reset options")
+        if self.evaluator is not None:
+            raise SpecificationError("reset options cannot change the task of an evaluator; leave them out")
+        first = self.generator.tasks[0]
+        workloads = list(dict.fromkeys(task.workload for task in self.generator.tasks))
+        accelerators = list(dict.fromkeys(task.accelerator for task in self.generator.tasks))
+        generator = TaskGenerator(
+            options.get("workload", workloads),
+            options.get("accelerator", accelerators),
+            options.get("objective", first.objective),
+        )
+        for task in generator.tasks:
+            if not self.fits(task):
+                raise SpecificationError(
+                    f"{task.workload.name!r} on {task.accelerator.name!r} is larger than the spaces of this "
+                    "environment (levels, dims, tensors, divisors of a bound or mesh axes); name it when the "
+                    "environment is made"
+                )
+        return generator
+
+    def number_of(self, task: Task) -> int:
+        """Number of a task in ``prepared``; it is prepared if it is new."""
+        if task not in self._numbers_of:
+            self.prepared.append(self.prepare(task))
+            self._numbers_of[task] = len(self.prepared) - 1
+        return self._numbers_of[task]

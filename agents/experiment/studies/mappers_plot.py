@@ -12,7 +12,8 @@ from mapgym.agents.experiment.studies.mappers import Comparison
 
 _POINTS = 80
 _STYLES = ("-", "--", ":")
-_RATIOS = (1.0, 1.02, 1.05, 1.1, 1.2, 1.5, 2.0, 3.0)
+_LEAST = 1e-3  # what is nearer to the best known is drawn as this
+_SHARES = (_LEAST, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 _FIRST = {"samples": 10.0, "seconds": 0.003}
 
 
@@ -27,15 +28,15 @@ def draw_mappers(comparison: Comparison, folder: Path) -> list[str]:
         for i, agent in enumerate(comparison.agents):
             mean = interquartile_mean(np.concatenate(comparison.curves(agent, budgets, unit, machine)))
             style = _STYLES[i // len(COLORS) % len(_STYLES)]
-            shown = np.where(np.isfinite(mean), mean, np.nan)
+            shown = np.where(np.isfinite(mean), np.maximum(mean - 1.0, _LEAST), np.nan)
             panel.plot(budgets, shown, style, color=COLORS[i % len(COLORS)], label=agent, linewidth=1.4)
-        panel.set(xscale="log", yscale="log", xlabel=unit, ylim=(0.995, _RATIOS[-1]))
+        panel.set(xscale="log", yscale="log", xlabel=unit, ylim=(0.8 * _LEAST, _SHARES[-1]))
         panel.set_title(machine, fontsize="medium")
-        panel.set_yticks(_RATIOS, [f"{ratio:g}" for ratio in _RATIOS])
+        panel.set_yticks(_SHARES, [f"{100 * share:g} %" for share in _SHARES])
         panel.set_yticks([], minor=True)
         panel.grid(visible=True, which="both", alpha=0.25)
     for panel in panels[::2]:
-        panel.set_ylabel("best / best known (interquartile mean)")
+        panel.set_ylabel("above the best known (interquartile mean)")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", fontsize="small")
     save(figure, folder / "mappers.png")

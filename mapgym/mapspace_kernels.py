@@ -263,8 +263,8 @@ def _place_spatial_loop(i: int, s: int, d: int, on_y: bool, maps: Any) -> None:
 
 
 @kernel
-def apply_edit(i: int, maps: Any, sorting: Sorting, edits: Any, e: int) -> None:
-    """Applies edit e of a list to mapping i and normalises the result."""
+def change(i: int, maps: Any, edits: Any, e: int) -> None:
+    """Applies edit e of a list to mapping i; the result has to be normalised before anything else is asked of it."""
     temporal, spatial, order, spatial_order, spatial_split, keep = maps
     levels = temporal.shape[1]
     kind, a, b, c = edits[e, 0], edits[e, 1], edits[e, 2], edits[e, 3]
@@ -291,6 +291,12 @@ def apply_edit(i: int, maps: Any, sorting: Sorting, edits: Any, e: int) -> None:
         _place_spatial_loop(i, a, b, on_x, maps)
     else:
         keep[i, a, b] = not keep[i, a, b]
+
+
+@kernel
+def apply_edit(i: int, maps: Any, sorting: Sorting, edits: Any, e: int) -> None:
+    """Applies edit e of a list to mapping i and normalises the result."""
+    change(i, maps, edits, e)
     normalise(i, maps, sorting)
 
 

@@ -33,12 +33,12 @@ def temperatures(agent: Annealing, rounds: int, samples: int | None, warm: bool 
 
 def test_the_temperature_falls_geometrically_over_the_budget() -> None:
     # The first round is random; then ten of ten chains each spend the remaining hundred samples.
-    agent = Annealing(chains=10, hot=0.1, cold=0.001)
+    agent = Annealing(chains=10, pool=10, hot=0.1, cold=0.001)
     assert temperatures(agent, 11, 110)[1:] == pytest.approx([0.1 * 0.01 ** (i / 10) for i in range(10)])
 
 
 def test_without_a_number_of_samples_it_anneals_in_cycles_of_doubling_length() -> None:
-    agent = Annealing(chains=10, hot=0.1, cold=0.001, cycle=20)
+    agent = Annealing(chains=10, pool=10, hot=0.1, cold=0.001, cycle=20)
     expected = [0.1 * 0.01 ** (i / rounds) for rounds in (2, 4, 8) for i in range(rounds)]
     assert temperatures(agent, 15, None)[1:] == pytest.approx(expected)
 

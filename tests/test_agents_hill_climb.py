@@ -60,8 +60,8 @@ def test_restarts_help_where_one_climb_is_not_enough() -> None:
 
 def test_a_small_budget_gives_the_beginning_of_the_trace() -> None:
     traces = []
-    for samples in (130, 1000):
+    for samples in (430, 1000):
         evaluator = Evaluator(SPACE, budget=Budget(samples=samples))
         make_agent("hill-climb", patience=20).search(evaluator, 7)
         traces.append(evaluator.trace)
-    assert [traces[0].best_at(n) for n in range(131)] == [traces[1].best_at(n) for n in range(131)]
+    assert [traces[0].best_at(n) for n in range(431)] == [traces[1].best_at(n) for n in range(431)]

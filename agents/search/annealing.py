@@ -31,7 +31,7 @@ class Annealing(AskTellAgent):
     budget in seconds only, it anneals in cycles of ``cycle``, twice, four times ... as many samples, each beginning hot
     where the chains stand: how many samples the seconds will buy is unknown, and the seed still decides everything.
 
-    Begins from random mappings, or from the best ones of a warm start; then at the geometric mean of both temperatures,
+    Begins from the best of ``pool`` random mappings, or of a warm start; then at the geometric mean of both temperatures,
     because a hot start would forget it. After Kirkpatrick, Gelatt and Vecchi (Science 220, 1983); the defaults were
     tuned on tasks that are not reported (docs/agents/annealing.md).
     """
@@ -40,7 +40,8 @@ class Annealing(AskTellAgent):
     summary = "simulated annealing, annealed to the budget"
 
     chains: int = parameter(16, "chains side by side", low=1)
-    hot: float = parameter(0.2, "first temperature, in units of ln(cost)", low=1e-9)
+    pool: int = parameter(200, "random mappings of which the best are the first places of the chains", low=1)
+    hot: float = parameter(0.05, "first temperature, in units of ln(cost)", low=1e-9)
     cold: float = parameter(0.01, "last temperature, in units of ln(cost)", low=1e-9)
     persistence: float = parameter(0.7, "probability of one more edit after each one", low=0, high=0.95)
     cycle: int = parameter(5000, "samples of the first cycle where the budget is in seconds only", low=1)
@@ -63,7 +64,7 @@ class Annealing(AskTellAgent):
         """One proposal of each chain."""
         self._asked = True
         if self._at is None:
-            return self._space.sample(self._rng, self.chains)
+            return self._space.sample(self._rng, self.pool)
         total = self._spent + n
         if n == sys.maxsize:
             if self._spent >= self._cycle:

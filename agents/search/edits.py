@@ -13,7 +13,7 @@ from mapgym.mapspace_kernels import EDIT_COLUMNS
 SEEN_ENTRIES = 2**20
 """Size of the table of mappings proposed before (8 bytes each); it starts anew when half full."""
 
-MOVE_WEIGHT, SWAP_WEIGHT, SPATIAL_SWAP_WEIGHT, AXIS_WEIGHT, KEEP_WEIGHT = 2.0, 1.0, 0.5, 0.5, 1.0
+MOVE_WEIGHT, SWAP_WEIGHT, SPATIAL_SWAP_WEIGHT, AXIS_WEIGHT, KEEP_WEIGHT = 8.0, 1.0, 0.25, 0.25, 1.0
 """How often each kind of edit is drawn, among those that the space has: moves of a prime factor, swaps of two temporal
 and of two spatial loops, a loop to the other mesh axis, keeping or bypassing a tensor."""
 

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.agents.search.gamma_breeding_kernels import remember
-from mapgym.agents.search.gamma_operator_kernels import unit
 from mapgym.compilation import kernel
 from mapgym.mapspace_kernels import (
     MOVE,
@@ -22,10 +21,17 @@ from mapgym.mapspace_kernels import (
     TOGGLE_AXIS,
     EditTables,
     Sorting,
-    apply_edit,
+    change,
     draw as below,
     is_allowed,
+    normalise,
 )
+
+
+@kernel
+def unit(state: Any) -> Any:
+    """A random number in [0, 1)."""
+    return below(state, 1 << 32) * 2.0**-32
 
 
 @kernel
@@ -122,24 +128,37 @@ def _draw_move(i: int, maps: Any, tables: EditTables, edits: Any, state: Any) ->
 def _draw_swap(i: int, maps: Any, sorting: Sorting, kind: int, edits: Any, state: Any) -> bool:
     """Draws two loops of a random level to swap: temporal ones, or spatial ones on one mesh axis."""
     levels, dims = maps[0].shape[1], maps[0].shape[2]
+    factors, order = (maps[0], maps[2]) if kind == SWAP else (maps[1], maps[3])
     first = below(state, levels)
     for step in range(levels):
         s = (first + step) % levels
         if (kind == SWAP and sorting.temporal[s]) or (kind == SPATIAL_SWAP and sorting.spatial[s]):
             continue
-        begin, end = 0, 0
-        for d in range(dims):
-            end += (maps[0][i, s, d] if kind == SWAP else maps[1][i, s, d]) > 1
-        if kind == SPATIAL_SWAP:
-            split = int(maps[4][i, s])
-            if end - split > 1 and (split < 2 or below(state, 2) == 0):
-                begin = split
-            else:
-                end = split
-        if end - begin > 1:
-            b = below(state, end - begin)
-            c = (b + 1 + below(state, end - begin - 1)) % (end - begin)
-            edits[0, 0], edits[0, 1], edits[0, 2], edits[0, 3] = kind, s, begin + b, begin + c
+        # Loops are looked for on the whole level, or on one axis of the mesh: X if the axis is 0.
+        axis = below(state, 2)
+        count, first_loop, second_loop = 0, 0, 0
+        for turn in range(1 if kind == SWAP else 2):
+            count = 0
+            for position in range(dims):
+                d = order[i, s, position]
+                on_y = position >= maps[4][i, s]
+                if factors[i, s, d] == 1 or (kind == SPATIAL_SWAP and on_y != ((axis + turn) % 2 == 1)):
+                    continue
+                # A random pair, drawn while passing by: the third and later loops replace one of the two.
+                count += 1
+                drawn = below(state, count)
+                if count == 1:
+                    first_loop = position
+                elif count == 2:
+                    second_loop = position
+                elif drawn == 0:
+                    first_loop = position
+                elif drawn == 1:
+                    second_loop = position
+            if count > 1:
+                break
+        if count > 1:
+            edits[0, 0], edits[0, 1], edits[0, 2], edits[0, 3] = kind, s, first_loop, second_loop
             return True
     return False
 
@@ -214,8 +233,9 @@ def edit_each(
             more = True
             while more:
                 if _draw_edit(i, maps, sorting, tables, weights, edits, state):
-                    apply_edit(i, maps, sorting, edits, 0)
+                    change(i, maps, edits, 0)
                 more = unit(state) < persistence
+            normalise(i, maps, sorting)
             if is_allowed(i, maps, tables, extents, tile_words) and (
                 len(seen) == 1 or remember(seen, fingerprint(maps, i)) or attempt == attempts - 1
             ):

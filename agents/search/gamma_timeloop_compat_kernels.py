@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.agents.search.gamma_operator_kernels import unit
+from mapgym.agents.search.edits_kernels import unit
 from mapgym.compilation import kernel
 from mapgym.mapspace_kernels import Sorting, draw as below, normalise
 

@@ -38,9 +38,9 @@ class Genetic(AskTellAgent):
     summary = "plain genetic algorithm with a large population"
 
     population: int = parameter(200, "mappings per generation", low=1)
-    parents: int = parameter(50, "mappings that breed, the best of all generations", low=1)
+    parents: int = parameter(100, "mappings that breed, the best of all generations", low=1)
     crossover: float = parameter(0.5, "probability that a child has two parents", low=0, high=1)
-    persistence: float = parameter(0.5, "probability of one more edit of a child after each one", low=0, high=0.95)
+    persistence: float = parameter(0.7, "probability of one more edit of a child after each one", low=0, high=0.95)
 
     def warm_up(self, space: MapSpace) -> None:
         """Compiles the operators, or loads them from the disk."""

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.agents.search.edits_kernels import copy_mapping
-from mapgym.agents.search.gamma_operator_kernels import unit
+from mapgym.agents.search.edits_kernels import copy_mapping, unit
 from mapgym.compilation import kernel
 from mapgym.mapspace_kernels import EditTables, Sorting, draw as below, is_allowed, normalise
 

@@ -25,7 +25,7 @@ class HillClimb(AskTellAgent):
     starts again: from its best mapping so far, changed by ``kick`` rounds of edits (iterated local search), or from a
     random mapping. The climbers know nothing of each other; they go side by side so that pricing is batched.
 
-    Begins from random mappings, or from the best ones of a warm start. Textbook method; the defaults were tuned on
+    Begins from the best of ``pool`` random mappings, or of a warm start. Textbook method; the defaults were tuned on
     tasks that are not reported (docs/agents/hill-climb.md).
     """
 
@@ -33,12 +33,13 @@ class HillClimb(AskTellAgent):
     summary = "hill climbing with restarts"
 
     climbers: int = parameter(16, "climbers side by side", low=1)
+    pool: int = parameter(200, "random mappings of which the best are the first places of the climbers", low=1)
     patience: int = parameter(200, "proposals of a climber without progress before it starts again", low=1)
     restart: str = parameter(
         "kick", "from where: its best mapping, changed, or a random one", choices=("kick", "random")
     )
     kick: int = parameter(4, "rounds of edits that change the best mapping for a restart", low=1)
-    persistence: float = parameter(0.6, "probability of one more edit after each one", low=0, high=0.95)
+    persistence: float = parameter(0.7, "probability of one more edit after each one", low=0, high=0.95)
 
     def warm_up(self, space: MapSpace) -> None:
         """Compiles the edits, or loads them from the disk."""
@@ -53,7 +54,7 @@ class HillClimb(AskTellAgent):
     def ask(self, n: int) -> MappingBatch:
         """One proposal of each climber."""
         if self._at is None:
-            return self._space.sample(self._rng, self.climbers)
+            return self._space.sample(self._rng, self.pool)
         proposals = self._edits.apply(self._at)
         self._fresh = self._idle >= self.patience
         stuck = np.flatnonzero(self._fresh)

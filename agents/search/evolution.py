@@ -61,8 +61,8 @@ class Evolution(AskTellAgent):
     population: int = parameter(20, "distinct mappings that survive and breed, at first", low=2)
     drawn: float = parameter(2.5, "random mappings that a population starts from, as a multiple of its size", low=1)
     batch: int = parameter(25, "mappings bred at a time", low=1)
-    patience: float = parameter(50, "samples without improvement before a restart, as a multiple of the size", low=1)
-    growth: float = parameter(1.5, "size of each population as a multiple of the one before", low=1)
+    patience: float = parameter(35, "samples without improvement before a restart, as a multiple of the size", low=1)
+    growth: float = parameter(1.2, "size of each population as a multiple of the one before", low=1)
     crossover: float = parameter(0.5, "probability of crossover", low=0, high=1)
     cut: float = parameter(0.5, "share of the crossovers that exchange everything outside a slot", low=0, high=1)
     persistence: float = parameter(0.4, "probability of one more mutation after each one", low=0, high=0.9)
@@ -70,7 +70,7 @@ class Evolution(AskTellAgent):
     screening: float = parameter(0.8, "probability that a child is refused that idles more MACs", low=0, high=1)
     attempts: int = parameter(16, "how often a child that is illegal, refused or known is bred again", low=1)
     move: float = parameter(0.3, "weight of moving a prime factor to another slot", low=0)
-    exchange: float = parameter(0.2, "weight of two primes trading places", low=0)
+    exchange: float = parameter(0.4, "weight of two primes trading places", low=0)
     parallelism: float = parameter(0.1, "weight of making a dim parallel or not", low=0)
     retile: float = parameter(0.1, "weight of spreading the primes of a dim anew", low=0)
     trade: float = parameter(0.1, "weight of two dims trading places over a range of slots", low=0)
@@ -136,7 +136,7 @@ class Evolution(AskTellAgent):
             self._parents, self._begun, self._stale = None, False, 0
 
     def _breed(self, parents: MappingBatch, n: int) -> MappingBatch:
-        children = MappingBatch.trivial(self._space.workload, self._space.accelerator, n)
+        children = parents[np.zeros(n, np.int64)]
         make_children(parents.arrays(), children.arrays(), self._breeding, self._seen, self._state, *self._memory)
         return children
 

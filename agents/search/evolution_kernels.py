@@ -179,7 +179,6 @@ def make_children(parents, children, breeding, seen, state, genomes, extents, ti
     for i in range(len(children[0])):
         for attempt in range(last + 1):
             read_genome(parents, below(state, len(parents[0])), g)
-            is_new(g, breeding, seen)
             before = _parallelism(g, dims)
             if attempt < last:
                 crossed = unit(state) < breeding.crossover

@@ -30,6 +30,7 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
         "several tasks": SEVERAL,
         "bypass, innermost orders": {**BYPASS, "orders": "innermost", "reward": "shaped"},
     },
+    "MapSpaceOneShot-v0": {"default": {}, "several tasks": SEVERAL, "bypass": BYPASS},
     "MapSpaceRefine-v0": {
         "default": {"steps": 20},
         "several tasks": {**SEVERAL, "steps": 12},

@@ -6,12 +6,15 @@ import gymnasium as gym
 
 from mapgym.envs.mapspace_env import MapSpaceEnv
 from mapgym.envs.mapspace_vector_env import MapSpaceVectorEnv
+from mapgym.envs.one_shot_env import MapSpaceOneShotEnv, MapSpaceOneShotVectorEnv
 from mapgym.envs.refine_env import MapSpaceRefineEnv, MapSpaceRefineVectorEnv
 from mapgym.envs.task import Task, TaskGenerator
 
 __all__ = [
     "ENVIRONMENT_IDS",
     "MapSpaceEnv",
+    "MapSpaceOneShotEnv",
+    "MapSpaceOneShotVectorEnv",
     "MapSpaceRefineEnv",
     "MapSpaceRefineVectorEnv",
     "MapSpaceVectorEnv",
@@ -22,6 +25,7 @@ __all__ = [
 
 _CLASSES = {
     "MapSpace-v0": (MapSpaceEnv, MapSpaceVectorEnv),
+    "MapSpaceOneShot-v0": (MapSpaceOneShotEnv, MapSpaceOneShotVectorEnv),
     "MapSpaceRefine-v0": (MapSpaceRefineEnv, MapSpaceRefineVectorEnv),
 }
 

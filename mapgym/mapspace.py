@@ -142,7 +142,7 @@ class MapSpace:
         if n < 0:
             raise SpecificationError(f"cannot draw {n} mappings; ask for at least 0")
         construction = self._construction
-        if self._construction_is_exact:
+        if self.construction_is_exact:
             return construction.sample(rng, n)
         found: list[MappingBatch] = [construction.sample(rng, 0)]
         count = drawn = in_vain = 0
@@ -415,7 +415,8 @@ class MapSpace:
         return Construction(self)
 
     @property
-    def _construction_is_exact(self) -> bool:
+    def construction_is_exact(self) -> bool:
+        """Whether what ``mapgym.construction`` completes is always in the space."""
         # Cumulative checks let the construction put parallelism on levels that this space leaves out.
         is_cumulative = self.accelerator.fanout_check == "cumulative"
         return self.freedom.min_used_macs == 1 and not is_cumulative and self._metadata is None

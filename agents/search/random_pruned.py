@@ -91,14 +91,19 @@ class RandomPruned(AskTellAgent):
             batch.arrays(),
             self._is_variant,
         )
-        if count < len(batch) and self.ends:
-            self._over = True
-        elif count < len(batch):
+        has_timed_out = count < len(batch)
+        batch = batch[:count]
+        if not self._space.construction_is_exact:
+            # What compressed tiles say about their zeros may need more room than there is; the walk does not know.
+            inside = np.flatnonzero(self._space.contains(batch))
+            batch, self._is_variant = batch[inside], self._is_variant[inside]
+        self._over |= has_timed_out and self.ends
+        if not self._over and (has_timed_out or not len(batch)):
             drawn = self._space.sample(self._rng, 1)
             self._visit(drawn)
-            batch = MappingBatch.concatenate([batch[:count], drawn])
-            count += 1
-        return batch[:count]
+            batch = MappingBatch.concatenate([batch, drawn])
+            self._is_variant = np.append(self._is_variant[: len(batch) - 1], False)
+        return batch
 
     def tell(self, batch: MappingBatch, costs: CostBatch) -> None:
         """Keeps count of the mappings in vain."""

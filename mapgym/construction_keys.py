@@ -180,8 +180,8 @@ class KeyEncoding:
                 (freedom.order_free[s], [ORDER], s),
                 (freedom.spatial_order_free[s], [ORDER_X, ORDER_Y], levels + s),
             ):
-                for d in np.flatnonzero(freedom.fixed[slot] != 1) if is_free else ():
-                    self._columns[kinds, s, d] = count
+                for movable in np.flatnonzero(freedom.fixed[slot] != 1) if is_free else ():
+                    self._columns[kinds, s, movable] = count
                     count += 1
         for entry in np.argwhere(freedom.keep_free):
             self._columns[KEEP, entry[0], entry[1]] = count

@@ -21,6 +21,7 @@ from mapgym.agents.cli import main
 from mapgym.agents.experiment.folder import load_results
 
 TASK = ("toy/tiny_gemm", "tiny")
+GAMMA = (*TASK, "--agent", "gamma", "--samples", "60")
 LAYER, MACHINE = ("--workload", TASK[0]), ("--accelerator", TASK[1])
 
 
@@ -254,11 +255,11 @@ class TestSearch:
 
     def test_parameters_of_the_agent(self, mapgym):
         def best(*options):
-            return json.loads(mapgym("search", *TASK, "--samples", "60", "--json", *options)[1])["edp"]
+            return json.loads(mapgym("search", *GAMMA, "--json", *options)[1])["edp"]
 
         # Two mappings a generation and no fresh ones search elsewhere than a hundred at once.
         assert best("-p", "population=100") == best()
-        assert mapgym("search", *TASK, "--samples", "60", "-p", "population=2", "-p", "inject=0")[0] == 0
+        assert mapgym("search", *GAMMA, "-p", "population=2", "-p", "inject=0")[0] == 0
 
     def test_constraints(self, mapgym, tmp_path):
         file = tmp_path / "constraints.yaml"

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from hypothesis import given, settings, strategies as st
 
-from mapgym import front as front_module
+from mapgym import catalog, front as front_module
 from mapgym.agents import make_agent
 from mapgym.agents.search.nondominated_sorting import crowding_distances, nondominated_ranks, select_nondominated
 from mapgym.cost import CostModel, LowerBound
@@ -139,13 +139,16 @@ class TestEvaluator:
     def test_other_objectives_keep_no_front(self, space):
         assert Evaluator(space, "edp").front is None
 
-    def test_gamma_beats_random_on_the_front(self, space):
+    def test_gamma_beats_random_on_the_front(self):
+        # On a toy space random search finds nearly the whole front.
+        space = MapSpace(catalog.workload("paper/resnet_conv4"), catalog.accelerator("accel_b"))
         values = {}
         for name in ("gamma", "random"):
-            evaluator = Evaluator(space, "pareto", Budget(samples=1500))
-            make_agent(name).search(evaluator, 0)
-            values[name] = evaluator.best_value
-        assert values["gamma"] <= values["random"]
+            evaluators = [Evaluator(space, "pareto", Budget(samples=1500)) for _ in range(3)]
+            for seed, evaluator in enumerate(evaluators):
+                make_agent(name).search(evaluator, seed)
+            values[name] = float(np.mean([evaluator.best_value for evaluator in evaluators]))
+        assert values["gamma"] <= values["random"], values
 
 
 class TestSelection:

@@ -48,7 +48,7 @@ from mapgym.construction_kernels import (
 )
 from mapgym.construction_rollout import export_mapping
 from mapgym.errors import SpecificationError
-from mapgym.mapping import MappingBatch, divisors
+from mapgym.mapping import ARRAYS, MappingBatch, divisors
 from mapgym.mapspace_fit import mesh_axes
 
 if TYPE_CHECKING:
@@ -247,8 +247,8 @@ class KeyEncoding:
             outside = np.flatnonzero(~inside)
             distances = ((keys[outside, None] - self._keys_of_stand_ins) ** 2).sum(axis=2)
             nearest = self._stand_ins[np.argmin(distances, axis=1)]
-            for target, source in zip(batch.arrays(), nearest.arrays(), strict=True):
-                target[outside] = source
+            for name in ARRAYS:
+                getattr(batch, name)[outside] = getattr(nearest, name)
         return batch
 
     def encode(self, batch: MappingBatch) -> NDArray[np.float64]:

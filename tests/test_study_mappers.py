@@ -7,15 +7,17 @@ import csv
 import pytest
 
 from mapgym import catalog
-from mapgym.agents.base import DEFAULT_AGENT
+from mapgym.agents.base import DEFAULT_AGENT, make_agent
 from mapgym.agents.cli import main
 from mapgym.agents.experiment.experiment import AgentEntry, Run, Task
 from mapgym.agents.experiment.experiment_file import load_experiment
 from mapgym.agents.experiment.folder import load_results
 from mapgym.agents.experiment.results import RunResult
 from mapgym.agents.experiment.studies.mappers import Comparison, mappers_tables
+from mapgym.agents.experiment.studies.timeloop_mapper import TimeloopRun, timeloop_runs, timeloop_table
 from mapgym.agents.experiment.summary import summarize
-from mapgym.evaluator import Budget, Trace
+from mapgym.evaluator import Budget, Evaluator, Trace
+from mapgym.mapspace import MapSpace
 
 pytest.importorskip("pyarrow")
 
@@ -130,6 +132,39 @@ class TestCommand:
             status, _, error = mapgym("study", "mappers", *TASK, *wrong, "-o", tmp_path / "new")
             assert (status, error.count("\n")) == (2, 1)
             assert not (tmp_path / "new").exists()
+
+
+class TestAgainstTimeloop:
+    def test_stored_runs_are_of_tasks_of_the_third_experiment(self):
+        tasks = {(task.workload, task.accelerator) for task in load_experiment("mappers_timeloop").tasks}
+        assert {(run.workload, run.accelerator) for run in timeloop_runs()} == tasks
+
+    def test_ratios_by_hand(self):
+        # The better of two runs of Timeloop's mapper counts; the medians of 104 and 120, and 150, over its 80.
+        samples = Budget(samples=2000)
+        summary = summarize(
+            [
+                result("random", 0, samples, [10, 900], [0.1, 1.0], [140.0, 104.0]),
+                result("random", 1, samples, [10, 1200], [0.1, 1.0], [160.0, 120.0]),
+                result("gamma", 0, samples, [10, 1500], [0.1, 1.0], [200.0, 150.0]),
+            ],
+            samples,
+        )
+        task = summary.tasks[0]
+        runs = [TimeloopRun(task.workload, task.accelerator, edp, valid) for edp, valid in ((90.0, 500), (80.0, 7000))]
+        table = timeloop_table(summary, runs)
+        assert table.columns[2:] == ("Timeloop's EDP", "valid mappings", "random", "gamma")
+        assert table.rows == [["toy/tiny_gemm", "tiny", 80.0, "7,000", 1.4, 1.875]]
+
+    def test_the_default_agent_beats_it_with_fewer_samples(self):
+        for task in load_experiment("mappers_timeloop").tasks:
+            runs = [
+                run for run in timeloop_runs() if (run.workload, run.accelerator) == (task.workload, task.accelerator)
+            ]
+            evaluator = Evaluator(MapSpace(task.workload, task.accelerator, task.axes), "edp", Budget(samples=5000))
+            make_agent(DEFAULT_AGENT).search(evaluator, 0)
+            assert evaluator.best_value < min(run.edp for run in runs)
+            assert min(run.valid for run in runs) > 5 * evaluator.samples
 
 
 @pytest.mark.parametrize("suffix", ["", "_quick"])

@@ -46,13 +46,15 @@ def run(
     """Compares all mappers: EDP after the same number of samples and after the same time.
 
     Two experiments of the catalog, mappers and mappers_time (with --quick mappers_quick and mappers_time_quick), in the
-    folders samples/ and time/, so that "mapgym report" makes a page of both. Links between neighbours are as the
+    folders samples/ and time/, and a third, mappers_timeloop, in timeloop/: the tasks among them that Timeloop's own
+    mapper was run on, with bypass. "mapgym report" makes a page of all. Links between neighbours are as the
     accelerators have them. Slow agents get fewer seeds. Writes mappers.md, its tables as CSV, and mappers.png.
     """
     from mapgym.agents.commands.experiments import available_cores, carry_out, end_with_failures
     from mapgym.agents.experiment.experiment_file import load_experiment
     from mapgym.agents.experiment.studies.mappers import Comparison, mappers_tables
     from mapgym.agents.experiment.studies.mappers_plot import draw_mappers
+    from mapgym.agents.experiment.studies.timeloop_mapper import timeloop_runs, timeloop_table
     from mapgym.evaluator import Budget
 
     if samples is not None:
@@ -65,6 +67,12 @@ def run(
         (output / name, _adapted(experiment, workloads, accelerators, agents, budget))
         for name, experiment, budget in zip(("samples", "time"), (by_samples, by_time), limits, strict=True)
     ]
+    timeloop = timeloop_runs()
+    there = [(run.workload, run.accelerator) for run in timeloop]
+    third = load_experiment("mappers_timeloop")
+    third = _adapted(third, workloads, accelerators, agents, Budget(samples=samples or third.budget.samples))
+    if tasks := tuple(task for task in third.tasks if (task.workload, task.accelerator) in there):
+        plans.append((output / "timeloop", replace(third, tasks=tasks)))
     results: list[RunResult] = []
     summaries: list[Summary] = []
     for folder, experiment in plans:
@@ -78,8 +86,10 @@ def run(
         results += done
         summaries += _summaries(experiment, done, folder)
     if len(summaries) == len(plans):
-        comparison = Comparison(*summaries)
-        shared.finish(context, output, "Mappers", mappers_tables(comparison), lambda: draw_mappers(comparison, output))
+        comparison = Comparison(*summaries[:2])
+        overview, *others = mappers_tables(comparison)
+        tables = [overview, *(timeloop_table(summary, timeloop) for summary in summaries[2:]), *others]
+        shared.finish(context, output, "Mappers", tables, lambda: draw_mappers(comparison, output))
         common.say(f'"mapgym report {output}" makes tables, charts and a page of all runs.')
     end_with_failures(results)
 

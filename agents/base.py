@@ -15,6 +15,7 @@ from mapgym.agents.tuning import chosen_parameters
 from mapgym.cost import OBJECTIVES
 from mapgym.errors import SpecificationError, require_keys, suggest
 from mapgym.mapping import MappingBatch
+from mapgym.sparsity_aware import SPARSITY_AWARE
 
 if TYPE_CHECKING:
     from mapgym.cost import CostBatch
@@ -76,6 +77,8 @@ class Agent(ABC):
         summary: one line for lists.
         axes: the axes that it can search; the others keep the values of ``space.base``.
         objectives: what it can minimise; "pareto", the front of energy against latency, is not for everyone.
+            "sparsity-aware" stands for all :class:`mapgym.sparsity_aware.SparsityAware`, and asks nothing of an agent
+            that knows costs by ``costs.objective(...)`` alone.
         requires: modules that it imports and that are not among the core dependencies.
         extra: the optional extra that installs them.
         deterministic: whether it does the same with every seed; such an agent may be done after a few samples.
@@ -84,7 +87,7 @@ class Agent(ABC):
     name: ClassVar[str]
     summary: ClassVar[str]
     axes: ClassVar[tuple[str, ...]] = AXES
-    objectives: ClassVar[tuple[str, ...]] = OBJECTIVES
+    objectives: ClassVar[tuple[str, ...]] = (*OBJECTIVES, SPARSITY_AWARE)
     requires: ClassVar[tuple[str, ...]] = ()
     extra: ClassVar[str] = ""
     deterministic: ClassVar[bool] = False
@@ -125,10 +128,11 @@ class Agent(ABC):
 
     def check_objective(self, objective: str) -> None:
         """Raises SpecificationError if this agent cannot minimise the objective."""
-        if objective not in self.objectives:
-            others = [name for name, agent in sorted(_AGENTS.items()) if objective in agent.objectives]
+        kind = objective.partition(":")[0]
+        if kind not in self.objectives:
+            others = [name for name, agent in sorted(_AGENTS.items()) if kind in agent.objectives]
             raise SpecificationError(
-                f"agent {self.name!r} does not search with the objective {objective!r}; use one that does: "
+                f"agent {self.name!r} does not search with the objective {kind!r}; use one that does: "
                 f"{', '.join(others)}"
             )
 
@@ -162,7 +166,7 @@ class AskTellAgent(Agent):
         """The mappings to price next; an empty batch ends the search.
 
         Args:
-            n: samples left in the budget.
+            n: mappings that the budget still pays for.
         """
 
     @abstractmethod

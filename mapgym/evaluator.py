@@ -18,6 +18,7 @@ from mapgym.errors import SpecificationError, positive_int, require_kind, sugges
 from mapgym.front import PARETO, ParetoFront
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapspace import MapSpace
+from mapgym.sparsity_aware import SPARSITY_AWARE, DensitySet, SparsityAware, is_sparsity_aware
 
 if TYPE_CHECKING:
     from mapgym.envs import MapSpaceEnv, MapSpaceVectorEnv
@@ -28,7 +29,7 @@ class Budget:
     """What a search may spend; it ends when either limit is reached.
 
     Attributes:
-        samples: mappings that may be priced, legal or not; None for no limit.
+        samples: cost-model calls, as a rule one for each mapping, legal or not; None for no limit.
         seconds: wall time from the start of the search; None for no limit. It is looked at between batches, so a
             search overruns it by at most one batch.
     """
@@ -101,9 +102,9 @@ Callback = Callable[["Evaluator"], None]
 class Evaluator:
     """Prices mappings for one search, and keeps its books.
 
-    Every priced mapping is one sample, legal or not, new or seen before. The best mapping is chosen among those that
-    are legal **and** inside the map space: a searcher that leaves the space (changes an axis that is fixed, breaks a
-    constraint) pays for the sample and gains nothing by it.
+    Every priced mapping is one sample, or several (see below), legal or not, new or seen before. The best mapping is
+    chosen among those that are legal **and** inside the map space: a searcher that leaves the space (changes an axis
+    that is fixed, breaks a constraint) pays for the sample and gains nothing by it.
 
     The state changes only after a batch has been priced completely. A search that is interrupted (Ctrl-C) leaves an
     evaluator that can be read, and used further, as it was after the last batch.
@@ -121,9 +122,14 @@ class Evaluator:
     :attr:`mapgym.front.ParetoFront.value` (lower is better, at least 1), and the best mapping is the one of the front
     that has the lowest EDP.
 
+    With a :class:`mapgym.sparsity_aware.SparsityAware` objective of k densities, a mapping costs k samples, one for
+    each density, whether or not it turns out to be illegal at the first. ``remaining`` stays what a searcher may still
+    ask for: mappings. Costs and bounds are means over the densities, see there.
+
     Attributes:
         space: the map space that is searched.
-        objective: one of ``mapgym.cost.OBJECTIVES``, or "pareto"; lower is better.
+        objective: one of ``mapgym.cost.OBJECTIVES``, "pareto", or a ``SparsityAware``; lower is better.
+        samples_per_mapping: cost-model calls that price one mapping.
         budget: the limits.
         trace: the anytime curve so far.
         front: the mappings none of which another beats in energy and latency; None unless the objective is "pareto".
@@ -143,31 +149,55 @@ class Evaluator:
         """Opens the books.
 
         Args:
-            space: the map space to search.
-            objective: what to minimise.
+            space: the map space to search. With a ``SparsityAware`` objective that of the highest density, see
+                :meth:`mapgym.sparsity_aware.SparsityAware.densest`.
+            objective: what to minimise; a ``SparsityAware`` may be given as its text.
             budget: the limits; 5,000 samples when left out.
             on_improvement, on_batch: callbacks, see the attributes.
 
         Raises:
-            SpecificationError: unknown objective, or an argument of another kind.
+            SpecificationError: unknown objective, an argument of another kind, a ``SparsityAware`` objective for
+                hardware that does not use zeros or for a map space of too low a density, or a budget that does not pay
+                for one mapping.
         """
         require_kind(space, MapSpace, "space", "MapSpace(workload, accelerator)")
         if budget is not None:
             require_kind(budget, Budget, "budget", "Budget(samples=5000)")
-        known = (*OBJECTIVES, PARETO)
-        if objective not in known:
+        known = (*OBJECTIVES, PARETO, SPARSITY_AWARE)
+        if not is_sparsity_aware(objective) and objective not in known:
             raise SpecificationError(f"unknown objective {objective!r}; {suggest(str(objective), known)}")
         self.space = space
         self.objective = objective
         self.budget = Budget(samples=5000) if budget is None else budget
+        self.samples_per_mapping = 1
+        self._model: CostModel | DensitySet
+        if is_sparsity_aware(objective):
+            self.objective, self._model = self._density_set(SparsityAware.parse(objective))
+        else:
+            self._model = CostModel(space.workload, space.accelerator)
         self.trace = Trace()
         self.front = ParetoFront(self.lower_bound) if objective == PARETO else None
         self.on_improvement = list(on_improvement)
         self.on_batch = list(on_batch)
-        self._model = CostModel(space.workload, space.accelerator)
         self._samples = 0
         self._best: tuple[Mapping, Cost, float] | None = None
         self._started_at: float | None = None
+
+    def _density_set(self, aware: SparsityAware) -> tuple[SparsityAware, DensitySet]:
+        space, highest = self.space, aware.densities[0]
+        model = DensitySet(space.workload, space.accelerator, aware)
+        if (own := space.workload.tensor(aware.tensor).density) < highest:
+            raise SpecificationError(
+                f"the map space is that of {aware.tensor} with density {own:g}, and has mappings that have no room at "
+                f"the density {highest:g} of the objective; give {aware.tensor} the density {highest:g} in the workload"
+            )
+        self.samples_per_mapping = len(aware.densities)
+        if self.budget.samples is not None and self.budget.samples < self.samples_per_mapping:
+            raise SpecificationError(
+                f"a budget of {self.budget.samples} samples does not pay for one mapping at {self.samples_per_mapping} "
+                f"densities; give at least {self.samples_per_mapping}"
+            )
+        return aware, model
 
     def start(self) -> None:
         """Starts the clock, once; later calls do nothing. Searches call it first, pricing calls it otherwise.
@@ -229,26 +259,33 @@ class Evaluator:
     def _record(
         self, count: int, records: NDArray[np.intp], values: NDArray[np.float64], best: tuple[Mapping, Cost] | None
     ) -> None:
-        """Books a batch of ``count`` samples, of which those at ``records`` lowered the best value to ``values``."""
-        first, seconds = self._samples, self.seconds
+        """Books a batch of ``count`` mappings, of which those at ``records`` lowered the best value to ``values``."""
+        first, seconds, each = self._samples, self.seconds, self.samples_per_mapping
         if best is not None:
             self._best = (*best, float(values[-1]) if len(values) else self.best_value)
-            self.trace.samples += [first + int(i) + 1 for i in records]
+            self.trace.samples += [first + (int(i) + 1) * each for i in records]
             self.trace.seconds += [seconds] * len(records)
             self.trace.values += [float(value) for value in values]
-        self._samples = first + count
+        self._samples = first + count * each
         for callback in [*(self.on_improvement if len(records) else ()), *self.on_batch]:
             callback(self)
 
     @property
     def samples(self) -> int:
-        """Mappings priced so far."""
+        """Cost-model calls so far."""
         return self._samples
 
     @property
+    def mappings(self) -> int:
+        """Mappings priced so far."""
+        return self._samples // self.samples_per_mapping
+
+    @property
     def remaining(self) -> int:
-        """Samples left; ``sys.maxsize`` when only seconds are limited."""
-        return sys.maxsize if self.budget.samples is None else self.budget.samples - self._samples
+        """Mappings that the budget still pays for; ``sys.maxsize`` when only seconds are limited."""
+        if self.budget.samples is None:
+            return sys.maxsize
+        return (self.budget.samples - self._samples) // self.samples_per_mapping
 
     @property
     def seconds(self) -> float:
@@ -278,6 +315,8 @@ class Evaluator:
     @cached_property
     def lower_bound(self) -> LowerBound:
         """Costs that no legal mapping of the workload can beat."""
+        if isinstance(self._model, DensitySet):
+            return self._model.lower_bound
         return lower_bound(self.space.workload, self.space.accelerator)
 
     @property

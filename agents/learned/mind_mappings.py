@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mapgym.agents.base import AskTellAgent, parameter, register
 from mapgym.agents.learned.mind_mappings_encoding import Encoding
 from mapgym.agents.learned.mind_mappings_model import LOSSES, load_surrogate
-from mapgym.cost import CostBatch
+from mapgym.cost import OBJECTIVES, CostBatch
 from mapgym.errors import SpecificationError
 from mapgym.mapping import ARRAYS, MappingBatch
 from mapgym.mapspace import MapSpace
@@ -54,6 +54,7 @@ class MindMappings(AskTellAgent):
     summary = "gradient descent through a surrogate trained for one accelerator"
     requires: ClassVar[tuple[str, ...]] = ("torch", "safetensors")
     extra = "rl"
+    objectives: ClassVar[tuple[str, ...]] = OBJECTIVES
 
     model: str = parameter("accel_a", "shipped surrogate, or the folder or file of a trained one")
     trajectories: int = parameter(32, "descents side by side (Mind Mappings: 1)", low=1)

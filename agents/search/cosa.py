@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mapgym.agents.base import Agent, parameter, register
 from mapgym.agents.search.cosa_model import Expression, Program, total
+from mapgym.cost import OBJECTIVES
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapspace import MapSpace
 from mapgym.workload import matmul
@@ -53,6 +54,7 @@ class Cosa(Agent):
     summary = "mixed-integer programming in the log domain, one shot"
     requires = ("scipy",)
     extra = "optimizers"
+    objectives = OBJECTIVES
     deterministic = True
 
     compute: float = parameter(10.0, "weight of the logarithm of the cycles (CoSA: 10)", low=0)
@@ -75,6 +77,7 @@ class Cosa(Agent):
         """Prices what it is given, then the solution of each program."""
         space = evaluator.space
         self.check_axes(space)
+        self.check_objective(evaluator.objective)
         self.warm_up(space)
         evaluator.start()
         if initial is not None and len(initial):

@@ -20,6 +20,7 @@ from mapgym.front import PARETO
 from mapgym.legality import pack_rules
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
+from mapgym.sparsity_aware import SPARSITY_AWARE
 from mapgym.workload import Workload
 
 FRONT = 5
@@ -56,7 +57,7 @@ class Evolution(AskTellAgent):
 
     name = "evolution"
     summary = "evolutionary search with large moves and restarts (ours)"
-    objectives = (*OBJECTIVES, PARETO)
+    objectives = (*OBJECTIVES, PARETO, SPARSITY_AWARE)
 
     population: int = parameter(20, "distinct mappings that survive and breed, at first", low=2)
     drawn: float = parameter(2.5, "random mappings that a population starts from, as a multiple of its size", low=1)

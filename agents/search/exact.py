@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mapgym.agents.base import Agent, parameter, register
+from mapgym.cost import OBJECTIVES
 from mapgym.cost.optimum import Optimum, Progress, find_optimum
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
@@ -35,6 +36,7 @@ class ExactSearch(Agent):
 
     name = "exact"
     summary = "the certified optimum by branch and bound (two or three storage levels)"
+    objectives = OBJECTIVES
 
     seconds: float = parameter(60.0, "wall time after which it stops with the bound proven by then", low=0.0)
     gap: float = parameter(1e-6, "stops when the mapping is above the proven bound by this share, at most", low=0.0)

@@ -15,6 +15,7 @@ from mapgym.errors import SpecificationError
 from mapgym.front import PARETO
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
+from mapgym.sparsity_aware import SPARSITY_AWARE
 
 
 @register
@@ -40,7 +41,7 @@ class ExhaustiveSearch(AskTellAgent):
 
     name = "exhaustive"
     summary = "every mapping of a small map space, each once"
-    objectives = (*OBJECTIVES, PARETO)
+    objectives = (*OBJECTIVES, PARETO, SPARSITY_AWARE)
     deterministic = True
 
     limit: float = parameter(1e8, "refuses spaces with more mappings than this, counted before legality", low=1)

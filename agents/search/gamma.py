@@ -18,6 +18,7 @@ from mapgym.front import PARETO
 from mapgym.legality import pack_rules
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
+from mapgym.sparsity_aware import SPARSITY_AWARE
 
 SEEN_ENTRIES = 2**20
 """Size of the table of mappings seen before (8 bytes each); it starts anew when half full."""
@@ -55,7 +56,7 @@ class Gamma(AskTellAgent):
 
     name = "gamma"
     summary = "genetic algorithm with mapping-specific operators"
-    objectives = (*OBJECTIVES, PARETO)
+    objectives = (*OBJECTIVES, PARETO, SPARSITY_AWARE)
 
     population: int = parameter(100, "mappings per generation (GAMMA: 100)", low=2)
     elites: float = parameter(0.05, "share of the population that survives unchanged (GAMMA: 0.05)", low=0, high=1)

@@ -11,6 +11,7 @@ from mapgym.cost import OBJECTIVES, CostBatch
 from mapgym.front import PARETO
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
+from mapgym.sparsity_aware import SPARSITY_AWARE
 
 
 @register
@@ -24,7 +25,7 @@ class RandomSearch(AskTellAgent):
 
     name = "random"
     summary = "legal mappings at random"
-    objectives = (*OBJECTIVES, PARETO)
+    objectives = (*OBJECTIVES, PARETO, SPARSITY_AWARE)
 
     batch_size: int = parameter(
         256, "mappings drawn at a time; changes the speed, and which mappings a seed draws", low=1

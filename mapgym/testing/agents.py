@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +16,8 @@ from mapgym.errors import SpecificationError
 from mapgym.evaluator import Budget, Evaluator
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
+from mapgym.sparsity import SparseAction
+from mapgym.sparsity_aware import SPARSITY_AWARE, DensitySet, SparsityAware
 from mapgym.workload import Workload, conv2d, matmul
 
 AXES = ("tile", "order", "parallelism", "bypass")
@@ -68,6 +71,20 @@ def small_accelerator(**options: Any) -> Accelerator:
         ),
         Mac(mesh_x=2, mesh_y=2, energy_pj=1.0),
         **options,
+    )
+
+
+def small_sparse_accelerator() -> Accelerator:
+    """The small accelerator with buffers that hold compressed weights and inputs and skip what zeros make useless."""
+    dense = small_accelerator(peer_links=False)
+    actions = (SparseAction("skipping", "Weights", ("Inputs",)), SparseAction("skipping", "Inputs", ("Weights",)))
+    levels = []
+    for s, level in enumerate(dense.levels):
+        # A compressed tile of compressed tiles has their ranks as well as its own.
+        ranks = (f"{10 * (s + 1)}*UOP", "CP")
+        levels.append(replace(level, actions=actions, formats=(("Weights", ranks), ("Inputs", ranks))))
+    return replace(
+        dense, name="small_sparse", levels=tuple(levels), mac=replace(dense.mac, zero_operands=("skipping",))
     )
 
 
@@ -225,6 +242,26 @@ class AgentContract:
         assert np.all(space.contains(mappings))
         assert np.all(np.diff(costs.latency_cycles) > 0)
         assert np.all(np.diff(costs.energy_pj) < 0)
+
+    def test_minimises_over_densities_or_says_that_it_cannot(self, new_agent: Callable[[], SearchesMapSpaces]) -> None:
+        """Several densities at once are not for everyone; who does not declare it refuses it."""
+        agent = new_agent()
+        aware = SparsityAware((1.0, 0.5, 0.1))
+        space = MapSpace(self.space(agent).workload, small_sparse_accelerator(), ("tile", "order", "parallelism"))
+        evaluator = RecordingEvaluator(space, aware, Budget(samples=self.samples))
+        if SPARSITY_AWARE not in agent.objectives:
+            with pytest.raises(SpecificationError, match=SPARSITY_AWARE):
+                agent.search(evaluator, 0)
+            return
+        agent.search(evaluator, 0)
+        assert 1 <= evaluator.mappings == len(evaluator.values) <= self.samples // 3
+        assert evaluator.samples == 3 * evaluator.mappings
+        assert evaluator.best_mapping is not None
+        assert np.all(space.contains(evaluator.best_mapping.batch()))
+        cost = DensitySet(space.workload, space.accelerator, aware).evaluate(evaluator.best_mapping)
+        assert cost.legal
+        assert cost.objective(aware) == evaluator.best_value == evaluator.trace.values[-1] == min(evaluator.values)
+        assert evaluator.ratio == evaluator.best_value >= 1.0
 
     def test_can_be_interrupted(self, new_agent: Callable[[], SearchesMapSpaces]) -> None:
         """Ctrl-C comes through, and the evaluator has what was found."""

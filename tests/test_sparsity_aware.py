@@ -1,0 +1,273 @@
+"""One mapping for several densities: the objective, its prices, and what the evaluator makes of them."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from mapgym import catalog
+from mapgym.cost import CostModel, lower_bound
+from mapgym.errors import SpecificationError
+from mapgym.evaluator import Budget, Evaluator
+from mapgym.mapping import MappingBatch
+from mapgym.mapspace import MapSpace
+from mapgym.sparsity_aware import DENSITIES, DensitySet, SparsityAware, is_sparsity_aware, samples_per_mapping
+from mapgym.testing.agents import small_accelerator, small_sparse_accelerator
+
+LAYER = catalog.workload("toy/tiny_conv")
+MACHINE = catalog.accelerator("tiny_sparse_md")
+
+numbers = st.lists(st.floats(0.001, 1.0), min_size=1, max_size=5, unique=True)
+
+
+def sample(n, layer=LAYER, machine=MACHINE, seed=0):
+    return MapSpace(layer, machine).sample(np.random.default_rng(seed), n)
+
+
+def price_at(density, batch, layer=LAYER, machine=MACHINE):
+    workload = layer.with_densities({"Inputs": density})
+    return CostModel(workload, machine).evaluate(batch), lower_bound(workload, machine)
+
+
+@pytest.mark.parametrize(
+    ("aware", "text"),
+    [
+        (SparsityAware(), "sparsity-aware:edp:1.0,0.8,0.5,0.2,0.1"),
+        (SparsityAware((0.1, 1)), "sparsity-aware:edp:1.0,0.1"),
+        (SparsityAware((0.1, 1), (2, 2)), "sparsity-aware:edp:1.0,0.1"),
+        (SparsityAware((0.1, 1), (1, 3), "energy"), "sparsity-aware:energy:1.0,0.1:3.0,1.0"),
+        (SparsityAware([0.5], tensor="A"), "sparsity-aware:edp:0.5:1.0:A"),
+        (SparsityAware.parse("sparsity-aware"), "sparsity-aware:edp:1.0,0.8,0.5,0.2,0.1"),
+        (SparsityAware.parse("sparsity-aware:latency"), "sparsity-aware:latency:1.0,0.8,0.5,0.2,0.1"),
+        (SparsityAware.parse("sparsity-aware::0.1,0.5:1,2"), "sparsity-aware:edp:0.5,0.1:2.0,1.0"),
+    ],
+)
+def test_the_text_form(aware, text):
+    assert str(aware) == aware == text
+    assert json.loads(json.dumps({"objective": aware})) == {"objective": text}
+
+
+@given(numbers, st.data())
+def test_text_and_copies_say_the_same(densities, data):
+    weights = data.draw(st.none() | st.lists(st.floats(0.1, 9), min_size=len(densities), max_size=len(densities)))
+    aware = SparsityAware(densities, weights, data.draw(st.sampled_from(["edp", "energy", "latency"])))
+    for again in (SparsityAware.parse(str(aware)), pickle.loads(pickle.dumps(aware)), copy.deepcopy(aware)):
+        assert again == aware
+        assert hash(again) == hash(aware)
+        assert vars(again) == vars(aware)
+    assert math.isclose(sum(aware.shares), 1.0)
+    assert list(aware.densities) == sorted(densities, reverse=True)
+    assert SparsityAware(densities[::-1], weights and weights[::-1], aware.objective) == aware
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (((),), "at least one"),
+        (((0.5, 0.5),), "each one once"),
+        (((0.0,),), "a density is 0.0; give a number above 0 and at most 1"),
+        (((1.5,),), "a density is 1.5"),
+        ((("much",),), "a density is 'much'"),
+        (((True,),), "a density is True"),
+        (((1.0, 0.5), (1,)), r"2 densities \(1.0,0.5\) and 1 weights \(1.0\); give one weight for each"),
+        (((1.0,), (0,)), "a weight of a density is 0; give a number above 0"),
+        (((1.0,), None, "epd"), "unknown objective 'epd'; did you mean 'edp'"),
+        (((1.0,), None, "edp", "a:b"), "tensor is 'a:b'"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments, message):
+    with pytest.raises(SpecificationError, match=message):
+        SparsityAware(*arguments)
+
+
+@pytest.mark.parametrize("text", ["edp", "sparsity-aware:edp:1:1:A:b", "sparsity-aware:edp:x", "sparsity"])
+def test_wrong_texts_are_named(text):
+    with pytest.raises(SpecificationError, match=text):
+        SparsityAware.parse(text)
+
+
+def test_which_objectives_are_sparsity_aware():
+    assert is_sparsity_aware(SparsityAware())
+    assert is_sparsity_aware("sparsity-aware:nonsense")
+    assert not any(map(is_sparsity_aware, ("edp", "pareto", "sparsity-awareness", None)))
+    assert [samples_per_mapping(o) for o in ("edp", "sparsity-aware", SparsityAware((1, 0.5)))] == [1, 5, 2]
+
+
+@pytest.mark.parametrize("objective", ["edp", "energy", "latency"])
+def test_the_value_by_hand(objective):
+    """Two densities of which the first weighs three times as much as the second."""
+    aware = SparsityAware((1.0, 0.25), (3, 1), objective)
+    batch = sample(20)
+    costs = DensitySet(LAYER, MACHINE, aware).evaluate(batch)
+    (dense, dense_bound), (sparse, sparse_bound) = price_at(1.0, batch), price_at(0.25, batch)
+    ratios = dense.objective(objective) / dense_bound.objective(objective)
+    others = sparse.objective(objective) / sparse_bound.objective(objective)
+    assert costs.objective(aware) == pytest.approx(ratios**0.75 * others**0.25, rel=1e-12)
+    assert costs.per_density(objective).tolist() == [
+        dense.objective(objective).tolist(),
+        sparse.objective(objective).tolist(),
+    ]
+    means = dense.objective(objective) ** 0.75 * sparse.objective(objective) ** 0.25
+    assert costs.objective(objective) == pytest.approx(means, rel=1e-12)
+    assert costs.utilization == pytest.approx(dense.utilization**0.75 * sparse.utilization**0.25, rel=1e-12)
+
+
+@settings(max_examples=25)
+@given(numbers, st.integers(0, 99))
+def test_the_value_is_a_mean_of_ratios_to_bounds(densities, seed):
+    aware = SparsityAware(densities)
+    batch = sample(8, seed=seed)
+    densities_set = DensitySet(LAYER, MACHINE, aware)
+    values = densities_set.evaluate(batch).objective(aware)
+    priced = [price_at(density, batch) for density in aware.densities]
+    ratios = np.array([costs.edp / bound.edp for costs, bound in priced])
+    assert np.all(values >= 1)
+    assert np.all(values >= ratios.min(axis=0) * (1 - 1e-9))
+    assert np.all(values <= ratios.max(axis=0) * (1 + 1e-9))
+    assert densities_set.lower_bound.objective(aware) == 1.0
+    means = densities_set.evaluate(batch)
+    assert means.objective(aware) == pytest.approx(means.edp / densities_set.lower_bound.edp)
+
+
+def test_dividing_by_other_bounds_would_choose_the_same_mapping():
+    """The reason for a geometric mean: dense costs, which are largest, cannot drown the others."""
+    aware = SparsityAware()
+    costs = DensitySet(LAYER, MACHINE, aware).evaluate(sample(200))
+    arbitrary = np.array([1.0, 50.0, 3.0, 7.0, 1e6])[:, None]
+    means = np.exp(np.log(costs.per_density("edp") / arbitrary).mean(axis=0))
+    assert np.argsort(means, kind="stable").tolist() == np.argsort(costs.objective(aware), kind="stable").tolist()
+
+
+def test_a_mapping_costs_the_same_alone_and_in_any_batch():
+    aware = SparsityAware()
+    densities = DensitySet(LAYER, MACHINE, aware)
+    batch = sample(37)
+    costs = densities.evaluate(batch)
+    for i in range(len(batch)):
+        alone = densities.evaluate(batch[i])
+        assert alone.objective(aware) == costs.objective(aware)[i] == costs[i].objective(aware)
+        assert (alone.energy_pj, alone.latency_cycles) == (costs.energy_pj[i], costs.latency_cycles[i])
+        assert alone.objective("edp") == alone.edp
+        assert alone.density_energy_pj.tolist() == costs.density_energy_pj[:, i].tolist()
+
+
+def crowded():
+    """Mappings of the space at density 0.2, most of which have no room for dense inputs."""
+    sparse = LAYER.with_densities({"Inputs": 0.2, "Weights": 0.2})
+    batch = sample(300, sparse)
+    legal = price_at(1.0, batch, sparse)[0].legal
+    assert 0 < legal.sum() < len(batch)
+    return sparse, batch, legal
+
+
+def test_a_mapping_is_legal_if_it_is_at_every_density(monkeypatch):
+    layer, batch, legal = crowded()
+    aware = SparsityAware((0.2, 1.0))
+    densities = DensitySet(layer, MACHINE, aware)
+    seen = []
+    for model in densities.models:
+        evaluate = model.evaluate
+        monkeypatch.setattr(
+            model, "evaluate", lambda given, evaluate=evaluate: seen.append(len(given)) or evaluate(given)
+        )
+    costs = densities.evaluate(batch)
+    assert costs.legal.tolist() == legal.tolist()
+    assert seen == [len(batch), legal.sum()], "what is illegal with dense inputs is not priced again"
+    assert np.isfinite(costs.objective(aware)).tolist() == legal.tolist()
+    assert np.isfinite(costs.per_density("energy")).tolist() == [legal.tolist()] * 2
+    i = int(np.argmin(legal))
+    dense = price_at(1.0, batch, layer)[0]
+    assert costs.status[i] == dense.status[i]
+    assert costs.reason(i) == costs[i].reason == f"with the density 1 of Inputs: {dense.reason(i)}"
+    assert not costs[i].legal
+    assert costs[i].utilization == 0.0
+    assert costs.reason(int(np.argmax(legal))) == ""
+
+
+def test_no_mappings_have_no_costs():
+    costs = DensitySet(LAYER, MACHINE, SparsityAware()).evaluate(MappingBatch.trivial(LAYER, MACHINE, 0))
+    assert len(costs) == len(costs.objective(SparsityAware())) == 0
+
+
+@pytest.mark.parametrize(
+    ("layer", "machine", "aware", "message"),
+    [
+        (LAYER, catalog.accelerator("tiny"), SparsityAware(), "'tiny' has no sparse features, so that densities"),
+        (LAYER, MACHINE, SparsityAware(tensor="Input"), "no tensor 'Input'; did you mean 'Inputs'"),
+        (LAYER, MACHINE, "edp", "give a SparsityAware"),
+    ],
+)
+def test_what_densities_cannot_change_is_refused(layer, machine, aware, message):
+    with pytest.raises(SpecificationError, match=message):
+        DensitySet(layer, machine, aware)
+
+
+def test_an_evaluator_counts_every_density():
+    space = MapSpace(LAYER, MACHINE)
+    evaluator = Evaluator(space, "sparsity-aware", Budget(samples=104))
+    assert evaluator.objective == SparsityAware()
+    assert (evaluator.samples_per_mapping, evaluator.remaining) == (len(DENSITIES), 20)
+    costs = evaluator.evaluate(sample(15))
+    assert (evaluator.samples, evaluator.mappings, evaluator.remaining) == (75, 15, 5)
+    assert not evaluator.exhausted
+    values = costs.objective(evaluator.objective).tolist()
+    values += evaluator.evaluate(sample(15, seed=1)).objective(evaluator.objective).tolist()
+    assert len(values) == 20
+    assert (evaluator.samples, evaluator.mappings, evaluator.remaining, evaluator.exhausted) == (100, 20, 0, True)
+    minima = np.minimum.accumulate(values)
+    for count in range(1, 21):
+        assert evaluator.trace.best_at(5 * count) == minima[count - 1]
+        assert evaluator.trace.best_at(5 * count - 1) == (minima[count - 2] if count > 1 else math.inf)
+    assert evaluator.best_value == evaluator.ratio == minima[-1]
+    assert evaluator.best_cost.objective(evaluator.objective) == minima[-1]
+    assert evaluator.best_cost.edp / evaluator.lower_bound.edp == pytest.approx(minima[-1])
+
+
+def test_an_ordinary_objective_counts_mappings():
+    evaluator = Evaluator(MapSpace(LAYER, MACHINE), budget=Budget(samples=10))
+    evaluator.evaluate(sample(4))
+    assert (evaluator.samples, evaluator.mappings, evaluator.samples_per_mapping, evaluator.remaining) == (4, 4, 1, 6)
+
+
+@pytest.mark.parametrize(
+    ("layer", "machine", "objective", "samples", "message"),
+    [
+        (LAYER, small_accelerator(), SparsityAware(), 100, "'small' has no sparse features"),
+        (LAYER, MACHINE, SparsityAware(), 4, "4 samples does not pay for one mapping at 5 densities; give at least 5"),
+        (
+            LAYER.with_densities({"Inputs": 0.5}),
+            MACHINE,
+            "sparsity-aware:edp:1.0,0.5",
+            100,
+            "density 0.5.*give Inputs the density 1 in the workload",
+        ),
+        (LAYER, MACHINE, "sparsity-aware:epd", 100, "did you mean 'edp'"),
+        (LAYER, MACHINE, "sparsity_aware", 100, "did you mean 'sparsity-aware'"),
+    ],
+)
+def test_an_evaluator_refuses_what_makes_no_sense(layer, machine, objective, samples, message):
+    with pytest.raises(SpecificationError, match=message):
+        Evaluator(MapSpace(layer, machine), objective, Budget(samples=samples))
+
+
+def test_the_densest_workload_is_what_the_space_is_made_of():
+    aware = SparsityAware((0.5, 0.1))
+    layer = LAYER.with_densities({"Weights": 0.3})
+    space = MapSpace(aware.densest(layer), MACHINE)
+    assert [tensor.density for tensor in space.workload.tensors] == [0.3, 0.5, 1.0]
+    costs = Evaluator(space, aware).evaluate(space.sample(np.random.default_rng(0), 100))
+    assert costs.legal.all()
+
+
+def test_the_machine_of_the_contract_saves_something():
+    machine, dense = small_sparse_accelerator(), small_accelerator(peer_links=False)
+    batch = sample(50, LAYER, dense)
+    full, half = (price_at(density, batch, LAYER, machine)[0] for density in (1.0, 0.5))
+    assert full.edp.tolist() == price_at(1.0, batch, LAYER, dense)[0].edp.tolist()
+    assert np.all(half.edp < full.edp)

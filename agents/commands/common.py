@@ -53,6 +53,25 @@ AxesOption = Annotated[
     str, typer.Option(help="Axes of the map space to search, of tile, order, parallelism and bypass.")
 ]
 ObjectiveOption = Annotated[str, typer.Option(help="What to minimise: edp, energy or latency.")]
+DensityOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Densities of tensors, such as weights=0.5,inputs=0.2; may be repeated.",
+        metavar="TENSOR=DENSITY",
+        show_default=False,
+    ),
+]
+DensitiesOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Densities of the inputs that the objective sparsity-aware covers; 1.0,0.8,0.5,0.2,0.1 when left out.",
+        show_default=False,
+    ),
+]
+DensityWeightsOption = Annotated[
+    str | None,
+    typer.Option(help="How much each of these densities counts; all alike when left out.", show_default=False),
+]
 SecondsOption = Annotated[
     float | None, typer.Option(help="Wall time of a search; whichever limit comes first ends it.", show_default=False)
 ]
@@ -156,6 +175,41 @@ def parse_objective(text: str) -> str:
     if text not in OBJECTIVE_NAMES:
         raise SpecificationError(f"--objective: unknown objective {text!r}; {suggest(text, OBJECTIVE_NAMES)}")
     return text
+
+
+def parse_density_objective(text: str, densities: str | None, weights: str | None) -> str:
+    """Reads --objective where it may be sparsity-aware, with --densities and --density-weights."""
+    from mapgym.agents.experiment.densities import read_objective
+
+    lists = (
+        None if given is None else comma_separated(given, what)
+        for given, what in ((densities, "--densities"), (weights, "--density-weights"))
+    )
+    try:
+        return read_objective(text, *lists)
+    except SpecificationError as error:
+        raise SpecificationError(f"--objective: {error}") from None
+
+
+def parse_densities(texts: Sequence[str] | None) -> dict[str, float]:
+    """Reads --density: tensor, as it was typed, -> density."""
+    densities = {}
+    for text in comma_separated(texts, "--density") if texts else ():
+        name, _, value = text.partition("=")
+        try:
+            densities[name.strip()] = float(value)
+        except ValueError:
+            raise SpecificationError(
+                f"--density: {text!r} is no TENSOR=DENSITY; write such as 'weights=0.5,inputs=0.2'"
+            ) from None
+    return densities
+
+
+def parse_certify(seconds: float | None, objective: str) -> float | None:
+    """Checks --certify, which goes with one objective at one density."""
+    if seconds is not None and objective not in OBJECTIVE_NAMES:
+        raise SpecificationError("--certify proves one objective; give --objective edp, energy or latency with it")
+    return parse_seconds(seconds, "--certify")
 
 
 def load_accelerator(spec: str, *, peer_links: bool = True) -> Accelerator:

@@ -33,7 +33,15 @@ def compare(
     seeds: Annotated[int, typer.Option(min=1, help="Number of seeds for each agent and task (0, 1, ...).")] = 3,
     axes: common.AxesOption = common.DEFAULT_AXES,
     no_peer_links: common.PeerLinksOption = False,
-    objective: common.ObjectiveOption = "edp",
+    objective: Annotated[
+        str,
+        typer.Option(
+            help="What to minimise: edp, energy, latency, or sparsity-aware for EDP at several densities at once."
+        ),
+    ] = "edp",
+    densities: common.DensitiesOption = None,
+    density_weights: common.DensityWeightsOption = None,
+    density: common.DensityOption = None,
     certify: common.CertifyOption = None,
 ) -> None:
     """Compares agents on the same tasks with the same budget.
@@ -42,9 +50,11 @@ def compare(
     so that an interrupted comparison continues when the same command is given again. At the end: a page with everything
     (report.html), a summary table (summary.csv, summary.md), anytime curves (anytime.svg), the best mappings (best/).
     """
-    searched_axes, objective = common.parse_axes(axes), common.parse_objective(objective)
-    common.parse_seconds(certify, "--certify")
+    searched_axes = common.parse_axes(axes)
+    objective = common.parse_density_objective(objective, densities, density_weights)
+    common.parse_certify(certify, objective)
     from mapgym.agents.commands.experiments import carry_out, end_with_failures, print_best, print_summary
+    from mapgym.agents.experiment.densities import task_workload
     from mapgym.agents.experiment.experiment import AgentEntry, Experiment, cross
     from mapgym.agents.experiment.folder_report import FILES, write_reports
     from mapgym.evaluator import Budget
@@ -53,7 +63,8 @@ def compare(
         common.load_accelerator(name, peer_links=not no_peer_links)
         for name in common.comma_separated(accelerator, "--accelerator")
     ]
-    workloads = common.load_workloads(common.comma_separated(workload, "--workload"))
+    named = common.load_workloads(common.comma_separated(workload, "--workload"))
+    workloads = [task_workload(layer, objective, common.parse_densities(density)) for layer in named]
     experiment = Experiment(
         tasks=cross(workloads, accelerators, searched_axes, objective),
         agents=tuple(AgentEntry(name) for name in common.comma_separated(agents, "--agents")),

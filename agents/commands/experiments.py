@@ -15,7 +15,7 @@ from mapgym.agents.commands import common
 from mapgym.agents.experiment.certificate import Certificate, Progress, outcome_text
 from mapgym.agents.experiment.experiment import AgentEntry, Experiment, Run, Task
 from mapgym.agents.experiment.folder import ExperimentFolder
-from mapgym.agents.experiment.labels import OBJECTIVE_NAMES, short_gap
+from mapgym.agents.experiment.labels import objective_name, samples_text, short_gap
 from mapgym.agents.experiment.proofs import ProofObserver, certify_tasks
 from mapgym.agents.experiment.results import RunResult
 from mapgym.agents.experiment.runner import Observer, Snapshot, run_experiment
@@ -204,9 +204,9 @@ class _Board(Observer, ProofObserver):
         if certificate is not None and result.best_value is not None:
             distance = f"{certificate.describe(result.best_value)}, "
         return (
-            f"best {OBJECTIVE_NAMES[run.task.objective]} {common.format_figure(result.best_value)}, "
+            f"best {objective_name(run.task.objective)} {common.format_figure(result.best_value)}, "
             f"{common.format_ratio(result.ratio)} x lower bound, {distance}"
-            f"{result.samples:,} samples in {result.seconds:.3g} s ({rate:,.0f}/s)"
+            f"{samples_text(result.samples, run.task.objective)} in {result.seconds:.3g} s ({rate:,.0f}/s)"
         )
 
     def _shown_task(self) -> Task:
@@ -217,7 +217,7 @@ class _Board(Observer, ProofObserver):
 
     def _table(self, task: Task) -> Table:
         optimum = ("above optimum",) if task in self.certificates else ()
-        headings = (f"best {OBJECTIVE_NAMES[task.objective]}", "x lower bound", *optimum, "samples/s", "seeds")
+        headings = (f"best {objective_name(task.objective)}", "x lower bound", *optimum, "samples/s", "seeds")
         table = common.new_table(task.name, ["agent"], headings)
         for entry in self._experiment.agents:
             table.add_row(entry.label, *self._cells(task, entry))
@@ -262,7 +262,7 @@ def print_summary(summary: Summary) -> None:
 def _summary_table(summary: Summary, task: Task | None) -> Table:
     """Narrow enough for a terminal of 80 columns."""
     title = task.name if task else f"all {len(summary.tasks)} tasks"
-    best = [f"best {OBJECTIVE_NAMES[task.objective]}", "x bound"] if task else []
+    best = [f"best {objective_name(task.objective)}", "x bound"] if task else []
     optimum = ["above optimum"] if summary.certificates else []
     headings = [*best, *optimum, "x best known [95 %]", "to 1.1x best", "samples/s"]
     table = common.new_table(title, ["agent"], headings)

@@ -13,9 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from mapgym.agents.commands import common
+from mapgym.agents.commands.search_densities import density_data, print_densities
 from mapgym.agents.commands.search_front import front_data, print_front, write_front
-from mapgym.agents.experiment.labels import OBJECTIVE_NAMES, OPTIMAL_GAP
+from mapgym.agents.experiment.labels import OPTIMAL_GAP, density_text, objective_name
 from mapgym.errors import SpecificationError
+from mapgym.front import PARETO
+from mapgym.sparsity_aware import is_sparsity_aware
 
 if TYPE_CHECKING:
     from mapgym.agents.base import Agent
@@ -37,11 +40,21 @@ def search(
     axes: common.AxesOption = common.DEFAULT_AXES,
     no_peer_links: common.PeerLinksOption = False,
     objective: Annotated[
-        str, typer.Option(help="What to minimise: edp, energy, latency, or pareto for the front of the last two.")
+        str,
+        typer.Option(
+            help="What to minimise: edp, energy, latency, pareto for the front of the last two, or sparsity-aware for "
+            "EDP at several densities of the inputs at once."
+        ),
     ] = "edp",
+    densities: common.DensitiesOption = None,
+    density_weights: common.DensityWeightsOption = None,
+    density: common.DensityOption = None,
     samples: Annotated[
         int | None,
-        typer.Option(help="Mappings to price; 5000 when neither samples nor seconds are given.", show_default=False),
+        typer.Option(
+            help="Mappings to price, at one density each; 5000 when neither samples nor seconds are given.",
+            show_default=False,
+        ),
     ] = None,
     seconds: common.SecondsOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
@@ -61,13 +74,14 @@ def search(
 
     With --objective pareto it prints a table of the mappings none of which another beats in energy and latency; -o
     keeps them all.
+
+    With --objective sparsity-aware it searches one mapping for several densities of the inputs, on sparse hardware.
+    Each density of a mapping counts as a sample.
     """
     searched_axes = common.parse_axes(axes)
-    if objective != "pareto":
-        common.parse_objective(objective)
-    elif certify is not None:
-        raise SpecificationError("--certify proves one objective; give --objective edp, energy or latency with it")
-    common.parse_seconds(certify, "--certify")
+    if objective != PARETO:
+        objective = common.parse_density_objective(objective, densities, density_weights)
+    common.parse_certify(certify, objective)
     if output is not None:
         from mapgym.agents.experiment.files import check_output_file
 
@@ -76,6 +90,7 @@ def search(
     from mapgym import catalog
     from mapgym.agents.base import DEFAULT_AGENT, make_agent
     from mapgym.agents.experiment.certificate import Progress
+    from mapgym.agents.experiment.densities import task_workload
     from mapgym.agents.experiment.interruption import Interruption
     from mapgym.agents.experiment.mapping_file import write_mapping
     from mapgym.agents.experiment.runner import load_compiled_code
@@ -90,7 +105,7 @@ def search(
         searcher.seconds = min(searcher.seconds, seconds) if _is_given(parameter, "seconds") else seconds
         budget = Budget(5000 if samples is None else samples)
     space = MapSpace(
-        catalog.workload(workload),
+        task_workload(catalog.workload(workload), objective, common.parse_densities(density)),
         common.load_accelerator(accelerator, peer_links=not no_peer_links),
         searched_axes,
         constraints=_read_constraints(constraints),
@@ -121,6 +136,8 @@ def search(
     if output is not None:
         links = "" if space.accelerator.peer_links else " without links between neighbours"
         figure = "front of energy and latency" if front else f"EDP {evaluator.best_cost.edp:.6g} pJ*cycles"
+        if is_sparsity_aware(objective):
+            figure = f"{evaluator.best_value:.6g} x the lower bounds, {objective}"
         about = f"{space.workload.name} on {space.accelerator.name}{links}: {figure}\n"
         about += f"found by {searcher.name}, seed {seed}, {evaluator.samples} samples"
         if front:
@@ -131,6 +148,8 @@ def search(
         common.print_json(_to_json(evaluator, searcher.name, seed, elapsed, certificate, interrupted=interrupted))
     elif front:
         print_front(front, evaluator, searcher.name, elapsed, output)
+    elif is_sparsity_aware(objective):
+        print_densities(evaluator, searcher.name, elapsed, output)
     else:
         _print(evaluator, searcher.name, elapsed, certificate, output)
     if interrupted:
@@ -174,7 +193,8 @@ def _progress(evaluator: Evaluator, proof: Progress) -> RenderableType:
     line.add_row(
         ProgressBar(total=1.0, completed=common.fraction_done(evaluator), width=10),
         common.progress_text(evaluator),
-        f"{OBJECTIVE_NAMES.get(evaluator.objective, 'front')} {common.format_figure(evaluator.best_value)}",
+        f"{'front' if evaluator.front else objective_name(evaluator.objective)} "
+        f"{common.format_figure(evaluator.best_value)}",
         f"{common.format_ratio(evaluator.ratio)} x bound",
     )
     return line
@@ -234,7 +254,11 @@ def _to_json(
         "gap": gap,
         "certified": None if gap is None else gap <= OPTIMAL_GAP,
         "optimum": None if certificate is None else certificate.to_dict(),
+        "value": evaluator.best_value,
+        "densities": {tensor.name: tensor.density for tensor in space.workload.tensors},
+        "density_set": density_data(evaluator),
         "samples": evaluator.samples,
+        "mappings": evaluator.mappings,
         "seconds": seconds,
         "interrupted": interrupted,
         "mapping": mapping.to_dict(),
@@ -250,8 +274,9 @@ def _print(
     assert mapping is not None
     bound = evaluator.lower_bound
     rate = evaluator.samples / seconds if seconds else 0.0
-    objective = OBJECTIVE_NAMES[evaluator.objective]
-    common.say(f"{space.workload.name} on {space.accelerator.name}, best mapping for {objective}\n")
+    objective = objective_name(evaluator.objective)
+    densities = f" ({text})" if (text := density_text(space.workload)) else ""
+    common.say(f"{space.workload.name}{densities} on {space.accelerator.name}, best mapping for {objective}\n")
     common.say(mapping.to_text() + "\n")
     for name, value, lowest, unit in (
         ("EDP", cost.edp, bound.edp, "pJ*cycles"),

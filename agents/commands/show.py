@@ -36,6 +36,7 @@ def show(
             show_default=False,
         ),
     ] = None,
+    density: common.DensityOption = None,
     no_peer_links: common.PeerLinksOption = False,
     as_json: common.JsonOption = False,
 ) -> None:
@@ -45,9 +46,10 @@ def show(
     the other, all loops at the outermost level.
     """
     from mapgym import catalog
+    from mapgym.agents.experiment.densities import task_workload
     from mapgym.mapping import Mapping
 
-    layer = catalog.workload(workload)
+    layer = task_workload(catalog.workload(workload), "edp", common.parse_densities(density))
     machine = common.load_accelerator(accelerator, peer_links=not no_peer_links)
     if dataflow is not None and mapping is not None:
         raise SpecificationError(f"both the mapping {mapping} and --dataflow {dataflow} are given; leave one out")

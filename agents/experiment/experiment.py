@@ -10,10 +10,11 @@ from typing import Any
 
 from mapgym.accelerator import Accelerator
 from mapgym.agents.base import Agent, make_agent
-from mapgym.agents.experiment.labels import KEEP_ALL, axes_label
+from mapgym.agents.experiment.labels import KEEP_ALL, axes_label, density_text
 from mapgym.errors import SpecificationError
-from mapgym.evaluator import Budget
+from mapgym.evaluator import Budget, Evaluator
 from mapgym.mapspace import MapSpace
+from mapgym.sparsity_aware import is_sparsity_aware
 from mapgym.workload import Workload
 
 
@@ -24,7 +25,7 @@ class Task:
     Attributes:
         workload, accelerator: what is mapped onto what.
         axes: the axes of the map space that are searched.
-        objective: "edp", "energy" or "latency".
+        objective: "edp", "energy", "latency", or a :class:`mapgym.sparsity_aware.SparsityAware` or its text.
     """
 
     workload: Workload
@@ -46,7 +47,8 @@ class Task:
     def _peculiarities(self) -> list[str]:
         links = [] if self.accelerator.peer_links else ["no links"]
         axes = [] if set(self.axes) == set(KEEP_ALL) else [axes_label(self.axes)]
-        return links + axes + ([] if self.objective == "edp" else [self.objective])
+        densities = [text] if (text := density_text(self.workload)) else []
+        return links + axes + densities + ([] if self.objective == "edp" else [self.objective])
 
     def space(self) -> MapSpace:
         """The map space."""
@@ -134,7 +136,8 @@ class Experiment:
         absent: about each agent that was left out because a package is not installed, a sentence.
 
     Raises:
-        SpecificationError: nothing to do, something that is named twice, or an agent that cannot search a task.
+        SpecificationError: nothing to do, something that is named twice, or an agent that cannot search a task,
+            or a task that cannot be searched for its objective.
     """
 
     tasks: tuple[Task, ...]
@@ -164,6 +167,11 @@ class Experiment:
                         f"task {task.name!r}, {','.join(task.axes)}; leave some out"
                     )
                 agent.check_axes(entry.space(task))
+                agent.check_objective(task.objective)
+        for task in self.tasks:
+            if is_sparsity_aware(task.objective):
+                # What the evaluator of each run would refuse is better known before the first.
+                Evaluator(task.space(), task.objective, self.budget)
 
     @property
     def runs(self) -> tuple[Run, ...]:

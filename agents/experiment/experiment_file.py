@@ -13,15 +13,16 @@ from typing import Any
 from mapgym import catalog
 from mapgym.accelerator import Accelerator
 from mapgym.agents.base import AXES, missing_package
+from mapgym.agents.experiment.densities import read_objective, task_workload
 from mapgym.agents.experiment.experiment import AgentEntry, Experiment, Task, cross
-from mapgym.agents.experiment.labels import KEEP_ALL, OBJECTIVE_NAMES
+from mapgym.agents.experiment.labels import KEEP_ALL
 from mapgym.errors import SpecificationError, require_keys, suggest
 from mapgym.evaluator import Budget
 from mapgym.workload import Workload
 from mapgym.yaml_loader import load_yaml
 
 _KEYS = ("description", "tasks", "agents", "seeds", "budget")
-_TASK_KEYS = ("workloads", "accelerators", "axes", "objective", "peer_links")
+_TASK_KEYS = ("workloads", "accelerators", "axes", "objective", "peer_links", "density", "densities", "density_weights")
 _AGENT_KEYS = ("agent", "label", "parameters", "axes", "seeds", "optional")
 
 
@@ -88,12 +89,24 @@ def _tasks(data: object, where: str) -> tuple[Task, ...]:
         if not isinstance(links, bool):
             raise SpecificationError(f"{where}: peer_links is {links!r}; give true or false")
         machines = [replace(machine, peer_links=links) for machine in machines]
-    objective = data.get("objective", "edp")
-    if objective not in OBJECTIVE_NAMES:
-        raise SpecificationError(
-            f"{where}: unknown objective {objective!r}; {suggest(str(objective), OBJECTIVE_NAMES)}"
-        )
+    objective = _within(
+        where, lambda name: read_objective(name, *_density_lists(data, where)), data.get("objective", "edp")
+    )
+    if not isinstance(fixed := data.get("density", {}), Mapping):
+        raise SpecificationError(f"{where}: density is {fixed!r}; give tensor: density pairs such as {{Weights: 0.5}}")
+    workloads = [_within(where, lambda layer: task_workload(layer, objective, fixed), layer) for layer in workloads]
     return cross(workloads, machines, _axes(data.get("axes", list(KEEP_ALL)), f"{where}: axes"), objective)
+
+
+def _density_lists(data: Mapping[str, Any], where: str) -> list[list[Any] | None]:
+    """The densities that a sparsity-aware objective varies, and their weights."""
+    found: list[list[Any] | None] = []
+    for key in ("densities", "density_weights"):
+        value = data.get(key)
+        if value is not None and not isinstance(value, list):
+            raise SpecificationError(f"{where}: {key} is {value!r}; give a list such as [1.0, 0.5, 0.1]")
+        found.append(value)
+    return found
 
 
 def _agents(entries: Sequence[object], where: str) -> tuple[tuple[AgentEntry, ...], tuple[str, ...]]:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from mapgym import __version__
 from mapgym.agents.experiment.certificate import outcome_text
 from mapgym.agents.experiment.experiment import Task
-from mapgym.agents.experiment.labels import OBJECTIVE_NAMES, OBJECTIVE_UNITS, short_gap
+from mapgym.agents.experiment.labels import objective_name, objective_unit, short_gap
 from mapgym.agents.experiment.results import RunResult
 from mapgym.agents.experiment.summary import TARGETS, Interval, Row, Summary
+from mapgym.sparsity_aware import is_sparsity_aware, samples_per_mapping
 
 ALL_TASKS = "(all tasks)"
 
@@ -56,7 +57,7 @@ def to_csv(summary: Summary) -> str:
         header += [f"{prefix}_iqm", f"{prefix}_low", f"{prefix}_high"]
     for target in TARGETS:
         header += [f"samples_to_{target:g}x_best_known", f"reached_{target:g}x_best_known"]
-    writer.writerow([*header, "samples", "seconds", "samples_per_second", "tuning"])
+    writer.writerow([*header, "samples", "mappings", "seconds", "samples_per_second", "tuning"])
     for row in summary.rows:
         names, certificate, known = [ALL_TASKS, "", "", "", ""], None, None
         if (task := row.task) is not None:
@@ -71,7 +72,7 @@ def to_csv(summary: Summary) -> str:
             figures += [interval.mean, interval.low, interval.high]
         for samples, reached in zip(row.samples_to_target, row.reached, strict=True):
             figures += [samples, reached]
-        figures += [row.samples, row.seconds, row.samples_per_second]
+        figures += [row.samples, row.mappings, row.seconds, row.samples_per_second]
         writer.writerow([*names, row.agent, row.seeds, *best, *map(_cell, figures), row.tuning])
     return table.getvalue()
 
@@ -99,10 +100,14 @@ def budget_text(summary: Summary) -> str:
 
 def task_lines(summary: Summary, task: Task) -> list[str]:
     """What is known about a task, in sentences."""
-    unit, best = OBJECTIVE_UNITS[task.objective], summary.best_runs[task]
-    name = OBJECTIVE_NAMES[task.objective]
+    unit, best = objective_unit(task.objective), summary.best_runs[task]
+    name = objective_name(task.objective)
     lines = [f"Objective: {name} ({unit}). Axes: {', '.join(task.axes)}."]
-    lines += [f"Lower bound: {summary.lower_bounds[task]:.4g} {unit}."]
+    if is_sparsity_aware(task.objective):
+        each = samples_per_mapping(task.objective)
+        lines += [f"A mapping costs {each} samples, one for each density of {task.objective}."]
+    else:
+        lines += [f"Lower bound: {summary.lower_bounds[task]:.4g} {unit}."]
     if best.best_value is None:
         return [*lines, "No run priced a legal mapping."]
     lines += [f"Best of all runs: {best.best_value:.4g} {unit} ({best.agent.label}, seed {best.seed})."]

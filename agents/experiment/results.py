@@ -24,6 +24,7 @@ from mapgym.agents.experiment.experiment import AgentEntry, Run, Task
 from mapgym.agents.experiment.files import replacing
 from mapgym.errors import SpecificationError
 from mapgym.evaluator import Trace
+from mapgym.sparsity_aware import samples_per_mapping
 from mapgym.workload import Workload
 
 if TYPE_CHECKING:
@@ -48,11 +49,12 @@ class RunResult:
         machine: where it ran.
         command: the command that made it.
         finished_at: when, ISO 8601, UTC.
-        lower_bound: lower bound of the objective (pJ*cycles, pJ or cycles).
+        lower_bound: lower bound of the objective (pJ*cycles, pJ or cycles; 1 for one over several densities).
         best_value: best objective found, None when no legal mapping was priced.
-        best_cost: edp (pJ*cycles), energy_pj, latency_cycles and utilization of the best mapping.
+        best_cost: edp (pJ*cycles), energy_pj, latency_cycles and utilization of the best mapping; over several
+            densities their means.
         mapping: the best mapping in the form that ``Mapping.from_dict`` reads.
-        samples: mappings priced.
+        samples: cost-model calls.
         seconds: wall time of the search.
         tuning: how the agent's parameters were chosen.
         trace: the improvements of the best objective.
@@ -141,6 +143,11 @@ class RunResult:
     def seed(self) -> int:
         """Of everything random."""
         return self.run.seed
+
+    @property
+    def mappings(self) -> int:
+        """Mappings priced: as many as samples, but for an objective over several densities."""
+        return self.samples // samples_per_mapping(self.task.objective)
 
     @property
     def ratio(self) -> float:

@@ -48,6 +48,7 @@ class Row:
         reached: for each target, how many runs reached it.
         runs: number of runs that the row is about.
         samples: mean number of samples of a run.
+        mappings: mean number of mappings that a run priced.
         seconds: mean wall time of a run.
         tuning: how the agent's parameters were chosen.
     """
@@ -65,6 +66,7 @@ class Row:
     reached: tuple[int, ...]
     runs: int
     samples: float
+    mappings: float
     seconds: float
     tuning: str
 
@@ -222,6 +224,7 @@ def _row(summary: Summary, task: Task | None, agent: str, tasks: Sequence[Task])
         reached=tuple(sum(reached for _, reached in runs) for runs in to_targets),
         runs=len(flat),
         samples=float(np.mean([result.samples for result in flat])),
+        mappings=float(np.mean([result.mappings for result in flat])),
         seconds=float(np.mean([result.seconds for result in flat])),
         tuning=flat[0].tuning,
     )

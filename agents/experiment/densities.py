@@ -1,0 +1,63 @@
+"""Densities as users name them: those that an objective varies, and those that are fixed in the workload."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from mapgym.agents.experiment.labels import OBJECTIVE_NAMES
+from mapgym.errors import SpecificationError, suggest
+from mapgym.sparsity_aware import SPARSITY_AWARE, SparsityAware, is_sparsity_aware
+from mapgym.workload import Workload
+
+
+def read_objective(
+    text: str, densities: Iterable[float | str] | None = None, weights: Iterable[float | str] | None = None
+) -> str:
+    """The objective of an experiment.
+
+    Args:
+        text: edp, energy, latency, or the text of a sparsity-aware objective.
+        densities, weights: of a sparsity-aware objective, instead of those in its text.
+
+    Raises:
+        SpecificationError: unknown objective, or densities for one that has none.
+    """
+    if not is_sparsity_aware(text):
+        known = (*OBJECTIVE_NAMES, SPARSITY_AWARE)
+        if text not in OBJECTIVE_NAMES:
+            raise SpecificationError(f"unknown objective {text!r}; {suggest(str(text), known)}")
+        if densities is not None or weights is not None:
+            raise SpecificationError(
+                f"the objective {text!r} has no densities to vary; give the objective {SPARSITY_AWARE!r}, or fix the "
+                "densities of the workload"
+            )
+        return text
+    aware = SparsityAware.parse(text)
+    if densities is None:
+        return aware if weights is None else SparsityAware(aware.densities, weights, aware.objective, aware.tensor)
+    return SparsityAware(densities, weights, aware.objective, aware.tensor)
+
+
+def task_workload(workload: Workload, objective: str, fixed: Mapping[str, float] | None = None) -> Workload:
+    """The workload of a task: with fixed densities, and with the highest of those that the objective varies.
+
+    Args:
+        workload: the layer.
+        objective: of the task.
+        fixed: tensor (in capitals or not) -> density.
+
+    Raises:
+        SpecificationError: unknown tensor, a density out of range, or one that the objective varies.
+    """
+    names = {tensor.name.lower(): tensor.name for tensor in workload.tensors}
+    densities = {workload.tensor(names.get(name.lower(), name)).name: value for name, value in (fixed or {}).items()}
+    workload = workload.with_densities(densities)
+    if not is_sparsity_aware(objective):
+        return workload
+    aware = SparsityAware.parse(objective)
+    if aware.tensor in densities:
+        raise SpecificationError(
+            f"the density of {aware.tensor} is fixed to {densities[aware.tensor]:g}, but the objective varies it; "
+            "leave it out"
+        )
+    return aware.densest(workload)

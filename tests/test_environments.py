@@ -36,6 +36,16 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
         "several tasks": {**SEVERAL, "steps": 12},
         "bypass, trivial start": {**BYPASS, "steps": 10, "start": "trivial"},
     },
+    "MapSpaceWarmStart-v0": {
+        "default": {"steps": 8},
+        "several accelerators": {
+            "network": SEVERAL["workload"],
+            "accelerator": SEVERAL["accelerator"],
+            "objective": "latency",
+            "similarity": "editing",
+            "steps": 6,
+        },
+    },
 }
 CASES = [(env_id, variant) for env_id in REGISTERED for variant in VARIANTS.get(env_id, {"default": {}})]
 

@@ -9,6 +9,7 @@ from mapgym.envs.mapspace_vector_env import MapSpaceVectorEnv
 from mapgym.envs.one_shot_env import MapSpaceOneShotEnv, MapSpaceOneShotVectorEnv
 from mapgym.envs.refine_env import MapSpaceRefineEnv, MapSpaceRefineVectorEnv
 from mapgym.envs.task import Task, TaskGenerator
+from mapgym.envs.warm_start_env import MapSpaceWarmStartEnv, MapSpaceWarmStartVectorEnv
 
 __all__ = [
     "ENVIRONMENT_IDS",
@@ -18,6 +19,8 @@ __all__ = [
     "MapSpaceRefineEnv",
     "MapSpaceRefineVectorEnv",
     "MapSpaceVectorEnv",
+    "MapSpaceWarmStartEnv",
+    "MapSpaceWarmStartVectorEnv",
     "Task",
     "TaskGenerator",
     "register_environments",
@@ -27,6 +30,7 @@ _CLASSES = {
     "MapSpace-v0": (MapSpaceEnv, MapSpaceVectorEnv),
     "MapSpaceOneShot-v0": (MapSpaceOneShotEnv, MapSpaceOneShotVectorEnv),
     "MapSpaceRefine-v0": (MapSpaceRefineEnv, MapSpaceRefineVectorEnv),
+    "MapSpaceWarmStart-v0": (MapSpaceWarmStartEnv, MapSpaceWarmStartVectorEnv),
 }
 
 ENVIRONMENT_IDS = tuple(_CLASSES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mapgym.warmstart.buffer import Damage, Entry, Neighbor, ReplayBuffer
 from mapgym.warmstart.similarity import SIMILARITIES, Similarity, editing_distance, log_ratio_distance, similarity
+from mapgym.warmstart.start import Start, find_start
 from mapgym.warmstart.transfer import transfer, transfer_batch
 
 __all__ = [
@@ -13,7 +14,9 @@ __all__ = [
     "Neighbor",
     "ReplayBuffer",
     "Similarity",
+    "Start",
     "editing_distance",
+    "find_start",
     "log_ratio_distance",
     "similarity",
     "transfer",

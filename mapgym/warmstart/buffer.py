@@ -60,10 +60,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class Neighbor:
-    """An entry, and how far its workload is from the one that was asked about."""
+    """An entry, how far its workload is from the one that was asked about, and whether the accelerator is the same."""
 
     entry: Entry
     distance: float
+    same_accelerator: bool = True
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ class ReplayBuffer:
         >>> buffer = ReplayBuffer()
         >>> space = MapSpace(catalog.workload("resnet18/conv2"), catalog.accelerator("accel_b"))
         >>> buffer.add(space.workload, space.accelerator, space.sample(np.random.default_rng(0), 1)[0])
-        >>> other = MapSpace(catalog.workload("resnet18/conv3_x"), space.accelerator)
+        >>> other = MapSpace(catalog.workload("resnet18/conv3"), space.accelerator)
         >>> len(buffer.initial(other))
         1
 
@@ -159,6 +160,12 @@ class ReplayBuffer:
 
     def __iter__(self) -> Iterator[Entry]:
         return (self[number] for number in range(len(self)))
+
+    @property
+    def kinds(self) -> set[tuple[str, int]]:
+        """(objective, number of storage levels) of the entries."""
+        families = self._families
+        return {(objective, len(self._accelerators[machine].levels)) for _, machine, objective in families}
 
     def add(self, workload: Workload, accelerator: Accelerator, mapping: Mapping, objective: str = "edp") -> float:
         """Adds one mapping, priced here, to the memory and to the file.
@@ -243,7 +250,7 @@ class ReplayBuffer:
             for k in _smallest(distances, count + len(hidden)):
                 number = int(numbers[k])
                 found.append((other_machine, float(distances[k]), self._records[number].value, number))
-        ordered = [Neighbor(self[number], distance) for _, distance, _, number in sorted(found)]
+        ordered = [Neighbor(self[number], distance, not other) for other, distance, _, number in sorted(found)]
         return [entry for entry in ordered if not hidden or _text_of(entry.entry.workload) not in hidden][:count]
 
     def initial(

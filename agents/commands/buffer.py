@@ -120,10 +120,7 @@ def _open(path: Path, *, must_exist: bool = True, quiet: bool = False) -> Replay
         )
     found = ReplayBuffer(path)
     if found.damaged and not quiet:
-        common.notify(
-            f"{len(found.damaged)} damaged lines of {path} are left out, the first is line {found.damaged[0].line}; "
-            f"see: mapgym buffer verify {path}"
-        )
+        common.notify_damaged_lines(path, found.damaged)
     return found
 
 

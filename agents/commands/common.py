@@ -24,7 +24,9 @@ from mapgym.errors import SpecificationError, suggest
 if TYPE_CHECKING:
     from mapgym.accelerator import Accelerator
     from mapgym.agents.experiment.certificate import Progress
+    from mapgym.agents.experiment.warm_start import WarmStart
     from mapgym.evaluator import Evaluator
+    from mapgym.warmstart import Damage
     from mapgym.workload import Workload
 
 INTERRUPTED = 130
@@ -85,6 +87,15 @@ CertifyOption = Annotated[
         help="Wall time for the solver to prove how far each task's best mapping is from the optimum; an optimum that "
         "is stored is used without solving.",
         metavar="SECONDS",
+        show_default=False,
+    ),
+]
+WarmStartOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Begin every search from solved layers: those of a replay buffer, or (of this experiment, agent and "
+        "seed) the layer before, or the most similar ones before.",
+        metavar="BUFFER|previous-layer|similar",
         show_default=False,
     ),
 ]
@@ -225,6 +236,26 @@ def load_workloads(specs: Sequence[str]) -> list[Workload]:
     from mapgym import catalog
 
     return [workload for spec in specs for workload in catalog.workloads(spec)]
+
+
+def load_warm_start(text: str | None) -> WarmStart | None:
+    """Reads --warm-start; says which part of a replay buffer cannot be used."""
+    from mapgym.agents.experiment.warm_start import read_warm_start
+
+    if text is None:
+        return None
+    warm_start = read_warm_start(text)
+    if warm_start.digest and (damaged := warm_start.buffer().damaged):
+        notify_damaged_lines(text, damaged)
+    return warm_start
+
+
+def notify_damaged_lines(path: object, damaged: Sequence[Damage]) -> None:
+    """Says that lines of a replay buffer are left out."""
+    notify(
+        f"{len(damaged)} damaged lines of {path} are left out, the first is line {damaged[0].line}; "
+        f"see: mapgym buffer verify {path}"
+    )
 
 
 def load_agents() -> None:

@@ -43,6 +43,7 @@ def compare(
     density_weights: common.DensityWeightsOption = None,
     density: common.DensityOption = None,
     certify: common.CertifyOption = None,
+    warm_start: common.WarmStartOption = None,
 ) -> None:
     """Compares agents on the same tasks with the same budget.
 
@@ -53,7 +54,13 @@ def compare(
     searched_axes = common.parse_axes(axes)
     objective = common.parse_density_objective(objective, densities, density_weights)
     common.parse_certify(certify, objective)
-    from mapgym.agents.commands.experiments import carry_out, end_with_failures, print_best, print_summary
+    from mapgym.agents.commands.experiments import (
+        carry_out,
+        end_with_failures,
+        print_best,
+        print_summary,
+        print_warm_starts,
+    )
     from mapgym.agents.experiment.densities import task_workload
     from mapgym.agents.experiment.experiment import AgentEntry, Experiment, cross
     from mapgym.agents.experiment.folder_report import FILES, write_reports
@@ -63,15 +70,17 @@ def compare(
         common.load_accelerator(name, peer_links=not no_peer_links)
         for name in common.comma_separated(accelerator, "--accelerator")
     ]
+    warm = common.load_warm_start(warm_start)
     named = common.load_workloads(common.comma_separated(workload, "--workload"))
     workloads = [task_workload(layer, objective, common.parse_densities(density)) for layer in named]
     experiment = Experiment(
         tasks=cross(workloads, accelerators, searched_axes, objective),
-        agents=tuple(AgentEntry(name) for name in common.comma_separated(agents, "--agents")),
+        agents=tuple(AgentEntry(name, warm_start=warm) for name in common.comma_separated(agents, "--agents")),
         seeds=tuple(range(seeds)),
         budget=Budget(5000 if samples is None and seconds is None else samples, seconds),
     )
     results = carry_out(experiment, output, jobs=0, certify=certify, command=common.command_line(context))
+    print_warm_starts(results)
     if not any(result.failure for result in results):
         (found,) = write_reports(output)
         print_summary(found.summary)

@@ -17,6 +17,7 @@ from mapgym.agents.experiment.experiment import AgentEntry, Experiment, Run, Tas
 from mapgym.agents.experiment.folder import ExperimentFolder
 from mapgym.agents.experiment.labels import objective_name, samples_text, short_gap
 from mapgym.agents.experiment.proofs import ProofObserver, certify_tasks
+from mapgym.agents.experiment.report import warm_start_lines
 from mapgym.agents.experiment.results import RunResult
 from mapgym.agents.experiment.runner import Observer, Snapshot, run_experiment
 from mapgym.agents.experiment.summary import TARGETS, Summary
@@ -246,6 +247,12 @@ class _Board(Observer, ProofObserver):
             f"{samples / seconds:,.0f}" if seconds else "-",
             f"{len(done)}/{len(self._experiment.seeds[: entry.seeds])}",
         ]
+
+
+def print_warm_starts(results: Sequence[RunResult]) -> None:
+    """Says how many runs of each agent with a warm start began from solved layers, and why others did not."""
+    for line in warm_start_lines(results):
+        common.say(line)
 
 
 def print_summary(summary: Summary) -> None:

@@ -49,6 +49,9 @@ def map_network(
 
     if buffer is not None and not buffer.is_file():
         raise SpecificationError(f"there is no replay buffer {str(buffer)!r}; name one that exists, or leave it out")
+    known = None if buffer is None else ReplayBuffer(buffer)
+    if known is not None and known.damaged:
+        common.notify_damaged_lines(buffer, known.damaged)
     mapper = NetworkMapper(
         catalog.network(network),
         common.load_accelerator(accelerator, peer_links=not no_peer_links),
@@ -57,7 +60,7 @@ def map_network(
         agent or DEFAULT_AGENT,
         samples_per_layer,
         seed,
-        None if buffer is None else ReplayBuffer(buffer),
+        known,
     )
     searcher = make_agent(mapper.agent)
     searcher.check_objective(objective)

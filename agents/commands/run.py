@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,7 @@ def run(
     ],
     jobs: Annotated[int, typer.Option(min=1, help="Worker processes, each with one thread.")] = 1,
     certify: common.CertifyOption = None,
+    warm_start: common.WarmStartOption = None,
     update_best_known: Annotated[
         Path | None,
         typer.Option(
@@ -39,7 +41,13 @@ def run(
     continues. Several of them may work on one folder at once. "mapgym report" makes tables and plots of the folder.
     """
     common.parse_seconds(certify, "--certify")
-    from mapgym.agents.commands.experiments import carry_out, end_with_failures, offer_best_known, print_summary
+    from mapgym.agents.commands.experiments import (
+        carry_out,
+        end_with_failures,
+        offer_best_known,
+        print_summary,
+        print_warm_starts,
+    )
     from mapgym.agents.experiment.experiment_file import load_experiment
     from mapgym.agents.experiment.files import check_output_file
     from mapgym.agents.experiment.folder_report import read_folder
@@ -47,7 +55,10 @@ def run(
     if update_best_known is not None:
         check_output_file(update_best_known)
     matrix = load_experiment(experiment)
+    if (warm := common.load_warm_start(warm_start)) is not None:
+        matrix = replace(matrix, agents=tuple(entry.warm(warm) for entry in matrix.agents))
     results = carry_out(matrix, output, jobs=jobs, certify=certify, command=common.command_line(context))
+    print_warm_starts(results)
     if any(not result.failure for result in results):
         common.say("")
         print_summary(read_folder(output).summary)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from mapgym.agents.experiment.certificate import Certificate, Progress
     from mapgym.constraints import Constraints
     from mapgym.evaluator import Evaluator
+    from mapgym.mapspace import MapSpace
+    from mapgym.warmstart import Start
 
 
 def search(
@@ -60,6 +62,12 @@ def search(
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
     constraints: Annotated[
         Path | None, typer.Option(help="YAML file with constraints on the map space.", show_default=False)
+    ] = None,
+    warm_start: Annotated[
+        str | None,
+        typer.Option(
+            help="Begin from the most similar layers of a replay buffer.", metavar="BUFFER", show_default=False
+        ),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="YAML file for the best mapping.", show_default=False)
@@ -112,6 +120,7 @@ def search(
     )
     searcher.check_axes(space)
     searcher.check_objective(objective)
+    start = None if warm_start is None else _start(warm_start, space, objective)
     evaluator = Evaluator(space, objective, budget)
     proof = Progress()
     if isinstance(searcher, ExactSearch):
@@ -119,7 +128,10 @@ def search(
     with contextlib.suppress(KeyboardInterrupt), Interruption() as interruption:
         load_compiled_code(space)
         with common.live_display(common.err(), lambda: _progress(evaluator, proof), keep=False):
-            searcher.search(evaluator, seed)
+            if start is None or not start.sources:
+                searcher.search(evaluator, seed)
+            else:
+                searcher.search(evaluator, seed, initial=start.mappings)
     interrupted = interruption.happened
     if interrupted:
         common.notify("Interrupted; what follows is the best mapping so far.")
@@ -145,15 +157,41 @@ def search(
         else:
             write_mapping(output, evaluator.best_mapping, about)
     if as_json:
-        common.print_json(_to_json(evaluator, searcher.name, seed, elapsed, certificate, interrupted=interrupted))
+        common.print_json(
+            _to_json(evaluator, searcher.name, seed, elapsed, certificate, start, interrupted=interrupted)
+        )
     elif front:
         print_front(front, evaluator, searcher.name, elapsed, output)
     elif is_sparsity_aware(objective):
         print_densities(evaluator, searcher.name, elapsed, output)
     else:
         _print(evaluator, searcher.name, elapsed, certificate, output)
+    if start is not None and start.sources and not as_json:
+        common.say(f"{'begun from':12s} {', '.join(start.sources)}")
     if interrupted:
         raise typer.Exit(common.INTERRUPTED)
+
+
+def _start(text: str, space: MapSpace, objective: str) -> Start:
+    """What a warm start begins with; says so if there is nothing."""
+    from mapgym.agents.experiment.warm_start import NEIGHBOURS, WITHIN_EXPERIMENT, objective_of_entries
+    from mapgym.warmstart import find_start
+
+    if text in WITHIN_EXPERIMENT:
+        raise SpecificationError(
+            f"--warm-start {text} begins from other layers of an experiment, and a search has one layer; give the path "
+            "of a replay buffer, or use 'mapgym compare', 'mapgym run' or 'mapgym map'"
+        )
+    warm = common.load_warm_start(text)
+    assert warm is not None  # there is a text
+    start = find_start([warm.buffer()], space, objective_of_entries(objective), count=NEIGHBOURS)
+    if start.failures:
+        common.notify(
+            f"mapgym: {len(start.failures)} mappings could not be transferred; the first: {start.failures[0]}"
+        )
+    if not start.sources:
+        common.notify(f"mapgym: no warm start, the search begins at random: {start.why_random}")
+    return start
 
 
 def _is_given(parameters: list[str] | None, name: str) -> bool:
@@ -228,6 +266,7 @@ def _to_json(
     seed: int,
     seconds: float,
     certificate: Certificate | None,
+    start: Start | None,
     *,
     interrupted: bool,
 ) -> dict[str, object]:
@@ -261,6 +300,7 @@ def _to_json(
         "mappings": evaluator.mappings,
         "seconds": seconds,
         "interrupted": interrupted,
+        "begun_from": None if start is None else start.account(),
         "mapping": mapping.to_dict(),
         "front": None if evaluator.front is None else front_data(evaluator.front),
     }

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from mapgym.accelerator import Accelerator
 from mapgym.agents.base import Agent, make_agent
 from mapgym.agents.experiment.labels import KEEP_ALL, axes_label, density_text
+from mapgym.agents.experiment.warm_start import PREVIOUS_LAYER, WITHIN_EXPERIMENT, WarmStart
 from mapgym.errors import SpecificationError
 from mapgym.evaluator import Budget, Evaluator
 from mapgym.mapspace import MapSpace
@@ -61,11 +62,12 @@ class AgentEntry:
 
     Attributes:
         agent: its registered name.
-        label: what tables call it, unique within the experiment; the name when left out.
+        label: what tables call it, unique within the experiment; the name, and the warm start, when left out.
         parameters: those that differ from the agent's defaults.
         axes: the axes that it searches, among those of the task; all of the task's when None. What it does not search
             keeps the values of the trivial mapping, so that its mappings belong to the task's map space all the same.
         seeds: how many of the experiment's seeds it uses, the first ones; all of them when None. For slow agents.
+        warm_start: where its searches begin; None for nowhere in particular.
     """
 
     agent: str
@@ -73,10 +75,18 @@ class AgentEntry:
     parameters: Mapping[str, Any] = field(default_factory=dict, hash=False)
     axes: tuple[str, ...] | None = None
     seeds: int | None = None
+    warm_start: WarmStart | None = None
 
     def __post_init__(self) -> None:
         if not self.label:
-            object.__setattr__(self, "label", self.agent)
+            label = self.agent if self.warm_start is None else f"{self.agent}, {self.warm_start.label}"
+            object.__setattr__(self, "label", label)
+
+    def warm(self, warm_start: WarmStart) -> AgentEntry:
+        """The same with a warm start, and a label that says so; itself if it has one already."""
+        if self.warm_start is not None:
+            return self
+        return replace(self, label=f"{self.label}, {warm_start.label}", warm_start=warm_start)
 
     def make(self) -> Agent:
         """The agent; raises SpecificationError for an unknown name or a parameter that it does not take."""
@@ -89,11 +99,38 @@ class AgentEntry:
 
 @dataclass(frozen=True)
 class Run:
-    """One cell of the matrix: an agent with a seed on a task."""
+    """One cell of the matrix: an agent with a seed on a task.
+
+    Attributes:
+        task, agent, seed: which.
+        before: the tasks of the experiment that come before it and differ in their workloads only, for an agent that
+            begins from the results of these; the task itself decides them within an experiment.
+    """
 
     task: Task
     agent: AgentEntry
     seed: int
+    before: tuple[Task, ...] = field(default=(), compare=False)
+
+    @property
+    def begins_from(self) -> tuple[Run, ...]:
+        """The runs whose results it begins from, in their order."""
+        first = len(self.before) - 1 if self._warm_source == PREVIOUS_LAYER else 0
+        return tuple(
+            Run(self.before[i], self.agent, self.seed, self.before[:i]) for i in range(max(first, 0), len(self.before))
+        )
+
+    @property
+    def chain(self) -> tuple[object, ...] | None:
+        """Equal for runs that must be done one after the other, in the order of ``before``; None for all others."""
+        if self._warm_source not in WITHIN_EXPERIMENT:
+            return None
+        machine = self.task.accelerator
+        return self.agent.label, self.seed, machine.name, machine.peer_links, self.task.axes, self.task.objective
+
+    @property
+    def _warm_source(self) -> str:
+        return "" if self.agent.warm_start is None else self.agent.warm_start.source
 
     @property
     def name(self) -> str:
@@ -119,6 +156,9 @@ class Run:
             "seed": self.seed,
             "budget": asdict(budget),
         }
+        if self.agent.warm_start is not None:
+            names = [other.task.workload.name for other in self.begins_from]
+            config["warm_start"] = self.agent.warm_start.config(names)
         plain: dict[str, Any] = json.loads(json.dumps(config))
         return plain
 
@@ -179,11 +219,16 @@ class Experiment:
         return tuple(self._runs())
 
     def _runs(self) -> Iterator[Run]:
+        earlier: dict[tuple[object, ...], tuple[Task, ...]] = {}
         for task in self.tasks:
             for i, seed in enumerate(self.seeds):
                 for agent in self.agents:
                     if agent.seeds is None or i < agent.seeds:
-                        yield Run(task, agent, seed)
+                        run = Run(task, agent, seed)
+                        if (chain := run.chain) is not None:
+                            run = replace(run, before=earlier.get(chain, ()))
+                            earlier[chain] = (*run.before, task)
+                        yield run
 
 
 def cross(

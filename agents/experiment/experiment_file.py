@@ -16,14 +16,16 @@ from mapgym.agents.base import AXES, missing_package
 from mapgym.agents.experiment.densities import read_objective, task_workload
 from mapgym.agents.experiment.experiment import AgentEntry, Experiment, Task, cross
 from mapgym.agents.experiment.labels import KEEP_ALL
+from mapgym.agents.experiment.warm_start import WarmStart, read_warm_start
 from mapgym.errors import SpecificationError, require_keys, suggest
 from mapgym.evaluator import Budget
 from mapgym.workload import Workload
 from mapgym.yaml_loader import load_yaml
 
-_KEYS = ("description", "tasks", "agents", "seeds", "budget")
+_KEYS = ("description", "tasks", "agents", "seeds", "budget", "warm_start")
 _TASK_KEYS = ("workloads", "accelerators", "axes", "objective", "peer_links", "density", "densities", "density_weights")
-_AGENT_KEYS = ("agent", "label", "parameters", "axes", "seeds", "optional")
+_AGENT_KEYS = ("agent", "label", "parameters", "axes", "seeds", "optional", "warm_start")
+_NO_WARM_START = "none"
 
 
 def load_experiment(source: str | PathLike[str] | Mapping[str, Any]) -> Experiment:
@@ -69,7 +71,7 @@ def _experiment(data: object, where: str) -> Experiment:
         task for i, group in enumerate(groups) for task in _tasks(group, f"{where}: tasks{f'[{i}]' if several else ''}")
     ]
     entries = data["agents"] if isinstance(data["agents"], list) else [data["agents"]]
-    agents, absent = _agents(entries, where)
+    agents, absent = _agents(entries, _warm_start(data, where), where)
     seeds, budget = _seeds(data.get("seeds", 3), f"{where}: seeds"), _budget(data["budget"], f"{where}: budget")
     try:
         return Experiment(tuple(tasks), agents, seeds, budget, str(data.get("description", "")), absent)
@@ -109,12 +111,14 @@ def _density_lists(data: Mapping[str, Any], where: str) -> list[list[Any] | None
     return found
 
 
-def _agents(entries: Sequence[object], where: str) -> tuple[tuple[AgentEntry, ...], tuple[str, ...]]:
+def _agents(
+    entries: Sequence[object], warm_start: WarmStart | None, where: str
+) -> tuple[tuple[AgentEntry, ...], tuple[str, ...]]:
     """The entries, and about each one that was left out because it is optional and needs a package, a sentence."""
     agents: list[AgentEntry] = []
     absent: list[str] = []
     for i, data in enumerate(entries):
-        found = _agent(data, f"{where}: agents[{i}]")
+        found = _agent(data, warm_start, f"{where}: agents[{i}]")
         if isinstance(found, str):
             absent.append(found)
         else:
@@ -122,7 +126,7 @@ def _agents(entries: Sequence[object], where: str) -> tuple[tuple[AgentEntry, ..
     return tuple(agents), tuple(absent)
 
 
-def _agent(data: object, where: str) -> AgentEntry | str:
+def _agent(data: object, warm_start: WarmStart | None, where: str) -> AgentEntry | str:
     if isinstance(data, str):
         data = {"agent": data}
     data = _mapping(data, where, "an agent's name, or {agent: NAME, label: ..., parameters: {...}}", _AGENT_KEYS)
@@ -141,9 +145,15 @@ def _agent(data: object, where: str) -> AgentEntry | str:
     if missing is not None:
         return str(missing)
     parameters = {str(k): v for k, v in parameters.items()}
-    entry = AgentEntry(data["agent"], str(data.get("label", "")), parameters, axes, seeds)
+    own = _warm_start(data, where) if "warm_start" in data else None
+    entry = AgentEntry(data["agent"], str(data.get("label", "")), parameters, axes, seeds, own)
     _within(where, lambda _: entry.make(), None)
-    return entry
+    return entry if warm_start is None or "warm_start" in data else entry.warm(warm_start)
+
+
+def _warm_start(data: Mapping[str, Any], where: str) -> WarmStart | None:
+    text = data.get("warm_start", _NO_WARM_START)
+    return None if text == _NO_WARM_START else read_warm_start(str(text), f"{where}: warm_start")
 
 
 def _seeds(value: object, where: str) -> tuple[int, ...]:

@@ -104,6 +104,9 @@ def _overview(part: Part) -> list[Markup]:
             f"{report.budget_text(summary)}. {about.state(summary)}",
         )
     )
+    if warm := report.warm_start_lines(summary.all_results):
+        content.append(element("p", "Warm starts:"))
+        content.append(element("ul", *(element("li", line) for line in warm)))
     if about.command:
         content.append(element("pre", element("code", about.command), tabindex=0))
     if about.failures:
@@ -156,10 +159,15 @@ def _mapping(summary: Summary, task: Task, result: RunResult) -> Markup:
     value = element("span", f"{over:.4g} x the best known, seed {result.seed}", class_="value")
     figures = [part for name, text in headlines(explained) for part in (element("dt", name), element("dd", text))]
     parameters = ", ".join(f"{name}={value}" for name, value in result.agent.parameters.items())
+    begun = []
+    if result.begun_from is not None:
+        begun = _pair("begun from", ", ".join(result.begun_from["sources"]) or "random mappings")
     return element(
         "details",
         element("summary", _swatch(summary, label), element("strong", label), ": ", value),
-        element("dl", *figures, *_pair("agent", result.agent.agent), *_pair("parameters", parameters or "none")),
+        element(
+            "dl", *figures, *_pair("agent", result.agent.agent), *_pair("parameters", parameters or "none"), *begun
+        ),
         element("pre", mapping.to_text(), tabindex=0),
         _breakdown(energy_table(task.workload, task.accelerator, explained)),
         _breakdown(time_table(task.accelerator, explained)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -83,6 +84,8 @@ def to_markdown(summary: Summary, about: About) -> str:
     lines += [f"{about.description[0].upper()}{about.description[1:]}.", ""] if about.description else []
     lines += [f"Made by mapgym {__version__} with", "", f"    {about.command}", ""]
     lines += [f"Budget of a run: {budget_text(summary)}. {about.state(summary)}", ""]
+    if warm := warm_start_lines(summary.all_results):
+        lines += ["Warm starts:", "", *(f"- {line}" for line in warm), ""]
     for task in summary.tasks:
         lines += [f"## {task.name}", "", *task_lines(summary, task), ""]
         lines += [*_table([row for row in summary.rows if row.task == task], summary), ""]
@@ -115,6 +118,21 @@ def task_lines(summary: Summary, task: Task) -> list[str]:
     if certificate is not None:
         outcome = outcome_text(certificate, task.objective)
         lines += [f"{outcome[0].upper()}{outcome[1:]}. The best run is {certificate.describe(best.best_value)}."]
+    return lines
+
+
+def warm_start_lines(results: Sequence[RunResult]) -> list[str]:
+    """About each agent with a warm start, a sentence: how many of its runs began from solved layers, and why not."""
+    lines = []
+    for label in dict.fromkeys(result.agent.label for result in results if result.begun_from is not None):
+        starts = [r.begun_from for r in results if r.agent.label == label and r.begun_from is not None]
+        reasons = Counter(start["why_random"] for start in starts if start["why_random"])
+        line = f"{label}: {len(starts) - reasons.total()} of {len(starts)} runs began from solved layers"
+        if reasons:
+            line += f", {reasons.total()} at random ({'; '.join(f'{n} x {why}' for why, n in reasons.items())})"
+        if failed := sum(len(start["failures"]) for start in starts):
+            line += f"; {failed} transfers failed"
+        lines.append(f"{line}.")
     return lines
 
 

@@ -22,6 +22,7 @@ from mapgym.accelerator import Accelerator
 from mapgym.agents.base import agent_class
 from mapgym.agents.experiment.experiment import AgentEntry, Run, Task
 from mapgym.agents.experiment.files import replacing
+from mapgym.agents.experiment.warm_start import WarmStart
 from mapgym.errors import SpecificationError
 from mapgym.evaluator import Trace
 from mapgym.sparsity_aware import samples_per_mapping
@@ -58,6 +59,9 @@ class RunResult:
         seconds: wall time of the search.
         tuning: how the agent's parameters were chosen.
         trace: the improvements of the best objective.
+        begun_from: of a warm start, names of the workloads whose mappings it began with ("sources"), why others could
+            not be transferred ("failures"), and why it began at random ("why_random", "" if it did not); None for a
+            search that had no warm start.
         failure: why the run did not come to its end, "" if it did; what had been found by then is not kept.
     """
 
@@ -75,9 +79,17 @@ class RunResult:
     tuning: str
     trace: Trace
     failure: str = ""
+    begun_from: dict[str, Any] | None = None
 
     @classmethod
-    def of(cls, evaluator: Evaluator, config: dict[str, Any], command: str, tuning: str) -> RunResult:
+    def of(
+        cls,
+        evaluator: Evaluator,
+        config: dict[str, Any],
+        command: str,
+        tuning: str,
+        begun_from: dict[str, Any] | None = None,
+    ) -> RunResult:
         """What an evaluator holds after a search."""
         best, mapping = evaluator.best_cost, evaluator.best_mapping
         return cls(
@@ -94,6 +106,7 @@ class RunResult:
             seconds=evaluator.seconds,
             tuning=tuning,
             trace=evaluator.trace,
+            begun_from=begun_from,
         )
 
     @classmethod
@@ -125,7 +138,13 @@ class RunResult:
         axes = tuple(config["axes"])
         return Run(
             _task(json.dumps(config["workload"]), json.dumps(config["accelerator"]), axes, config["objective"]),
-            _entry(config["agent"], config["label"], parameters, None if searched == axes else searched),
+            _entry(
+                config["agent"],
+                config["label"],
+                parameters,
+                None if searched == axes else searched,
+                json.dumps(config.get("warm_start")),
+            ),
             config["seed"],
         )
 
@@ -179,8 +198,10 @@ def _task(workload: str, accelerator: str, axes: tuple[str, ...], objective: str
 
 
 @cache
-def _entry(agent: str, label: str, parameters: str, axes: tuple[str, ...] | None) -> AgentEntry:
-    return AgentEntry(agent, label, json.loads(parameters), axes)
+def _entry(agent: str, label: str, parameters: str, axes: tuple[str, ...] | None, warm_start: str) -> AgentEntry:
+    warm = json.loads(warm_start)
+    begins = None if warm is None else WarmStart(warm["source"], warm.get("sha256", ""))
+    return AgentEntry(agent, label, json.loads(parameters), axes, warm_start=begins)
 
 
 def require_pyarrow() -> None:
@@ -223,6 +244,7 @@ def write_result(path: Path, result: RunResult) -> None:
         "trace_seconds": result.trace.seconds,
         "trace_values": result.trace.values,
         "mapping": None if result.mapping is None else json.dumps(result.mapping),
+        "begun_from": None if result.begun_from is None else json.dumps(result.begun_from),
         "config": json.dumps(config),
         "tuning": result.tuning,
         "versions": json.dumps(result.versions),
@@ -263,6 +285,8 @@ def read_result(path: Path) -> RunResult:
             tuning=row["tuning"],
             trace=Trace(row["trace_samples"], row["trace_seconds"], row["trace_values"]),
             failure=row["failure"],
+            # Files that were written before there were warm starts have no such column.
+            begun_from=json.loads(row.get("begun_from") or "null"),
         )
     except (OSError, KeyError, TypeError) as error:
         # Arrow's own errors are ValueErrors and OSErrors.
@@ -289,7 +313,7 @@ def _schema() -> pyarrow.Schema:
             ("seconds", number),
             ("trace_samples", pa.list_(count)),
             *((name, pa.list_(number)) for name in ("trace_seconds", "trace_values")),
-            *((name, text) for name in ("mapping", "config", "tuning", "versions", "machine", "command")),
+            *((name, text) for name in ("mapping", "begun_from", "config", "tuning", "versions", "machine", "command")),
             ("finished_at", text),
         ]
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,9 +17,12 @@ from mapgym.agents.experiment.folder import ExperimentFolder
 from mapgym.agents.experiment.interruption import Interruption
 from mapgym.agents.experiment.locks import FolderLocks
 from mapgym.agents.experiment.results import RunResult
+from mapgym.agents.experiment.warm_start import NEIGHBOURS, WITHIN_EXPERIMENT, objective_of_entries
 from mapgym.errors import SpecificationError
 from mapgym.evaluator import Budget, Evaluator
+from mapgym.mapping import Mapping
 from mapgym.mapspace import MapSpace
+from mapgym.warmstart import Entry, ReplayBuffer, Start, find_start
 
 SECONDS_BETWEEN_REPORTS = 0.2
 SECONDS_BETWEEN_TRIALS = 1.0
@@ -109,13 +112,58 @@ class Workplace:
 
     def _attempt(self, run: Run, report: Callable[[Snapshot], None]) -> RunResult:
         try:
-            return execute(run, self.budget, self.command, report)
+            return execute(run, self.budget, self.command, report, self._start(run))
         except SpecificationError as error:
             failure = str(error)
         except Exception as error:
             # Whatever is wrong with one agent must not stop the others.
             failure = "".join(traceback.format_exception(error)).strip()
         return RunResult.failed(run.config(self.budget), self.command, failure)
+
+    def _start(self, run: Run) -> Start | None:
+        """What a run begins with; None if it has no warm start."""
+        warm = run.agent.warm_start
+        if warm is None:
+            return None
+        buffer, objective = self._solved_before(run), run.task.objective
+        if warm.source not in WITHIN_EXPERIMENT:
+            buffer, objective = warm.buffer(), objective_of_entries(objective)
+        return find_start([buffer], run.agent.space(run.task), objective, count=NEIGHBOURS)
+
+    def _solved_before(self, run: Run) -> ReplayBuffer:
+        """What the runs that a run begins from have found; nothing else, so that it can be repeated."""
+        entries = []
+        for other in run.begins_from:
+            result = self.folder.load(other, self.budget)
+            if result is None or result.failure:
+                raise SpecificationError(f"it begins from {other.name!r}, which has not come to its end")
+            if result.mapping is not None and result.best_value is not None:
+                task = other.task
+                mapping = Mapping.from_dict(result.mapping, task.workload, task.accelerator)
+                entries.append(Entry(task.workload, task.accelerator, task.objective, result.best_value, mapping))
+        buffer = ReplayBuffer()
+        buffer.extend(entries)
+        return buffer
+
+
+class Precedence:
+    """Which runs may begin: those that begin from no run that is still to be done."""
+
+    def __init__(self, runs: Iterable[Run]) -> None:
+        """Takes all runs that are still to be done."""
+        self._places: dict[tuple[object, ...], set[int]] = defaultdict(set)
+        for run in runs:
+            if run.chain is not None:
+                self._places[run.chain].add(len(run.before))
+
+    def allows(self, run: Run) -> bool:
+        """Whether a run may begin."""
+        return run.chain is None or len(run.before) == min(self._places[run.chain])
+
+    def done(self, run: Run) -> None:
+        """Notes that a run is done."""
+        if run.chain is not None:
+            self._places[run.chain].discard(len(run.before))
 
 
 def load_compiled_code(space: MapSpace) -> None:
@@ -126,7 +174,13 @@ def load_compiled_code(space: MapSpace) -> None:
     space.sample(np.random.default_rng(0), 1)
 
 
-def execute(run: Run, budget: Budget, command: str = "", report: Callable[[Snapshot], None] | None = None) -> RunResult:
+def execute(
+    run: Run,
+    budget: Budget,
+    command: str = "",
+    report: Callable[[Snapshot], None] | None = None,
+    start: Start | None = None,
+) -> RunResult:
     """Runs one agent with one seed on one task.
 
     Args:
@@ -134,6 +188,7 @@ def execute(run: Run, budget: Budget, command: str = "", report: Callable[[Snaps
         budget: what it may spend.
         command: what to record as the command that made the result.
         report: called now and then with how far the search is.
+        start: what a warm start begins with.
     """
     agent = run.agent.make()
     space = run.agent.space(run.task)
@@ -141,12 +196,15 @@ def execute(run: Run, budget: Budget, command: str = "", report: Callable[[Snaps
     on_batch = [] if report is None else [_throttled(report)]
     evaluator = Evaluator(space, run.task.objective, budget, on_batch=on_batch)
     with Interruption() as interruption:
-        agent.search(evaluator, run.seed)
+        if start is None or not start.sources:
+            agent.search(evaluator, run.seed)
+        else:
+            agent.search(evaluator, run.seed, initial=start.mappings)
     if interruption.happened:
         # The solver of optima turns Ctrl-C into an early result, which is none of this run.
         raise KeyboardInterrupt
     tuning = "parameters of the experiment" if run.agent.parameters else "default parameters, not tuned on the task"
-    return RunResult.of(evaluator, run.config(budget), command, tuning)
+    return RunResult.of(evaluator, run.config(budget), command, tuning, None if start is None else start.account())
 
 
 def _throttled(report: Callable[[Snapshot], None]) -> Callable[[Evaluator], None]:
@@ -221,11 +279,13 @@ def run_experiment(
 def _run_here(runs: Iterable[Run], workplace: Workplace, observer: Observer) -> Iterator[tuple[Run, RunResult, bool]]:
     """One run after the other in this process; yields each with its result and whether that was there."""
     queue = deque(runs)
+    precedence = Precedence(queue)
     busy = 0
     while queue:
         run = queue.popleft()
-        done = workplace.do(run, observer)
+        done = workplace.do(run, observer) if precedence.allows(run) else None
         if done is not None:
+            precedence.done(run)
             busy = 0
             yield run, *done
             continue

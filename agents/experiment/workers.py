@@ -17,7 +17,7 @@ from typing import Any
 from mapgym.agents.experiment.experiment import Run
 from mapgym.agents.experiment.folder import ExperimentFolder
 from mapgym.agents.experiment.results import RunResult
-from mapgym.agents.experiment.runner import SECONDS_BETWEEN_TRIALS, Observer, Snapshot, Workplace
+from mapgym.agents.experiment.runner import SECONDS_BETWEEN_TRIALS, Observer, Precedence, Snapshot, Workplace
 from mapgym.evaluator import Budget
 
 _STARTED, _DONE, _WAS_THERE, _BUSY, _DIED = "started", "done", "was there", "busy", "died"
@@ -38,6 +38,7 @@ def run_in_workers(
         observer: is told what begins and how far it is.
     """
     queue = deque(runs)
+    precedence = Precedence(queue)
     # What another process is at, and when to try again.
     busy: deque[tuple[float, Run]] = deque()
     workers: list[_Worker] = []
@@ -45,10 +46,15 @@ def run_in_workers(
         workers += [_Worker(workplace) for _ in range(min(jobs, len(queue)))]
         while queue or busy or any(worker.run for worker in workers):
             for worker in workers:
-                if worker.run is None and not queue and busy and busy[0][0] <= time.monotonic():
-                    queue.append(busy.popleft()[1])
-                if worker.run is None and queue:
-                    worker.begin(queue.popleft())
+                if worker.run is not None:
+                    continue
+                following = next((run for run in queue if precedence.allows(run)), None)
+                if following is not None:
+                    queue.remove(following)
+                elif busy and busy[0][0] <= time.monotonic():
+                    following = busy.popleft()[1]
+                if following is not None:
+                    worker.begin(following)
             active = {worker.connection: worker for worker in workers if worker.run}
             if not active:
                 observer.waiting(len(busy))
@@ -67,9 +73,11 @@ def run_in_workers(
                     worker.run = None
                 elif message in (_DONE, _WAS_THERE):
                     worker.run = None
+                    precedence.done(run)
                     yield run, _stored(run, workplace), message == _WAS_THERE
                 else:
                     workers[workers.index(worker)] = _Worker(workplace)
+                    precedence.done(run)
                     yield run, _died(run, workplace, worker.end()), False
     finally:
         for worker in workers:

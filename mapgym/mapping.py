@@ -323,8 +323,9 @@ class MappingBatch(_Arrays):
         for batch in batches:
             if batch.names != first.names:
                 raise SpecificationError("the batches are of different tasks; join mappings of one task only")
-        joined = {name: np.concatenate([getattr(batch, name) for batch in batches]) for name in ARRAYS}
-        return cls(**joined, **first._axes())
+        return first._alike(
+            [np.concatenate(arrays) for arrays in zip(*(batch.arrays() for batch in batches), strict=True)]
+        )
 
     def __len__(self) -> int:
         return len(self.temporal)
@@ -343,15 +344,31 @@ class MappingBatch(_Arrays):
     @overload
     def __getitem__(self, index: slice | NDArray | Sequence[int]) -> MappingBatch: ...
     def __getitem__(self, index: int | np.integer | slice | NDArray | Sequence[int]) -> Mapping | MappingBatch:
+        arrays = [array[index] for array in self.arrays()]
+        # What one-dimensional indices and steps of 1 give is a batch for sure.
+        plain = (
+            index.step in (None, 1) if isinstance(index, slice) else isinstance(index, np.ndarray) and index.ndim == 1
+        )
+        if plain:
+            return self._alike(arrays)
         kind = Mapping if isinstance(index, int | np.integer) else MappingBatch
-        return kind(**{name: getattr(self, name)[index] for name in ARRAYS}, **self._axes())
+        return kind(*arrays, *self.names)  # type: ignore[arg-type]
 
     def __iter__(self) -> Iterator[Mapping]:
         return (self[i] for i in range(len(self)))
 
     def copy(self) -> MappingBatch:
         """A deep copy of the arrays."""
-        return MappingBatch(**{name: getattr(self, name).copy() for name in ARRAYS}, **self._axes())
+        return self._alike([array.copy() for array in self.arrays()])
+
+    def _alike(self, arrays: Sequence[NDArray[Any]]) -> MappingBatch:
+        """A batch of the same task from arrays that are right for sure.
+
+        They are not looked at again: searchers make small batches so often that looking takes as long as pricing.
+        """
+        batch = object.__new__(MappingBatch)
+        batch.__dict__.update(zip(ARRAYS, arrays, strict=True), **self._axes())
+        return batch
 
     def used_macs(self) -> NDArray[np.int64]:
         """int64[n]: MAC units in use, the product of all spatial factors."""

@@ -326,15 +326,18 @@ class Evaluator:
         return self.best_value / (1.0 if self.front is not None else self.lower_bound.objective(self.objective))
 
     def make_env(self, **options: Any) -> MapSpaceEnv:
-        """An environment ``MapSpace-v0`` of this task whose finished episodes are priced, and counted, here.
+        """An environment of this task whose finished episodes are priced, and counted, here.
+
+        It is ``MapSpace-v0``, or ``MapSpaceSparse-v0`` with a ``SparsityAware`` objective.
 
         Args:
             **options: further arguments of :class:`mapgym.envs.MapSpaceEnv`.
         """
-        from mapgym.envs import MapSpaceEnv
+        from mapgym.envs import MapSpaceEnv, MapSpaceSparseEnv
 
         self.start()
-        return MapSpaceEnv(evaluator=self, **options)
+        environment = MapSpaceSparseEnv if is_sparsity_aware(self.objective) else MapSpaceEnv
+        return environment(evaluator=self, **options)
 
     def make_vec_env(self, num_envs: int, **options: Any) -> MapSpaceVectorEnv:
         """As :meth:`make_env`, ``num_envs`` environments that step together.
@@ -343,10 +346,11 @@ class Evaluator:
             num_envs: how many episodes are built side by side.
             **options: further arguments of :class:`mapgym.envs.MapSpaceVectorEnv`.
         """
-        from mapgym.envs import MapSpaceVectorEnv
+        from mapgym.envs import MapSpaceSparseVectorEnv, MapSpaceVectorEnv
 
         self.start()
-        return MapSpaceVectorEnv(num_envs, evaluator=self, **options)
+        environment = MapSpaceSparseVectorEnv if is_sparsity_aware(self.objective) else MapSpaceVectorEnv
+        return environment(num_envs, evaluator=self, **options)
 
 
 def _running_minima(values: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -215,6 +215,12 @@ class DensitySetCosts(CostBatch):
             return self.density_energy_pj * self.density_latency_cycles
         return self.density_energy_pj if check_objective(name) == "energy" else self.density_latency_cycles
 
+    def ratios(self) -> NDArray[np.float64]:
+        """float64[density, n]: what the objective averages over its lower bound, at each density."""
+        name = self._set.objective.objective
+        bounds = np.array([bound.objective(name) for bound in self._set.lower_bound.bounds])
+        return np.asarray(self.per_density(name) / bounds[:, None])
+
     def reason(self, i: int) -> str:
         """Why mapping i is illegal, and at which density; "" for a legal one."""
         if not self.status[i]:

@@ -38,7 +38,7 @@ def _orders(loops: list[int], searched: bool, key: list[int]) -> list[tuple[int,
 
 
 def enumerate_space(space: MapSpace) -> set[Key]:
-    """All legal mappings by trying every combination; shares no code with the construction process."""
+    """All legal mappings by trying every combination, if zeros are spread evenly and metadata have room."""
     workload, accelerator, base = space.workload, space.accelerator, space.base
     constraints, axes = space.constraints, space.axes
     levels, dims = len(accelerator.levels), len(workload.dims)
@@ -116,7 +116,10 @@ def _fits_capacity(
     for s, level in enumerate(space.accelerator.levels):
         for d, dim in enumerate(space.workload.dims):
             extents[dim] *= temporal[s][d] * spatial[s][d]
-        words = sum(t.tile_size(extents) for t, kept in zip(space.workload.tensors, keep[s], strict=True) if kept)
+        words = 0
+        for tensor, kept in zip(space.workload.tensors, keep[s], strict=True):
+            share = tensor.density if tensor.name in dict(level.formats) else 1.0
+            words += kept * math.ceil(share * tensor.tile_size(extents))
         if level.capacity_words is not None and words > level.capacity_words:
             return False
     return True

@@ -36,6 +36,22 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
         "several tasks": {**SEVERAL, "steps": 12},
         "bypass, trivial start": {**BYPASS, "steps": 10, "start": "trivial"},
     },
+    "MapSpaceSparse-v0": {
+        "default": {},
+        "several tasks": {
+            "workload": SEVERAL["workload"],
+            "accelerator": ["accel_a_sparse_md", "tiny_sparse"],
+            "objective": "latency",
+            "densities": [0.7, 0.3],
+            "density_weights": [2, 1],
+        },
+        "one density, bypass, shaped": {
+            "weight_densities": 0.1,
+            "axes": BYPASS["axes"],
+            "orders": "innermost",
+            "reward": "shaped",
+        },
+    },
     "MapSpaceWarmStart-v0": {
         "default": {"steps": 8},
         "several accelerators": {

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mapgym.agents.base import Agent, parameter, register
-from mapgym.cost import OBJECTIVES
 
 if TYPE_CHECKING:
     from mapgym.evaluator import Evaluator
@@ -36,7 +35,6 @@ class Ppo(Agent):
     summary = "PPO of Stable-Baselines3; illegal actions are replaced by the environment"
     requires: ClassVar[tuple[str, ...]] = ("torch", "stable_baselines3")
     extra = "rl"
-    objectives: ClassVar[tuple[str, ...]] = OBJECTIVES
     policy: ClassVar[str] = "MlpPolicy"
 
     num_envs: int = parameter(32, "mappings built side by side", low=1)

@@ -8,6 +8,7 @@ from mapgym.envs.mapspace_env import MapSpaceEnv
 from mapgym.envs.mapspace_vector_env import MapSpaceVectorEnv
 from mapgym.envs.one_shot_env import MapSpaceOneShotEnv, MapSpaceOneShotVectorEnv
 from mapgym.envs.refine_env import MapSpaceRefineEnv, MapSpaceRefineVectorEnv
+from mapgym.envs.sparse_env import MapSpaceSparseEnv, MapSpaceSparseVectorEnv
 from mapgym.envs.task import Task, TaskGenerator
 from mapgym.envs.warm_start_env import MapSpaceWarmStartEnv, MapSpaceWarmStartVectorEnv
 
@@ -18,6 +19,8 @@ __all__ = [
     "MapSpaceOneShotVectorEnv",
     "MapSpaceRefineEnv",
     "MapSpaceRefineVectorEnv",
+    "MapSpaceSparseEnv",
+    "MapSpaceSparseVectorEnv",
     "MapSpaceVectorEnv",
     "MapSpaceWarmStartEnv",
     "MapSpaceWarmStartVectorEnv",
@@ -30,6 +33,7 @@ _CLASSES = {
     "MapSpace-v0": (MapSpaceEnv, MapSpaceVectorEnv),
     "MapSpaceOneShot-v0": (MapSpaceOneShotEnv, MapSpaceOneShotVectorEnv),
     "MapSpaceRefine-v0": (MapSpaceRefineEnv, MapSpaceRefineVectorEnv),
+    "MapSpaceSparse-v0": (MapSpaceSparseEnv, MapSpaceSparseVectorEnv),
     "MapSpaceWarmStart-v0": (MapSpaceWarmStartEnv, MapSpaceWarmStartVectorEnv),
 }
 

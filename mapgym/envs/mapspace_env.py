@@ -11,15 +11,14 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from mapgym.envs import kernels, rendering
+from mapgym.envs.episodes import RENDER_MODES, check_render_mode
 from mapgym.envs.mapspace_tasks import MapSpaceTasks, action_mask_info
-from mapgym.errors import SpecificationError, suggest
 from mapgym.mapping import Mapping
 
 if TYPE_CHECKING:
     from mapgym.envs.task import Task
     from mapgym.evaluator import Evaluator
 
-RENDER_MODES = ("ansi", "rgb_array")
 _FIRST = np.zeros(1, np.int64)
 
 
@@ -157,12 +156,16 @@ class MapSpaceEnv(gym.Env[NDArray[np.float32], int]):
         Raises:
             SpecificationError: an unknown name or value, an empty map space, or constraints without exact masks.
         """
-        if render_mode is not None and render_mode not in RENDER_MODES:
-            raise SpecificationError(f"render_mode is {render_mode!r}; {suggest(str(render_mode), RENDER_MODES)}")
+        tasks = MapSpaceTasks(workload, accelerator, objective, axes, orders, reward, constraints, evaluator)
+        self._open(tasks, render_mode)
+
+    def _open(self, tasks: MapSpaceTasks, render_mode: str | None) -> None:
+        """Makes the environment of tasks that are ready."""
+        check_render_mode(render_mode)
         self.render_mode = render_mode
-        self._tasks = MapSpaceTasks(workload, accelerator, objective, axes, orders, reward, constraints, evaluator)
-        self.observation_space = self._tasks.observation_space
-        self.action_space: spaces.Discrete = self._tasks.action_space  # type: ignore[assignment]
+        self._tasks = tasks
+        self.observation_space = tasks.observation_space
+        self.action_space: spaces.Discrete = tasks.action_space  # type: ignore[assignment]
         self._layout = self._tasks.layout.table
         self._is_shaped = self._tasks.is_shaped
         self._must_reset = True

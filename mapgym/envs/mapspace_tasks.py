@@ -19,6 +19,7 @@ from mapgym.envs.tasks import EnvironmentTasks
 from mapgym.errors import SpecificationError, suggest
 from mapgym.mapping import divisors
 from mapgym.mapspace import MapSpace
+from mapgym.sparsity_aware import SparsityAware
 
 if TYPE_CHECKING:
     from mapgym.evaluator import Evaluator
@@ -69,7 +70,7 @@ class PreparedTask:
         logs = np.log2(np.array(task.workload.bounds, np.float64))
         inverse_logs = np.divide(1.0, logs, out=np.zeros_like(logs), where=logs > 0)
         assert len(self.construction.ways) % (self.table[DIMS] * self.table[DIVISORS]) == 0
-        self.numbers = np.concatenate([self.construction.ways, inverse_logs, potential_weights(task.objective)])
+        self.numbers = np.concatenate([self.construction.ways, inverse_logs, potential_weights(task.figure)])
         self.initial_state = self.construction.initial_state.copy()
         self.initial_observation = layout.static_features(task)
         self.initial_mask = np.zeros(actions[0], np.int8)
@@ -94,17 +95,18 @@ class MapSpaceTasks(EnvironmentTasks[PreparedTask]):
         self,
         workload: Any,
         accelerator: Any,
-        objective: str | None,
+        objective: str | SparsityAware | None,
         axes: Sequence[str] | None,
         orders: str,
         reward: str,
         constraints: Any,
         evaluator: Evaluator | None,
+        layout: type[ObservationLayout] = ObservationLayout,
     ) -> None:
         """Reads the arguments; see :class:`mapgym.envs.MapSpaceEnv`."""
         if reward not in REWARDS:
             raise SpecificationError(f"reward is {reward!r}; {suggest(str(reward), REWARDS)}")
-        super().__init__(workload, accelerator, objective, axes, constraints, evaluator)
+        super().__init__(workload, accelerator, objective, axes, constraints, evaluator, layout)
         self.orders, self.is_shaped = orders, reward == "shaped"
         self._max_divisors = max(_divisor_count(task) for task in self.generator.tasks)
         has_y = any(max(task.accelerator.fanout_y) > 1 for task in self.generator.tasks)

@@ -14,9 +14,9 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from mapgym.envs import kernels, rendering
-from mapgym.envs.mapspace_env import RENDER_MODES
+from mapgym.envs.episodes import RENDER_MODES, check_render_mode, count_of
 from mapgym.envs.mapspace_tasks import MapSpaceTasks
-from mapgym.errors import SpecificationError, positive_int, suggest
+from mapgym.errors import SpecificationError, suggest
 from mapgym.mapping import MappingBatch
 
 if TYPE_CHECKING:
@@ -73,10 +73,22 @@ class MapSpaceVectorEnv(gym.vector.VectorEnv[NDArray[np.float32], NDArray[np.int
         Raises:
             SpecificationError: an unknown name or value, an empty map space, or constraints without exact masks.
         """
+        tasks = MapSpaceTasks(workload, accelerator, objective, axes, orders, reward, constraints, evaluator)
+        self._open(num_envs, tasks, render_mode, autoreset_mode, max_episode_steps, copy)
+
+    def _open(
+        self,
+        num_envs: int,
+        tasks: MapSpaceTasks,
+        render_mode: str | None,
+        autoreset_mode: AutoresetMode | str,
+        max_episode_steps: int | None,
+        copy: bool,
+    ) -> None:
+        """Makes the environments of tasks that are ready."""
         super().__init__()
-        self.num_envs = positive_int(num_envs, "num_envs")
-        if render_mode is not None and render_mode not in RENDER_MODES:
-            raise SpecificationError(f"render_mode is {render_mode!r}; {suggest(str(render_mode), RENDER_MODES)}")
+        self.num_envs = count_of(num_envs)
+        check_render_mode(render_mode)
         if max_episode_steps is not None:
             raise SpecificationError(
                 "max_episode_steps is not supported; every episode ends when its mapping is complete"
@@ -88,7 +100,7 @@ class MapSpaceVectorEnv(gym.vector.VectorEnv[NDArray[np.float32], NDArray[np.int
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         self.render_mode = render_mode
         self._copy = copy
-        self._tasks = MapSpaceTasks(workload, accelerator, objective, axes, orders, reward, constraints, evaluator)
+        self._tasks = tasks
         self.single_observation_space = self._tasks.observation_space
         self.single_action_space = self._tasks.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)

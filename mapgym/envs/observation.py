@@ -9,12 +9,12 @@ bound of their dim, so that 1 means the whole bound.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mapgym.accelerator import Accelerator
 from mapgym.construction_kernels import KIND_NAMES
@@ -149,17 +149,20 @@ class ObservationLayout:
     def static_features(self, task: Task) -> NDArray[np.float32]:
         """float32[size]: an observation in which everything that an episode does not change is filled in."""
         observation = np.zeros(self.size, np.float32)
-        features = {"objective": [float(name == task.objective) for name in OBJECTIVES]}
-        for name, values in (*features.items(), *_workload(task.workload).items(), *_accelerator(task).items()):
-            shape = self.shapes[name]
-            array = np.atleast_1d(np.asarray(values, np.float64))
-            padded = np.zeros(shape)
-            padded[tuple(slice(0, n) for n in array.shape)] = array
-            observation[self.fields[name]] = padded.ravel()
+        features: dict[str, ArrayLike] = {"objective": [float(name == task.figure) for name in OBJECTIVES]}
+        self.fill(observation, {**features, **_workload(task.workload), **_accelerator(task)})
         return observation
 
+    def fill(self, observation: NDArray[np.float32], features: Mapping[str, ArrayLike]) -> None:
+        """Writes fields into an observation; entries beyond a task's own sizes become 0."""
+        for name, values in features.items():
+            array = np.atleast_1d(np.asarray(values, np.float64))
+            padded = np.zeros(self.shapes[name])
+            padded[tuple(slice(0, n) for n in array.shape)] = array
+            observation[self.fields[name]] = padded.ravel()
 
-def _workload(workload: Workload) -> dict[str, object]:
+
+def _workload(workload: Workload) -> dict[str, ArrayLike]:
     coefficients = np.zeros((len(workload.tensors), len(workload.dims)))
     windows = np.zeros_like(coefficients)
     for t, tensor in enumerate(workload.tensors):
@@ -178,7 +181,7 @@ def _workload(workload: Workload) -> dict[str, object]:
     }
 
 
-def _accelerator(task: Task) -> dict[str, object]:
+def _accelerator(task: Task) -> dict[str, ArrayLike]:
     accelerator: Accelerator = task.accelerator
     levels, mac = accelerator.levels, accelerator.mac
     names = [tensor.name for tensor in task.workload.tensors]

@@ -1,7 +1,8 @@
 """What an episode earns.
 
 The reward is 0 until the mapping is complete and then ``-ln(cost / lower bound)``: at most 0, and the same scale for
-layers of every size. All rewards are meant to be added up without discounting (gamma = 1).
+layers of every size. Over a set of densities, it is the weighted mean of that at each of them. All rewards are meant to
+be added up without discounting (gamma = 1).
 
 ``reward="shaped"`` adds ``potential(after) - potential(before)`` to the reward of every step (Ng, Harada and Russell,
 1999). The potential is 0 at the beginning and again when the mapping is complete, so the return of an episode is
@@ -15,6 +16,7 @@ exactly that of the plain reward, and so is the best policy; only the credit arr
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -23,6 +25,7 @@ from numpy.typing import NDArray
 from mapgym import cost
 from mapgym.best_known import best_known
 from mapgym.errors import SpecificationError
+from mapgym.sparsity_aware import DensitySet, DensitySetCosts, SparsityAware
 
 if TYPE_CHECKING:
     from mapgym.cost import CostBatch
@@ -54,7 +57,8 @@ class Pricing:
 
     Attributes:
         task: the task.
-        bound: lower bound of the objective, above 0.
+        bound: lower bound of the objective, above 0; 1 for one over a set of densities, which is relative to the lower
+            bound at each of them.
         proven_bound: the best lower bound of the objective that is proven for the map space; None if none is stored.
     """
 
@@ -70,24 +74,36 @@ class Pricing:
             SpecificationError: the lower bound is 0, so that costs cannot be compared with it.
         """
         self.task = task
+        self._evaluator = evaluator
         bound = cost.lower_bound(task.workload, task.accelerator) if evaluator is None else evaluator.lower_bound
-        self.bound = float(bound.objective(task.objective))
+        self.bound = float(bound.objective(task.figure))
         if not self.bound > 0:
             raise SpecificationError(
                 f"the lower bound of {task.objective!r} for {task.workload.name!r} on {task.accelerator.name!r} is 0, "
                 "so that no reward can be relative to it; give the accelerator energies above 0 or choose 'latency'"
             )
+        if isinstance(task.objective, SparsityAware):
+            self.bound = 1.0
         known = best_known(space, task.objective)
         self.proven_bound = None if known is None else known.lower_bound
-        self._pricer: Pricer = cost.CostModel(task.workload, task.accelerator) if evaluator is None else evaluator
+
+    @cached_property
+    def _pricer(self) -> Pricer:
+        """Who prices; made when it is needed, because a model for each of several densities takes a while to make."""
+        task = self.task
+        if self._evaluator is not None:
+            return self._evaluator
+        if isinstance(task.objective, SparsityAware):
+            return DensitySet(task.workload, task.accelerator, task.objective)
+        return cost.CostModel(task.workload, task.accelerator)
 
     def evaluate(self, batch: MappingBatch) -> dict[str, NDArray[np.float64]]:
         """Prices mappings.
 
         Returns:
             float64[n] each: ``reward`` and the figures for ``info`` (latency_cycles, energy_pj, edp, utilization,
-            lower_bound, ratio, and gap where a proven bound is stored). They are shorter than the batch if the
-            evaluator's budget ended within it.
+            lower_bound, ratio, and gap where a proven bound is stored; over a set of densities, the ratio at each of
+            them instead of lower_bound). They are shorter than the batch if the evaluator's budget ended within it.
         """
         costs = self._pricer.evaluate(batch)
         values = costs.objective(self.task.objective)
@@ -98,9 +114,14 @@ class Pricing:
             "energy_pj": costs.energy_pj,
             "edp": costs.edp,
             "utilization": costs.utilization,
-            "lower_bound": np.full(len(ratio), self.bound),
             "ratio": ratio,
         }
+        objective = self.task.objective
+        if isinstance(costs, DensitySetCosts) and isinstance(objective, SparsityAware):
+            pairs = zip(objective.densities, costs.ratios(), strict=True)
+            figures |= {f"ratio_at_{density}": row for density, row in pairs}
+        else:
+            figures["lower_bound"] = np.full(len(ratio), self.bound)
         if self.proven_bound is not None:
             figures["gap"] = values / self.proven_bound - 1.0
         return figures

@@ -12,6 +12,7 @@ from mapgym import catalog
 from mapgym.accelerator import Accelerator
 from mapgym.cost.model import check_objective
 from mapgym.errors import SpecificationError
+from mapgym.sparsity_aware import SparsityAware
 from mapgym.workload import Workload
 
 
@@ -22,15 +23,20 @@ class Task:
     Attributes:
         workload: the layer.
         accelerator: the hardware.
-        objective: what to minimise, one of ``mapgym.cost.OBJECTIVES``.
+        objective: what to minimise, one of ``mapgym.cost.OBJECTIVES``, or one of them over a set of densities.
     """
 
     workload: Workload
     accelerator: Accelerator
-    objective: str = "edp"
+    objective: str | SparsityAware = "edp"
 
     def __post_init__(self) -> None:
-        check_objective(self.objective)
+        check_objective(self.figure)
+
+    @property
+    def figure(self) -> str:
+        """The one of ``mapgym.cost.OBJECTIVES`` that counts, at one density or at several."""
+        return self.objective.objective if isinstance(self.objective, SparsityAware) else self.objective
 
 
 class TaskGenerator:
@@ -40,20 +46,20 @@ class TaskGenerator:
         tasks: all of them, in a fixed order.
     """
 
-    def __init__(self, workload: Any, accelerator: Any, objective: str = "edp") -> None:
+    def __init__(self, workload: Any, accelerator: Any, objective: str | SparsityAware = "edp") -> None:
         """Reads the names.
 
         Args:
             workload: a catalog name ("paper/resnet_conv4"), the name of a network ("resnet18": each of its distinct
                 layers is as likely), the path of a YAML file, a dict, a Workload, a Network, or a list of these.
             accelerator: a catalog name, a path, a dict, an Accelerator, or a list of these.
-            objective: one of ``mapgym.cost.OBJECTIVES``.
+            objective: one of ``mapgym.cost.OBJECTIVES``, or one of them over a set of densities.
 
         Raises:
             SpecificationError: something is unknown, or a list is empty.
         """
-        workloads = [found for spec in _listed(workload, "workload") for found in catalog.workloads(spec)]
-        accelerators = [catalog.accelerator(spec) for spec in _listed(accelerator, "accelerator")]
+        workloads = [found for spec in listed(workload, "workload") for found in catalog.workloads(spec)]
+        accelerators = [catalog.accelerator(spec) for spec in listed(accelerator, "accelerator")]
         self.tasks = tuple(Task(layer, hardware, objective) for layer in workloads for hardware in accelerators)
 
     def __len__(self) -> int:
@@ -64,7 +70,8 @@ class TaskGenerator:
         return int(rng.integers(len(self.tasks))) if len(self.tasks) > 1 else 0
 
 
-def _listed(spec: Any, what: str) -> list[Any]:
+def listed(spec: Any, what: str) -> list[Any]:
+    """The entries of a list, or the only one; raises SpecificationError if there are none."""
     if isinstance(spec, str | Mapping) or not isinstance(spec, Iterable):
         return [spec]
     specs = list(spec)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping as AbcMapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 from gymnasium import spaces
@@ -13,6 +13,7 @@ from mapgym.envs.observation import ObservationLayout
 from mapgym.envs.task import Task, TaskGenerator
 from mapgym.errors import SpecificationError, require_keys
 from mapgym.mapspace import MapSpace
+from mapgym.sparsity_aware import SparsityAware
 
 if TYPE_CHECKING:
     from mapgym.evaluator import Evaluator
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 DEFAULT_WORKLOAD = "paper/resnet_conv4"
 DEFAULT_ACCELERATOR = "accel_b"
 DEFAULT_AXES = ("tile", "order", "parallelism")
-TASK_OPTIONS = ("workload", "accelerator", "objective")
 
 Prepared = TypeVar("Prepared")
 
@@ -29,6 +29,7 @@ class EnvironmentTasks(ABC, Generic[Prepared]):
     """The task arguments of an environment, checked, and the tasks that they stand for.
 
     Attributes:
+        reset_options: the options that a reset may have.
         generator: draws tasks.
         evaluator: who prices; None for a cost model.
         layout: of the observation.
@@ -37,6 +38,7 @@ class EnvironmentTasks(ABC, Generic[Prepared]):
         prepared: tasks made ready, those of the generator first.
     """
 
+    reset_options: ClassVar[tuple[str, ...]] = ("workload", "accelerator", "objective")
     layout: ObservationLayout
     action_space: spaces.Space[Any]
     prepared: list[Prepared]
@@ -45,26 +47,17 @@ class EnvironmentTasks(ABC, Generic[Prepared]):
         self,
         workload: Any,
         accelerator: Any,
-        objective: str | None,
+        objective: str | SparsityAware | None,
         axes: Sequence[str] | None,
         constraints: Any,
         evaluator: Evaluator | None,
         layout: type[ObservationLayout] = ObservationLayout,
     ) -> None:
         """Reads the arguments; see :class:`mapgym.envs.MapSpaceEnv`."""
-        given = {
-            "workload": workload,
-            "accelerator": accelerator,
-            "objective": objective,
-            "axes": axes,
-            "constraints": constraints,
-        }
         if evaluator is not None:
-            for name, value in given.items():
-                if value is not None:
-                    raise SpecificationError(
-                        f"{name} is given together with an evaluator, which prices one task only; leave {name} out"
-                    )
+            require_left_out(
+                workload=workload, accelerator=accelerator, objective=objective, axes=axes, constraints=constraints
+            )
             workload, accelerator = evaluator.space.workload, evaluator.space.accelerator
             objective = evaluator.objective
         self.evaluator = evaluator
@@ -115,7 +108,7 @@ class EnvironmentTasks(ABC, Generic[Prepared]):
         """
         if not options:
             return None
-        require_keys(map(str, options), TASK_OPTIONS, "reset options")
+        require_keys(map(str, options), self.reset_options, "reset options")
         if self.evaluator is not None:
             raise SpecificationError("reset options cannot change the task of an evaluator; leave them out")
         first = self.generator.tasks[0]
@@ -141,3 +134,12 @@ class EnvironmentTasks(ABC, Generic[Prepared]):
             self.prepared.append(self.prepare(task))
             self._numbers_of[task] = len(self.prepared) - 1
         return self._numbers_of[task]
+
+
+def require_left_out(**given: Any) -> None:
+    """Raises SpecificationError for the first argument that is not None, because an evaluator says what it is."""
+    for name, value in given.items():
+        if value is not None:
+            raise SpecificationError(
+                f"{name} is given together with an evaluator, which prices one task only; leave {name} out"
+            )

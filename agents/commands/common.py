@@ -188,9 +188,14 @@ def parse_objective(text: str) -> str:
     return text
 
 
-def parse_density_objective(text: str, densities: str | None, weights: str | None) -> str:
-    """Reads --objective where it may be sparsity-aware, with --densities and --density-weights."""
-    from mapgym.agents.experiment.densities import read_objective
+def parse_density_objective(text: str, densities: str | None, weights: str | None, env: str | None = None) -> str:
+    """Reads --objective where it may be sparsity-aware, with --densities, --density-weights and --env."""
+    from mapgym.agents.experiment.densities import objective_in, read_objective
+
+    try:
+        text = objective_in(env, text)
+    except SpecificationError as error:
+        raise SpecificationError(f"--env: {error}") from None
 
     lists = (
         None if given is None else comma_separated(given, what)

@@ -39,6 +39,14 @@ def compare(
             help="What to minimise: edp, energy, latency, or sparsity-aware for EDP at several densities at once."
         ),
     ] = "edp",
+    env: Annotated[
+        str | None,
+        typer.Option(
+            help="Environment that learned agents act in: MapSpace-v0, or MapSpaceSparse-v0, in which all agents "
+            "minimise the objective at several densities at once.",
+            show_default=False,
+        ),
+    ] = None,
     densities: common.DensitiesOption = None,
     density_weights: common.DensityWeightsOption = None,
     density: common.DensityOption = None,
@@ -52,7 +60,7 @@ def compare(
     (report.html), a summary table (summary.csv, summary.md), anytime curves (anytime.svg), the best mappings (best/).
     """
     searched_axes = common.parse_axes(axes)
-    objective = common.parse_density_objective(objective, densities, density_weights)
+    objective = common.parse_density_objective(objective, densities, density_weights, env)
     common.parse_certify(certify, objective)
     from mapgym.agents.commands.experiments import (
         carry_out,

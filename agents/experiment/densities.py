@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from mapgym.agents.experiment.labels import OBJECTIVE_NAMES
+from mapgym.envs import ENVIRONMENT_IDS
 from mapgym.errors import SpecificationError, suggest
 from mapgym.sparsity_aware import SPARSITY_AWARE, SparsityAware, is_sparsity_aware
 from mapgym.workload import Workload
+
+_SPARSE = "MapSpaceSparse-v0"
+_ENVIRONMENTS = ("MapSpace-v0", _SPARSE)
 
 
 def read_objective(
@@ -36,6 +40,32 @@ def read_objective(
     if densities is None:
         return aware if weights is None else SparsityAware(aware.densities, weights, aware.objective, aware.tensor)
     return SparsityAware(densities, weights, aware.objective, aware.tensor)
+
+
+def objective_in(env: str | None, objective: str) -> str:
+    """The objective that all agents minimise when the learned ones act in an environment.
+
+    Args:
+        env: "MapSpace-v0" or "MapSpaceSparse-v0"; None for the one that the objective needs.
+        objective: as :func:`read_objective` takes it; in MapSpaceSparse-v0, what is averaged over densities.
+
+    Raises:
+        SpecificationError: unknown environment, or one in which mappings are not built, or not for the objective.
+    """
+    if env is None:
+        return objective
+    if env not in _ENVIRONMENTS:
+        known = env in ENVIRONMENT_IDS
+        hint = f"choose {' or '.join(_ENVIRONMENTS)}" if known else suggest(str(env), _ENVIRONMENTS)
+        raise SpecificationError(f"agents cannot be compared in the environment {env!r}; {hint}")
+    if env == _SPARSE:
+        return objective if is_sparsity_aware(objective) else f"{SPARSITY_AWARE}:{objective}"
+    if is_sparsity_aware(objective):
+        raise SpecificationError(
+            f"the environment {env!r} prices mappings at one density, and the objective {SPARSITY_AWARE!r} at several; "
+            f"choose {_SPARSE}"
+        )
+    return objective
 
 
 def task_workload(workload: Workload, objective: str, fixed: Mapping[str, float] | None = None) -> Workload:

@@ -13,7 +13,7 @@ from typing import Any
 from mapgym import catalog
 from mapgym.accelerator import Accelerator
 from mapgym.agents.base import AXES, missing_package
-from mapgym.agents.experiment.densities import read_objective, task_workload
+from mapgym.agents.experiment.densities import objective_in, read_objective, task_workload
 from mapgym.agents.experiment.experiment import AgentEntry, Experiment, Task, cross
 from mapgym.agents.experiment.labels import KEEP_ALL
 from mapgym.agents.experiment.warm_start import WarmStart, read_warm_start
@@ -23,7 +23,17 @@ from mapgym.workload import Workload
 from mapgym.yaml_loader import load_yaml
 
 _KEYS = ("description", "tasks", "agents", "seeds", "budget", "warm_start")
-_TASK_KEYS = ("workloads", "accelerators", "axes", "objective", "peer_links", "density", "densities", "density_weights")
+_TASK_KEYS = (
+    "workloads",
+    "accelerators",
+    "axes",
+    "env",
+    "objective",
+    "peer_links",
+    "density",
+    "densities",
+    "density_weights",
+)
 _AGENT_KEYS = ("agent", "label", "parameters", "axes", "seeds", "optional", "warm_start")
 _NO_WARM_START = "none"
 
@@ -92,7 +102,9 @@ def _tasks(data: object, where: str) -> tuple[Task, ...]:
             raise SpecificationError(f"{where}: peer_links is {links!r}; give true or false")
         machines = [replace(machine, peer_links=links) for machine in machines]
     objective = _within(
-        where, lambda name: read_objective(name, *_density_lists(data, where)), data.get("objective", "edp")
+        where,
+        lambda name: read_objective(objective_in(data.get("env"), name), *_density_lists(data, where)),
+        data.get("objective", "edp"),
     )
     if not isinstance(fixed := data.get("density", {}), Mapping):
         raise SpecificationError(f"{where}: density is {fixed!r}; give tensor: density pairs such as {{Weights: 0.5}}")

@@ -352,7 +352,7 @@ class MappingBatch(_Arrays):
         if plain:
             return self._alike(arrays)
         kind = Mapping if isinstance(index, int | np.integer) else MappingBatch
-        return kind(*arrays, *self.names)  # type: ignore[arg-type]
+        return kind(*arrays, *self.names)  # type: ignore[arg-type, call-arg]
 
     def __iter__(self) -> Iterator[Mapping]:
         return (self[i] for i in range(len(self)))

@@ -1,4 +1,4 @@
-"""``mapgym bench``: how fast the cost model and the environments are."""
+"""``mapgym bench``: how fast the cost model, the environments and learning in them are."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import typer
 
 from mapgym.agents.commands import common
 
-bench = typer.Typer(
-    name="bench", help="Measures speed: CPU time of one thread, median of several rounds.", no_args_is_help=True
-)
+bench = typer.Typer(name="bench", help="Measures speed: the median of several rounds.", no_args_is_help=True)
 
 
 @bench.command("cost")
@@ -82,4 +80,36 @@ def env(
     table = common.new_table(title, ["environment"], ["steps/s"])
     table.add_row("scalar", f"{result.scalar_steps_per_second:,.0f}")
     table.add_row(f"vector, {result.num_envs:,} together", f"{result.vector_steps_per_second:,.0f}")
+    common.out().print(table)
+
+
+@bench.command("learning")
+def learning(
+    agent: Annotated[str, typer.Option(help="An agent that learns in an environment.")] = "maskable-ppo",
+    workload: Annotated[str, typer.Option(help="The layer that it learns to map.")] = "paper/resnet_conv4",
+    accelerator: Annotated[str, typer.Option(help="The accelerator.")] = "accel_b",
+    num_envs: Annotated[int, typer.Option(min=1, help="Environments side by side.")] = 64,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of torch.")] = 1,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of a round, of all environments together.")] = 50_000,
+    rounds: Annotated[int, typer.Option(min=1, help="Timed rounds; the median is reported.")] = 3,
+    as_json: common.JsonOption = False,
+) -> None:
+    """Measures steps of a training per second, learning included, from nothing and with the parameters of searches.
+
+    Steps per second of wall time are what a user waits for, steps per second of CPU time (of all threads) what they
+    would be if nothing else ran on the machine and the threads never waited.
+    """
+    common.load_agents()
+    from mapgym.agents.experiment.benchmark import measure_learning
+
+    (layer,) = common.load_workloads([workload])[:1]
+    machine = common.load_accelerator(accelerator)
+    result = measure_learning(agent, layer, machine, num_envs=num_envs, threads=threads, steps=steps, rounds=rounds)
+    if as_json:
+        common.print_json(asdict(result))
+        return
+    title = f"Learning on {result.workload}, {result.accelerator}, median of {rounds} rounds"
+    table = common.new_table(title, ["agent"], ["environments", "threads", "steps/s", "steps/CPU second"])
+    speeds = (f"{result.steps_per_second:,.0f}", f"{result.steps_per_cpu_second:,.0f}")
+    table.add_row(result.agent, str(result.num_envs), str(result.threads), *speeds)
     common.out().print(table)

@@ -172,6 +172,17 @@ def comma_separated(text: str | Sequence[str], what: str) -> list[str]:
     return names
 
 
+def read_parameters(texts: Sequence[str]) -> dict[str, str]:
+    """Reads the repeated option --parameter NAME=VALUE."""
+    parameters = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise SpecificationError(f"--parameter: {text!r} is no NAME=VALUE; write such as 'population=50'")
+        parameters[name.strip()] = value.strip()
+    return parameters
+
+
 def parse_axes(text: str) -> tuple[str, ...]:
     """Reads --axes; the result is in the canonical order, without repetitions."""
     names = comma_separated(text, "--axes")

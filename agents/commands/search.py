@@ -39,6 +39,10 @@ def search(
         list[str] | None,
         typer.Option("--parameter", "-p", help="NAME=VALUE of the agent; may be repeated.", show_default=False),
     ] = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a policy that was trained in an environment; it is sampled.", show_default=False),
+    ] = None,
     axes: common.AxesOption = common.DEFAULT_AXES,
     no_peer_links: common.PeerLinksOption = False,
     objective: Annotated[
@@ -107,7 +111,15 @@ def search(
     from mapgym.mapspace import MapSpace
 
     budget = Budget(5000 if samples is None and seconds is None else samples, seconds)
-    searcher = make_agent(agent or DEFAULT_AGENT, **_read_parameters(parameter or []))
+    parameters = common.read_parameters(parameter or [])
+    if policy is not None:
+        from mapgym.agents.learned.stock_policy import read_policy
+
+        trained = str(read_policy(policy).about["agent"])
+        if agent not in (None, trained):
+            raise SpecificationError(f"--policy: it is of agent {trained!r}, not of {agent!r}; leave --agent out")
+        parameters["policy"], agent = str(policy), trained
+    searcher = make_agent(agent or DEFAULT_AGENT, **parameters)
     if seconds is not None and isinstance(searcher, ExactSearch):
         # The solver watches the clock by itself; what it has found in time must still be priced.
         searcher.seconds = min(searcher.seconds, seconds) if _is_given(parameter, "seconds") else seconds
@@ -196,16 +208,6 @@ def _start(text: str, space: MapSpace, objective: str) -> Start:
 
 def _is_given(parameters: list[str] | None, name: str) -> bool:
     return any(text.partition("=")[0].strip() == name for text in parameters or [])
-
-
-def _read_parameters(texts: list[str]) -> dict[str, str]:
-    parameters = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise SpecificationError(f"--parameter: {text!r} is no NAME=VALUE; write such as 'population=50'")
-        parameters[name.strip()] = value.strip()
-    return parameters
 
 
 def _read_constraints(path: Path | None) -> Constraints | None:

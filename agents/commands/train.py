@@ -19,14 +19,35 @@ if TYPE_CHECKING:
 def train(
     context: typer.Context,
     agent: Annotated[str, typer.Argument(metavar="AGENT", help="Who is trained.", show_default=False)],
-    accelerator: Annotated[
-        str, typer.Option(help="The accelerator to train for: a name of the catalog or a YAML file.")
-    ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for the result; continues what it holds.", show_default=False)
     ],
+    env: Annotated[
+        str | None, typer.Option(help="Environment to train in; MapSpace-v0 when left out.", show_default=False)
+    ] = None,
+    workload: Annotated[
+        str | None,
+        typer.Option(help="Layers to train on: workloads or networks, separated by commas.", show_default=False),
+    ] = None,
+    accelerator: Annotated[
+        str | None,
+        typer.Option(
+            help="The accelerator to train for: a name of the catalog or a YAML file.",
+            show_default=False,
+        ),
+    ] = None,
+    objective: Annotated[
+        str | None, typer.Option(help="What to minimise: edp, energy or latency; edp when left out.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps in the environments, of all together.", show_default=False)
+    ] = None,
     samples: Annotated[
         int | None, typer.Option(min=1, help="Mappings to train on; the agent's recipe says how many when left out.")
+    ] = None,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("--parameter", "-p", help="NAME=VALUE of the agent; may be repeated.", show_default=False),
     ] = None,
     seconds: Annotated[
         float | None,
@@ -37,21 +58,39 @@ def train(
         bool, typer.Option("--full", help="Train as long and as large as the original did, not for a small machine.")
     ] = False,
 ) -> None:
-    """Trains AGENT for an accelerator, so that its searches can use what it learned.
+    """Trains AGENT ahead of its searches, so that they can use what it learned.
 
-    A training that was interrupted or killed continues when the same command is given again.
+    What is needed depends on the agent: a surrogate is trained for an accelerator, a policy in an environment. A
+    training that was interrupted or killed continues when the same command is given again.
     """
     common.load_agents()
     from mapgym.agents.learned.training import TrainingProgress, TrainingRequest, make_trainer
 
     trainer = make_trainer(agent)
+    trainer.check_options(
+        {
+            "env": env is not None,
+            "workload": workload is not None,
+            "accelerator": accelerator is not None,
+            "objective": objective is not None,
+            "steps": steps is not None,
+            "samples": samples is not None,
+            "parameter": bool(parameter),
+            "full": full,
+        }
+    )
     request = TrainingRequest(
-        accelerator=common.load_accelerator(accelerator),
+        accelerator=None if accelerator is None else common.load_accelerator(accelerator),
         folder=output,
+        workloads=tuple(common.load_workloads(common.comma_separated(workload, "--workload"))) if workload else (),
+        env=env,
+        objective=common.parse_objective(objective or "edp"),
+        steps=steps,
         samples=samples,
         seconds=common.parse_seconds(seconds, "--seconds"),
         seed=seed,
         full=full,
+        parameters=common.read_parameters(parameter or []),
         command=common.command_line(context),
     )
     console = common.err()
@@ -71,7 +110,7 @@ def _render(progress: TrainingProgress) -> RenderableType:
     line = Table.grid(padding=(0, 2))
     line.add_row(
         ProgressBar(total=max(progress.total, 1), completed=progress.done, width=24),
-        f"{progress.done:,} of {progress.total:,} samples",
+        f"{progress.done:,} of {progress.total:,} {progress.unit}",
         progress.text,
     )
     return line

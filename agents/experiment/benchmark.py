@@ -1,7 +1,7 @@
-"""Speed of the cost model and of the environments: CPU time of one thread, median of several rounds.
+"""Speed of the cost model, of the environments and of learning in them, median of several rounds.
 
-CPU time (``time.process_time``) rather than wall time, so that other work on the machine disturbs a measurement less.
-Compilation is never timed.
+CPU time (``time.process_time``) of one thread rather than wall time, so that other work on the machine disturbs a
+measurement less; learning is timed in both. Compilation is never timed.
 """
 
 from __future__ import annotations
@@ -13,8 +13,12 @@ from statistics import median
 import numpy as np
 
 from mapgym.accelerator import Accelerator
+from mapgym.agents.base import agent_class, agent_names, make_agent
+from mapgym.agents.learned.stock import StockAgent
 from mapgym.constraints import Constraints
 from mapgym.cost import CostModel
+from mapgym.errors import MAX_INTEGER, SpecificationError, suggest
+from mapgym.evaluator import Budget, Evaluator
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
 from mapgym.workload import Workload
@@ -76,6 +80,29 @@ class EnvironmentSpeed:
     scalar_steps_per_second: float
     vector_steps_per_second: float
     num_envs: int
+
+
+@dataclass(frozen=True)
+class LearningSpeed:
+    """Speed of an agent that learns in an environment, the learning included.
+
+    Attributes:
+        agent, workload, accelerator: names.
+        num_envs: environments side by side.
+        threads: of torch.
+        steps: of a round.
+        steps_per_second: of wall time; what else runs on the machine slows it down.
+        steps_per_cpu_second: of CPU time of all threads.
+    """
+
+    agent: str
+    workload: str
+    accelerator: str
+    num_envs: int
+    threads: int
+    steps: int
+    steps_per_second: float
+    steps_per_cpu_second: float
 
 
 def sample_busy_mappings(accelerator: Accelerator, workload: Workload, n: int, seed: int = 0) -> MappingBatch:
@@ -144,4 +171,47 @@ def measure_environment(*, num_envs: int = 1024, rounds: int = 5) -> Environment
         scalar_steps_per_second=float(figures["scalar_steps_per_second"]),
         vector_steps_per_second=float(figures["vector_steps_per_second"]),
         num_envs=num_envs,
+    )
+
+
+def measure_learning(
+    agent: str,
+    workload: Workload,
+    accelerator: Accelerator,
+    *,
+    num_envs: int = 64,
+    threads: int = 1,
+    steps: int = 50_000,
+    rounds: int = 3,
+) -> LearningSpeed:
+    """Times the training of an agent of Stable-Baselines3 from nothing: environments, pricing, rollouts and updates.
+
+    Args:
+        agent: its name; it has the parameters that it searches with.
+        workload, accelerator: the task.
+        num_envs: environments side by side.
+        threads: of torch.
+        steps: of a round, at least; what the algorithm has begun it ends.
+        rounds: timed rounds; the median counts.
+
+    Raises:
+        SpecificationError: the agent does not learn in an environment.
+    """
+    known = agent_class(agent)
+    if not issubclass(known, StockAgent):
+        stock = [name for name in agent_names() if issubclass(agent_class(name), StockAgent)]
+        raise SpecificationError(f"agent {agent!r} does not learn in an environment; {suggest(agent, stock)}")
+    learner = make_agent(agent, num_envs=num_envs, threads=threads)
+    assert isinstance(learner, StockAgent)
+    space = MapSpace(workload, accelerator)
+    learner.warm_up(space)
+    wall, cpu = [], []
+    for seed in range(rounds):
+        evaluator = Evaluator(space, budget=Budget(samples=MAX_INTEGER))
+        clocks = time.perf_counter(), time.process_time()
+        done = learner.train_until(evaluator, seed, steps)
+        wall.append((time.perf_counter() - clocks[0]) / done)
+        cpu.append((time.process_time() - clocks[1]) / done)
+    return LearningSpeed(
+        agent, workload.name, accelerator.name, num_envs, threads, steps, 1.0 / median(wall), 1.0 / median(cpu)
     )

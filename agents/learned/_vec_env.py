@@ -1,4 +1,4 @@
-"""The native vector environment in the form that Stable-Baselines3 trains on."""
+"""The native vector environments in the form that Stable-Baselines3 trains on."""
 
 from __future__ import annotations
 
@@ -10,18 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
-from mapgym.envs import MapSpaceVectorEnv
 from mapgym.errors import SpecificationError
+
+_NONE = np.empty(0)
 
 
 class Sb3VecEnv(VecEnv):
-    """Wraps a :class:`mapgym.envs.MapSpaceVectorEnv` that resets in the step in which an episode ends.
+    """Wraps a vector environment of :mod:`mapgym.envs` that resets in the step in which an episode ends.
 
     All environments advance in one compiled call; the only Python loop is over the episodes that ended, because
-    Stable-Baselines3 wants their last observations in a list of dicts.
+    Stable-Baselines3 wants their last observations, returns and lengths in a list of dicts.
+
+    Attributes:
+        ended: int64[k], the environments whose episodes ended in the last step.
+        ratios: float64[k], cost over lower bound of what each of them found; inf where an evaluator did not price it.
+        best_ratio: the lowest of all so far; inf before the first.
     """
 
-    def __init__(self, env: MapSpaceVectorEnv) -> None:
+    def __init__(self, env: gymnasium.vector.VectorEnv[Any, Any, Any]) -> None:
         """Wraps an environment.
 
         Args:
@@ -41,11 +47,14 @@ class Sb3VecEnv(VecEnv):
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
         self._actions: NDArray[np.int64] = np.zeros(env.num_envs, np.int64)
         self._infos: list[dict[str, Any]] = [{} for _ in range(env.num_envs)]
+        self._returns, self._lengths = np.zeros(env.num_envs), np.zeros(env.num_envs, np.int64)
+        self.ended, self.ratios, self.best_ratio = np.empty(0, np.int64), _NONE, np.inf
 
     def reset(self) -> VecEnvObs:
         """Starts an episode in every environment; environment i is seeded with ``seed + i``."""
         observations, _ = self.env.reset(seed=self._seeds[0])
         self._reset_seeds()
+        self._returns[:], self._lengths[:] = 0.0, 0
         return observations
 
     def step_async(self, actions: NDArray[Any]) -> None:
@@ -56,15 +65,21 @@ class Sb3VecEnv(VecEnv):
         """Steps; observations of environments whose episode ended are those of the next episode."""
         observations, rewards, terminated, truncated, info = self.env.step(self._actions)
         dones = terminated | truncated
+        self._returns += rewards
+        self._lengths += 1
         infos = self._infos
-        ended = np.flatnonzero(dones)
-        if len(ended):
+        self.ended, self.ratios = np.flatnonzero(dones), _NONE
+        if len(self.ended):
             infos = infos.copy()
-            for i in ended:
+            for i in self.ended:
                 infos[i] = {
                     "terminal_observation": info["final_obs"][i],
                     "TimeLimit.truncated": bool(truncated[i] and not terminated[i]),
+                    "episode": {"r": float(self._returns[i]), "l": int(self._lengths[i])},
                 }
+            self.ratios = _found(info["final_info"], self.ended)
+            self.best_ratio = min(self.best_ratio, float(self.ratios.min()))
+            self._returns[self.ended], self._lengths[self.ended] = 0.0, 0
         return observations, rewards.astype(np.float32), dones, infos
 
     def close(self) -> None:
@@ -97,3 +112,11 @@ class Sb3VecEnv(VecEnv):
     def get_images(self) -> Sequence[np.ndarray | None]:
         """Nothing is rendered during training."""
         return [None] * self.num_envs
+
+
+def _found(info: dict[str, Any], ended: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Cost over lower bound of the best mapping of each episode that ended, inf where it is not known."""
+    name = "best_ratio" if "best_ratio" in info else "ratio"
+    if name not in info:
+        return np.full(len(ended), np.inf)
+    return np.where(info[f"_{name}"][ended], info[name][ended], np.inf)

@@ -105,6 +105,8 @@ class MindMappingsTrainer(Trainer):
 
     name = "mind-mappings"
     summary = "the surrogate of the costs of mappings on one accelerator"
+    options = ("accelerator", "samples", "full")
+    needs = ("accelerator",)
 
     def __init__(self, recipe: Recipe | None = None) -> None:
         self._recipe = recipe
@@ -132,16 +134,18 @@ class _Session:
     def __init__(self, request: TrainingRequest, recipe: Recipe, progress: TrainingProgress) -> None:
         import torch
 
+        assert request.accelerator is not None  # it is among what the trainer needs
+        self._accelerator = request.accelerator
         self._request, self._recipe, self._progress = request, recipe, progress
         self._chunks = recipe.chunks()
         progress.total = len(self._chunks) * recipe.chunk_samples
         self._identity = {
             "recipe": {**asdict(recipe), "hidden": list(recipe.hidden)},
             "seed": request.seed,
-            "accelerator": request.accelerator.to_dict(),
+            "accelerator": self._accelerator.to_dict(),
         }
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        levels = len(request.accelerator.levels)
+        levels = len(self._accelerator.levels)
         torch.manual_seed(request.seed)
         self._network = make_network([vector_width(levels), *recipe.hidden, 3 * levels + 3]).to(self._device)
         self._optimizer = _make_optimizer(recipe, self._network)
@@ -213,7 +217,7 @@ class _Session:
     def _chunk(self, number: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         recipe = self._recipe
         return make_chunk(
-            self._request.accelerator,
+            self._accelerator,
             (self._request.seed, number),
             recipe.chunk_problems,
             recipe.mappings_per_problem,
@@ -260,7 +264,7 @@ class _Session:
         assert self._norm is not None
         surrogate = Surrogate(
             self._network.to("cpu"),
-            len(self._request.accelerator.levels),
+            len(self._accelerator.levels),
             self._norm,
             about={
                 **self._identity,
@@ -271,7 +275,7 @@ class _Session:
             },
         )
         surrogate.about["rank_correlation"] = rank_correlation(
-            surrogate, self._request.accelerator, self._request.seed, self._recipe.mappings_per_problem
+            surrogate, self._accelerator, self._request.seed, self._recipe.mappings_per_problem
         )
         return surrogate
 

@@ -4,35 +4,46 @@ from __future__ import annotations
 
 import importlib.util
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from mapgym.accelerator import Accelerator
 from mapgym.errors import SpecificationError, suggest
+from mapgym.workload import Workload
 
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """What the user asks for.
+    """What the user asks for. What a trainer does not list in its ``options`` is left at the default.
 
     Attributes:
-        accelerator: what to train for.
+        accelerator: what to train for; None where the trainer chooses accelerators itself.
         folder: where checkpoints and the result go; a training that is there is continued.
+        workloads: the layers to train on.
+        env: id of the environment to train in; None for the trainer's own.
+        objective: what is minimised.
+        steps: steps of all environments together; None for the trainer's own number.
         samples: mappings to train on; None for the trainer's own number.
         seconds: wall time of this session, after which it stops and can be continued; None for no limit.
         seed: of everything random.
         full: whether to train by the recipe of the original instead of the one for a small machine.
+        parameters: of the agent, as values or as text.
         command: the command line, recorded in the result.
     """
 
-    accelerator: Accelerator
+    accelerator: Accelerator | None
     folder: Path
+    workloads: tuple[Workload, ...] = ()
+    env: str | None = None
+    objective: str = "edp"
+    steps: int | None = None
     samples: int | None = None
     seconds: float | None = None
     seed: int = 0
     full: bool = False
+    parameters: Mapping[str, Any] = field(default_factory=dict)
     command: str = ""
 
 
@@ -45,13 +56,15 @@ class TrainingProgress:
     """How far a training is; written by the trainer, read by whoever shows it.
 
     Attributes:
-        done, total: samples.
-        text: such as the loss.
+        done, total: in the unit.
+        unit: what is counted, such as "samples" or "steps".
+        text: such as the loss, or the best so far.
         on_milestone: called with a line of text now and then, for who has no live display.
     """
 
     done: int = 0
     total: int = 0
+    unit: str = "samples"
     text: str = ""
     on_milestone: Callable[[str], None] = _ignore
 
@@ -63,11 +76,31 @@ class Trainer(ABC):
         name: of the agent that uses the result.
         summary: one line for lists.
         requires: modules that it imports and that are not among the core dependencies.
+        options: which options of ``mapgym train`` it takes, besides those that all take (folder, seconds, seed).
+        needs: those of them that must be given.
     """
 
     name: ClassVar[str]
     summary: ClassVar[str]
     requires: ClassVar[tuple[str, ...]] = ("torch", "safetensors")
+    options: ClassVar[tuple[str, ...]] = ()
+    needs: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def check_options(cls, given: Mapping[str, bool]) -> None:
+        """Compares options with what the trainer takes.
+
+        Args:
+            given: for each option of the command line, by name, whether it was given.
+
+        Raises:
+            SpecificationError: one is missing, or means nothing to this trainer.
+        """
+        for option in (name for name, is_given in given.items() if is_given and name not in cls.options):
+            known = ", ".join(f"--{name}" for name in cls.options) or "none of its own"
+            raise SpecificationError(f"training {cls.name!r} takes no --{option}; its options are {known}")
+        for option in (name for name in cls.needs if not given[name]):
+            raise SpecificationError(f"training {cls.name!r} needs --{option}; see 'mapgym train --help'")
 
     @abstractmethod
     def train(self, request: TrainingRequest, progress: TrainingProgress) -> str:

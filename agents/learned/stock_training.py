@@ -1,0 +1,316 @@
+"""Training of the agents of Stable-Baselines3 ahead of a search: ``mapgym train ppo`` and its like.
+
+A training is a row of segments of about ``SEGMENT_STEPS`` steps. Each begins with new episodes and new random numbers,
+both from the seed and the number of the segment, and ends with an evaluation and a checkpoint. What a checkpoint must
+hold is therefore small (networks, optimiser, the steps that DQN remembers), and a training that continues from one does
+exactly what it would have done without the interruption.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import json
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+
+from mapgym.agents.base import make_agent
+from mapgym.agents.experiment.files import prepare_output_folder, write_text
+from mapgym.agents.experiment.studies.tables import Table
+from mapgym.agents.learned.mind_mappings_model import read_arrays, write_arrays
+from mapgym.agents.learned.stock import DEFAULT_ENV, StockAgent, computing, vector_class
+from mapgym.agents.learned.stock_policy import POLICY, Arrays, fill_policy, policy_arrays, sizes_of, write_policy
+from mapgym.agents.learned.training import Trainer, TrainingProgress, TrainingRequest, register_trainer
+from mapgym.errors import SpecificationError
+
+if TYPE_CHECKING:
+    from mapgym.agents.learned._vec_env import Sb3VecEnv
+
+SEGMENT_STEPS = 20_000
+CHECKPOINT, EVALUATIONS = "checkpoint.safetensors", "evaluations.csv"
+GROUP = 16
+"""Mappings of a group in an evaluation; policies are selected by the best of so many, which is how they are used."""
+
+_LEAST_GROUPS = 4
+_COLUMNS = ("steps", "seconds", "best of 1", f"best of {GROUP}", "best in training")
+_MEMORY = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
+
+
+class StockTrainer(Trainer):
+    """Trains an agent of Stable-Baselines3 in an environment."""
+
+    summary = "a policy in an environment"
+    requires: ClassVar[tuple[str, ...]] = ("torch", "stable_baselines3", "safetensors")
+    options = ("env", "workload", "accelerator", "objective", "steps", "parameter")
+    needs = ("workload", "accelerator", "steps")
+
+    def train(self, request: TrainingRequest, progress: TrainingProgress) -> str:
+        """Trains, see :class:`Trainer`."""
+        agent = make_agent(self.name, **{"env": request.env or DEFAULT_ENV, **request.parameters})
+        assert isinstance(agent, StockAgent)
+        if agent.policy:
+            raise SpecificationError("a policy that is given learns nothing; leave the parameter policy out")
+        prepare_output_folder(request.folder)
+        with computing(agent.threads):
+            return _Session(agent, request, progress).run()
+
+
+@register_trainer
+class PpoTrainer(StockTrainer):
+    """Trains ``ppo``."""
+
+    name = "ppo"
+
+
+@register_trainer
+class MaskablePpoTrainer(StockTrainer):
+    """Trains ``maskable-ppo``."""
+
+    name = "maskable-ppo"
+    requires = (*StockTrainer.requires, "sb3_contrib")
+
+
+@register_trainer
+class A2cTrainer(StockTrainer):
+    """Trains ``a2c``."""
+
+    name = "a2c"
+
+
+@register_trainer
+class DqnTrainer(StockTrainer):
+    """Trains ``dqn``."""
+
+    name = "dqn"
+
+
+def training_env(agent: StockAgent, request: TrainingRequest, num_envs: int) -> Sb3VecEnv:
+    """Environments that draw from the tasks of a training.
+
+    Raises:
+        SpecificationError: the environment takes no single accelerator or no layers.
+    """
+    from mapgym.agents.learned._vec_env import Sb3VecEnv
+
+    kind = vector_class(agent.env)
+    known = inspect.signature(kind).parameters
+    options: dict[str, Any] = {"orders": agent.orders} if "orders" in known else {}
+    options["workload" if "workload" in known else "network"] = list(request.workloads)
+    return Sb3VecEnv(
+        kind(
+            num_envs,
+            accelerator=request.accelerator,
+            objective=request.objective,
+            autoreset_mode=AutoresetMode.SAME_STEP,
+            **options,
+        )
+    )
+
+
+class _Session:
+    """One run of the trainer, from a checkpoint or from the start."""
+
+    def __init__(self, agent: StockAgent, request: TrainingRequest, progress: TrainingProgress) -> None:
+        assert request.accelerator is not None  # these are among what the trainer needs
+        assert request.steps is not None
+        self._agent, self._request, self._progress = agent, request, progress
+        self._env = training_env(agent, request, agent.num_envs)
+        one_task = len(request.workloads) == 1
+        self._model = agent.make_model(self._env, request.seed, one_task=one_task)
+        about = {
+            "agent": agent.name,
+            "parameters": asdict(agent),
+            "env": agent.env,
+            "workloads": [workload.to_dict() for workload in request.workloads],
+            "accelerator": request.accelerator.to_dict(),
+            "objective": request.objective,
+            "seed": request.seed,
+            "sizes": sizes_of(self._env),
+            "one_task": one_task,
+        }
+        # What is compared with a file must have gone through JSON itself.
+        self._about: dict[str, Any] = json.loads(json.dumps(about))
+        self._total = request.steps
+        self._segments, self._spent = 0, 0.0
+        self._evaluations: list[list[float]] = []
+        self._best: Arrays = {}
+        self._groups = max(_LEAST_GROUPS, len(request.workloads))
+        self._judge = training_env(agent, request, GROUP * self._groups)
+        progress.total, progress.unit = self._total, "steps"
+
+    def run(self) -> str:
+        """Trains; returns what has been reached."""
+        checkpoint = self._request.folder / CHECKPOINT
+        if checkpoint.exists():
+            self._load()
+        if self._model.num_timesteps >= self._total:
+            return f"The training in {str(self._request.folder)!r} is done: {self._reached()}."
+        self._open_log()
+        started, before = time.perf_counter(), self._spent
+        out_of_time = False
+        try:
+            while self._model.num_timesteps < self._total and not out_of_time:
+                self._learn_segment()
+                self._spent = before + time.perf_counter() - started
+                self._evaluate()
+                self._save()
+                elapsed = time.perf_counter() - started
+                out_of_time = self._request.seconds is not None and elapsed >= self._request.seconds
+        finally:
+            self._env.close()
+            self._judge.close()
+        text = f"Wrote {self._request.folder / POLICY}: {self._reached()}."
+        if self._model.num_timesteps < self._total:
+            return (
+                f"{text} {self._model.num_timesteps:,} of {self._total:,} steps are done; the same command continues."
+            )
+        return f"{text}\nUse it with: mapgym search WORKLOAD ACCELERATOR --policy {self._request.folder}"
+
+    def _open_log(self) -> None:
+        """Sends the library's figures to TensorBoard, if that is installed."""
+        from stable_baselines3.common.logger import KVWriter, Logger, TensorBoardOutputFormat
+
+        outputs: list[KVWriter] = []
+        if importlib.util.find_spec("tensorboard") is not None:
+            outputs = [TensorBoardOutputFormat(str(self._request.folder / "tensorboard"))]
+        self._model.set_logger(Logger(None, outputs))
+
+    def _seed(self, purpose: int) -> int:
+        """A seed for this segment."""
+        return int(np.random.SeedSequence((self._request.seed, self._segments, purpose)).generate_state(1)[0])
+
+    def _learn_segment(self) -> None:
+        from stable_baselines3.common.callbacks import BaseCallback
+
+        session, progress = self, self._progress
+
+        class Report(BaseCallback):
+            def _on_step(self) -> bool:
+                progress.done = min(self.num_timesteps, session._total)
+                progress.text = session._progress_text()
+                return True
+
+        model = self._model
+        model.set_random_seed(self._seed(0))
+        # None makes the library begin with new episodes.
+        model._last_obs = None
+        steps = min(SEGMENT_STEPS, self._total - model.num_timesteps)
+        model.learn(steps, callback=Report(), reset_num_timesteps=False, log_interval=None)  # type: ignore[arg-type]
+        self._segments += 1
+
+    def _evaluate(self) -> None:
+        """Draws mappings of the policy, and keeps the policy if it is the best so far."""
+        self._model.set_random_seed(self._seed(1))
+        logs = np.log(self._drawn()).reshape(self._groups, GROUP)
+        each, best = float(np.exp(logs.mean())), float(np.exp(logs.min(axis=1).mean()))
+        if not self._evaluations or best <= min(row[3] for row in self._evaluations):
+            self._best = policy_arrays(self._model)
+        steps = self._model.num_timesteps
+        self._evaluations.append([steps, round(self._spent, 2), each, best, self._env.best_ratio])
+        self._model.logger.record("evaluation/best_of_1", each)
+        self._model.logger.record(f"evaluation/best_of_{GROUP}", best)
+        dump: Any = self._model
+        dump.dump_logs()
+        self._progress.on_milestone(f"{steps:,} of {self._total:,} steps, {self._spent:.0f} s: {self._progress_text()}")
+
+    def _drawn(self) -> NDArray[np.float64]:
+        """Cost over lower bound of one mapping of the policy for each environment of the evaluation, group by group."""
+        env, workloads = self._judge, self._request.workloads
+        env.seed(self._seed(2))
+        observations = env.reset()
+        if len(workloads) > 1 and "workload" in inspect.signature(vector_class(self._agent.env)).parameters:
+            task_of = np.arange(env.num_envs) // GROUP % len(workloads)
+            for k, workload in enumerate(workloads):
+                observations, _ = env.env.reset(options={"workload": workload, "reset_mask": task_of == k})
+        found = np.full(env.num_envs, np.nan)
+        while np.isnan(found).any():
+            observations, _, _, _ = env.step(self._agent.act(self._model, env, observations))
+            first = np.isnan(found[env.ended])
+            found[env.ended[first]] = env.ratios[first]
+        return found
+
+    def _progress_text(self) -> str:
+        text = f"best {self._env.best_ratio:.3f} x the lower bound"
+        if self._evaluations:
+            text += f", of {GROUP} from the policy {self._evaluations[-1][3]:.3f} x"
+        return text
+
+    def _reached(self) -> str:
+        steps, seconds, _, _, trained = self._evaluations[-1]
+        best = min(self._evaluations, key=lambda row: row[3])
+        several = ", geometric mean over the layers" if len(self._request.workloads) > 1 else ""
+        return (
+            f"{steps:,.0f} steps in {seconds:,.0f} s ({steps / seconds:,.0f}/s with evaluations); the best of "
+            f"{GROUP} mappings of the policy costs {best[3]:.3f} x the lower bound{several}, the best in training "
+            f"{trained:.3f} x"
+        )
+
+    def _save(self) -> None:
+        """Writes the checkpoint, the best policy and the table of evaluations."""
+        folder, model = self._request.folder, self._model
+        arrays = {f"policy.{name}": array for name, array in policy_arrays(model).items()}
+        arrays |= {f"best.{name}": array for name, array in self._best.items()}
+        for index, state in model.policy.optimizer.state_dict()["state"].items():
+            arrays |= {f"optimizer.{index}.{name}": np.asarray(value.cpu()) for name, value in state.items()}
+        memory = getattr(model, "replay_buffer", None)
+        if memory is not None:
+            arrays |= {f"memory.{name}": getattr(memory, name) for name in _MEMORY}
+        progress = {
+            "segments": self._segments,
+            "steps": model.num_timesteps,
+            "updates": model._n_updates,
+            "calls": getattr(model, "_n_calls", 0),
+            "memory": None if memory is None else [int(memory.pos), bool(memory.full)],
+            "seconds": self._spent,
+            "evaluations": self._evaluations,
+        }
+        write_policy(folder / POLICY, self._best, {**self._about, **progress, "command": self._request.command})
+        rows: list[list[object]] = [list(row) for row in self._evaluations]
+        write_text(folder / EVALUATIONS, Table("", "", _COLUMNS, rows).to_csv())
+        # Last, so that the other files are never behind it.
+        write_arrays(folder / CHECKPOINT, arrays, {**self._about, "progress": progress})
+
+    def _load(self) -> None:
+        """Goes back to the checkpoint.
+
+        Raises:
+            SpecificationError: it is of another training, or damaged.
+        """
+        import torch
+
+        folder, model = self._request.folder, self._model
+        arrays, about = read_arrays(folder / CHECKPOINT)
+        for key, ours in self._about.items():
+            if about.get(key) != ours:
+                raise SpecificationError(
+                    f"{str(folder)!r} holds a training with other {key}; give the options that it was begun with, or "
+                    "another folder with -o"
+                )
+        parts: dict[str, Arrays] = {"policy": {}, "best": {}, "optimizer": {}, "memory": {}}
+        for name, array in arrays.items():
+            kind, _, rest = name.partition(".")
+            parts[kind][rest] = array
+        fill_policy(model, parts["policy"])
+        state: dict[int, dict[str, torch.Tensor]] = {}
+        for name, array in parts["optimizer"].items():
+            index, _, entry = name.partition(".")
+            state.setdefault(int(index), {})[entry] = torch.from_numpy(array)
+        model.policy.optimizer.load_state_dict({**model.policy.optimizer.state_dict(), "state": state})
+        progress = about["progress"]
+        memory: Any = getattr(model, "replay_buffer", None)
+        if memory is not None:
+            for name, array in parts["memory"].items():
+                getattr(memory, name)[:] = array
+            memory.pos, memory.full = progress["memory"]
+            model._n_calls = progress["calls"]  # type: ignore[attr-defined]
+        self._best, self._segments, self._spent = parts["best"], progress["segments"], progress["seconds"]
+        model.num_timesteps, model._n_updates = progress["steps"], progress["updates"]
+        self._evaluations = progress["evaluations"]
+        self._env.best_ratio = self._evaluations[-1][4]
+        self._progress.done = model.num_timesteps
+        self._progress.text = self._progress_text()

@@ -19,7 +19,7 @@ class Ppo(StockAgent):
     episode still ends in a legal mapping, but the policy is credited with an action that was not taken; that is its
     handicap against ``maskable-ppo``.
 
-    The defaults (128 x 128 network, discount 1, two or three episodes per environment and update, high learning rate,
+    The defaults (128 x 128 network, discount 1, about one episode per environment and update, high learning rate,
     large mini-batches) are for a few thousand episodes on one core; Stable-Baselines3's own are noted beside them.
     """
 
@@ -27,8 +27,8 @@ class Ppo(StockAgent):
     summary = "PPO of Stable-Baselines3; illegal actions are replaced by the environment"
     smallest: ClassVar[dict[str, Any]] = {"steps": 2, "batch_size": 4, "epochs": 1}
 
-    steps: int = parameter(40, "steps per environment and update (SB3: 2048)", low=2)
-    batch_size: int = parameter(640, "mini-batch (SB3: 64)", low=2)
+    steps: int = parameter(20, "steps per environment and update (SB3: 2048)", low=2)
+    batch_size: int = parameter(320, "mini-batch (SB3: 64)", low=2)
     epochs: int = parameter(6, "passes over the steps of an update (SB3: 10)", low=1)
     gae_lambda: float = parameter(0.98, "of the advantage estimate (SB3: 0.95)", low=0, high=1)
     clip_range: float = parameter(0.2, "of the policy ratio (SB3: 0.2)", low=0.001, high=1)

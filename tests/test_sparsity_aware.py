@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import csv
 import json
 import math
 import pickle
@@ -12,6 +13,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from mapgym import catalog
+from mapgym.agents.experiment.densities import read_objective, task_workload
+from mapgym.agents.experiment.experiment_file import load_experiment
 from mapgym.cost import CostModel, lower_bound
 from mapgym.errors import SpecificationError
 from mapgym.evaluator import Budget, Evaluator
@@ -19,6 +22,7 @@ from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
 from mapgym.sparsity_aware import DENSITIES, DensitySet, SparsityAware, is_sparsity_aware, samples_per_mapping
 from mapgym.testing.agents import small_accelerator, small_sparse_accelerator
+from test_cli import mapgym, one_sentence  # noqa: F401 - a fixture
 
 LAYER = catalog.workload("toy/tiny_conv")
 MACHINE = catalog.accelerator("tiny_sparse_md")
@@ -271,3 +275,136 @@ def test_the_machine_of_the_contract_saves_something():
     full, half = (price_at(density, batch, LAYER, machine)[0] for density in (1.0, 0.5))
     assert full.edp.tolist() == price_at(1.0, batch, LAYER, dense)[0].edp.tolist()
     assert np.all(half.edp < full.edp)
+
+
+AWARE = ("toy/tiny_conv", "tiny_sparse_md", "--objective", "sparsity-aware")
+
+
+def test_search_prints_the_cost_at_every_density(mapgym):  # noqa: F811
+    arguments = ("search", *AWARE, "--densities", "0.1,1", "--density-weights", "1,3", "--samples", "201")
+    status, out, _ = mapgym(*arguments, "--density", "weights=0.5")
+    assert status == 0
+    assert "toy/tiny_conv (Weights 0.5) on tiny_sparse_md, best mapping over densities of Inputs" in out
+    assert "200 samples (100 mappings at 2 densities)" in out
+    status, out, _ = mapgym(*arguments, "--density", "weights=0.5", "--json")
+    found = json.loads(out)
+    assert found["objective"] == "sparsity-aware:edp:1.0,0.1:3.0,1.0"
+    assert (found["samples"], found["mappings"]) == (200, 100)
+    assert found["densities"] == {"Weights": 0.5, "Inputs": 1.0, "Outputs": 1.0}
+    first, second = found["density_set"]
+    assert (first["density"], first["weight"], second["density"], second["weight"]) == (1.0, 0.75, 0.1, 0.25)
+    value = first["edp_over_lower_bound"] ** 0.75 * second["edp_over_lower_bound"] ** 0.25
+    assert found["value"] == pytest.approx(value)
+    assert found["edp"] == pytest.approx(first["edp"] ** 0.75 * second["edp"] ** 0.25)
+    assert found["optimum"] is None
+
+
+def test_what_search_finds_can_be_shown_at_a_density(mapgym, tmp_path):  # noqa: F811
+    status, out, _ = mapgym("search", *AWARE, "--samples", "100", "--json", "-o", tmp_path / "mapping.yaml")
+    assert status == 0
+    found = json.loads(out)
+    assert "x the lower bounds, sparsity-aware:edp:1.0,0.8" in (tmp_path / "mapping.yaml").read_text()
+    for entry in found["density_set"]:
+        density = f"inputs={entry['density']}"
+        status, out, _ = mapgym("show", *AWARE[:2], tmp_path / "mapping.yaml", "--density", density, "--json")
+        assert status == 0
+        assert json.loads(out)["edp"] == pytest.approx(entry["edp"])
+
+
+def test_ordinary_searches_take_densities_too(mapgym):  # noqa: F811
+    edps = []
+    for density in ("1.0", "0.2"):
+        status, out, _ = mapgym("search", *AWARE[:2], "--density", f"inputs={density}", "--samples", "200", "--json")
+        assert status == 0
+        found = json.loads(out)
+        assert (found["samples"], found["mappings"], found["density_set"]) == (200, 200, None)
+        edps.append(found["edp"])
+    assert edps[1] < edps[0]
+
+
+def test_comparing_over_densities(mapgym, tmp_path):  # noqa: F811
+    arguments = ("--workload", AWARE[0], "--accelerator", AWARE[1], "--objective", AWARE[3], "--densities", "1,0.5")
+    status, out, _ = mapgym(
+        "compare", "--agents", "random,evolution", *arguments, "--samples", "100", "--seeds", "2", "-o", tmp_path
+    )
+    assert status == 0
+    assert "best sparsity-aware EDP" in out
+    assert "100 samples (50 mappings at 2 densities)" in out
+    report = (tmp_path / "summary.md").read_text()
+    assert "A mapping costs 2 samples, one for each density of sparsity-aware:edp:1.0,0.5." in report
+    rows = list(csv.DictReader((tmp_path / "summary.csv").read_text().splitlines()))
+    assert [(row["agent"], row["samples"], row["mappings"]) for row in rows] == [
+        ("random", "100.0", "50.0"),
+        ("evolution", "100.0", "50.0"),
+    ]
+    assert mapgym("report", tmp_path)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--objective", "sparsity-awre"), "did you mean 'sparsity-aware'"),
+        (("--objective", "edp", "--densities", "1,0.5"), "the objective 'edp' has no densities to vary"),
+        (("--objective", "sparsity-aware", "--densities", "1,2"), "a density is '2'"),
+        (
+            ("--objective", "sparsity-aware", "--density-weights", "1,2"),
+            "5 densities (1.0,0.8,0.5,0.2,0.1) and 2 weights",
+        ),
+        (("--objective", "sparsity-aware", "--density", "inputs=0.5"), "the density of Inputs is fixed to 0.5"),
+        (("--objective", "sparsity-aware", "--certify", "1"), "--certify proves one objective"),
+        (
+            ("--objective", "sparsity-aware", "--agent", "exact"),
+            "'exact' does not search with the objective 'sparsity-aware'",
+        ),
+        (("--objective", "sparsity-aware", "--samples", "4"), "4 samples does not pay for one mapping at 5 densities"),
+        (("--density", "weight=0.5"), "no tensor 'weight'; did you mean 'Weights'"),
+        (("--density", "weights"), "'weights' is no TENSOR=DENSITY"),
+        (("--density", "weights=2"), "density is 2.0; give a number above 0 and at most 1"),
+    ],
+)
+def test_mistakes_are_answered(mapgym, arguments, message):  # noqa: F811
+    status, _, error = mapgym("search", *AWARE[:2], *arguments)
+    assert status == 2
+    assert message in one_sentence(error)
+
+
+def test_dense_hardware_is_refused_before_a_run(mapgym, tmp_path):  # noqa: F811
+    arguments = ("--workload", AWARE[0], "--accelerator", "tiny", "--objective", AWARE[3], "-o", tmp_path / "out")
+    status, _, error = mapgym("compare", "--agents", "random", *arguments)
+    assert status == 2
+    assert "'tiny' has no sparse features" in one_sentence(error)
+    assert not (tmp_path / "out").exists()
+
+
+def experiment(**tasks):
+    tasks = {"workloads": ["toy/tiny_conv"], "accelerators": ["tiny_sparse_md"], **tasks}
+    return load_experiment({"tasks": tasks, "agents": ["random"], "budget": {"samples": 50}})
+
+
+def test_densities_in_a_file_of_an_experiment():
+    (task,) = experiment(objective="sparsity-aware", densities=[0.5, 0.1], density={"weights": 0.3}).tasks
+    assert task.objective == "sparsity-aware:edp:0.5,0.1"
+    assert [tensor.density for tensor in task.workload.tensors] == [0.3, 0.5, 1.0]
+    assert task.name == "toy/tiny_conv on tiny_sparse_md, Weights 0.3, Inputs 0.5, sparsity-aware:edp:0.5,0.1"
+    (task,) = experiment(objective="sparsity-aware:energy:1,0.5:1,2").tasks
+    assert task.objective == SparsityAware((1, 0.5), (1, 2), "energy")
+
+
+@pytest.mark.parametrize(
+    ("tasks", "message"),
+    [
+        ({"objective": "sparsity-aware", "densities": 0.5}, r"densities is 0.5; give a list"),
+        ({"objective": "energy", "density_weights": [1]}, "'energy' has no densities to vary"),
+        ({"density": 0.5}, "density is 0.5; give tensor: density pairs"),
+        ({"density": {"Weights": 3}}, "density is 3"),
+        ({"objective": "sparsity-aware", "accelerators": ["tiny"]}, "has no sparse features"),
+    ],
+)
+def test_mistakes_in_a_file_are_named(tasks, message):
+    with pytest.raises(SpecificationError, match=message):
+        experiment(**tasks)
+
+
+def test_weights_alone_belong_to_the_densities_of_the_text():
+    assert read_objective("sparsity-aware:edp:1.0,0.5", None, [2, 1]) == SparsityAware((1.0, 0.5), (2, 1))
+    assert task_workload(LAYER, "edp", {"INPUTS": 0.5}).tensor("Inputs").density == 0.5

@@ -20,6 +20,7 @@ def cost(
     workload: Annotated[
         str | None, typer.Option(help="Workloads, separated by commas; a standard set when left out.")
     ] = None,
+    density: common.DensityOption = None,
     rounds: Annotated[int, typer.Option(min=1, help="Timed rounds; the median is reported.")] = 9,
     mappings: Annotated[int, typer.Option(min=1, help="Mappings in the sample of each case.")] = 20_000,
     as_json: common.JsonOption = False,
@@ -30,13 +31,20 @@ def cost(
     (axes tile, order and parallelism; every tensor kept at every level).
     """
     from mapgym.agents.experiment.benchmark import MINIMUM_UTILIZATION, STANDARD_CASES, measure_cost_model
+    from mapgym.agents.experiment.densities import task_workload
+    from mapgym.agents.experiment.labels import density_text
 
     cases = list(STANDARD_CASES)
     if accelerator is not None or workload is not None:
         accelerators = common.comma_separated(accelerator or "accel_b", "--accelerator")
         workloads = common.comma_separated(workload or "paper/resnet_conv4", "--workload")
         cases = [(a, w) for a in accelerators for w in workloads]
-    loaded = [(common.load_accelerator(a), w) for a, name in cases for w in common.load_workloads([name])]
+    densities = common.parse_densities(density)
+    loaded = [
+        (common.load_accelerator(a), task_workload(w, "edp", densities))
+        for a, name in cases
+        for w in common.load_workloads([name])
+    ]
     results = []
     for index, (machine, layer) in enumerate(loaded):
         if common.err().is_terminal:
@@ -44,17 +52,24 @@ def cost(
         results.append(measure_cost_model(machine, layer, rounds=rounds, mappings=mappings))
     if as_json:
         sample = f"random legal mappings that use at least {MINIMUM_UTILIZATION:.0%} of the MACs"
-        common.print_json({"sample": sample, "rounds": rounds, "results": [asdict(result) for result in results]})
+        common.print_json(
+            {
+                "sample": sample,
+                "rounds": rounds,
+                "densities": densities,
+                "results": [asdict(result) for result in results],
+            }
+        )
         return
     table = common.new_table(
         f"Cost model: CPU time, one thread, median of {rounds} rounds",
         ["accelerator", "workload"],
         ["evaluations/s", "single call (us)", "mappings", "MACs in use"],
     )
-    for result in results:
+    for result, (_, layer) in zip(results, loaded, strict=True):
         table.add_row(
             result.accelerator,
-            result.workload,
+            f"{result.workload}{f' ({text})' if (text := density_text(layer)) else ''}",
             f"{result.evaluations_per_second:,.0f}",
             f"{result.single_call_seconds * 1e6:.1f}",
             f"{result.mappings:,}",

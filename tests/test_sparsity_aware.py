@@ -408,3 +408,12 @@ def test_mistakes_in_a_file_are_named(tasks, message):
 def test_weights_alone_belong_to_the_densities_of_the_text():
     assert read_objective("sparsity-aware:edp:1.0,0.5", None, [2, 1]) == SparsityAware((1.0, 0.5), (2, 1))
     assert task_workload(LAYER, "edp", {"INPUTS": 0.5}).tensor("Inputs").density == 0.5
+
+
+def test_the_cost_model_is_measured_at_densities(mapgym):  # noqa: F811
+    arguments = ("--accelerator", AWARE[1], "--workload", AWARE[0], "--rounds", "1", "--mappings", "50")
+    status, out, _ = mapgym("bench", "cost", *arguments, "--density", "weights=0.5,inputs=0.2")
+    assert status == 0
+    assert "toy/tiny_conv (Weights 0.5, Inputs 0.2)" in out
+    status, out, _ = mapgym("bench", "cost", *arguments, "--density", "weights=0.5", "--json")
+    assert json.loads(out)["densities"] == {"weights": 0.5}

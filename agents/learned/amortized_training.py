@@ -1,0 +1,332 @@
+"""Training of the amortized policy: first it imitates a searcher, then it learns from its own mappings.
+
+*Imitation.* A short evolutionary search solves each task; the policy learns to make the decisions that lead to the best
+mappings found. This is cheap, because a search prices hundreds of thousands of mappings in a second, and because a
+likelihood spreads over all good mappings instead of settling for one.
+
+*Policy gradient.* An iteration draws a few tasks, lets the policy build a group of mappings of each, prices them, and
+raises the probability of what was better than the rest of its group. Costs of different tasks are never compared, and
+there is no critic. What is raised is not the mean of the rewards but the mean of the best of k (:func:`advantages`),
+because users take the best of many; the higher k, the more the policy stays diverse.
+
+Tasks come from a pool that is renewed bit by bit, because making one takes longer than an episode.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, replace
+from math import comb
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapgym import __version__
+from mapgym.agents.experiment.files import prepare_output_folder
+from mapgym.agents.learned.amortized_episodes import Decisions, Episodes, retrace, roll_out
+from mapgym.agents.learned.amortized_model import MODEL, Policy, load_policy, make_network, one_thread
+from mapgym.agents.learned.amortized_tasks import TrainingTask
+from mapgym.agents.learned.amortized_validation import Validation
+from mapgym.agents.learned.mind_mappings_model import read_arrays, write_arrays
+from mapgym.agents.learned.training import Trainer, TrainingProgress, TrainingRequest, register_trainer
+from mapgym.errors import SpecificationError
+
+if TYPE_CHECKING:
+    import torch
+
+CHECKPOINT = "checkpoint.safetensors"
+_MILESTONES = 20
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train.
+
+    Attributes:
+        samples: mappings learned from, over all tasks: imitated ones, then the policy's own.
+        imitated: share of them that are imitated.
+        imitated_tasks: tasks of an iteration that imitates.
+        tasks, group: tasks of an iteration of policy gradient, and mappings of each.
+        best_of: k of the best of k that is learned.
+        fresh: tasks of an iteration that are new; the others come from the pool.
+        pool: tasks in the pool.
+        learning_rate: of Adam at the start; it falls to a twentieth in a straight line.
+        entropy: weight of the entropy of the decisions at the start; it falls to a fifth in a straight line.
+        validations: how often the policy is validated; the best one is kept.
+    """
+
+    samples: int = 2_200_000
+    imitated: float = 0.5
+    imitated_tasks: int = 64
+    tasks: int = 16
+    group: int = 32
+    best_of: int = 4
+    fresh: int = 2
+    pool: int = 1024
+    learning_rate: float = 3e-3
+    entropy: float = 0.01
+    validations: int = 22
+
+    @property
+    def iterations(self) -> int:
+        """Iterations of the whole training."""
+        return max(1, self.samples // (self.tasks * self.group))
+
+
+def advantages(rewards: NDArray[np.float64], k: int) -> NDArray[np.float64]:
+    """How much each member of a group adds to the best of k of it, less the mean of its group.
+
+    For k of 1 that is its distance from the mean. For more it is the mean, over the k - 1 others that it could be drawn
+    with, of how far it is above the best of them: an unbiased estimate of the gradient of the mean best of k, in which
+    the members that are best of no draw count for nothing.
+
+    Args:
+        rewards: float64[groups, size].
+        k: at most size.
+
+    Returns:
+        float64[groups, size], whose rows add up to 0.
+    """
+    size = rewards.shape[1]
+    gains = rewards
+    if k > 1:
+        order = np.argsort(rewards, axis=1, kind="stable")
+        ascending = np.take_along_axis(rewards, order, axis=1)
+        # weights[j]: probability that the best of k - 1 of the size - 1 others is the one of rank j.
+        weights = np.array([comb(j, k - 2) for j in range(size)]) / comb(size - 1, k - 1)
+        before = np.cumsum(weights) - weights
+        gains_in_order = ascending * before - (np.cumsum(weights * ascending, axis=1) - weights * ascending)
+        gains = np.empty_like(rewards)
+        np.put_along_axis(gains, order, gains_in_order, axis=1)
+    return gains - gains.mean(axis=1, keepdims=True)
+
+
+@register_trainer
+class AmortizedTrainer(Trainer):
+    """Trains the policy; the recipe can be given by who calls it from Python."""
+
+    name = "amortized"
+    summary = "the policy that proposes mappings of any layer on any accelerator"
+    options = ("samples",)
+
+    def __init__(self, recipe: Recipe | None = None) -> None:
+        self._recipe = recipe or Recipe()
+
+    def train(self, request: TrainingRequest, progress: TrainingProgress) -> str:
+        """Trains, see :class:`Trainer`."""
+        recipe = self._recipe
+        if request.samples is not None:
+            recipe = replace(recipe, samples=request.samples)
+        prepare_output_folder(request.folder)
+        with one_thread():
+            return _Session(request, recipe, progress).run()
+
+
+class _Session:
+    """One run of the trainer, from a checkpoint or from the start."""
+
+    def __init__(self, request: TrainingRequest, recipe: Recipe, progress: TrainingProgress) -> None:
+        import torch
+
+        self._request, self._recipe, self._progress = request, recipe, progress
+        self._identity = {"recipe": asdict(recipe), "seed": request.seed}
+        progress.total = recipe.iterations * recipe.tasks * recipe.group
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        torch.manual_seed(request.seed)
+        self._network = make_network().to(self._device)
+        self._optimizer = torch.optim.Adam(self._network.parameters(), lr=recipe.learning_rate)
+        self._validation = Validation()
+        self._pool: list[TrainingTask] = []
+        self._done, self._spent = 0, 0.0
+        self._history: list[dict[str, float]] = []
+        self._best_score: float | None = None
+
+    def run(self) -> str:
+        folder, recipe = self._request.folder, self._recipe
+        if (folder / CHECKPOINT).exists():
+            self._load()
+        if self._done < recipe.iterations:
+            self._continue()
+        if not (folder / MODEL).exists():
+            # Interrupted before the first validation: not what will be chosen, but something to try.
+            self._write_model(self._validation.scores(Policy(self._network)))
+        about = load_policy(str(folder / MODEL)).about
+        text = f"Wrote {folder / MODEL}: {self._summary(about)}."
+        if self._done < recipe.iterations:
+            text += (
+                f" {self._progress.done:,} of {self._progress.total:,} samples are done; the same command continues."
+            )
+        return text
+
+    def _continue(self) -> None:
+        recipe, began = self._recipe, time.process_time()
+        started, before = time.perf_counter(), self._spent
+        self._refill()
+        marks = {round(recipe.iterations * k / recipe.validations) for k in range(1, recipe.validations + 1)}
+        while self._done < recipe.iterations:
+            self._iterate()
+            self._spent = before + time.process_time() - began
+            out_of_time = self._request.seconds is not None and time.perf_counter() - started >= self._request.seconds
+            if self._done in marks:
+                self._validate()
+            if self._done in marks or out_of_time:
+                self._save()
+            if out_of_time:
+                return
+
+    def _refill(self) -> None:
+        """The pool as it is at this iteration: its members are functions of the seed and of when they were drawn."""
+        recipe = self._recipe
+        drawn = recipe.pool + self._done * recipe.fresh
+        numbers = sorted(range(drawn - recipe.pool, drawn), key=lambda number: number % recipe.pool)
+        self._pool = [self._task(number) for number in numbers]
+
+    def _task(self, number: int) -> TrainingTask:
+        return TrainingTask((self._request.seed, 1, number))
+
+    def _iterate(self) -> None:
+        import torch
+
+        recipe = self._recipe
+        rng = np.random.default_rng((self._request.seed, 2, self._done))
+        share = 1.0 - self._done / recipe.iterations
+        for group in self._optimizer.param_groups:
+            group["lr"] = recipe.learning_rate * (0.05 + 0.95 * share)
+        if self._done < recipe.imitated * recipe.iterations:
+            self._imitate(self._choose(rng, recipe.imitated_tasks))
+        else:
+            self._improve(self._choose(rng, recipe.tasks), rng, recipe.entropy * (0.2 + 0.8 * share))
+        torch.nn.utils.clip_grad_norm_(self._network.parameters(), 1.0)
+        self._optimizer.step()
+        self._done += 1
+        self._progress.done = self._done * recipe.tasks * recipe.group
+
+    def _choose(self, rng: np.random.Generator, n: int) -> list[TrainingTask]:
+        """A few new tasks, which join the pool, and others from the pool."""
+        recipe = self._recipe
+        newest = recipe.pool + self._done * recipe.fresh
+        fresh = [(newest + k) % recipe.pool for k in range(recipe.fresh)]
+        for k, place in enumerate(fresh):
+            self._pool[place] = self._task(newest + k)
+        older = rng.choice(np.setdiff1d(np.arange(recipe.pool), fresh), n - len(fresh), replace=False)
+        return [self._pool[place] for place in (*fresh, *older)]
+
+    def _imitate(self, chosen: list[TrainingTask]) -> None:
+        episodes = retrace([entry.task for entry in chosen], [entry.elites.batch for entry in chosen])
+        weights = np.concatenate([entry.elites.weights for entry in chosen])
+        self._learn(Decisions.concatenate(episodes.record), weights * len(weights) / len(chosen), 0.0)
+
+    def _improve(self, chosen: list[TrainingTask], rng: np.random.Generator, entropy: float) -> None:
+        recipe, n = self._recipe, len(chosen) * self._recipe.group
+        episodes = roll_out(
+            Policy(self._network),
+            [entry.task for entry in chosen],
+            np.repeat(np.arange(len(chosen)), recipe.group),
+            int(rng.integers(2**63)),
+            np.ones(n),
+            np.zeros(n),
+            record=True,
+        )
+        gains = advantages(rewards_of(episodes, chosen, recipe.group), recipe.best_of).ravel()
+        self._learn(Decisions.concatenate(episodes.record), gains, entropy)
+
+    def _learn(self, record: Decisions, gains: NDArray[np.float64], entropy_weight: float) -> None:
+        """Leaves the gradient of the loss in the network; gains: float64[episode], what its decisions are worth."""
+        import torch
+
+        def tensor(array: NDArray[Any]) -> torch.Tensor:
+            return torch.from_numpy(array).to(self._device)
+
+        counts = tensor(record.counts)
+        logits = self._network(tensor(record.decisions), tensor(record.options), counts)
+        owner = torch.arange(len(counts), device=self._device).repeat_interleave(counts)
+        highest = torch.full((len(counts),), -torch.inf, device=self._device)
+        highest = highest.scatter_reduce(0, owner, logits.detach(), "amax")
+        weights = (logits - highest[owner]).exp()
+        sums = torch.zeros(len(counts), device=self._device).index_add(0, owner, weights)
+        logs = logits - highest[owner] - sums.log()[owner]
+        entropy = -(logs.exp() * logs).sum()
+        worth = tensor(gains.astype(np.float32))[tensor(record.episode)]
+        loss = -(worth * logs[tensor(record.picked)]).sum() - entropy_weight * entropy
+        self._optimizer.zero_grad()
+        (loss / (8 * len(gains))).backward()
+
+    def _validate(self) -> None:
+        scores = self._validation.scores(Policy(self._network))
+        self._history.append({"samples": self._progress.done, "seconds": round(self._spent, 1), **scores})
+        self._progress.text = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
+        self._progress.on_milestone(
+            f"{self._progress.done:,} of {self._progress.total:,} samples, {self._spent:.0f} s: {self._progress.text}"
+        )
+        score = scores[self._validation.selected_by]
+        if self._best_score is None or score < self._best_score:
+            self._best_score = score
+            self._write_model(scores)
+
+    def _write_model(self, scores: dict[str, float]) -> None:
+        about = {
+            **self._identity,
+            "command": self._request.command,
+            "mapgym_version": __version__,
+            "samples": self._progress.done,
+            "cpu_seconds": round(self._spent, 1),
+            "validation": scores,
+        }
+        Policy(self._network, about).save(self._request.folder / MODEL)
+
+    def _save(self) -> None:
+        arrays: dict[str, NDArray[Any]] = {}
+        for name, value in self._network.state_dict().items():
+            arrays[f"network.{name}"] = value.cpu().numpy()
+        for index, state in self._optimizer.state_dict()["state"].items():
+            for name, value in state.items():
+                arrays[f"optimizer.{index}.{name}"] = value.cpu().numpy()
+        about = {**self._identity, "done": self._done, "cpu_seconds": self._spent, "history": self._history}
+        write_arrays(self._request.folder / CHECKPOINT, arrays, {**about, "best_score": self._best_score})
+
+    def _load(self) -> None:
+        import torch
+
+        arrays, about = read_arrays(self._request.folder / CHECKPOINT)
+        for key, ours in self._identity.items():
+            if about.get(key) != ours:
+                raise SpecificationError(
+                    f"{str(self._request.folder)!r} holds a training with another {key}; give the options that it was "
+                    "begun with, or another folder with -o"
+                )
+        network, state = {}, {}  # type: dict[str, torch.Tensor], dict[int, dict[str, torch.Tensor]]
+        for name, array in arrays.items():
+            kind, _, rest = name.partition(".")
+            if kind == "network":
+                network[rest] = torch.from_numpy(array)
+            else:
+                index, _, entry = rest.partition(".")
+                state.setdefault(int(index), {})[entry] = torch.from_numpy(array)
+        self._network.load_state_dict(network)
+        self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": state})
+        self._done, self._spent = about["done"], about["cpu_seconds"]
+        self._history, self._best_score = about["history"], about["best_score"]
+        self._progress.done = self._done * self._recipe.tasks * self._recipe.group
+
+    def _summary(self, about: dict[str, Any]) -> str:
+        scores = ", ".join(f"{name} {value:.3f}" for name, value in about["validation"].items())
+        return f"{about['samples']:,} samples in {about['cpu_seconds']:,.0f} CPU seconds; on validation {scores}"
+
+
+def rewards_of(episodes: Episodes, tasks: list[TrainingTask], group: int) -> NDArray[np.float64]:
+    """float64[task, group]: minus the logarithm of the objective; of a mapping that is none, as the worst of its group.
+
+    Args:
+        episodes: group episodes of each task, task by task.
+        tasks: the tasks.
+        group: how many.
+    """
+    rewards = np.full((len(tasks), group), -np.inf)
+    for k, entry in enumerate(tasks):
+        rows, batch = episodes.mappings(k)
+        if len(rows):
+            costs = entry.model.evaluate(batch).objective(entry.task.objective)
+            rewards[k, rows - k * group] = -np.log(costs)
+    worst = np.where(np.isfinite(rewards), rewards, np.inf).min(axis=1, keepdims=True)
+    return np.where(np.isfinite(rewards), rewards, np.where(np.isfinite(worst), worst, 0.0))

@@ -11,6 +11,7 @@ keeps what it can, decides in a fixed order, and is deterministic:
    what is left.
 4. While the kept tiles exceed a capacity, from the innermost level: one prime factor moves from the tile outwards, the
    smallest that makes the tile fit, or, if no single one does, the one that frees most for its size.
+5. While the metadata of compressed tiles do not fit, factors move outwards as :mod:`mapgym.mapspace_metadata` says.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from mapgym.legality import LEGAL
 from mapgym.mapping import MappingBatch, divisors
 from mapgym.mapspace_fit_kernels import FitTables, fit_batch
 from mapgym.mapspace_kernels import normalise_batch
+from mapgym.mapspace_metadata import make_room
 from mapgym.mapspace_size import prime_exponents
 
 if TYPE_CHECKING:
@@ -134,7 +136,7 @@ class Fitting:
         )
         normalise_batch(batch.arrays(), space.sorting)
         if space._metadata is not None:
-            ok &= space.status(batch) == LEGAL
+            ok &= make_room(space, batch) == LEGAL
         return batch, ok
 
     @cached_property

@@ -28,11 +28,17 @@ LAYER = matmul("layer", M=8, K=16, N=4)
 COMPRESSED = Accelerator(
     "compressed",
     (
-        StorageLevel("Buffer", 11, formats=(("Weights", ("CP",)), ("Inputs", ("CP", "CP")))),
+        StorageLevel("Buffer", 11, formats=(("Weights", ("4*CP",)), ("Inputs", ("4*CP",)))),
         StorageLevel("Memory", access_energy_pj=100.0),
     ),
     Mac("MAC", 2),
 )
+
+
+def little_metadata(bits: int) -> Accelerator:
+    machine = catalog.accelerator("tiny_sparse_md")
+    levels = [replace(level, metadata_capacity_bits=bits) if level.name == "RF" else level for level in machine.levels]
+    return replace(machine, levels=tuple(levels))
 
 
 def finish(env: MapSpaceEnv, seed: int, **reset: object) -> tuple[float, dict]:
@@ -102,17 +108,17 @@ def test_reward__is_that_of_the_geometric_mean_over_densities(objective: str) ->
     weights=st.sampled_from(WEIGHT_DENSITIES),
     densities=st.sets(st.floats(0.01, 1.0), min_size=1, max_size=3),
     distribution=st.sampled_from(["fixed-structured", "hypergeometric"]),
+    bits=st.sampled_from([32, 48, 64, 96, 2**20]),
     seed=st.integers(0, 1000),
 )
 def test_masks__leave_room_at_every_density(
-    weights: float, densities: set[float], distribution: str, seed: int
+    weights: float, densities: set[float], distribution: str, bits: int, seed: int
 ) -> None:
     layer = LAYER.with_densities({}, distribution)
-    env = MapSpaceSparseEnv(layer, "tiny_sparse_md", weight_densities=weights, densities=sorted(densities))
+    env = MapSpaceSparseEnv(layer, little_metadata(bits), weight_densities=weights, densities=sorted(densities))
     _, info = finish(env, seed)
     for density in densities:
         at = layer.with_densities({"Weights": weights, "Inputs": density})
-        # The metadata of so small a layer always fit.
         assert MapSpace(at, env.task.accelerator).status(env.mapping.batch())[0] == 0
     assert math.isfinite(info["ratio"])
 
@@ -160,11 +166,27 @@ def test_reward__of_a_mapping_by_hand() -> None:
     assert reward == pytest.approx(-math.log(32) / 2)
 
 
-def test_metadata__without_room_are_punished() -> None:
-    machine = catalog.accelerator("tiny_sparse_md")
-    levels = [replace(level, metadata_capacity_bits=40) if level.name == "RF" else level for level in machine.levels]
-    env = MapSpaceSparseEnv(LAYER, replace(machine, levels=tuple(levels)), densities=(0.5, 0.2))
-    ends = [finish(env, seed) for seed in range(40)]
+def test_metadata__are_made_room_for() -> None:
+    machine = little_metadata(40)
+    env = MapSpaceSparseEnv(LAYER, machine, weight_densities=0.5, densities=(0.5, 0.2), render_mode="ansi")
+    space = MapSpace(LAYER.with_densities({"Weights": 0.5, "Inputs": 0.5}), machine)
+    repaired = 0
+    for seed in range(40):
+        reward, info = finish(env, seed)
+        assert math.exp(-reward) == pytest.approx(info["ratio"])
+        assert space.contains(env.mapping)
+        assert env.render() == f"{env.mapping.to_text()}\ncomplete"
+        chosen = env._prepared.construction.export(env._state[None], np.zeros(1, np.int64))
+        assert info["repaired"] is not space.contains(chosen[0])
+        assert info["repaired"] or chosen[0] == env.mapping
+        repaired += info["repaired"]
+    assert 0 < repaired < 40
+
+
+def test_metadata__that_nothing_makes_room_for_are_punished() -> None:
+    # Parallel factors stay where they are, and take more room than there is.
+    env = MapSpaceSparseEnv(LAYER, little_metadata(16), densities=(0.5, 0.2))
+    ends = [finish(env, seed) for seed in range(60)]
     illegal = [(reward, info) for reward, info in ends if math.isinf(info["ratio"])]
     assert 0 < len(illegal) < len(ends)
     assert all(reward == ILLEGAL_REWARD for reward, _ in illegal)

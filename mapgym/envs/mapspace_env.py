@@ -184,7 +184,7 @@ class MapSpaceEnv(gym.Env[NDArray[np.float32], int]):
     @property
     def mapping(self) -> Mapping:
         """The mapping as far as it is decided; undecided factors are 1."""
-        return self._prepared.construction.export(self._state[None], _FIRST)[0]
+        return self._prepared.mapping(self._state)
 
     def action_masks(self) -> NDArray[np.bool_]:
         """bool[actions]: which actions are legal now (the name is sb3-contrib's)."""
@@ -247,7 +247,10 @@ class MapSpaceEnv(gym.Env[NDArray[np.float32], int]):
 
     def _price(self, info: dict[str, Any]) -> float:
         """Prices the finished mapping; returns its reward and adds the figures to info."""
-        figures = self._prepared.pricing.evaluate(self._prepared.construction.export(self._state[None], _FIRST))
+        batch, changed = self._prepared.finish(self._state[None], _FIRST)
+        if changed is not None:
+            info["repaired"] = bool(changed[0])
+        figures = self._prepared.pricing.evaluate(batch)
         rewards = figures.pop("reward")
         if not len(rewards):
             info["budget_exhausted"] = True

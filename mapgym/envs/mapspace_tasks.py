@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
 from mapgym.construction import Construction
-from mapgym.construction_kernels import DIMS, DIVISORS
+from mapgym.construction_kernels import DIMS, DIVISORS, GROUP, GROUPS
 from mapgym.envs import kernels
 from mapgym.envs.observation import ObservationLayout
 from mapgym.envs.reward import REWARDS, Pricing, potential_weights
 from mapgym.envs.task import Task
 from mapgym.envs.tasks import EnvironmentTasks
 from mapgym.errors import SpecificationError, suggest
-from mapgym.mapping import divisors
+from mapgym.mapping import Mapping, MappingBatch, divisors
 from mapgym.mapspace import MapSpace
 from mapgym.sparsity_aware import SparsityAware
 
 if TYPE_CHECKING:
     from mapgym.evaluator import Evaluator
+
+
+_FIRST = np.zeros(1, np.int64)
 
 
 class PreparedTask:
@@ -81,6 +84,23 @@ class PreparedTask:
                 f"no legal mapping of {task.workload.name!r} on {task.accelerator.name!r}; loosen the constraints"
             )
 
+    def mapping(self, state: NDArray[np.int32]) -> Mapping:
+        """The mapping of a state; undecided factors are 1."""
+        if state[GROUP] == self.table[GROUPS]:
+            return self.finish(state[None], _FIRST)[0][0]
+        return self.construction.export(state[None], _FIRST)[0]
+
+    def finish(
+        self, states: NDArray[np.int32], rows: NDArray[np.int64]
+    ) -> tuple[MappingBatch, NDArray[np.bool_] | None]:
+        """The mappings of complete states, and bool[n], which of them had to be changed; None where none ever has to.
+
+        Args:
+            states: int32[..., any].
+            rows: int64[n], which of them.
+        """
+        return self.construction.export(states, rows), None
+
 
 class MapSpaceTasks(EnvironmentTasks[PreparedTask]):
     """The arguments of ``MapSpace-v0``, checked, and the tasks that they stand for.
@@ -89,6 +109,7 @@ class MapSpaceTasks(EnvironmentTasks[PreparedTask]):
         is_shaped: whether rewards are shaped.
     """
 
+    task_type: ClassVar[type[PreparedTask]] = PreparedTask
     action_space: spaces.Discrete
 
     def __init__(
@@ -117,7 +138,7 @@ class MapSpaceTasks(EnvironmentTasks[PreparedTask]):
     def prepare(self, task: Task) -> PreparedTask:
         """Makes a task ready."""
         actions = (int(self.action_space.n), self._max_divisors)
-        return PreparedTask(task, self.space_of(task), self.orders, self.layout, actions, self.evaluator)
+        return self.task_type(task, self.space_of(task), self.orders, self.layout, actions, self.evaluator)
 
     def fits(self, task: Task) -> bool:
         """Whether the spaces of the environment have room for a task."""

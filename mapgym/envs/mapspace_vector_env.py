@@ -292,8 +292,10 @@ class MapSpaceVectorEnv(gym.vector.VectorEnv[NDArray[np.float32], NDArray[np.int
         for k in np.unique(self._task_of[done]) if several else (self._task_of[done[0]],):
             rows = done[self._task_of[done] == k] if several else done
             prepared = self._tasks.prepared[k]
-            batch = prepared.construction.export(self._states, rows)
+            batch, changed = prepared.finish(self._states, rows)
             self.finished.append((rows, batch))
+            if changed is not None:
+                self._set(figures, "repaired", rows, changed)
             of_task = prepared.pricing.evaluate(batch)
             earned = of_task.pop("reward")
             priced, refused = rows[: len(earned)], rows[len(earned) :]

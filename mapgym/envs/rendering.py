@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.construction_kernels import GROUP, GROUP_TABLE, GROUPS, ITEM, KEEP, KIND_NAMES, ORDER_X, minimum_words
+from mapgym.density_kernels import density_record, largest_occupancy
 from mapgym.mapping import Mapping
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def render(mode: str, prepared: PreparedTask, state: NDArray[np.int32]) -> Any:
         prepared: the task.
         state: of the construction.
     """
-    mapping = prepared.construction.export(state[None], np.zeros(1, np.int64))[0]
+    mapping = prepared.mapping(state)
     if mode == "ansi":
         return f"{mapping.to_text()}\n{next_decision(prepared, state)}"
     return draw(prepared.task, next_decision(prepared, state), mapping, lambda s: _words(prepared, state, s, mapping))
@@ -113,11 +114,18 @@ def _words(prepared: PreparedTask, state: NDArray[np.int32], s: int, mapping: Ma
 
 
 def tile_words(task: Task, s: int, mapping: Mapping) -> int:
-    """Words of the kept tiles of a mapping at a level."""
+    """Words that the kept tiles of a mapping take at a level, at most."""
     extents = np.prod(mapping.temporal[: s + 1].astype(np.int64) * mapping.spatial[: s + 1], axis=0)
     tile = dict(zip(mapping.dims, map(int, extents), strict=True))
-    tensors = task.workload.tensors
-    return sum(tensor.tile_size(tile) for tensor, kept in zip(tensors, mapping.keep[s], strict=True) if kept)
+    compressed = dict(task.accelerator.levels[s].formats)
+    words = 0
+    for tensor, kept in zip(task.workload.tensors, mapping.keep[s], strict=True):
+        if kept and tensor.name in compressed:
+            record = np.array(density_record(task.workload, tensor.name), np.int64)
+            words += largest_occupancy(record, 0, tensor.tile_size(tile))
+        elif kept:
+            words += tensor.tile_size(tile)
+    return words
 
 
 def _draw_bar(

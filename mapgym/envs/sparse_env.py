@@ -26,11 +26,13 @@ class MapSpaceSparseEnv(MapSpaceEnv):
     decision; and its reward is what it is worth over a set of densities of the activations, none of which is seen.
 
     ## Action Space
-    That of ``MapSpace-v0`` (:class:`mapgym.envs.MapSpaceEnv`), with its masks. They are sound and complete for what a
-    single decision can foresee: a mapping that they allow has room for its tiles at every density of the set, because
-    compressed tiles take the more words the denser they are and room is reckoned for the highest density. Whether the
-    metadata of compressed tiles fit as well shows only when the mapping is complete; where they do not, at any
-    density, the reward is -30.
+    That of ``MapSpace-v0`` (:class:`mapgym.envs.MapSpaceEnv`), with its masks: every mapping that is legal at all
+    densities of the set can be reached. A mapping that they allow has room for its tiles at all of them, because
+    compressed tiles take the more words the denser they are and room is reckoned for the highest density. What no
+    single decision can foresee is the room for the metadata of compressed tiles. Where it is exceeded when the mapping
+    is complete, prime factors move outwards until they fit (:mod:`mapgym.mapspace_metadata`), and
+    ``info["repaired"]`` is true. So an episode ends with a legal mapping, unless parallel factors alone, which stay
+    where they are, exceed the room; the reward is then -30.
 
     ## Observation Space
     ``Box(0, 1, (size,), float32)``; ``env.unwrapped.observation_fields`` maps the name of each field to its slice.
@@ -62,12 +64,12 @@ class MapSpaceSparseEnv(MapSpaceEnv):
     The episode terminates when the mapping is complete. It is never truncated.
 
     ## Information
-    ``action_mask`` (int8) and ``illegal_action`` (bool) always. After the last step also the figures of the mapping,
-    floats: ``ratio``, the value above; ``ratio_at_D`` for each density D of the set, such as ``ratio_at_0.5``: the
+    ``action_mask`` (int8) and ``illegal_action`` (bool) always. After the last step also ``repaired`` (bool): whether
+    factors had to move to make room for metadata; and the figures of the mapping, floats: ``ratio``, the value above; ``ratio_at_D`` for each density D of the set, such as ``ratio_at_0.5``: the
     objective over its lower bound at that density; and ``latency_cycles``, ``energy_pj``, ``edp`` (pJ * cycles) and
     ``utilization``, as :class:`mapgym.sparsity_aware.DensitySetCosts` defines them over the set. The mapping itself is
-    ``env.unwrapped.mapping``. If the evaluator's budget is spent, the mapping is not priced: the reward is 0 and only
-    ``budget_exhausted`` (True) is added.
+    ``env.unwrapped.mapping``. If the evaluator's budget is spent, the mapping is not priced: the reward is 0 and
+    ``budget_exhausted`` (True) takes the place of the figures.
 
     ## Arguments
     ```

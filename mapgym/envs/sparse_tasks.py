@@ -15,6 +15,9 @@ from mapgym.envs.observation import ObservationLayout, squash
 from mapgym.envs.task import Task, TaskGenerator, listed
 from mapgym.envs.tasks import DEFAULT_WORKLOAD, require_left_out
 from mapgym.errors import SpecificationError, require_keys
+from mapgym.legality import LEGAL
+from mapgym.mapping import MappingBatch
+from mapgym.mapspace_metadata import make_room
 from mapgym.sparsity import SAVINGS
 from mapgym.sparsity_aware import DENSITIES, SparsityAware
 from mapgym.workload import Workload
@@ -71,6 +74,18 @@ class SparseLayout(ObservationLayout):
         return observation
 
 
+class SparseTask(PreparedTask):
+    """One task with everything that an episode needs."""
+
+    def finish(self, states: NDArray[np.int32], rows: NDArray[np.int64]) -> tuple[MappingBatch, NDArray[np.bool_]]:
+        """The mappings of complete states, with room for their metadata; and bool[n], which of them had too little."""
+        batch = self.construction.export(states, rows)
+        changed = self.construction.space.status(batch) != LEGAL
+        if changed.any():
+            make_room(self.construction.space, batch)
+        return batch, changed
+
+
 class SparseTasks(MapSpaceTasks):
     """The arguments of ``MapSpaceSparse-v0``, checked, and the tasks that they stand for.
 
@@ -81,6 +96,7 @@ class SparseTasks(MapSpaceTasks):
         objective: the figure, and the densities of activations over which it is taken.
     """
 
+    task_type = SparseTask
     reset_options = (*MapSpaceTasks.reset_options, "weight_density")
 
     def __init__(

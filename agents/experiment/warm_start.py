@@ -82,8 +82,8 @@ def read_warm_start(text: str, what: str = "--warm-start") -> WarmStart:
     path = Path(text)
     if not path.is_file():
         raise SpecificationError(
-            f"{what} is {text!r}, and there is no such replay buffer; {suggest(text, WITHIN_EXPERIMENT)}, or make the "
-            "file with 'mapgym buffer add'"
+            f"{what} is {text!r}, and there is no such replay buffer (make one with 'mapgym buffer add'); "
+            f"{suggest(text, WITHIN_EXPERIMENT)}"
         )
     _opened.cache_clear()
     found, digest = _opened(path)

@@ -230,8 +230,8 @@ def read_start(start: Any) -> Any:
     if isinstance(start, str | Path):
         if not Path(start).is_file():
             raise SpecificationError(
-                f"start is {str(start)!r}, and there is no such replay buffer; {suggest(str(start), STARTS)}, "
-                "or make the file with 'mapgym buffer add'"
+                f"start is {str(start)!r}, and there is no such replay buffer (make one with 'mapgym buffer add'); "
+                f"{suggest(str(start), STARTS)}"
             )
         return ReplayBuffer(start)
     raise SpecificationError(f'start is {start!r}; give "random", "trivial", a Mapping, a ReplayBuffer or its path')

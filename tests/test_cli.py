@@ -394,6 +394,15 @@ class TestBench:
         assert {"env", "scalar_steps_per_second", "vector_steps_per_second", "num_envs"} <= set(found)
         assert (found["env"], found["num_envs"]) == ("MapSpace-v0", 4)
 
+    def test_buffer(self, mapgym):
+        arguments = ("bench", "buffer", "--entries", "50", "--rounds", "1", "--accelerator", MACHINE[1], *LAYER)
+        status, text, _ = mapgym(*arguments, "--json")
+        assert status == 0
+        found = json.loads(text)
+        assert found["entries"] == 50
+        assert min(found["load_seconds"], found["nearest_seconds"], found["transfer_seconds"]) > 0
+        assert "find the nearest entry" in mapgym(*arguments)[1]
+
 
 class TestCompare:
     def arguments(self, folder, *more, agents="random,gamma", samples=40, seeds=2):

@@ -1,4 +1,4 @@
-"""``mapgym bench``: how fast the cost model, the environments and learning in them are."""
+"""``mapgym bench``: how fast the cost model, the environments, learning in them, and replay buffers are."""
 
 from __future__ import annotations
 
@@ -127,4 +127,31 @@ def learning(
     table = common.new_table(title, ["agent"], ["environments", "threads", "steps/s", "steps/CPU second"])
     speeds = (f"{result.steps_per_second:,.0f}", f"{result.steps_per_cpu_second:,.0f}")
     table.add_row(result.agent, str(result.num_envs), str(result.threads), *speeds)
+    common.out().print(table)
+
+
+@bench.command("buffer")
+def buffer(
+    entries: Annotated[int, typer.Option(min=1, help="Solved layers in the buffer.")] = 100_000,
+    accelerator: Annotated[str, typer.Option(help="Accelerator of all entries.")] = "accel_b",
+    workload: Annotated[str, typer.Option(help="The layer that is asked about.")] = "resnet18/conv3",
+    rounds: Annotated[int, typer.Option(min=1, help="Timed rounds; the median is reported.")] = 5,
+    as_json: common.JsonOption = False,
+) -> None:
+    """Measures what a replay buffer takes to load and to find the nearest entry, and a transfer.
+
+    The entries are convolutions with bounds drawn at random, in a temporary file.
+    """
+    from mapgym import catalog
+    from mapgym.warmstart.benchmark import measure_buffer
+
+    machine, layer = common.load_accelerator(accelerator), catalog.workload(workload)
+    result = measure_buffer(machine, layer, entries=entries, rounds=rounds)
+    if as_json:
+        common.print_json(asdict(result))
+        return
+    table = common.new_table(f"Replay buffer of {entries:,} entries, median of {rounds} rounds", ["what"], ["CPU time"])
+    table.add_row("load", f"{result.load_seconds:.3f} s")
+    table.add_row("find the nearest entry", f"{result.nearest_seconds * 1e3:.2f} ms")
+    table.add_row("transfer a mapping", f"{result.transfer_seconds * 1e6:.0f} us")
     common.out().print(table)

@@ -95,7 +95,8 @@ class _Family:
         """(numbers of the entries int64[n], bounds int64[n, dim])."""
         if self._arrays is None:
             numbers = np.array([number for _, number in self._best.values()], np.int64)
-            self._arrays = numbers, np.array([*self._best], np.int64)
+            # Similarities go through them dim by dim.
+            self._arrays = numbers, np.asfortranarray([*self._best], np.int64)
         return self._arrays
 
 

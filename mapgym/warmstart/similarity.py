@@ -47,19 +47,19 @@ def log_ratio_distance(target: Workload, family: Workload, bounds: NDArray[np.in
     for d, (dim, e) in enumerate(zip(target.dims, matches, strict=True)):
         share = sum(w for w, tensor in zip(words, target.tensors, strict=True) if dim in tensor.dims) / words.sum()
         theirs = bounds[:, e] if e >= 0 else np.ones(len(bounds), np.int64)
-        total += share * _difference(theirs, target.bounds[d])
+        total += _difference(theirs, target.bounds[d], share)
     for e in set(range(len(family.dims))) - set(matches):
-        total += 0.5 * _difference(bounds[:, e], 1)
+        total += _difference(bounds[:, e], 1, 0.5)
     return total
 
 
-def _difference(bounds: NDArray[np.int64], bound: int) -> NDArray[np.float64]:
+def _difference(bounds: NDArray[np.int64], bound: int, weight: float) -> NDArray[np.float64]:
     largest = int(bounds.max(initial=1))
     if 2 * largest < len(bounds):
         # Most bounds come up many times: looking them up is faster.
-        return _difference(np.arange(largest + 1).clip(1), bound)[bounds]
+        return _difference(np.arange(largest + 1).clip(1), bound, weight).take(bounds)
     common = np.gcd(bounds, bound)
-    return 0.5 * np.abs(np.log(bounds / bound)) + 0.5 * np.log((bounds // common) * (bound / common))
+    return 0.5 * weight * (np.abs(np.log(bounds / bound)) + np.log((bounds // common) * (bound / common)))
 
 
 def _projections(workload: Workload) -> list[list[list[int]]]:

@@ -50,9 +50,8 @@ def match_dims(source: Workload, target: Workload) -> list[int]:
     bounds: a matrix product's K takes the place of a convolution's C, its M that of N, P or Q, its N that of M.
     """
     tensors = match_tensors(source, target)
-    roles = [_role(dim, target.tensors) for dim in target.dims]
-    sources = [source.tensors[k] if k >= 0 else None for k in tensors]
-    source_roles = [_role(dim, sources) for dim in source.dims]
+    roles = _roles(target.dims, target.tensors)
+    source_roles = _roles(source.dims, [source.tensors[k] if k >= 0 else None for k in tensors])
     matches, free = [-1] * len(target.dims), set(range(len(source.dims)))
     by_bound = sorted(range(len(target.dims)), key=lambda d: -target.bounds[d])
     for same_name in (True, False):
@@ -66,8 +65,10 @@ def match_dims(source: Workload, target: Workload) -> list[int]:
     return matches
 
 
-def _role(dim: str, tensors: Sequence[Tensor | None]) -> tuple[bool, ...]:
-    return tuple(tensor is not None and dim in tensor.dims for tensor in tensors)
+def _roles(dims: Sequence[str], tensors: Sequence[Tensor | None]) -> list[tuple[bool, ...]]:
+    """For each dim, which tensors depend on it."""
+    depending = [() if tensor is None else tensor.dims for tensor in tensors]
+    return [tuple(dim in those for those in depending) for dim in dims]
 
 
 def wishes_for(batch: MappingBatch, source: Workload, target: Workload) -> Wishes:

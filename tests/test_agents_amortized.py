@@ -11,6 +11,12 @@ from hypothesis import given, settings, strategies as st
 
 from mapgym import catalog
 from mapgym.agents import make_agent
+from mapgym.agents.cli import main
+from mapgym.agents.experiment.experiment import AgentEntry, Experiment, Task
+from mapgym.agents.experiment.folder import load_results
+from mapgym.agents.experiment.report import warm_start_lines
+from mapgym.agents.experiment.runner import run_experiment
+from mapgym.agents.experiment.warm_start import read_warm_start
 from mapgym.constraints import Constraints
 from mapgym.cost import CostModel
 from mapgym.errors import SpecificationError
@@ -320,3 +326,32 @@ def test_pareto_is_refused() -> None:
     space = MapSpace(matmul("layer", M=4, K=4, N=4), small_accelerator())
     with pytest.raises(SpecificationError, match="does not search with the objective 'pareto'"):
         make_agent("amortized").search(Evaluator(space, "pareto", Budget(samples=10)), 0)
+
+
+def test_any_search_can_begin_with_the_proposals(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    layer, machine = catalog.workload("toy/tiny_conv"), catalog.accelerator("tiny")
+    start = read_warm_start("policy")
+    entries = (AgentEntry("gamma"), AgentEntry("gamma", warm_start=start))
+    experiment = Experiment((Task(layer, machine),), entries, (0, 1), Budget(samples=100))
+    run_experiment(experiment, tmp_path, jobs=0)
+    results = {(one.agent.label, one.seed): one for one in load_results(tmp_path)}
+    model, space = CostModel(layer, machine), MapSpace(layer, machine)
+    for seed in (0, 1):
+        warm = results["gamma, warm: policy", seed]
+        proposals = propose(space, "edp", np.random.default_rng(seed), 64)
+        assert warm.begun_from == {"sources": ["policy"], "failures": [], "why_random": ""}
+        assert warm.trace.best_at(64) == model.evaluate(proposals).edp.min()
+        assert results["gamma", seed].begun_from is None
+        assert warm.agent.warm_start == start
+    assert warm_start_lines(list(results.values())) == [
+        "gamma, warm: policy: 2 of 2 runs began from proposals of the policy."
+    ]
+
+
+def test_a_search_on_the_command_line_can_begin_with_the_proposals(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["search", "toy/tiny_conv", "tiny", "--agent", "hill-climb", "--samples", "70", "--warm-start", "policy"]
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert end.value.code in (0, None)
+    assert "begun from   policy" in capsys.readouterr().out

@@ -94,8 +94,8 @@ WarmStartOption = Annotated[
     str | None,
     typer.Option(
         help="Begin every search from solved layers: those of a replay buffer, or (of this experiment, agent and "
-        "seed) the layer before, or the most similar ones before.",
-        metavar="BUFFER|previous-layer|similar",
+        "seed) the layer before, or the most similar ones before; or from the proposals of the trained policy.",
+        metavar="BUFFER|previous-layer|similar|policy",
         show_default=False,
     ),
 ]
@@ -256,12 +256,12 @@ def load_workloads(specs: Sequence[str]) -> list[Workload]:
 
 def load_warm_start(text: str | None) -> WarmStart | None:
     """Reads --warm-start; says which part of a replay buffer cannot be used."""
-    from mapgym.agents.experiment.warm_start import read_warm_start
+    from mapgym.agents.experiment.warm_start import POLICY, read_warm_start
 
     if text is None:
         return None
     warm_start = read_warm_start(text)
-    if warm_start.digest and (damaged := warm_start.buffer().damaged):
+    if warm_start.source != POLICY and warm_start.digest and (damaged := warm_start.buffer().damaged):
         notify_damaged_lines(text, damaged)
     return warm_start
 

@@ -70,7 +70,9 @@ def search(
     warm_start: Annotated[
         str | None,
         typer.Option(
-            help="Begin from the most similar layers of a replay buffer.", metavar="BUFFER", show_default=False
+            help="Begin from the most similar layers of a replay buffer, or from the proposals of the trained policy.",
+            metavar="BUFFER|policy",
+            show_default=False,
         ),
     ] = None,
     output: Annotated[
@@ -132,7 +134,7 @@ def search(
     )
     searcher.check_axes(space)
     searcher.check_objective(objective)
-    start = None if warm_start is None else _start(warm_start, space, objective)
+    start = None if warm_start is None else _start(warm_start, space, objective, seed)
     evaluator = Evaluator(space, objective, budget)
     proof = Progress()
     if isinstance(searcher, ExactSearch):
@@ -184,9 +186,15 @@ def search(
         raise typer.Exit(common.INTERRUPTED)
 
 
-def _start(text: str, space: MapSpace, objective: str) -> Start:
+def _start(text: str, space: MapSpace, objective: str, seed: int) -> Start:
     """What a warm start begins with; says so if there is nothing."""
-    from mapgym.agents.experiment.warm_start import NEIGHBOURS, WITHIN_EXPERIMENT, objective_of_entries
+    from mapgym.agents.experiment.warm_start import (
+        NEIGHBOURS,
+        POLICY,
+        WITHIN_EXPERIMENT,
+        objective_of_entries,
+        policy_start,
+    )
     from mapgym.warmstart import find_start
 
     if text in WITHIN_EXPERIMENT:
@@ -196,6 +204,8 @@ def _start(text: str, space: MapSpace, objective: str) -> Start:
         )
     warm = common.load_warm_start(text)
     assert warm is not None  # there is a text
+    if warm.source == POLICY:
+        return policy_start(space, objective, seed)
     start = find_start([warm.buffer()], space, objective_of_entries(objective), count=NEIGHBOURS)
     if start.failures:
         common.notify(

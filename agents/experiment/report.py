@@ -15,6 +15,7 @@ from mapgym.agents.experiment.experiment import Task
 from mapgym.agents.experiment.labels import objective_name, objective_unit, short_gap
 from mapgym.agents.experiment.results import RunResult
 from mapgym.agents.experiment.summary import TARGETS, Interval, Row, Summary
+from mapgym.agents.experiment.warm_start import POLICY
 from mapgym.sparsity_aware import is_sparsity_aware, samples_per_mapping
 
 ALL_TASKS = "(all tasks)"
@@ -127,7 +128,9 @@ def warm_start_lines(results: Sequence[RunResult]) -> list[str]:
     for label in dict.fromkeys(result.agent.label for result in results if result.begun_from is not None):
         starts = [r.begun_from for r in results if r.agent.label == label and r.begun_from is not None]
         reasons = Counter(start["why_random"] for start in starts if start["why_random"])
-        line = f"{label}: {len(starts) - reasons.total()} of {len(starts)} runs began from solved layers"
+        proposed = any(start["sources"] == [POLICY] for start in starts)
+        origin = "proposals of the policy" if proposed else "solved layers"
+        line = f"{label}: {len(starts) - reasons.total()} of {len(starts)} runs began from {origin}"
         if reasons:
             line += f", {reasons.total()} at random ({'; '.join(f'{n} x {why}' for why, n in reasons.items())})"
         if failed := sum(len(start["failures"]) for start in starts):

@@ -17,7 +17,13 @@ from mapgym.agents.experiment.folder import ExperimentFolder
 from mapgym.agents.experiment.interruption import Interruption
 from mapgym.agents.experiment.locks import FolderLocks
 from mapgym.agents.experiment.results import RunResult
-from mapgym.agents.experiment.warm_start import NEIGHBOURS, WITHIN_EXPERIMENT, objective_of_entries
+from mapgym.agents.experiment.warm_start import (
+    NEIGHBOURS,
+    POLICY,
+    WITHIN_EXPERIMENT,
+    objective_of_entries,
+    policy_start,
+)
 from mapgym.errors import SpecificationError
 from mapgym.evaluator import Budget, Evaluator
 from mapgym.mapping import Mapping
@@ -125,6 +131,8 @@ class Workplace:
         warm = run.agent.warm_start
         if warm is None:
             return None
+        if warm.source == POLICY:
+            return policy_start(run.agent.space(run.task), run.task.objective, run.seed)
         buffer, objective = self._solved_before(run), run.task.objective
         if warm.source not in WITHIN_EXPERIMENT:
             buffer, objective = warm.buffer(), objective_of_entries(objective)

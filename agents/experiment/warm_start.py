@@ -1,4 +1,4 @@
-"""Warm starts of searches: the mappings of solved layers, of a replay buffer or of an experiment's own earlier runs."""
+"""Warm starts of searches: mappings of solved layers, from a replay buffer or earlier runs, or those of a policy."""
 
 from __future__ import annotations
 
@@ -8,13 +8,23 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from mapgym.agents.base import missing_package
 from mapgym.errors import SpecificationError, suggest
+from mapgym.mapspace import MapSpace
 from mapgym.sparsity_aware import SparsityAware, is_sparsity_aware
-from mapgym.warmstart import ReplayBuffer
+from mapgym.warmstart import ReplayBuffer, Start
 
 PREVIOUS_LAYER, SIMILAR = "previous-layer", "similar"
 WITHIN_EXPERIMENT = (PREVIOUS_LAYER, SIMILAR)
 """Warm starts from the results of runs before, of the same agent and seed on the same accelerator."""
+
+POLICY = "policy"
+"""Warm start from what the trained policy of the agent ``amortized`` proposes."""
+
+PROPOSALS = 64
+"""How many mappings it proposes."""
 
 NEIGHBOURS = 8
 """Solved layers whose mappings a search begins with, at most."""
@@ -25,9 +35,9 @@ class WarmStart:
     """Where searches begin.
 
     Attributes:
-        source: "previous-layer", "similar", or the path of a replay buffer.
-        digest: SHA-256 of the replay buffer's file when the experiment was made, "" for the others: what is found
-            depends on it.
+        source: "previous-layer", "similar", "policy", or the path of a replay buffer.
+        digest: SHA-256 of the file of the replay buffer or of the policy when the experiment was made, "" for the
+            others: what is found depends on it.
     """
 
     source: str
@@ -54,7 +64,9 @@ class WarmStart:
         Args:
             before: names of the workloads of the runs that it begins from.
         """
-        return {"source": "buffer", "sha256": self.digest} if self.digest else {"source": self.source, "before": before}
+        if not self.digest:
+            return {"source": self.source, "before": before}
+        return {"source": POLICY if self.source == POLICY else "buffer", "sha256": self.digest}
 
 
 def objective_of_entries(objective: str) -> str:
@@ -71,19 +83,21 @@ def read_warm_start(text: str, what: str = "--warm-start") -> WarmStart:
     """Reads what the user gave.
 
     Args:
-        text: "previous-layer", "similar", or the path of a replay buffer.
+        text: "previous-layer", "similar", "policy", or the path of a replay buffer.
         what: the option or key, for error messages.
 
     Raises:
-        SpecificationError: there is no such buffer, it is empty, or no buffer.
+        SpecificationError: there is no such buffer, it is empty, or no buffer; or a policy needs a package.
     """
     if text in WITHIN_EXPERIMENT:
         return WarmStart(text)
+    if text == POLICY:
+        return _policy(what)
     path = Path(text)
     if not path.is_file():
         raise SpecificationError(
             f"{what} is {text!r}, and there is no such replay buffer (make one with 'mapgym buffer add'); "
-            f"{suggest(text, WITHIN_EXPERIMENT)}"
+            f"{suggest(text, (*WITHIN_EXPERIMENT, POLICY))}"
         )
     _opened.cache_clear()
     found, digest = _opened(path)
@@ -93,6 +107,22 @@ def read_warm_start(text: str, what: str = "--warm-start") -> WarmStart:
             f"{what}: the replay buffer {text!r} has no entries{lost}; add some with: mapgym buffer add {text} ..."
         )
     return WarmStart(text, digest)
+
+
+def policy_start(space: MapSpace, objective: str, seed: int) -> Start:
+    """What the trained policy proposes for a search with a seed."""
+    from mapgym.agents.learned.amortized_proposals import propose
+
+    proposals = propose(space, objective_of_entries(objective), np.random.default_rng(seed), PROPOSALS)
+    return Start(proposals, (POLICY,), (), "")
+
+
+def _policy(what: str) -> WarmStart:
+    if missing := missing_package("amortized"):
+        raise SpecificationError(f"{what} {POLICY}: {missing}")
+    from mapgym.agents.learned.amortized_model import shipped_path
+
+    return WarmStart(POLICY, hashlib.sha256(shipped_path().read_bytes()).hexdigest())
 
 
 @lru_cache(maxsize=1)

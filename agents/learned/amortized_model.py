@@ -112,6 +112,11 @@ def shipped_models() -> list[str]:
     return sorted(path.name[len(_PREFIX) : -len(_SUFFIX)] for path in SHIPPED.glob(f"{_PREFIX}*{_SUFFIX}"))
 
 
+def shipped_path(model: str = DEFAULT_MODEL) -> Path:
+    """The file of a policy that comes with the package."""
+    return SHIPPED / f"{_PREFIX}{model}{_SUFFIX}"
+
+
 def load_policy(model: str = DEFAULT_MODEL) -> Policy:
     """Loads a policy.
 
@@ -122,7 +127,7 @@ def load_policy(model: str = DEFAULT_MODEL) -> Policy:
         SpecificationError: there is none, or the file holds something else.
     """
     if model in shipped_models():
-        return _load_once(SHIPPED / f"{_PREFIX}{model}{_SUFFIX}")
+        return _load_once(shipped_path(model))
     path = Path(model)
     if path.is_dir():
         path = path / MODEL

@@ -166,7 +166,8 @@ class MapSpaceVectorEnv(gym.vector.VectorEnv[NDArray[np.float32], NDArray[np.int
             if rng is None and len(generator) > 1:
                 rng = self._generators[i] = seeding.np_random()[0]
             drawn = generator.draw(rng) if rng is not None else 0
-            self._task_of[i] = self._tasks.number_of(generator.tasks[drawn])
+            # The environment's own tasks are numbered as its generator numbers them; to look them up takes a while.
+            self._task_of[i] = drawn if self._fixed is None else self._tasks.number_of(generator.tasks[drawn])
 
     def _restart(self, rows: NDArray[np.int64]) -> None:
         kernels.reset_many(

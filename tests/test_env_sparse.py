@@ -339,3 +339,29 @@ def test_vector__has_a_density_of_its_own_for_each_environment() -> None:
     weights = [tensor.name for tensor in LAYER.tensors].index("Weights")
     seen = observations[:, unwrapped.observation_fields["workload_densities"]][:, weights]
     assert np.allclose(seen, drawn)
+
+
+def test_policy__sees_the_density_of_the_weights_and_serves_any(tmp_path, monkeypatch) -> None:
+    pytest.importorskip("sb3_contrib")
+    from mapgym.agents import make_agent
+    from mapgym.agents.learned import stock_training
+    from mapgym.agents.learned._vec_env import Sb3VecEnv
+    from mapgym.agents.learned.stock import observed_columns
+    from mapgym.agents.learned.training import TrainingProgress, TrainingRequest, make_trainer
+
+    machine = catalog.accelerator("tiny_sparse_md")
+    env = Sb3VecEnv(MapSpaceSparseVectorEnv(2, LAYER, machine, autoreset_mode="SameStep"))
+    seen = env.env.observation_fields["workload_sparsities"]
+    assert set(range(seen.start, seen.stop)) <= set(observed_columns(env, one_task=True))
+
+    monkeypatch.setattr(stock_training, "SEGMENT_STEPS", 320)
+    small = {"num_envs": 8, "hidden": 16, "steps": 20, "batch_size": 80, "epochs": 2}
+    request = TrainingRequest(machine, tmp_path, (LAYER,), env="MapSpaceSparse-v0", steps=320, parameters=small)
+    make_trainer("maskable-ppo").train(request, TrainingProgress())
+    for density in (0.6, 0.05):
+        space = MapSpace(LAYER.with_densities({"Weights": density}), machine)
+        evaluator = Evaluator(space, SparsityAware(), Budget(samples=50))
+        make_agent("maskable-ppo", policy=str(tmp_path)).search(evaluator, 0)
+        # 50 samples pay for 10 mappings at 5 densities.
+        assert (evaluator.samples, evaluator.mappings) == (50, 10)
+        assert evaluator.best_value >= 1

@@ -42,7 +42,16 @@ from mapgym.agents.learned.training import TrainingProgress, TrainingRequest, ma
 BYPASS = (*AXES, "bypass")
 # Two iterations that imitate and two of policy gradient.
 TINY = Recipe(
-    samples=4 * 4 * 8, imitated=0.5, imitated_tasks=4, tasks=4, group=8, best_of=2, fresh=2, pool=6, validations=2
+    samples=4 * 4 * 8,
+    imitated=0.5,
+    imitated_tasks=4,
+    tasks=4,
+    group=8,
+    best_of=2,
+    fresh=2,
+    first=4,
+    pool=7,
+    validations=2,
 )
 
 workloads = st.sampled_from(
@@ -273,8 +282,9 @@ def test_training_learns(tmp_path: Path, imitated: float) -> None:
         group=32,
         best_of=1,
         fresh=1,
-        pool=24,
-        learning_rate=5e-3,
+        first=24,
+        imitation_rate=5e-3,
+        gradient_rate=5e-3,
         validations=1,
     )
     training.AmortizedTrainer(recipe).train(TrainingRequest(None, tmp_path), progress)

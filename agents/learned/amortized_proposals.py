@@ -13,9 +13,9 @@ from mapgym.sparsity_aware import SparsityAware, is_sparsity_aware
 
 _HOTTER, _HOTTEST = 1.5, 12.0
 _FEWEST, _MOST = 64, 1024
-# Of each run of so many proposals, one makes a tenth of its decisions at random: where the policy is sure and wrong (a
-# bound that is prime), nothing else leads away from it.
-_CYCLE, _UNIFORM = 4, 0.1
+# After the first proposals, one of so many makes a tenth of its decisions at random: where the policy is sure and wrong
+# (a bound that is prime), nothing else leads away from it.
+_SURE, _CYCLE, _UNIFORM = 16, 4, 0.1
 
 
 class Proposals:
@@ -50,7 +50,8 @@ class Proposals:
 
     def _roll_out(self, rng: np.random.Generator, n: int) -> MappingBatch:
         temperatures, uniform = np.full(n, self._temperature), np.zeros(n)
-        uniform[_CYCLE - 1 :: _CYCLE] = _UNIFORM
+        places = len(self._seen) + np.arange(n)
+        uniform[(places >= _SURE) & (places % _CYCLE == 0)] = _UNIFORM
         if not self._seen:
             temperatures[0] = 0.0
         of_one_task = np.zeros(n, np.int64)

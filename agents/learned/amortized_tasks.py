@@ -15,7 +15,7 @@ from mapgym.cost import CostModel
 from mapgym.errors import SpecificationError
 from mapgym.mapping import MappingBatch
 
-SOLVER_SAMPLES = 2500
+SOLVER_SAMPLES = 1500
 ELITES = 8
 # A mapping that is worse than the best by this, as a logarithm, is imitated with 1/e of its weight.
 _TOLERANCE = 0.03

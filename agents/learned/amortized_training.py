@@ -9,7 +9,7 @@ raises the probability of what was better than the rest of its group. Costs of d
 there is no critic. What is raised is not the mean of the rewards but the mean of the best of k (:func:`advantages`),
 because users take the best of many; the higher k, the more the policy stays diverse.
 
-Tasks come from a pool that is renewed bit by bit, because making one takes longer than an episode.
+Tasks come from a pool that grows bit by bit, because making and solving one takes longer than many episodes.
 """
 
 from __future__ import annotations
@@ -49,24 +49,28 @@ class Recipe:
         imitated_tasks: tasks of an iteration that imitates.
         tasks, group: tasks of an iteration of policy gradient, and mappings of each.
         best_of: k of the best of k that is learned.
-        fresh: tasks of an iteration that are new; the others come from the pool.
-        pool: tasks in the pool.
-        learning_rate: of Adam at the start; it falls to a twentieth in a straight line.
-        entropy: weight of the entropy of the decisions at the start; it falls to a fifth in a straight line.
+        fresh: tasks of an iteration that are new and join the pool; the others come from it.
+        first: tasks in the pool at the start.
+        pool: most tasks in the pool; then the oldest leave it.
+        imitation_rate, gradient_rate: learning rates of Adam at the start of the two parts; they fall to a twentieth in
+            a straight line.
+        entropy: weight of the entropy of the decisions in policy gradient, at its start; it falls to a fifth likewise.
         validations: how often the policy is validated; the best one is kept.
     """
 
-    samples: int = 2_200_000
+    samples: int = 1_200_000
     imitated: float = 0.5
     imitated_tasks: int = 64
     tasks: int = 16
     group: int = 32
     best_of: int = 4
-    fresh: int = 2
-    pool: int = 1024
-    learning_rate: float = 3e-3
+    fresh: int = 6
+    first: int = 256
+    pool: int = 8192
+    imitation_rate: float = 3e-3
+    gradient_rate: float = 1.5e-3
     entropy: float = 0.01
-    validations: int = 22
+    validations: int = 12
 
     @property
     def iterations(self) -> int:
@@ -135,7 +139,7 @@ class _Session:
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(request.seed)
         self._network = make_network().to(self._device)
-        self._optimizer = torch.optim.Adam(self._network.parameters(), lr=recipe.learning_rate)
+        self._optimizer = torch.optim.Adam(self._network.parameters())
         self._validation = Validation()
         self._pool: list[TrainingTask] = []
         self._done, self._spent = 0, 0.0
@@ -176,11 +180,10 @@ class _Session:
                 return
 
     def _refill(self) -> None:
-        """The pool as it is at this iteration: its members are functions of the seed and of when they were drawn."""
+        """The pool as it is at this iteration: its members are functions of the seed and of their number."""
         recipe = self._recipe
-        drawn = recipe.pool + self._done * recipe.fresh
-        numbers = sorted(range(drawn - recipe.pool, drawn), key=lambda number: number % recipe.pool)
-        self._pool = [self._task(number) for number in numbers]
+        drawn = recipe.first + self._done * recipe.fresh
+        self._pool = [self._task(number) for number in range(max(0, drawn - recipe.pool), drawn)]
 
     def _task(self, number: int) -> TrainingTask:
         return TrainingTask((self._request.seed, 1, number))
@@ -190,27 +193,31 @@ class _Session:
 
         recipe = self._recipe
         rng = np.random.default_rng((self._request.seed, 2, self._done))
-        share = 1.0 - self._done / recipe.iterations
-        for group in self._optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * (0.05 + 0.95 * share)
-        if self._done < recipe.imitated * recipe.iterations:
+        imitating = round(recipe.imitated * recipe.iterations)
+        if self._done < imitating:
+            self._set_rate(recipe.imitation_rate, self._done / imitating)
             self._imitate(self._choose(rng, recipe.imitated_tasks))
         else:
-            self._improve(self._choose(rng, recipe.tasks), rng, recipe.entropy * (0.2 + 0.8 * share))
+            done = (self._done - imitating) / (recipe.iterations - imitating)
+            self._set_rate(recipe.gradient_rate, done)
+            self._improve(self._choose(rng, recipe.tasks), rng, recipe.entropy * (1.0 - 0.8 * done))
         torch.nn.utils.clip_grad_norm_(self._network.parameters(), 1.0)
         self._optimizer.step()
         self._done += 1
         self._progress.done = self._done * recipe.tasks * recipe.group
 
+    def _set_rate(self, rate: float, done: float) -> None:
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate * (1.0 - 0.95 * done)
+
     def _choose(self, rng: np.random.Generator, n: int) -> list[TrainingTask]:
         """A few new tasks, which join the pool, and others from the pool."""
         recipe = self._recipe
-        newest = recipe.pool + self._done * recipe.fresh
-        fresh = [(newest + k) % recipe.pool for k in range(recipe.fresh)]
-        for k, place in enumerate(fresh):
-            self._pool[place] = self._task(newest + k)
-        older = rng.choice(np.setdiff1d(np.arange(recipe.pool), fresh), n - len(fresh), replace=False)
-        return [self._pool[place] for place in (*fresh, *older)]
+        older = [self._pool[place] for place in rng.choice(len(self._pool), n - recipe.fresh, replace=False)]
+        newest = recipe.first + self._done * recipe.fresh
+        fresh = [self._task(number) for number in range(newest, newest + recipe.fresh)]
+        self._pool = [*self._pool, *fresh][-recipe.pool :]
+        return [*fresh, *older]
 
     def _imitate(self, chosen: list[TrainingTask]) -> None:
         episodes = retrace([entry.task for entry in chosen], [entry.elites.batch for entry in chosen])

@@ -188,25 +188,16 @@ def search(
 
 def _start(text: str, space: MapSpace, objective: str, seed: int) -> Start:
     """What a warm start begins with; says so if there is nothing."""
-    from mapgym.agents.experiment.warm_start import (
-        NEIGHBOURS,
-        POLICY,
-        WITHIN_EXPERIMENT,
-        objective_of_entries,
-        policy_start,
-    )
-    from mapgym.warmstart import find_start
+    from mapgym.agents.experiment.warm_start import WITHIN_EXPERIMENT
 
     if text in WITHIN_EXPERIMENT:
         raise SpecificationError(
             f"--warm-start {text} begins from other layers of an experiment, and a search has one layer; give the path "
-            "of a replay buffer, or use 'mapgym compare', 'mapgym run' or 'mapgym map'"
+            "of a replay buffer or 'policy', or use 'mapgym compare', 'mapgym run' or 'mapgym map'"
         )
     warm = common.load_warm_start(text)
     assert warm is not None  # there is a text
-    if warm.source == POLICY:
-        return policy_start(space, objective, seed)
-    start = find_start([warm.buffer()], space, objective_of_entries(objective), count=NEIGHBOURS)
+    start = warm.begin(space, objective, seed)
     if start.failures:
         common.notify(
             f"mapgym: {len(start.failures)} mappings could not be transferred; the first: {start.failures[0]}"

@@ -10,14 +10,12 @@ from mapgym.agents.base import make_agent
 from mapgym.agents.experiment.runner import load_compiled_code
 from mapgym.agents.experiment.studies.cells import Cell, Result
 from mapgym.agents.experiment.studies.tables import Table
+from mapgym.agents.experiment.warm_start import NEIGHBOURS
 from mapgym.catalog import Layer, Network
 from mapgym.evaluator import Budget, Evaluator
-from mapgym.mapping import Mapping, MappingBatch
+from mapgym.mapping import Mapping
 from mapgym.mapspace import MapSpace
-from mapgym.warmstart import ReplayBuffer, transfer_batch
-
-_NEIGHBOURS = 8
-"""Solved layers whose mappings a search begins with, at most, from each buffer."""
+from mapgym.warmstart import ReplayBuffer, find_start
 
 
 @dataclass
@@ -66,25 +64,14 @@ class NetworkMapper:
         mapping = Mapping.from_dict(result["mapping"], layer.workload, self.accelerator)
         self.solved.add(layer.workload, self.accelerator, mapping, self.objective)
 
-    def _initial(self, space: MapSpace) -> tuple[MappingBatch, str, int]:
-        """Mappings to begin from, the layer of the nearest ("" for none), and how many could not be transferred."""
-        batches = [MappingBatch.trivial(space.workload, space.accelerator, 0)]
-        source, failed = "", 0
-        for buffer in (self.solved, *([] if self.known is None else [self.known])):
-            for near in buffer.nearest(space.workload, space.accelerator, self.objective, count=_NEIGHBOURS):
-                moved, fits = transfer_batch(near.entry.mapping.batch(), near.entry.workload, space)
-                failed += int(not fits[0])
-                if fits[0]:
-                    source = source or near.entry.workload.name
-                    batches.append(moved)
-        return MappingBatch.concatenate(batches), source, failed
-
     def _map(self, layer: Layer) -> Result:
         space = MapSpace(layer.workload, self.accelerator, self.axes)
         load_compiled_code(space)
-        initial, source, failed = self._initial(space)
+        buffers = [self.solved] if self.known is None else [self.solved, self.known]
+        begun = find_start(buffers, space, self.objective, count=NEIGHBOURS)
+        source, failed = begun.sources[0] if begun.sources else "", len(begun.failures)
         evaluator = Evaluator(space, self.objective, Budget(samples=self.samples))
-        make_agent(self.agent).search(evaluator, self.seed, initial if len(initial) else None)
+        make_agent(self.agent).search(evaluator, self.seed, begun.mappings if source else None)
         mapping, cost = evaluator.best_mapping, evaluator.best_cost
         assert mapping is not None  # a searcher prices legal mappings
         assert cost is not None

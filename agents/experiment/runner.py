@@ -17,18 +17,12 @@ from mapgym.agents.experiment.folder import ExperimentFolder
 from mapgym.agents.experiment.interruption import Interruption
 from mapgym.agents.experiment.locks import FolderLocks
 from mapgym.agents.experiment.results import RunResult
-from mapgym.agents.experiment.warm_start import (
-    NEIGHBOURS,
-    POLICY,
-    WITHIN_EXPERIMENT,
-    objective_of_entries,
-    policy_start,
-)
+from mapgym.agents.experiment.warm_start import WITHIN_EXPERIMENT
 from mapgym.errors import SpecificationError
 from mapgym.evaluator import Budget, Evaluator
 from mapgym.mapping import Mapping
 from mapgym.mapspace import MapSpace
-from mapgym.warmstart import Entry, ReplayBuffer, Start, find_start
+from mapgym.warmstart import Entry, ReplayBuffer, Start
 
 SECONDS_BETWEEN_REPORTS = 0.2
 SECONDS_BETWEEN_TRIALS = 1.0
@@ -131,12 +125,8 @@ class Workplace:
         warm = run.agent.warm_start
         if warm is None:
             return None
-        if warm.source == POLICY:
-            return policy_start(run.agent.space(run.task), run.task.objective, run.seed)
-        buffer, objective = self._solved_before(run), run.task.objective
-        if warm.source not in WITHIN_EXPERIMENT:
-            buffer, objective = warm.buffer(), objective_of_entries(objective)
-        return find_start([buffer], run.agent.space(run.task), objective, count=NEIGHBOURS)
+        solved = self._solved_before(run) if warm.source in WITHIN_EXPERIMENT else None
+        return warm.begin(run.agent.space(run.task), run.task.objective, run.seed, solved)
 
     def _solved_before(self, run: Run) -> ReplayBuffer:
         """What the runs that a run begins from have found; nothing else, so that it can be repeated."""

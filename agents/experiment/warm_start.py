@@ -14,7 +14,7 @@ from mapgym.agents.base import missing_package
 from mapgym.errors import SpecificationError, suggest
 from mapgym.mapspace import MapSpace
 from mapgym.sparsity_aware import SparsityAware, is_sparsity_aware
-from mapgym.warmstart import ReplayBuffer, Start
+from mapgym.warmstart import ReplayBuffer, Start, find_start
 
 PREVIOUS_LAYER, SIMILAR = "previous-layer", "similar"
 WITHIN_EXPERIMENT = (PREVIOUS_LAYER, SIMILAR)
@@ -48,6 +48,25 @@ class WarmStart:
         """What tables call it, such as "warm: similar"."""
         return f"warm: {Path(self.source).name if self.digest else self.source}"
 
+    def begin(self, space: MapSpace, objective: str, seed: int, solved: ReplayBuffer | None = None) -> Start:
+        """What a search begins with.
+
+        Args:
+            space, objective, seed: of the search.
+            solved: what the experiment has found, for a warm start within it.
+
+        Raises:
+            SpecificationError: the replay buffer is not any more what it was, or the space is empty.
+        """
+        if self.source in WITHIN_EXPERIMENT:
+            return find_start([] if solved is None else [solved], space, objective, count=NEIGHBOURS)
+        if self.source == POLICY:
+            from mapgym.agents.learned.amortized_proposals import propose
+
+            proposals = propose(space, _plain(objective), np.random.default_rng(seed), PROPOSALS)
+            return Start(proposals, (POLICY,), (), "")
+        return find_start([self.buffer()], space, _plain(objective), count=NEIGHBOURS)
+
     def buffer(self) -> ReplayBuffer:
         """The replay buffer; raises SpecificationError if it is not any more what it was."""
         found, digest = _opened(Path(self.source))
@@ -67,16 +86,6 @@ class WarmStart:
         if not self.digest:
             return {"source": self.source, "before": before}
         return {"source": POLICY if self.source == POLICY else "buffer", "sha256": self.digest}
-
-
-def objective_of_entries(objective: str) -> str:
-    """The objective of the entries that a search begins from, in a replay buffer, which knows the plain ones only.
-
-    For the front of energy and latency it is their product, for several densities what is averaged over them.
-    """
-    if is_sparsity_aware(objective):
-        return SparsityAware.parse(objective).objective
-    return "edp" if objective == "pareto" else objective
 
 
 def read_warm_start(text: str, what: str = "--warm-start") -> WarmStart:
@@ -109,12 +118,14 @@ def read_warm_start(text: str, what: str = "--warm-start") -> WarmStart:
     return WarmStart(text, digest)
 
 
-def policy_start(space: MapSpace, objective: str, seed: int) -> Start:
-    """What the trained policy proposes for a search with a seed."""
-    from mapgym.agents.learned.amortized_proposals import propose
+def _plain(objective: str) -> str:
+    """The objective that a replay buffer or the policy is asked for: they know no others than the plain ones.
 
-    proposals = propose(space, objective_of_entries(objective), np.random.default_rng(seed), PROPOSALS)
-    return Start(proposals, (POLICY,), (), "")
+    For the front of energy and latency it is their product, for several densities what is averaged over them.
+    """
+    if is_sparsity_aware(objective):
+        return SparsityAware.parse(objective).objective
+    return "edp" if objective == "pareto" else objective
 
 
 def _policy(what: str) -> WarmStart:

@@ -174,6 +174,17 @@ class TestTraining:
         assert evaluator.samples == 300
         assert evaluator.best_mapping is not None
 
+    @pytest.mark.parametrize(
+        ("env", "machine"), [("MapSpaceSparse-v0", "tiny_sparse"), ("MapSpaceWarmStart-v0", "tiny")]
+    )
+    def test_environments_with_arguments_of_their_own(self, env, machine, tmp_path):
+        layers = tuple(catalog.workloads("toy/tiny_gemm"))
+        request = request_for(tmp_path, "maskable-ppo", *layers, env=env, steps=320)
+        request = replace(request, accelerator=catalog.accelerator(machine))
+        text = make_trainer("maskable-ppo").train(request, TrainingProgress())
+        assert "x the lower bound" in text
+        assert "inf" not in text
+
     def test_what_does_not_fit_is_said(self, tmp_path):
         with pytest.raises(SpecificationError, match="single actions"):
             train(tmp_path, "dqn", env="MapSpaceOneShot-v0")
@@ -270,12 +281,38 @@ def test_speed_of_learning_says_what_it_measured():
 
 
 def test_the_first_search_of_a_process_is_not_charged_for_loading():
-    """What the first update loads was loaded by warm_up: another agent's parameters do not matter."""
+    """An update has been made before the clock starts, and it is not made again."""
     from mapgym.agents.learned import stock
 
     space = MapSpace(LAYER, small_accelerator())
-    make_agent("a2c", **PARAMETERS["a2c"]).warm_up(space)
-    assert ("a2c", "MapSpace-v0") in stock._loaded
+    agent = make_agent("a2c", **PARAMETERS["a2c"])
+    agent.warm_up(space)
+    assert ("a2c", "MapSpaceVectorEnv") in stock._loaded
+    loaded = set(stock._loaded)
+    evaluator = Evaluator(space, budget=Budget(samples=20))
+    agent.search(evaluator, 0)
+    assert (evaluator.samples, stock._loaded) == (20, loaded)
+
+
+def test_a_search_that_is_stuck_starts_again_with_a_new_policy(monkeypatch):
+    made, make = [], StockAgent.make_model
+
+    def noted(*arguments, **options):
+        made.append(arguments[2])
+        return make(*arguments, **options)
+
+    monkeypatch.setattr(StockAgent, "make_model", noted)
+    space = MapSpace(matmul("tiny", M=2, K=1, N=1), small_accelerator())
+    agent = make_agent("maskable-ppo", patience=100, **PARAMETERS["maskable-ppo"])
+    agent.warm_up(space)
+    made.clear()
+    evaluator = RecordingEvaluator(space, budget=Budget(samples=1000))
+    agent.search(evaluator, 7)
+    # A space of a few mappings: its best is found at once, and then nothing improves.
+    assert evaluator.trace.samples[-1] < 100
+    assert 5 <= len(made) <= 11
+    assert made[0] == 7
+    assert len(set(made)) == len(made)
 
 
 def test_a_layer_of_the_catalog_with_and_without_links():

@@ -15,9 +15,12 @@ from mapgym.agents.commands import common
 from mapgym.errors import SpecificationError
 
 if TYPE_CHECKING:
+    from mapgym.agents.experiment.experiment import Experiment
     from mapgym.agents.experiment.optimum_study import StudyTask
+    from mapgym.agents.experiment.results import RunResult
     from mapgym.agents.experiment.studies.cells import Cell, Result
     from mapgym.agents.experiment.studies.tables import Table
+    from mapgym.agents.experiment.summary import Summary
 
 PAPER_LAYERS = "paper"
 ACCELERATORS = "accel_a,accel_b"
@@ -76,19 +79,44 @@ def conduct(
         draw: draws pictures into a folder and returns their names.
         learn: told of each result, new or there already, before the next cell is computed.
     """
+    results = work_through(output, cells, learn)
+    finish(context, output, title, make_tables(results), lambda: draw(results, output))
+
+
+def work_through(output: Path, cells: Sequence[Cell], learn: Callable[[Result], None] | None = None) -> list[Result]:
+    """Does the work and shows how far it is; Ctrl-C exits with a sentence.
+
+    Args:
+        output: folder.
+        cells: the work.
+        learn: told of each result, new or there already, before the next cell is computed.
+
+    Returns:
+        The result of each cell.
+    """
     from mapgym.agents.experiment.studies.cells import run_cells
 
     board = _Board(len(cells), learn)
     try:
         with common.live_display(board.console, board.render, keep=False):
-            results = run_cells(cells, output, board.started, board.finished)
+            return run_cells(cells, output, board.started, board.finished)
     except KeyboardInterrupt:
         common.notify(
             f"Interrupted: {board.done} of {len(cells)} parts are finished and kept in {output}; "
             "run the same command again to continue."
         )
         raise typer.Exit(common.INTERRUPTED) from None
-    finish(context, output, title, make_tables(results), lambda: draw(results, output))
+
+
+def summaries_of(experiment: Experiment, results: list[RunResult], folder: Path) -> list[Summary]:
+    """The figures of the runs of an experiment that have not failed, none if all have."""
+    from mapgym.agents.experiment.folder import ExperimentFolder
+    from mapgym.agents.experiment.proofs import ProofObserver, certify_tasks
+    from mapgym.agents.experiment.summary import summarize
+
+    finished = [result for result in results if not result.failure]
+    certificates = certify_tasks(experiment.tasks, ExperimentFolder(folder), None, ProofObserver())
+    return [summarize(finished, experiment.budget, certificates)] if finished else []
 
 
 def finish(

@@ -64,6 +64,9 @@ class StockAgent(Agent):
     orders: str = parameter(
         "full", "which part of the loop orders the policy decides, see MapSpace-v0", choices=("full", "innermost")
     )
+    patience: int = parameter(
+        0, "samples without an improvement after which a search starts again with a new policy; 0 for never", low=0
+    )
     policy: str = parameter("", "folder of a trained policy, which is sampled and learns nothing")
     threads: int = parameter(1, "threads of torch; more do not help a network of this size", low=1)
 
@@ -146,17 +149,21 @@ class StockAgent(Agent):
 
         The first update of a process loads parts of the libraries, which takes seconds.
         """
+        self._load(space, "edp")
+
+    def _load(self, space: MapSpace, objective: str) -> None:
         from mapgym.evaluator import Evaluator
 
         with computing(self.threads):
-            env = replace(self, num_envs=2).search_env(Evaluator(space))
+            env = replace(self, num_envs=2).search_env(Evaluator(space, objective))
             env.seed(0)
             env.reset()
             env.close()
-            if (self.name, self.env) not in _loaded:
+            which = (self.name, type(env.env).__name__)
+            if which not in _loaded:
                 tiny = replace(self, num_envs=2, policy="", **self.smallest)
-                tiny.train_until(Evaluator(space), 0, 8)
-                _loaded.add((self.name, self.env))
+                tiny.train_until(Evaluator(space, objective), 0, 8)
+                _loaded.add(which)
 
     def search(self, evaluator: Evaluator, seed: int, initial: MappingBatch | None = None) -> None:
         """Trains, or samples a trained policy, until the budget is spent.
@@ -165,7 +172,7 @@ class StockAgent(Agent):
         """
         self.check_axes(evaluator.space)
         self.check_objective(evaluator.objective)
-        self.warm_up(evaluator.space)
+        self._load(evaluator.space, evaluator.objective)
         evaluator.start()
         if initial is not None:
             evaluator.evaluate(initial)
@@ -179,15 +186,26 @@ class StockAgent(Agent):
         """Trains for at least a number of steps, or until the budget is spent; returns how many it has taken."""
         from stable_baselines3.common.callbacks import BaseCallback
 
-        class StopWhenExhausted(BaseCallback):
-            def _on_step(self) -> bool:
-                return not evaluator.exhausted
+        class Watch(BaseCallback):
+            def __init__(self, patience: int) -> None:
+                super().__init__()
+                self._patience, self._since = patience, evaluator.samples
 
+            def _on_step(self) -> bool:
+                best = evaluator.trace.samples[-1] if evaluator.trace.samples else 0
+                is_stuck = 0 < self._patience <= evaluator.samples - max(best, self._since)
+                return not evaluator.exhausted and not is_stuck
+
+        taken = policies = 0
         env = self.search_env(evaluator)
         try:
-            model = self.make_model(env, seed)
-            model.learn(steps, callback=StopWhenExhausted(), log_interval=None)  # type: ignore[arg-type]
-            return int(model.num_timesteps)
+            while taken < steps and not evaluator.exhausted:
+                # One seed never meets the policies of another one.
+                own = seed if not policies else int(np.random.SeedSequence((seed, policies)).generate_state(1)[0])
+                model = self.make_model(env, own)
+                model.learn(steps - taken, callback=Watch(self.patience), log_interval=None)  # type: ignore[arg-type]
+                taken, policies = taken + int(model.num_timesteps), policies + 1
+            return taken
         finally:
             env.close()
 

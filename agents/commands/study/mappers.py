@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -84,7 +83,7 @@ def run(
             command=common.command_line(context),
         )
         results += done
-        summaries += _summaries(experiment, done, folder)
+        summaries += shared.summaries_of(experiment, done, folder)
     if len(summaries) == len(plans):
         comparison = Comparison(*summaries[:2])
         overview, *others = mappers_tables(comparison)
@@ -115,14 +114,3 @@ def _adapted(
     each = f"{budget.samples:,} samples" if budget.samples else f"{budget.seconds:g} seconds"
     description = f"mappers beside each other, {each} each"
     return replace(experiment, tasks=tasks, agents=entries, budget=budget, absent=absent, description=description)
-
-
-def _summaries(experiment: Experiment, results: list[RunResult], folder: Path) -> list[Summary]:
-    """The figures of the runs that have not failed, none if all have."""
-    from mapgym.agents.experiment.folder import ExperimentFolder
-    from mapgym.agents.experiment.proofs import ProofObserver, certify_tasks
-    from mapgym.agents.experiment.summary import summarize
-
-    finished = [result for result in results if not result.failure]
-    certificates = certify_tasks(experiment.tasks, ExperimentFolder(folder), None, ProofObserver())
-    return [summarize(finished, experiment.budget, certificates)] if finished else []

@@ -1,0 +1,137 @@
+"""``mapgym study learning``: when does learning beat searching?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mapgym.agents.commands import common, study_command as shared
+
+if TYPE_CHECKING:
+    from mapgym.agents.experiment.results import RunResult
+    from mapgym.agents.experiment.studies.learning import Plan
+    from mapgym.agents.experiment.studies.mappers import Comparison
+
+QUICK_SAMPLES, QUICK_SECONDS, QUICK_LAYERS = 1000, 2.0, 2
+
+
+def run(
+    context: typer.Context,
+    output: shared.OutputOption,
+    samples: Annotated[int, typer.Option(help="Budget of the searches of unseen layers.")] = 20_000,
+    seeds: Annotated[int, typer.Option(help="Seeds of the searches of unseen layers.")] = 3,
+    accelerators: Annotated[
+        str | None,
+        typer.Option(
+            help="For the unseen layers, separated by commas; those of training and of test when left out.",
+            show_default=False,
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Folder of an amortized policy; the shipped one when left out.")
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Worker processes; as many as there are cores when left out.", show_default=False),
+    ] = None,
+    peer_links: shared.PeerLinksOption = False,
+    quick: shared.QuickOption = False,
+) -> None:
+    """Compares learning with searching: on one layer from nothing, and on layers that a policy has never seen.
+
+    Single layers: the experiments learning and learning_time of the catalog, in the folders samples/ and time/, so that
+    "mapgym report" makes a page of both. Unseen layers: those of the test networks (envs_config/splits.yaml), on the
+    accelerators of training and of test; the best of 1, 16 and 256 proposals of the amortized policy beside random
+    mappings, similar solved layers and gamma; the samples that searches need from nothing, from the policy and from
+    similar layers; and after how many layers the training has paid for itself. Writes learning.md, its tables as CSV,
+    and learning.png. --quick takes few layers, one seed and small budgets.
+    """
+    from mapgym.agents.commands.experiments import end_with_failures
+    from mapgym.agents.experiment.studies.learning import Buffers, Outcome, learning_cells
+    from mapgym.agents.experiment.studies.learning_plot import draw_learning
+    from mapgym.agents.experiment.studies.learning_tables import learning_tables
+    from mapgym.agents.experiment.studies.mappers import mappers_tables
+    from mapgym.splits import load_split
+
+    shared.at_least(samples, 256, "--samples")
+    shared.at_least(seeds, 1, "--seeds")
+    common.load_agents()
+    plan = _plan(samples, seeds, accelerators, model, peer_links=peer_links, quick=quick)
+    single, runs = _single_layers(context, output, jobs, quick=quick)
+    buffers = Buffers(plan)
+    outcome = Outcome(shared.work_through(output, learning_cells(plan, buffers), buffers.learn))
+    (unseen,) = load_split("test").accelerators[:1]
+    tables = learning_tables(single, outcome, unseen)
+    if single is not None:
+        tables.insert(1, replace(mappers_tables(single)[0], title="One layer from nothing"))
+    shared.finish(context, output, "Learning", tables, lambda: draw_learning(outcome, output))
+    for question, answer in tables[0].rows:
+        common.say(f"- {question}: {answer}")
+    common.say(f'"mapgym report {output}" makes tables, charts and a page of the runs on single layers.')
+    end_with_failures(runs)
+
+
+def _plan(
+    samples: int, seeds: int, accelerators: str | None, model: str | None, *, peer_links: bool, quick: bool
+) -> Plan:
+    """What is measured on unseen layers."""
+    from mapgym.agents.experiment.studies.learning import Plan
+    from mapgym.agents.learned.amortized_model import DEFAULT_MODEL, load_policy
+    from mapgym.splits import load_split, training_layers
+
+    named = [*load_split("training").accelerators, *load_split("test").accelerators]
+    if accelerators is not None:
+        named = common.comma_separated(accelerators, "--accelerators")
+    layers, known = load_split("test").layers(), training_layers()
+    if quick:
+        samples, seeds = min(samples, 5000), 1
+        layers = [layer for name in load_split("test").networks for layer in _spread(_of(layers, name))]
+        known = known[::2]
+    about = load_policy(model or DEFAULT_MODEL).about
+    policy: dict[str, Any] = {
+        "model": model or DEFAULT_MODEL,
+        "command": about["command"],
+        "samples": about["samples"],
+        "seconds": about["cpu_seconds"],
+    }
+    machines = tuple(common.load_accelerator(name, peer_links=peer_links) for name in named)
+    return Plan(tuple(layers), machines, tuple(known), samples, seeds, policy)
+
+
+def _of(layers: list[Any], network: str) -> list[Any]:
+    return [layer for layer in layers if layer.name.startswith(f"{network}/")]
+
+
+def _spread(layers: list[Any]) -> list[Any]:
+    """A few, evenly over the network."""
+    return layers[len(layers) // (2 * QUICK_LAYERS) :: max(1, len(layers) // QUICK_LAYERS)][:QUICK_LAYERS]
+
+
+def _single_layers(
+    context: typer.Context, output: Path, jobs: int | None, *, quick: bool
+) -> tuple[Comparison | None, list[RunResult]]:
+    """Agents that learn on one layer beside those that search it."""
+    from mapgym.agents.commands.experiments import available_cores, carry_out
+    from mapgym.agents.experiment.experiment_file import load_experiment
+    from mapgym.agents.experiment.studies.mappers import Comparison
+    from mapgym.evaluator import Budget
+
+    results, summaries = [], []
+    for name, folder in (("learning", "samples"), ("learning_time", "time")):
+        experiment = load_experiment(name)
+        if quick:
+            budget = Budget(samples=QUICK_SAMPLES) if experiment.budget.samples else Budget(seconds=QUICK_SECONDS)
+            experiment = replace(experiment, seeds=experiment.seeds[:1], budget=budget)
+        done = carry_out(
+            experiment,
+            output / folder,
+            jobs=jobs or available_cores(),
+            certify=None,
+            command=common.command_line(context),
+        )
+        results += done
+        summaries += shared.summaries_of(experiment, done, output / folder)
+    return (Comparison(*summaries) if len(summaries) == 2 else None), results

@@ -1,0 +1,148 @@
+"""``mapgym study learning``: figures by hand, and the command."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mapgym import catalog
+from mapgym.agents.experiment.studies import learning
+from mapgym.agents.experiment.studies.cells import run_cells
+from mapgym.agents.experiment.studies.learning import (
+    EVOLUTION,
+    GAMMA,
+    GAMMA_WARM,
+    POLICY,
+    PROPOSERS,
+    RANDOM,
+    SEARCHES,
+    SIMILAR,
+    STORED,
+    WARM,
+    Buffers,
+    Outcome,
+    Plan,
+    learning_cells,
+)
+from mapgym.agents.experiment.studies.learning_tables import learning_tables
+from mapgym.mapspace import MapSpace
+
+
+def trace(who, seed, *points):
+    """A run that was at each value after so many samples, a millisecond each."""
+    samples, values = (list(column) for column in zip(*points, strict=True))
+    return {
+        "who": who,
+        "seed": seed,
+        "spent": 1.0,
+        "samples": samples,
+        "values": values,
+        "seconds": [n / 1000 for n in samples],
+    }
+
+
+def result(layer, machine, known, **runs):
+    return {
+        "layer": layer,
+        "accelerator": machine,
+        "samples": 1000,
+        "known": known,
+        "policy": {"samples": 1000, "seconds": 7.0},
+        "runs": [run for of_one in runs.values() for run in of_one],
+        "summary": "",
+    }
+
+
+def everybody(best, **others):
+    """Everybody reaches a value with the first sample, but for those who are named."""
+    runs = {name: [trace(name, 0, (1, best))] for name in (*PROPOSERS, *SEARCHES)}
+    return {**runs, **others}
+
+
+@pytest.fixture
+def outcome():
+    one = everybody(
+        10.0,
+        **{
+            POLICY: [trace(POLICY, 0, (1, 40.0), (10, 20.0)), trace(POLICY, 1, (1, 10.0))],
+            RANDOM: [trace(RANDOM, 0, (20, 30.0))],
+            GAMMA: [trace(GAMMA, 0, (1, 80.0), (400, 10.2))],
+            EVOLUTION: [trace(EVOLUTION, 0, (100, 10.3), (300, 10.0))],
+            WARM: [trace(WARM, 0, (4, 10.4), (100, 10.0)), trace(WARM, 1, (16, 10.0))],
+        },
+    )
+    two = everybody(5.0, **{GAMMA: [trace(GAMMA, 0, (1, 6.0))]})
+    return Outcome([{"solved": {}}, result("one", "a", 10.0, **one), result("two", "b", None, **two)])
+
+
+class TestByHand:
+    def test_ratios(self, outcome):
+        # 40 and 10 over 10, then 20 and 10 over 10.
+        assert outcome.ratios(POLICY, 1) == pytest.approx([2.0, 1.0])
+        assert outcome.ratios(POLICY, 16) == pytest.approx([np.sqrt(2.0), 1.0])
+        assert outcome.ratios(RANDOM, 16, "a") == [np.inf]
+        assert outcome.ratios(GAMMA, 1000, "b") == pytest.approx([1.2])
+
+    def test_the_best_of_any_run_is_the_reference_where_none_is_stored(self, outcome):
+        assert outcome.ratios(SIMILAR, 1, "b") == pytest.approx([1.0])
+
+    def test_samples_to_a_target(self, outcome):
+        assert outcome.needed(WARM, 1.05) == pytest.approx([8.0, 1.0])
+        assert outcome.needed(WARM, 1.01) == pytest.approx([40.0, 1.0])
+        # Never within 1 %: the whole budget counts.
+        assert outcome.needed(GAMMA, 1.01) == pytest.approx([1000.0, 1000.0])
+        assert outcome.reached(GAMMA, 1.05) == 0.5
+        assert outcome.reached(WARM, 1.01) == 1.0
+        # At 4 and 16 ms; a run that never comes there counts with all its time.
+        assert outcome.seconds(WARM, 1.05) == pytest.approx([0.010, 0.001])
+        assert outcome.seconds(GAMMA, 1.01) == [1.0, 1.0]
+
+    def test_the_training_pays_after_so_many_layers(self, outcome):
+        table = next(t for t in learning_tables(None, outcome, "b") if t.title.startswith("When"))
+        # To 1.05x gamma needs 400 and 1,000 samples, warm-started evolution 8 and 1: 695.5 saved; 1,000 were paid.
+        row = next(row for row in table.rows if row[:2] == ["1.05x", GAMMA])
+        assert row[2:4] == [pytest.approx(695.5), 2]
+        # Evolution from nothing: 100 and 1 sample, 46 saved, 22 layers.
+        row = next(row for row in table.rows if row[:2] == ["1.05x", EVOLUTION])
+        assert row[2:4] == [pytest.approx(46.0), 22]
+
+    def test_what_is_not_faster_never_pays(self, outcome):
+        slow = result("three", "a", 10.0, **everybody(10.0, **{WARM: [trace(WARM, 0, (900, 10.0))]}))
+        tables = learning_tables(None, Outcome([slow]), None)
+        table = next(t for t in tables if t.title.startswith("When"))
+        assert {row[3] for row in table.rows} == {"never"}
+        assert "times more than gamma" in str(tables[0].rows[-1])
+
+    def test_sentences_follow_from_the_figures(self, outcome):
+        answers = dict(learning_tables(None, outcome, "b")[0].rows)
+        text = answers["unseen layers, one proposal of the policy"]
+        assert text.startswith("1.414x, the worst 2.000x (one on a); ahead of gamma's 256 samples")
+        assert "no legal mapping from random" in text
+        assert "not trained on (b)" in " ".join(answers)
+
+
+def test_cells_measure_everybody_and_buffers_learn_from_them(tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.setattr(learning, "BUFFER_SAMPLES", 50)
+    layers = catalog.workloads("toy/tiny_gemm")
+    plan = Plan(
+        layers=tuple(layers),
+        accelerators=(catalog.accelerator("tiny"),),
+        training=tuple(layers),
+        samples=300,
+        seeds=1,
+        policy={"samples": 10, "seconds": 1.0},
+    )
+    buffers = Buffers(plan)
+    results = run_cells(
+        learning_cells(plan, buffers), tmp_path, finished=lambda cell, found, there: buffers.learn(found)
+    )
+    outcome = Outcome(results)
+    assert outcome.tasks == [("toy/tiny_gemm", "tiny")]
+    for who in (*PROPOSERS, *SEARCHES):
+        assert outcome.ratios(who, 300)[0] >= 1.0
+    for who in (STORED, GAMMA_WARM):
+        assert outcome.ratios(who, 64)[0] < np.inf
+    # The layer itself was in the buffer.
+    assert len(buffers.initial(MapSpace(layers[0], plan.accelerators[0]), 256)) == 1
+    assert outcome.ratios(SIMILAR, 1)[0] < 2.0

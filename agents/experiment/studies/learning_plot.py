@@ -30,7 +30,7 @@ def draw_learning(outcome: Outcome, folder: Path) -> list[str]:
         panel.set_yticks(_SHARES, [f"{100 * share:g} %" for share in _SHARES])
         panel.set_yticks([], minor=True)
         panel.grid(visible=True, which="both", alpha=0.25)
-    panels[0].set_ylabel("above the best known (geometric mean over layers)")
+    panels[0].set_ylabel("above the best known (mean over layers)")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize="small")
     save(figure, folder / "learning.png")

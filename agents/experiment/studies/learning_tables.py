@@ -85,6 +85,9 @@ def _answers(outcome: Outcome, unseen: str | None) -> list[list[object]]:
                 f"{WARM.capitalize()} needs {warm:,.0f}, {factors}, and comes there in {share:.0%} of the runs.",
             ]
         )
+    for saved in _savings(outcome):
+        text = f"By samples: {_after(saved[3])}; by seconds, pricing included: {_after(saved[5])}."
+        rows.append([f"when the training has paid for itself (to {saved[0]}, instead of {saved[1]})", text])
     return rows
 
 
@@ -95,9 +98,8 @@ def _equal_to(outcome: Outcome, ours: list[float], count: int) -> str:
     worst = max(range(len(ours)), key=ours.__getitem__)
     text = f"{_x(mean)}, the worst {_x(ours[worst])} ({' on '.join(outcome.tasks[worst])}); "
     text += f"ahead of gamma's {beaten[-1]:,} samples" if beaten else f"behind gamma's {marks[0][0]:,} samples"
-    for who in (RANDOM, SIMILAR):
-        text += f", {_x(geometric_mean(outcome.ratios(who, count)))} from {who}"
-    return text + "."
+    others = (f"{who} at {_x(geometric_mean(outcome.ratios(who, count)))}" for who in (RANDOM, SIMILAR))
+    return f"{text}. With as many: {', '.join(others)}."
 
 
 def _marks(outcome: Outcome) -> list[int]:
@@ -143,7 +145,7 @@ def _searches(outcome: Outcome) -> Table:
     return Table("Searches from nothing and from what was learned", note, ("search", *parts, "end", "worst"), rows)
 
 
-def _break_even(outcome: Outcome) -> Table:
+def _savings(outcome: Outcome) -> list[list[object]]:
     rows: list[list[object]] = []
     paid_samples, paid_seconds = float(outcome.policy["samples"]), float(outcome.policy["seconds"])
     for target in TARGETS:
@@ -152,13 +154,18 @@ def _break_even(outcome: Outcome) -> Table:
             faster = _mean(outcome.seconds(cold, target)) - _mean(outcome.seconds(WARM, target))
             layers = (_layers(paid_samples, saved), _layers(paid_seconds, faster))
             rows.append([f"{target:g}x", cold, saved, layers[0], faster, layers[1]])
+    return rows
+
+
+def _break_even(outcome: Outcome) -> Table:
     note = (
-        f"The training of the policy cost {paid_samples:,.0f} samples and {paid_seconds:,.0f} CPU seconds. Saved: "
-        f"samples and seconds to the target from nothing less those of {WARM}, mean over layers. Layers: after how "
-        "many the training has paid for itself in samples and in seconds; never, if nothing is saved."
+        f"The training of the policy cost {outcome.policy['samples']:,.0f} samples and "
+        f"{outcome.policy['seconds']:,.0f} CPU seconds. Saved: samples and seconds to the target "
+        f"from nothing less those of {WARM}, mean over layers. "
+        "Layers: after how many the training has paid for itself in samples and in seconds; never, if nothing is saved."
     )
     columns = ("to", "instead of", "samples saved", "layers, by samples", "seconds saved", "layers, by seconds")
-    return Table("When the training has paid for itself", note, columns, rows)
+    return Table("When the training has paid for itself", note, columns, _savings(outcome))
 
 
 def _details(outcome: Outcome) -> Table:
@@ -179,6 +186,10 @@ def _times(factor: float) -> str:
 
 def _layers(paid: float, saved: float) -> object:
     return math.ceil(paid / saved) if saved > 0 else "never"
+
+
+def _after(layers: object) -> str:
+    return f"after {layers:,} layers" if isinstance(layers, int) else f"{layers}"
 
 
 def _mean(values: list[float]) -> float:

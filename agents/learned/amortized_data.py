@@ -37,7 +37,10 @@ _MOST_MAC_UNITS = 2**14
 def random_layer(rng: np.random.Generator) -> Workload:
     """A layer that is not held out."""
     while True:
-        layer = _varied_layer(rng) if rng.random() < 0.5 else _family_layer(rng)
+        try:
+            layer = _varied_layer(rng) if rng.random() < 0.5 else _family_layer(rng)
+        except SpecificationError:
+            continue  # too large to count
         if _FEWEST_MACS <= layer.macs <= _MOST_MACS and not is_held_out(layer):
             return layer
 

@@ -7,7 +7,8 @@ likelihood spreads over all good mappings instead of settling for one.
 *Policy gradient.* An iteration draws a few tasks, lets the policy build a group of mappings of each, prices them, and
 raises the probability of what was better than the rest of its group. Costs of different tasks are never compared, and
 there is no critic. What is raised is not the mean of the rewards but the mean of the best of k (:func:`advantages`),
-because users take the best of many; the higher k, the more the policy stays diverse.
+because users take the best of many; the higher k, the more the policy stays diverse. So that it forgets nothing
+meanwhile, solved tasks of the first part are imitated along with it.
 
 Tasks come from a pool that grows bit by bit, because making and solving one takes longer than many episodes.
 """
@@ -49,6 +50,7 @@ class Recipe:
         imitated_tasks: tasks of an iteration that imitates.
         tasks, group: tasks of an iteration of policy gradient, and mappings of each.
         best_of: k of the best of k that is learned.
+        reminded_tasks, reminder: tasks that are imitated along with policy gradient, and the weight of that.
         fresh: tasks of an iteration that are new and join the pool; the others come from it.
         first: tasks in the pool at the start.
         pool: most tasks in the pool; then the oldest leave it.
@@ -64,6 +66,8 @@ class Recipe:
     tasks: int = 16
     group: int = 32
     best_of: int = 4
+    reminded_tasks: int = 32
+    reminder: float = 0.2
     fresh: int = 6
     first: int = 256
     pool: int = 8192
@@ -71,6 +75,11 @@ class Recipe:
     gradient_rate: float = 1.5e-3
     entropy: float = 0.01
     validations: int = 12
+
+    @property
+    def imitating(self) -> int:
+        """Iterations that imitate."""
+        return round(self.imitated * self.iterations)
 
     @property
     def iterations(self) -> int:
@@ -193,12 +202,12 @@ class _Session:
 
         recipe = self._recipe
         rng = np.random.default_rng((self._request.seed, 2, self._done))
-        imitating = round(recipe.imitated * recipe.iterations)
-        if self._done < imitating:
-            self._set_rate(recipe.imitation_rate, self._done / imitating)
-            self._imitate(self._choose(rng, recipe.imitated_tasks))
+        if self._done < recipe.imitating:
+            self._set_rate(recipe.imitation_rate, self._done / recipe.imitating)
+            record, gains = _imitated(self._choose(rng, recipe.imitated_tasks))
+            self._learn(record, gains, 0.0)
         else:
-            done = (self._done - imitating) / (recipe.iterations - imitating)
+            done = (self._done - recipe.imitating) / (recipe.iterations - recipe.imitating)
             self._set_rate(recipe.gradient_rate, done)
             self._improve(self._choose(rng, recipe.tasks), rng, recipe.entropy * (1.0 - 0.8 * done))
         torch.nn.utils.clip_grad_norm_(self._network.parameters(), 1.0)
@@ -219,11 +228,6 @@ class _Session:
         self._pool = [*self._pool, *fresh][-recipe.pool :]
         return [*fresh, *older]
 
-    def _imitate(self, chosen: list[TrainingTask]) -> None:
-        episodes = retrace([entry.task for entry in chosen], [entry.elites.batch for entry in chosen])
-        weights = np.concatenate([entry.elites.weights for entry in chosen])
-        self._learn(Decisions.concatenate(episodes.record), weights * len(weights) / len(chosen), 0.0)
-
     def _improve(self, chosen: list[TrainingTask], rng: np.random.Generator, entropy: float) -> None:
         recipe, n = self._recipe, len(chosen) * self._recipe.group
         episodes = roll_out(
@@ -236,7 +240,16 @@ class _Session:
             record=True,
         )
         gains = advantages(rewards_of(episodes, chosen, recipe.group), recipe.best_of).ravel()
-        self._learn(Decisions.concatenate(episodes.record), gains, entropy)
+        solved = len(self._pool) - (self._done + 1 - recipe.imitating) * recipe.fresh
+        count = min(recipe.reminded_tasks, solved)
+        reminders = [self._pool[place] for place in rng.choice(solved, count, replace=False)] if count > 0 else []
+        if not reminders or recipe.reminder == 0.0:
+            self._learn(Decisions.concatenate(episodes.record), gains, entropy)
+            return
+        record, weights = _imitated(reminders)
+        record.episode += n
+        joined = Decisions.concatenate([*episodes.record, record])
+        self._learn(joined, np.concatenate([gains, recipe.reminder * weights]), entropy)
 
     def _learn(self, record: Decisions, gains: NDArray[np.float64], entropy_weight: float) -> None:
         """Leaves the gradient of the loss in the network; gains: float64[episode], what its decisions are worth."""
@@ -319,6 +332,13 @@ class _Session:
     def _summary(self, about: dict[str, Any]) -> str:
         scores = ", ".join(f"{name} {value:.3f}" for name, value in about["validation"].items())
         return f"{about['samples']:,} samples in {about['cpu_seconds']:,.0f} CPU seconds; on validation {scores}"
+
+
+def _imitated(tasks: list[TrainingTask]) -> tuple[Decisions, NDArray[np.float64]]:
+    """The decisions that lead to the best mappings of tasks, and the weight of each mapping; their mean is 1."""
+    episodes = retrace([entry.task for entry in tasks], [entry.elites.batch for entry in tasks])
+    weights = np.concatenate([entry.elites.weights for entry in tasks])
+    return Decisions.concatenate(episodes.record), weights * len(weights) / len(tasks)
 
 
 def rewards_of(episodes: Episodes, tasks: list[TrainingTask], group: int) -> NDArray[np.float64]:

@@ -121,7 +121,7 @@ class ReplayBuffer:
         >>> from mapgym import MapSpace, catalog
         >>> buffer = ReplayBuffer()
         >>> space = MapSpace(catalog.workload("resnet18/conv2"), catalog.accelerator("accel_b"))
-        >>> buffer.add(space.workload, space.accelerator, space.sample(np.random.default_rng(0), 1)[0])
+        >>> value = buffer.add(space.workload, space.accelerator, space.sample(np.random.default_rng(0), 1)[0])
         >>> other = MapSpace(catalog.workload("resnet18/conv3"), space.accelerator)
         >>> len(buffer.initial(other))
         1

@@ -62,6 +62,8 @@ class Proposals:
 
     def _new(self, batch: MappingBatch, most: int) -> NDArray[np.intp]:
         """The first of the mappings that have not been proposed before; they now have."""
+        if not len(batch):
+            return np.empty(0, np.intp)
         arrays = [array.reshape(len(batch), -1) for array in batch.arrays()]
         rows = np.ascontiguousarray(np.concatenate(arrays, axis=1, dtype=np.int32))
         new: list[int] = []

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import torch
 
 CHECKPOINT = "checkpoint.safetensors"
-_MILESTONES = 20
+_SECONDS_BETWEEN_CHECKPOINTS = 15.0
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class _Session:
         self._network = make_network().to(self._device)
         self._optimizer = torch.optim.Adam(self._network.parameters())
         self._validation = Validation()
-        self._pool: list[TrainingTask] = []
+        self._tasks: dict[int, TrainingTask] = {}
         self._done, self._spent = 0, 0.0
         self._history: list[dict[str, float]] = []
         self._best_score: float | None = None
@@ -175,27 +175,20 @@ class _Session:
     def _continue(self) -> None:
         recipe, began = self._recipe, time.process_time()
         started, before = time.perf_counter(), self._spent
-        self._refill()
+        saved = started
         marks = {round(recipe.iterations * k / recipe.validations) for k in range(1, recipe.validations + 1)}
         while self._done < recipe.iterations:
             self._iterate()
             self._spent = before + time.process_time() - began
-            out_of_time = self._request.seconds is not None and time.perf_counter() - started >= self._request.seconds
+            now = time.perf_counter()
+            out_of_time = self._request.seconds is not None and now - started >= self._request.seconds
             if self._done in marks:
                 self._validate()
-            if self._done in marks or out_of_time:
+            if self._done in marks or out_of_time or now - saved > _SECONDS_BETWEEN_CHECKPOINTS:
                 self._save()
+                saved = now
             if out_of_time:
                 return
-
-    def _refill(self) -> None:
-        """The pool as it is at this iteration: its members are functions of the seed and of their number."""
-        recipe = self._recipe
-        drawn = recipe.first + self._done * recipe.fresh
-        self._pool = [self._task(number) for number in range(max(0, drawn - recipe.pool), drawn)]
-
-    def _task(self, number: int) -> TrainingTask:
-        return TrainingTask((self._request.seed, 1, number))
 
     def _iterate(self) -> None:
         import torch
@@ -220,13 +213,23 @@ class _Session:
             group["lr"] = rate * (1.0 - 0.95 * done)
 
     def _choose(self, rng: np.random.Generator, n: int) -> list[TrainingTask]:
-        """A few new tasks, which join the pool, and others from the pool."""
+        """A few new tasks, and others from the pool."""
         recipe = self._recipe
-        older = [self._pool[place] for place in rng.choice(len(self._pool), n - recipe.fresh, replace=False)]
-        newest = recipe.first + self._done * recipe.fresh
-        fresh = [self._task(number) for number in range(newest, newest + recipe.fresh)]
-        self._pool = [*self._pool, *fresh][-recipe.pool :]
-        return [*fresh, *older]
+        pool, newest = self._pool_at(self._done), recipe.first + self._done * recipe.fresh
+        older = [pool[place] for place in rng.choice(len(pool), n - recipe.fresh, replace=False)]
+        return [self._task(number) for number in (*range(newest, newest + recipe.fresh), *older)]
+
+    def _pool_at(self, done: int) -> range:
+        """The numbers of the tasks in the pool after so many iterations."""
+        drawn = self._recipe.first + done * self._recipe.fresh
+        return range(max(0, drawn - self._recipe.pool), drawn)
+
+    def _task(self, number: int) -> TrainingTask:
+        """A task is a function of the seed and of its number; those that left the pool are forgotten."""
+        if number not in self._tasks:
+            self._tasks[number] = TrainingTask((self._request.seed, 1, number))
+            self._tasks.pop(number - self._recipe.pool, None)
+        return self._tasks[number]
 
     def _improve(self, chosen: list[TrainingTask], rng: np.random.Generator, entropy: float) -> None:
         recipe, n = self._recipe, len(chosen) * self._recipe.group
@@ -240,10 +243,11 @@ class _Session:
             record=True,
         )
         gains = advantages(rewards_of(episodes, chosen, recipe.group), recipe.best_of).ravel()
-        solved = len(self._pool) - (self._done + 1 - recipe.imitating) * recipe.fresh
-        count = min(recipe.reminded_tasks, solved)
-        reminders = [self._pool[place] for place in rng.choice(solved, count, replace=False)] if count > 0 else []
-        if not reminders or recipe.reminder == 0.0:
+        pool = self._pool_at(self._done + 1)
+        solved = range(pool.start, recipe.first + recipe.imitating * recipe.fresh if recipe.imitating else 0)
+        places = rng.choice(len(solved), min(recipe.reminded_tasks, len(solved)), replace=False) if solved else ()
+        reminders = [self._task(solved[place]) for place in places]
+        if not reminders:
             self._learn(Decisions.concatenate(episodes.record), gains, entropy)
             return
         record, weights = _imitated(reminders)

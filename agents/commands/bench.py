@@ -104,6 +104,10 @@ def learning(
     workload: Annotated[str, typer.Option(help="The layer that it learns to map.")] = "paper/resnet_conv4",
     accelerator: Annotated[str, typer.Option(help="The accelerator.")] = "accel_b",
     num_envs: Annotated[int, typer.Option(min=1, help="Environments side by side.")] = 64,
+    parameter: Annotated[
+        list[str] | None,
+        typer.Option("--parameter", "-p", help="NAME=VALUE of the agent; may be repeated.", show_default=False),
+    ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Threads of torch.")] = 1,
     steps: Annotated[int, typer.Option(min=1, help="Steps of a round, of all environments together.")] = 50_000,
     rounds: Annotated[int, typer.Option(min=1, help="Timed rounds; the median is reported.")] = 3,
@@ -119,7 +123,16 @@ def learning(
 
     (layer,) = common.load_workloads([workload])[:1]
     machine = common.load_accelerator(accelerator)
-    result = measure_learning(agent, layer, machine, num_envs=num_envs, threads=threads, steps=steps, rounds=rounds)
+    result = measure_learning(
+        agent,
+        layer,
+        machine,
+        num_envs=num_envs,
+        threads=threads,
+        steps=steps,
+        rounds=rounds,
+        parameters=common.read_parameters(parameter or []),
+    )
     if as_json:
         common.print_json(asdict(result))
         return

@@ -7,8 +7,10 @@ measurement less; learning is timed in both. Compilation is never timed.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
+from typing import Any
 
 import numpy as np
 
@@ -183,6 +185,7 @@ def measure_learning(
     threads: int = 1,
     steps: int = 50_000,
     rounds: int = 3,
+    parameters: Mapping[str, Any] | None = None,
 ) -> LearningSpeed:
     """Times the training of an agent of Stable-Baselines3 from nothing: environments, pricing, rollouts and updates.
 
@@ -193,6 +196,7 @@ def measure_learning(
         threads: of torch.
         steps: of a round, at least; what the algorithm has begun it ends.
         rounds: timed rounds; the median counts.
+        parameters: of the agent, where they are not those that it searches with.
 
     Raises:
         SpecificationError: the agent does not learn in an environment.
@@ -201,7 +205,7 @@ def measure_learning(
     if not issubclass(known, StockAgent):
         stock = [name for name in agent_names() if issubclass(agent_class(name), StockAgent)]
         raise SpecificationError(f"agent {agent!r} does not learn in an environment; {suggest(agent, stock)}")
-    learner = make_agent(agent, num_envs=num_envs, threads=threads)
+    learner = make_agent(agent, **{**(parameters or {}), "num_envs": num_envs, "threads": threads})
     assert isinstance(learner, StockAgent)
     space = MapSpace(workload, accelerator)
     learner.warm_up(space)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -176,11 +176,10 @@ class StockAgent(Agent):
         evaluator.start()
         if initial is not None:
             evaluator.evaluate(initial)
-        with computing(self.threads):
-            if self.policy:
-                self._sample(evaluator, seed)
-            else:
-                self.train_until(evaluator, seed, UNLIMITED)
+        if self.policy:
+            self._sample(evaluator, seed)
+        else:
+            self.train_until(evaluator, seed, UNLIMITED)
 
     def train_until(self, evaluator: Evaluator, seed: int, steps: int) -> int:
         """Trains for at least a number of steps, or until the budget is spent; returns how many it has taken."""
@@ -198,7 +197,7 @@ class StockAgent(Agent):
 
         taken = policies = 0
         env = self.search_env(evaluator)
-        try:
+        with computing(self.threads), closing(env):
             while taken < steps and not evaluator.exhausted:
                 # One seed never meets the policies of another one.
                 own = seed if not policies else int(np.random.SeedSequence((seed, policies)).generate_state(1)[0])
@@ -206,8 +205,6 @@ class StockAgent(Agent):
                 model.learn(steps - taken, callback=Watch(self.patience), log_interval=None)  # type: ignore[arg-type]
                 taken, policies = taken + int(model.num_timesteps), policies + 1
             return taken
-        finally:
-            env.close()
 
     def _sample(self, evaluator: Evaluator, seed: int) -> None:
         from mapgym.agents.learned.stock_policy import read_policy
@@ -215,14 +212,12 @@ class StockAgent(Agent):
         stored = read_policy(self.policy)
         agent = stored.agent(self)
         env = agent.search_env(evaluator)
-        try:
+        with computing(self.threads), closing(env):
             model = stored.model(agent, env, seed)
             env.seed(seed)
             observations = env.reset()
             while not evaluator.exhausted:
                 observations, _, _, _ = env.step(agent.act(model, env, observations))
-        finally:
-            env.close()
 
 
 def vector_class(env: str) -> Any:

@@ -26,6 +26,7 @@ from mapgym.envs import MapSpaceRefineVectorEnv, MapSpaceVectorEnv
 from mapgym.errors import SpecificationError
 from mapgym.evaluator import Budget, Evaluator
 from mapgym.mapspace import MapSpace
+from mapgym.sparsity_aware import SparsityAware
 from mapgym.testing.agents import RecordingEvaluator, small_accelerator
 from mapgym.workload import Workload, matmul
 from test_cli import mapgym, one_sentence  # noqa: F401 - a fixture
@@ -184,6 +185,18 @@ class TestTraining:
         text = make_trainer("maskable-ppo").train(request, TrainingProgress())
         assert "x the lower bound" in text
         assert "inf" not in text
+        # What is said about the use of the policy is true.
+        is_sparse = env == "MapSpaceSparse-v0"
+        objective = SparsityAware() if is_sparse else "edp"
+        evaluator = Evaluator(MapSpace(layers[0], request.accelerator), objective, Budget(samples=20))
+        agent = make_agent("maskable-ppo", policy=str(tmp_path))
+        assert ("Use it with: mapgym search" in text) == is_sparse
+        if is_sparse:
+            agent.search(evaluator, 0)
+            assert evaluator.samples == 20
+        else:
+            with pytest.raises(SpecificationError, match="no environment to search a single layer in; sample a policy"):
+                agent.search(evaluator, 0)
 
     def test_what_does_not_fit_is_said(self, tmp_path):
         with pytest.raises(SpecificationError, match="single actions"):

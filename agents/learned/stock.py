@@ -135,14 +135,15 @@ class StockAgent(Agent):
             # The evaluator knows best which kind of it fits its objective.
             made = evaluator.make_vec_env(self.num_envs, autoreset_mode=AutoresetMode.SAME_STEP, orders=self.orders)
             return Sb3VecEnv(made)
-        kind = vector_class(self.env)
-        if "evaluator" not in inspect.signature(kind).parameters:
-            raise SpecificationError(
-                f"{self.env} is no environment to search a single layer in; use {DEFAULT_ENV!r}, or train in it with "
-                f"'mapgym train {self.name} --env {self.env}'"
-            )
+        if not is_searchable(self.env):
+            remedy = f"use {DEFAULT_ENV!r}, or train in it with 'mapgym train {self.name} --env {self.env}'"
+            if self.policy:
+                remedy = f"sample a policy that was trained in {DEFAULT_ENV!r}"
+            raise SpecificationError(f"{self.env} is no environment to search a single layer in; {remedy}")
         evaluator.start()
-        return Sb3VecEnv(kind(self.num_envs, evaluator=evaluator, autoreset_mode=AutoresetMode.SAME_STEP))
+        return Sb3VecEnv(
+            vector_class(self.env)(self.num_envs, evaluator=evaluator, autoreset_mode=AutoresetMode.SAME_STEP)
+        )
 
     def warm_up(self, space: MapSpace) -> None:
         """Imports the libraries, compiles the environment or loads it, and makes a first, tiny update.
@@ -229,6 +230,11 @@ def vector_class(env: str) -> Any:
     if env not in ENVIRONMENT_IDS:
         raise SpecificationError(f"unknown environment {env!r}; {suggest(env, ENVIRONMENT_IDS)}")
     return load_env_creator(str(gymnasium.registry[env].vector_entry_point))
+
+
+def is_searchable(env: str) -> bool:
+    """Whether an agent can search in a registered environment: it can be given the evaluator of the search."""
+    return "evaluator" in inspect.signature(vector_class(env)).parameters
 
 
 def observed_columns(env: Sb3VecEnv, *, one_task: bool) -> list[int]:

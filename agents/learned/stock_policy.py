@@ -86,7 +86,7 @@ class StoredPolicy:
             )
         known = {entry.name for entry in fields(asked)}
         trained = {name: value for name, value in self.about["parameters"].items() if name in known}
-        return type(asked)(**{**trained, "num_envs": asked.num_envs, "threads": asked.threads})
+        return type(asked)(**{**trained, "policy": asked.policy, "num_envs": asked.num_envs, "threads": asked.threads})
 
     def model(self, agent: StockAgent, env: Sb3VecEnv, seed: int) -> BaseAlgorithm:
         """The model, ready to act in an environment.

@@ -23,7 +23,7 @@ from mapgym.agents.base import make_agent
 from mapgym.agents.experiment.files import prepare_output_folder, write_text
 from mapgym.agents.experiment.studies.tables import Table
 from mapgym.agents.learned.mind_mappings_model import read_arrays, write_arrays
-from mapgym.agents.learned.stock import DEFAULT_ENV, StockAgent, computing, vector_class
+from mapgym.agents.learned.stock import DEFAULT_ENV, StockAgent, computing, is_searchable, vector_class
 from mapgym.agents.learned.stock_policy import POLICY, Arrays, fill_policy, policy_arrays, sizes_of, write_policy
 from mapgym.agents.learned.training import Trainer, TrainingProgress, TrainingRequest, register_trainer
 from mapgym.errors import SpecificationError
@@ -169,7 +169,12 @@ class _Session:
             return (
                 f"{text} {self._model.num_timesteps:,} of {self._total:,} steps are done; the same command continues."
             )
-        return f"{text}\nUse it with: mapgym search WORKLOAD ACCELERATOR --policy {self._request.folder}"
+        if is_searchable(self._agent.env):
+            return f"{text}\nUse it with: mapgym search WORKLOAD ACCELERATOR --policy {self._request.folder}"
+        return (
+            f"{text}\n'mapgym search --policy' does not take it, because {self._agent.env} is no environment to search "
+            "a single layer in; in Python, read_policy of mapgym.agents.learned.stock_policy reads it."
+        )
 
     def _open_log(self) -> None:
         """Sends the library's figures to TensorBoard, if that is installed."""

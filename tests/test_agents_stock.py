@@ -155,6 +155,12 @@ class TestTraining:
         best = [np.diff(column) for column in zip(*(row[4:] for row in rows), strict=True)]
         assert (best[0] <= 0).all()
 
+    def test_the_figures_of_the_library_go_to_tensorboard(self, tmp_path):
+        accumulators = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+        train(tmp_path, "maskable-ppo")
+        events = accumulators.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+        assert "train/entropy_loss" in events.Tags()["scalars"]
+
     def test_another_training_is_not_overwritten(self, tmp_path):
         train(tmp_path, "a2c", steps=320)
         with pytest.raises(SpecificationError, match="another folder"):

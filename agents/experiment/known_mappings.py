@@ -10,7 +10,7 @@ from mapgym.agents.experiment.files import write_text
 from mapgym.agents.experiment.labels import OBJECTIVE_UNITS, OPTIMAL_GAP
 from mapgym.agents.experiment.results import RunResult
 from mapgym.best_known import CERTIFIED, GAP, BestKnown, best_known, key_of, read_entries, to_yaml
-from mapgym.cost import CostModel
+from mapgym.cost import OBJECTIVES, CostModel
 from mapgym.mapping import Mapping
 
 _ROUNDING = 1e-9
@@ -35,14 +35,17 @@ class Improvements:
 def improvements(results: Iterable[RunResult]) -> Improvements:
     """Compares the best run of each task with what is stored; what would be an entry is priced anew.
 
-    An entry has the lower bound that is stored, or the one of the cost model.
+    An entry has the lower bound that is stored, or the one of the cost model. Of objectives over several densities,
+    which depend on the densities, nothing is stored.
 
     Raises:
         RuntimeError: a mapping is not what its result says.
     """
     best: dict[str, RunResult] = {}
     for result in results:
-        key = None if result.mapping is None else key_of(result.task.space(), result.task.objective)
+        if result.mapping is None or result.task.objective not in OBJECTIVES:
+            continue
+        key = key_of(result.task.space(), result.task.objective)
         if key is not None and (key not in best or result.ratio < best[key].ratio):
             best[key] = result
     better, new, refutations = [], [], []

@@ -333,7 +333,7 @@ class DensitySet:
 def _numbers(values: Iterable[float | str], what: str, allowed: str, high: float = math.inf) -> tuple[float, ...]:
     """Numbers above 0, from numbers or texts."""
     numbers = []
-    for value in [values] if isinstance(values, int | float | str) else values:
+    for value in values if isinstance(values, Iterable) and not isinstance(values, str) else [values]:
         try:
             number = math.nan if isinstance(value, bool) else float(value)
         except (TypeError, ValueError):

@@ -161,6 +161,8 @@ class TestDamage:
         path.write_text("hello\nworld\n")
         with pytest.raises(SpecificationError, match="is not a replay buffer"):
             ReplayBuffer(path)
+        with pytest.raises(SpecificationError, match="is a folder; give the path of a replay buffer"):
+            ReplayBuffer(path.parent)
 
     def test_nothing_in_a_file_is_executed(self, path):
         self.write(path)

@@ -223,6 +223,8 @@ def parse_densities(texts: Sequence[str] | None) -> dict[str, float]:
     densities = {}
     for text in comma_separated(texts, "--density") if texts else ():
         name, _, value = text.partition("=")
+        if name.strip() in densities:
+            raise SpecificationError(f"--density: {name.strip()!r} is given twice; give one density for each tensor")
         try:
             densities[name.strip()] = float(value)
         except ValueError:

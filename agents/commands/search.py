@@ -95,6 +95,11 @@ def search(
     searched_axes = common.parse_axes(axes)
     if objective != PARETO:
         objective = common.parse_density_objective(objective, densities, density_weights)
+    elif densities is not None or density_weights is not None:
+        raise SpecificationError(
+            "--objective: 'pareto' has no densities to vary; give --objective sparsity-aware, or fix them with "
+            "--density"
+        )
     common.parse_certify(certify, objective)
     if output is not None:
         from mapgym.agents.experiment.files import check_output_file

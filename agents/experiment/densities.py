@@ -28,7 +28,7 @@ def read_objective(
     """
     if not is_sparsity_aware(text):
         known = (*OBJECTIVE_NAMES, SPARSITY_AWARE)
-        if text not in OBJECTIVE_NAMES:
+        if not isinstance(text, str) or text not in OBJECTIVE_NAMES:
             raise SpecificationError(f"unknown objective {text!r}; {suggest(str(text), known)}")
         if densities is not None or weights is not None:
             raise SpecificationError(
@@ -77,10 +77,15 @@ def task_workload(workload: Workload, objective: str, fixed: Mapping[str, float]
         fixed: tensor (in capitals or not) -> density.
 
     Raises:
-        SpecificationError: unknown tensor, a density out of range, or one that the objective varies.
+        SpecificationError: unknown tensor, a density out of range or given twice, or one that the objective varies.
     """
     names = {tensor.name.lower(): tensor.name for tensor in workload.tensors}
-    densities = {workload.tensor(names.get(name.lower(), name)).name: value for name, value in (fixed or {}).items()}
+    densities: dict[str, float] = {}
+    for name, value in (fixed or {}).items():
+        tensor = workload.tensor(names.get(str(name).lower(), str(name))).name
+        if tensor in densities:
+            raise SpecificationError(f"the density of {tensor} is given twice; give one density for each tensor")
+        densities[tensor] = value
     workload = workload.with_densities(densities)
     if not is_sparsity_aware(objective):
         return workload

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping as AbcMapping, Sequence
+from collections.abc import Iterable, Mapping as AbcMapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -200,7 +200,7 @@ def _read_weight_densities(spec: Any) -> tuple[float, ...] | None:
                 "layers have"
             )
         return None
-    densities = [spec] if isinstance(spec, int | float) else list(spec)
+    densities = list(spec) if isinstance(spec, Iterable) else [spec]
     for density in densities:
         if isinstance(density, bool) or not isinstance(density, int | float) or not 0.0 < density <= 1.0:
             raise SpecificationError(

@@ -317,6 +317,8 @@ class ReplayBuffer:
         self._records.append(record)
 
     def _load(self, path: Path) -> None:
+        if path.is_dir():
+            raise SpecificationError(f"{str(path)!r} is a folder; give the path of a replay buffer, or of a new file")
         lines = path.read_bytes().split(b"\n")
         header = lines[0].decode("utf-8", "replace")
         if len(lines) == 1 and _HEADER.startswith(header):

@@ -15,6 +15,8 @@ from hypothesis import given, settings, strategies as st
 from mapgym import catalog
 from mapgym.agents.experiment.densities import read_objective, task_workload
 from mapgym.agents.experiment.experiment_file import load_experiment
+from mapgym.agents.experiment.known_mappings import Improvements, improvements
+from mapgym.agents.experiment.runner import run_experiment
 from mapgym.cost import CostModel, lower_bound
 from mapgym.errors import SpecificationError
 from mapgym.evaluator import Budget, Evaluator
@@ -79,6 +81,8 @@ def test_text_and_copies_say_the_same(densities, data):
         (((1.5,),), "a density is 1.5"),
         ((("much",),), "a density is 'much'"),
         (((True,),), "a density is True"),
+        ((None,), "a density is None; give a number above 0"),
+        ((MACHINE,), "a density is "),
         (((1.0, 0.5), (1,)), r"2 densities \(1.0,0.5\) and 1 weights \(1.0\); give one weight for each"),
         (((1.0,), (0,)), "a weight of a density is 0; give a number above 0"),
         (((1.0,), None, "epd"), "unknown objective 'epd'; did you mean 'edp'"),
@@ -358,7 +362,11 @@ def test_comparing_over_densities(mapgym, tmp_path):  # noqa: F811
         ),
         (("--objective", "sparsity-aware", "--samples", "4"), "4 samples does not pay for one mapping at 5 densities"),
         (("--density", "weight=0.5"), "no tensor 'weight'; did you mean 'Weights'"),
+        (("--objective", "pareto", "--densities", "1,0.5"), "'pareto' has no densities to vary"),
+        (("--objective", "pareto", "--density-weights", "1,2"), "'pareto' has no densities to vary"),
         (("--density", "weights"), "'weights' is no TENSOR=DENSITY"),
+        (("--density", "weights=0.5,weights=0.3"), "'weights' is given twice"),
+        (("--density", "weights=0.5", "--density", "Weights=0.3"), "the density of Weights is given twice"),
         (("--density", "weights=2"), "density is 2.0; give a number above 0 and at most 1"),
     ],
 )
@@ -390,6 +398,21 @@ def test_densities_in_a_file_of_an_experiment():
     assert task.objective == SparsityAware((1, 0.5), (1, 2), "energy")
 
 
+def test_results_over_densities_are_no_entries_of_the_best_known(tmp_path):
+    results = run_experiment(experiment(objective="sparsity-aware", densities=[1.0, 0.5]), tmp_path, jobs=0)
+    assert results[0].mapping is not None
+    assert improvements(results) == Improvements((), (), ())
+
+
+def test_many_densities_have_a_file_name_of_their_own(tmp_path):
+    densities = [k / 64 for k in range(1, 51)]
+    one, other = (experiment(objective="sparsity-aware", densities=some) for some in (densities, densities[1:]))
+    results = run_experiment(one, tmp_path, jobs=0)
+    assert not any(result.failure for result in results)
+    assert len(one.tasks[0].file_stem) <= 180
+    assert one.tasks[0].file_stem != other.tasks[0].file_stem
+
+
 @pytest.mark.parametrize(
     ("tasks", "message"),
     [
@@ -397,6 +420,9 @@ def test_densities_in_a_file_of_an_experiment():
         ({"objective": "energy", "density_weights": [1]}, "'energy' has no densities to vary"),
         ({"density": 0.5}, "density is 0.5; give tensor: density pairs"),
         ({"density": {"Weights": 3}}, "density is 3"),
+        ({"density": {1: 0.5}}, "has no tensor '1'"),
+        ({"density": {"Weights": 0.5, "weights": 0.3}}, "the density of Weights is given twice"),
+        ({"objective": ["edp"]}, r"unknown objective \['edp'\]"),
         ({"objective": "sparsity-aware", "accelerators": ["tiny"]}, "has no sparse features"),
     ],
 )

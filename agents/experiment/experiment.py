@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,6 +18,9 @@ from mapgym.evaluator import Budget, Evaluator
 from mapgym.mapspace import MapSpace
 from mapgym.sparsity_aware import is_sparsity_aware
 from mapgym.workload import Workload
+
+_LONGEST_STEM = 180
+"""File systems take names of 255 bytes; objectives over many densities have longer ones."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,8 @@ class Task:
     @property
     def file_stem(self) -> str:
         """The name as part of a file name, such as "paper-resnet_conv4__accel_b"."""
-        return "__".join(plain_name(part) for part in (self.workload.name, self.accelerator.name, *self._peculiarities))
+        parts = (self.workload.name, self.accelerator.name, *self._peculiarities)
+        return _short("__".join(plain_name(part) for part in parts))
 
     @property
     def _peculiarities(self) -> list[str]:
@@ -245,6 +250,13 @@ def cross(
 def plain_name(name: str) -> str:
     """A name in letters that every file system takes."""
     return re.sub(r"[^A-Za-z0-9_.]+", "-", name).strip("-.") or "unnamed"
+
+
+def _short(stem: str) -> str:
+    """Part of a file name that leaves room for the rest; a digest takes the place of what is too much."""
+    if len(stem) <= _LONGEST_STEM:
+        return stem
+    return f"{stem[: _LONGEST_STEM - 17]}-{hashlib.sha256(stem.encode()).hexdigest()[:16]}"
 
 
 def _first_repeated(names: Sequence[str]) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -171,8 +172,38 @@ class TestTraining:
     def test_several_layers_are_judged_each(self, tmp_path):
         others = [matmul(f"layer{k}", M=2 * k, K=4, N=4) for k in (1, 2, 3, 4, 5)]
         text = train(tmp_path, "maskable-ppo", *others, steps=320)
-        assert "geometric mean over the layers" in text
+        assert "geometric mean over layers," in text
         assert read_policy(tmp_path).about["sizes"]["observation"] > 0
+
+    @pytest.mark.parametrize(
+        ("env", "machine", "tasks"),
+        [("MapSpace-v0", "tiny", 3), ("MapSpaceWarmStart-v0", "tiny", 3), ("MapSpaceSparse-v0", "tiny_sparse", 9)],
+    )
+    def test_an_evaluation_draws_as_many_mappings_of_each_task(self, env, machine, tasks, tmp_path, monkeypatch):
+        layers = [matmul(f"layer{k}", M=8, K=2 * k, N=4) for k in (1, 2, 3)]
+        request = request_for(tmp_path, "maskable-ppo", *layers, env=env)
+        request = replace(request, accelerator=catalog.accelerator(machine))
+        agent = make_agent("maskable-ppo", env=env, **PARAMETERS["maskable-ppo"])
+        session = stock_training._Session(agent, request, TrainingProgress())
+        fields = session._judge.env.observation_fields
+        seen: dict[bytes, set[float]] = {}
+        step_wait = Sb3VecEnv.step_wait
+
+        def noted(env):
+            step = step_wait(env)
+            for i, ratio in zip(env.ended, env.ratios, strict=True):
+                last = step[3][i]["terminal_observation"]
+                task = np.concatenate([last[fields[name]] for name in ("workload_bounds", "workload_densities")])
+                seen.setdefault(task.tobytes(), set()).add(ratio)
+            return step
+
+        monkeypatch.setattr(Sb3VecEnv, "step_wait", noted)
+        groups = session._drawn().reshape(-1, stock_training.GROUP)
+        owners = [[task for task, ratios in seen.items() if set(group) <= ratios] for group in groups]
+        assert all(len(owner) == 1 for owner in owners)
+        counts = Counter(owner[0] for owner in owners)
+        assert len(counts) == tasks
+        assert set(counts.values()) == {len(groups) // tasks}
 
     @pytest.mark.parametrize("agent", ["maskable-ppo", "dqn"])
     def test_edits_of_complete_mappings(self, agent, tmp_path):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import json
+import math
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -26,6 +27,7 @@ from mapgym.agents.learned.mind_mappings_model import read_arrays, write_arrays
 from mapgym.agents.learned.stock import DEFAULT_ENV, StockAgent, computing, is_searchable, vector_class
 from mapgym.agents.learned.stock_policy import POLICY, Arrays, fill_policy, policy_arrays, sizes_of, write_policy
 from mapgym.agents.learned.training import Trainer, TrainingProgress, TrainingRequest, register_trainer
+from mapgym.envs.sparse_tasks import WEIGHT_DENSITIES
 from mapgym.errors import SpecificationError
 
 if TYPE_CHECKING:
@@ -112,6 +114,22 @@ def training_env(agent: StockAgent, request: TrainingRequest, num_envs: int) -> 
     )
 
 
+def judged_tasks(agent: StockAgent, request: TrainingRequest) -> tuple[list[dict[str, Any]], int]:
+    """What the policy is evaluated on: every layer equally often.
+
+    Returns:
+        for each group of environments the options of its reset, and how many episodes of each environment count: one,
+        or, where the environment goes through the layers by itself, as many as there are layers.
+    """
+    known, layers = inspect.signature(vector_class(agent.env)).parameters, list(dict.fromkeys(request.workloads))
+    if "workload" not in known:
+        return [{}] * math.ceil(_LEAST_GROUPS / len(layers)), len(layers)
+    # Mappings for weights of different densities are not compared.
+    densities = [{"weight_density": density} for density in WEIGHT_DENSITIES] if "weight_densities" in known else [{}]
+    groups = math.ceil(max(_LEAST_GROUPS, len(densities)) / len(layers)) * len(layers)
+    return [{"workload": layers[k % len(layers)], **densities[k % len(densities)]} for k in range(groups)], 1
+
+
 class _Session:
     """One run of the trainer, from a checkpoint or from the start."""
 
@@ -139,8 +157,8 @@ class _Session:
         self._segments, self._spent = 0, 0.0
         self._evaluations: list[list[float]] = []
         self._best: Arrays = {}
-        self._groups = max(_LEAST_GROUPS, len(request.workloads))
-        self._judge = training_env(agent, request, GROUP * self._groups)
+        self._judged, self._episodes = judged_tasks(agent, request)
+        self._judge = training_env(agent, request, GROUP * len(self._judged))
         progress.total, progress.unit = self._total, "steps"
 
     def run(self) -> str:
@@ -211,7 +229,7 @@ class _Session:
     def _evaluate(self) -> None:
         """Draws mappings of the policy, and keeps the policy if it is the best so far."""
         self._model.set_random_seed(self._seed(1))
-        logs = np.log(self._drawn()).reshape(self._groups, GROUP)
+        logs = np.log(self._drawn())
         each, best = float(np.exp(logs.mean())), float(np.exp(logs.min(axis=1).mean()))
         if not self._evaluations or best <= min(row[3] for row in self._evaluations):
             self._best = policy_arrays(self._model)
@@ -224,20 +242,23 @@ class _Session:
         self._progress.on_milestone(f"{steps:,} of {self._total:,} steps, {self._spent:.0f} s: {self._progress_text()}")
 
     def _drawn(self) -> NDArray[np.float64]:
-        """Cost over lower bound of one mapping of the policy for each environment of the evaluation, group by group."""
-        env, workloads = self._judge, self._request.workloads
+        """Cost over lower bound of mappings of the policy: float64[groups, GROUP], those of a group of one task."""
+        env = self._judge
         env.seed(self._seed(2))
         observations = env.reset()
-        if len(workloads) > 1 and "workload" in inspect.signature(vector_class(self._agent.env)).parameters:
-            task_of = np.arange(env.num_envs) // GROUP % len(workloads)
-            for k, workload in enumerate(workloads):
-                observations, _ = env.env.reset(options={"workload": workload, "reset_mask": task_of == k})
-        found = np.full(env.num_envs, np.nan)
-        while np.isnan(found).any():
+        for k, options in enumerate(self._judged):
+            if options:
+                mask = np.arange(env.num_envs) // GROUP == k
+                observations, _ = env.env.reset(options={**options, "reset_mask": mask})
+        found = np.full((env.num_envs, self._episodes), np.nan)
+        ended = np.zeros(env.num_envs, np.int64)
+        while (ended < self._episodes).any():
             observations, _, _, _ = env.step(self._agent.act(self._model, env, observations))
-            first = np.isnan(found[env.ended])
-            found[env.ended[first]] = env.ratios[first]
-        return found
+            wanted = ended[env.ended] < self._episodes
+            rows = env.ended[wanted]
+            found[rows, ended[rows]] = env.ratios[wanted]
+            ended[rows] += 1
+        return found.reshape(-1, GROUP, self._episodes).swapaxes(1, 2).reshape(-1, GROUP)
 
     def _progress_text(self) -> str:
         text = f"best {self._env.best_ratio:.3f} x the lower bound"
@@ -248,7 +269,9 @@ class _Session:
     def _reached(self) -> str:
         steps, seconds, _, _, trained = self._evaluations[-1]
         best = min(self._evaluations, key=lambda row: row[3])
-        several = ", geometric mean over the layers" if len(self._request.workloads) > 1 else ""
+        averaged = ["layers"] * (len(self._request.workloads) > 1)
+        averaged += ["densities"] * any("weight_density" in options for options in self._judged)
+        several = f", geometric mean over {' and '.join(averaged)}" if averaged else ""
         return (
             f"{steps:,.0f} steps in {seconds:,.0f} s ({steps / seconds:,.0f}/s with evaluations); the best of "
             f"{GROUP} mappings of the policy costs {best[3]:.3f} x the lower bound{several}, the best in training "

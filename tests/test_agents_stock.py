@@ -310,6 +310,11 @@ class TestStoredPolicies:
         assert json.loads(text)["agent"] == "ppo"
         _, _, error = mapgym(*search, "--agent", "gamma")
         assert "leave --agent out" in one_sentence(error)
+        status, text, _ = mapgym(*search, "-p", "num_envs=4")
+        assert status == 0
+        for ignored in ("hidden=32", "policy=elsewhere"):
+            _, _, error = mapgym(*search, "-p", ignored)
+            assert "is that of its training" in one_sentence(error)
 
     def test_options_that_mean_nothing_are_refused(self, mapgym, tmp_path):  # noqa: F811
         for options, message in (

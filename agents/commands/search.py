@@ -125,6 +125,11 @@ def search(
         trained = str(read_policy(policy).about["agent"])
         if agent not in (None, trained):
             raise SpecificationError(f"--policy: it is of agent {trained!r}, not of {agent!r}; leave --agent out")
+        if fixed := [name for name in parameters if name not in ("num_envs", "threads")]:
+            raise SpecificationError(
+                f"--parameter: {fixed[0]!r} of a trained policy is that of its training; leave it out, only num_envs "
+                "and threads can be given with --policy"
+            )
         parameters["policy"], agent = str(policy), trained
     searcher = make_agent(agent or DEFAULT_AGENT, **parameters)
     if seconds is not None and isinstance(searcher, ExactSearch):

@@ -1,4 +1,4 @@
-"""``mapgym tune``: which parameters of an agent are best, on tasks that are not reported on."""
+"""``mapgym tune``: which parameters of an agent are best, on tasks that mappers are not compared on."""
 
 from __future__ import annotations
 

@@ -336,6 +336,11 @@ def test_speed_of_learning_says_what_it_measured():
         measure_learning("gamma", LAYER, small_accelerator())
 
 
+def test_speed_of_learning_is_measured_on_one_layer(mapgym):  # noqa: F811
+    _, _, error = mapgym("bench", "learning", "--workload", "toy", "--steps", "10", "--rounds", "1")
+    assert "not one workload" in one_sentence(error)
+
+
 def test_the_first_search_of_a_process_is_not_charged_for_loading():
     """An update has been made before the clock starts, and it is not made again."""
     from mapgym.agents.learned import stock

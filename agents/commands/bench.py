@@ -119,10 +119,10 @@ def learning(
     would be if nothing else ran on the machine and the threads never waited.
     """
     common.load_agents()
+    from mapgym import catalog
     from mapgym.agents.experiment.benchmark import measure_learning
 
-    (layer,) = common.load_workloads([workload])[:1]
-    machine = common.load_accelerator(accelerator)
+    machine, layer = common.load_accelerator(accelerator), catalog.workload(workload)
     result = measure_learning(
         agent,
         layer,

@@ -9,6 +9,7 @@ import pytest
 
 import mapgym
 from mapgym.envs import ENVIRONMENT_IDS, register_environments
+from mapgym.errors import SpecificationError
 from mapgym.testing.environments import EnvironmentContract
 
 REGISTERED = sorted(
@@ -71,6 +72,20 @@ class TestRegisteredEnvironments(EnvironmentContract):
     @pytest.fixture(autouse=True)
     def _choose(self, env_id: str, variant: str) -> None:
         self.env_id, self.env_kwargs = env_id, VARIANTS.get(env_id, {}).get(variant, {})
+
+
+@pytest.mark.parametrize("env_id", REGISTERED)
+@pytest.mark.parametrize("options", ["workload", 5])
+def test_reset_options__that_are_no_dict_are_refused(env_id: str, options: Any) -> None:
+    env = gym.make(env_id)
+    with pytest.raises(SpecificationError, match="reset options are"):
+        env.reset(options=options)
+
+
+@pytest.mark.parametrize("env_id", sorted({*REGISTERED} - {"MapSpaceWarmStart-v0"}))
+def test_evaluator__that_is_none_is_refused(env_id: str) -> None:
+    with pytest.raises(SpecificationError, match="evaluator"):
+        gym.make(env_id, evaluator="edp")
 
 
 def test_registry__holds_what_is_listed() -> None:

@@ -13,8 +13,8 @@ from mapgym import catalog
 from mapgym.envs.mapspace_tasks import MapSpaceTasks, PreparedTask
 from mapgym.envs.observation import ObservationLayout, squash
 from mapgym.envs.task import Task, TaskGenerator, listed
-from mapgym.envs.tasks import DEFAULT_WORKLOAD, require_left_out
-from mapgym.errors import SpecificationError, require_keys
+from mapgym.envs.tasks import DEFAULT_WORKLOAD, check_evaluator, require_left_out
+from mapgym.errors import SpecificationError
 from mapgym.legality import LEGAL
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace_metadata import make_room
@@ -115,6 +115,7 @@ class SparseTasks(MapSpaceTasks):
     ) -> None:
         """Reads the arguments; see :class:`mapgym.envs.MapSpaceSparseEnv`."""
         if evaluator is not None:
+            check_evaluator(evaluator)
             require_left_out(
                 objective=objective,
                 weight_densities=weight_densities,
@@ -170,8 +171,7 @@ class SparseTasks(MapSpaceTasks):
 
     def fixed_by(self, options: AbcMapping[str, Any] | None) -> TaskGenerator | None:
         """Reads the options of reset; see :meth:`mapgym.envs.tasks.EnvironmentTasks.fixed_by`."""
-        options = dict(options or {})
-        require_keys(map(str, options), self.reset_options, "reset options")
+        options = self.read_options(options)
         if self.evaluator is None:
             if "objective" in options:
                 aware = self.objective

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping as AbcMapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 from gymnasium import spaces
 
 from mapgym.envs.observation import ObservationLayout
 from mapgym.envs.task import Task, TaskGenerator
-from mapgym.errors import SpecificationError, require_keys
+from mapgym.errors import SpecificationError, require_keys, require_kind
+from mapgym.evaluator import Evaluator
 from mapgym.mapspace import MapSpace
 from mapgym.sparsity_aware import SparsityAware
-
-if TYPE_CHECKING:
-    from mapgym.evaluator import Evaluator
 
 DEFAULT_WORKLOAD = "paper/resnet_conv4"
 DEFAULT_ACCELERATOR = "accel_b"
@@ -55,6 +53,7 @@ class EnvironmentTasks(ABC, Generic[Prepared]):
     ) -> None:
         """Reads the arguments; see :class:`mapgym.envs.MapSpaceEnv`."""
         if evaluator is not None:
+            check_evaluator(evaluator)
             require_left_out(
                 workload=workload, accelerator=accelerator, objective=objective, axes=axes, constraints=constraints
             )
@@ -106,9 +105,9 @@ class EnvironmentTasks(ABC, Generic[Prepared]):
         Raises:
             SpecificationError: unknown key, or a task that does not fit the spaces of the environment.
         """
+        options = self.read_options(options)
         if not options:
             return None
-        require_keys(map(str, options), self.reset_options, "reset options")
         if self.evaluator is not None:
             raise SpecificationError("reset options cannot change the task of an evaluator; leave them out")
         first = self.generator.tasks[0]
@@ -128,12 +127,26 @@ class EnvironmentTasks(ABC, Generic[Prepared]):
                 )
         return generator
 
+    def read_options(self, options: AbcMapping[str, Any] | None) -> dict[str, Any]:
+        """The options of reset, none of them unknown."""
+        if options is None:
+            return {}
+        if not isinstance(options, AbcMapping):
+            raise SpecificationError(f"reset options are {options!r}; give a dict such as {{'objective': 'edp'}}")
+        require_keys(map(str, options), self.reset_options, "reset options")
+        return dict(options)
+
     def number_of(self, task: Task) -> int:
         """Number of a task in ``prepared``; it is prepared if it is new."""
         if task not in self._numbers_of:
             self.prepared.append(self.prepare(task))
             self._numbers_of[task] = len(self.prepared) - 1
         return self._numbers_of[task]
+
+
+def check_evaluator(evaluator: Any) -> None:
+    """Raises SpecificationError if it is something else."""
+    require_kind(evaluator, Evaluator, "evaluator", "Evaluator(MapSpace(workload, accelerator))")
 
 
 def require_left_out(**given: Any) -> None:

@@ -228,6 +228,7 @@ class TestTraining:
         evaluator = Evaluator(MapSpace(layers[0], request.accelerator), objective, Budget(samples=20))
         agent = make_agent("maskable-ppo", policy=str(tmp_path))
         assert ("Use it with: mapgym search" in text) == is_sparse
+        assert text.endswith(f"--policy {tmp_path} --objective sparsity-aware:edp") == is_sparse
         if is_sparse:
             agent.search(evaluator, 0)
             assert evaluator.samples == 20
@@ -242,6 +243,9 @@ class TestTraining:
             train(tmp_path, "maskable-ppo", env="MapSpaceOneShot-v0")
         with pytest.raises(SpecificationError, match="did you mean 'MapSpace-v0'"):
             train(tmp_path, "ppo", env="MapSpac-v0")
+        with pytest.raises(SpecificationError, match="no sparse features"):
+            train(tmp_path / "none", "ppo", env="MapSpaceSparse-v0")
+        assert not (tmp_path / "none").exists()
 
 
 class TestStoredPolicies:

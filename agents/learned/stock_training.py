@@ -29,6 +29,7 @@ from mapgym.agents.learned.stock_policy import POLICY, Arrays, fill_policy, poli
 from mapgym.agents.learned.training import Trainer, TrainingProgress, TrainingRequest, register_trainer
 from mapgym.envs.sparse_tasks import WEIGHT_DENSITIES
 from mapgym.errors import SpecificationError
+from mapgym.sparsity_aware import SPARSITY_AWARE
 
 if TYPE_CHECKING:
     from mapgym.agents.learned._vec_env import Sb3VecEnv
@@ -57,9 +58,10 @@ class StockTrainer(Trainer):
         assert isinstance(agent, StockAgent)
         if agent.policy:
             raise SpecificationError("a policy that is given learns nothing; leave the parameter policy out")
-        prepare_output_folder(request.folder)
         with computing(agent.threads):
-            return _Session(agent, request, progress).run()
+            session = _Session(agent, request, progress)
+            prepare_output_folder(request.folder)
+            return session.run()
 
 
 @register_trainer
@@ -158,6 +160,7 @@ class _Session:
         self._evaluations: list[list[float]] = []
         self._best: Arrays = {}
         self._judged, self._episodes = judged_tasks(agent, request)
+        self._has_densities = any("weight_density" in options for options in self._judged)
         self._judge = training_env(agent, request, GROUP * len(self._judged))
         progress.total, progress.unit = self._total, "steps"
 
@@ -188,7 +191,11 @@ class _Session:
                 f"{text} {self._model.num_timesteps:,} of {self._total:,} steps are done; the same command continues."
             )
         if is_searchable(self._agent.env):
-            return f"{text}\nUse it with: mapgym search WORKLOAD ACCELERATOR --policy {self._request.folder}"
+            objective = self._request.objective
+            if self._has_densities:
+                objective = f"{SPARSITY_AWARE}:{objective}"
+            option = "" if objective == "edp" else f" --objective {objective}"
+            return f"{text}\nUse it with: mapgym search WORKLOAD ACCELERATOR --policy {self._request.folder}{option}"
         return (
             f"{text}\n'mapgym search --policy' does not take it, because {self._agent.env} is no environment to search "
             "a single layer in; in Python, read_policy of mapgym.agents.learned.stock_policy reads it."
@@ -270,7 +277,7 @@ class _Session:
         steps, seconds, _, _, trained = self._evaluations[-1]
         best = min(self._evaluations, key=lambda row: row[3])
         averaged = ["layers"] * (len(self._request.workloads) > 1)
-        averaged += ["densities"] * any("weight_density" in options for options in self._judged)
+        averaged += ["densities"] * self._has_densities
         several = f", geometric mean over {' and '.join(averaged)}" if averaged else ""
         return (
             f"{steps:,.0f} steps in {seconds:,.0f} s ({steps / seconds:,.0f}/s with evaluations); the best of "

@@ -110,6 +110,14 @@ class TestComparison:
 
 
 class TestCommand:
+    def test_a_slow_agent_has_as_few_seeds_in_all_three_parts(self, mapgym, tmp_path):
+        pytest.importorskip("cmaes")
+        task = ("--workloads", "paper/resnet_conv4", "--accelerators", "accel_a", "--agents", "cma-es,random")
+        assert mapgym("study", "mappers", *task, *SMALL[6:], "-o", tmp_path)[0] == 0
+        for part in ("samples", "time", "timeloop"):
+            (folder,) = (tmp_path / part / "runs").iterdir()
+            assert [path.name for path in folder.glob("cma-es-*")] == ["cma-es-seed0.parquet"], part
+
     def test_writes_tables_and_a_picture_continues_and_can_be_reported(self, mapgym, tmp_path):
         status, text, _ = mapgym("study", "mappers", *SMALL, "-o", tmp_path)
         assert status == 0

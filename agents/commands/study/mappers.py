@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +11,7 @@ import typer
 from mapgym.agents.commands import common, study_command as shared
 
 if TYPE_CHECKING:
-    from mapgym.agents.experiment.experiment import Experiment
+    from mapgym.agents.experiment.experiment import AgentEntry, Experiment
     from mapgym.agents.experiment.results import RunResult
     from mapgym.agents.experiment.summary import Summary
     from mapgym.evaluator import Budget
@@ -69,7 +70,8 @@ def run(
     timeloop = timeloop_runs()
     there = [(run.workload, run.accelerator) for run in timeloop]
     third = load_experiment("mappers_timeloop")
-    third = _adapted(third, workloads, accelerators, agents, Budget(samples=samples or third.budget.samples))
+    budget = Budget(samples=samples or third.budget.samples)
+    third = _adapted(third, workloads, accelerators, agents, budget, by_samples.agents)
     if tasks := tuple(task for task in third.tasks if (task.workload, task.accelerator) in there):
         plans.append((output / "timeloop", replace(third, tasks=tasks)))
     results: list[RunResult] = []
@@ -94,9 +96,17 @@ def run(
 
 
 def _adapted(
-    experiment: Experiment, workloads: str, accelerators: str, agents: str | None, budget: Budget
+    experiment: Experiment,
+    workloads: str,
+    accelerators: str,
+    agents: str | None,
+    budget: Budget,
+    others: Sequence[AgentEntry] = (),
 ) -> Experiment:
-    """An experiment of the catalog with what the user wants otherwise."""
+    """An experiment of the catalog with what the user wants otherwise.
+
+    Agents that it does not have are as in ``others``: slow ones have fewer seeds there.
+    """
     from mapgym.agents.experiment.experiment import AgentEntry, cross
 
     tasks = cross(
@@ -107,7 +117,7 @@ def _adapted(
     )
     entries, absent = experiment.agents, experiment.absent
     if agents is not None:
-        known = {entry.label: entry for entry in entries}
+        known = {entry.label: entry for entry in (*others, *entries)}
         entries = tuple(known.get(name) or AgentEntry(name) for name in common.comma_separated(agents, "--agents"))
         absent = ()
     # A description that speaks of the catalog's budget would be wrong.

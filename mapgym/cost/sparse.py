@@ -26,7 +26,7 @@ from mapgym.density_kernels import (
 )
 from mapgym.errors import SpecificationError
 from mapgym.legality import METADATA
-from mapgym.metadata_kernels import FITS, Formats, child_of, make_formats, metadata_status, tile_words
+from mapgym.metadata_kernels import FITS, Formats, child_of, make_formats, metadata_status
 from mapgym.nest_kernels import Nest, list_nest, make_nest, words_of
 from mapgym.sparsity import SAVINGS
 from mapgym.workload import Workload
@@ -184,14 +184,13 @@ def _parent_is_formatted(sparse, keep, i, t, s):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _expect(sparse, keep, i, t, s, instances):  # type: ignore[no-untyped-def]
+def _expect(sparse, keep, i, t, s, words, instances):  # type: ignore[no-untyped-def]
     """Sets the mean density of the tiles of a tensor at a level, and how many instances are in use on average.
 
     A tile that is empty is not sent to a level if the level outside knows, by its format, that it is. QUIRK: what
     counts as empty is the smallest occupancy that is possible, even where that is above zero.
     """
     table, at = sparse.formats.densities, t * RECORD
-    words = tile_words(sparse.formats, sparse.nest, t, s)
     is_sent_always = smallest_occupancy(table, at, words) > 0 or not _parent_is_formatted(sparse, keep, i, t, s)
     if table[at] == FIXED:
         expected = words * mean_density(table, at)
@@ -483,11 +482,12 @@ def _price_levels(sparse, keep, i, dense, cycles, out):  # type: ignore[no-untyp
         for t in range(tensors):
             if not keep[0, s, t]:
                 continue
-            words = tile_words(sparse.formats, sparse.nest, t, s)
+            words = dense.tile_words[0, s, t]
             ratio = _block_ratio(sparse, t, s, words)
             accesses = 0.0
             for kind in range(3):
-                accesses += -(-sparse.counts[kind, s, t] // block) * ratio
+                # In float64, as in the dense kernel: exact for counts below 2**50, and faster.
+                accesses += math.ceil(sparse.counts[kind, s, t] / block) * ratio
             average = sparse.instances[s, t]
             of_tensor = accesses * sparse.energies[s] * average
             energy += of_tensor
@@ -589,7 +589,8 @@ def price_sparse_batch(  # type: ignore[no-untyped-def]
                 sparse.counts[READS, s, t] = dense.reads[0, s, t]
                 sparse.counts[FILLS, s, t] = dense.fills[0, s, t]
                 sparse.counts[UPDATES, s, t] = dense.updates[0, s, t]
-                _expect(sparse, keep, 0, t, s, float(dense.used_instances[0, s]))
+                words, instances = dense.tile_words[0, s, t], float(dense.used_instances[0, s])
+                _expect(sparse, keep, 0, t, s, words, instances)
                 if sparse.formats.ranks[s, t] > 0:
                     absent = 1.0 - sparse.density[s, t]
                     for kind in range(3):

@@ -219,6 +219,7 @@ def test_vector__each_environment_remembers_for_itself() -> None:
         ({"buffer": "nowhere.buffer"}, "no such replay buffer"),
         ({"buffer": 3}, "buffer is 3"),
         ({"record": 3}, "record is 3"),
+        ({"record": "nowhere/new.buffer"}, "make the folder first"),
         ({"steps": 0}, "steps"),
     ],
 )

@@ -201,6 +201,11 @@ class TestFile:
             ("gamma, warm: previous-layer", PREVIOUS),
         ]
 
+    @pytest.mark.parametrize("none", [None, "none"])
+    def test_of_none(self, none):
+        found = load_experiment({**self.PLAIN, "agents": ["gamma"], "warm_start": none})
+        assert [entry.warm_start for entry in found.agents] == [None]
+
     def test_a_mistake_is_named_with_its_place(self):
         with pytest.raises(SpecificationError, match=r"experiment: warm_start is 'simular'.*did you mean 'similar'"):
             load_experiment({**self.PLAIN, "warm_start": "simular"})

@@ -164,8 +164,8 @@ def _agent(data: object, warm_start: WarmStart | None, where: str) -> AgentEntry
 
 
 def _warm_start(data: Mapping[str, Any], where: str) -> WarmStart | None:
-    text = data.get("warm_start", _NO_WARM_START)
-    return None if text == _NO_WARM_START else read_warm_start(str(text), f"{where}: warm_start")
+    text = data.get("warm_start")
+    return None if text in (None, _NO_WARM_START) else read_warm_start(str(text), f"{where}: warm_start")
 
 
 def _seeds(value: object, where: str) -> tuple[int, ...]:

@@ -148,4 +148,7 @@ def _read_buffer(buffer: Any, what: str, *, must_exist: bool) -> ReplayBuffer:
             f"{what} is {str(buffer)!r}, and there is no such replay buffer; name one that exists, or make it with "
             "'mapgym buffer add'"
         )
+    # Otherwise it would be found out when the first episode has ended, and its mapping would be lost.
+    if not must_exist and not Path(buffer).absolute().parent.is_dir():
+        raise SpecificationError(f"{what} is {str(buffer)!r}, and there is no such folder; make the folder first")
     return ReplayBuffer(buffer)

@@ -19,9 +19,9 @@ from mapgym.agents import make_agent
 from mapgym.agents.experiment.benchmark import measure_learning
 from mapgym.agents.learned import stock_training
 from mapgym.agents.learned._vec_env import Sb3VecEnv
-from mapgym.agents.learned.mind_mappings_model import read_arrays, write_arrays
 from mapgym.agents.learned.stock import StockAgent, observed_columns
 from mapgym.agents.learned.stock_policy import POLICY, read_policy
+from mapgym.agents.learned.stored_arrays import read_arrays, write_arrays
 from mapgym.agents.learned.training import TrainingProgress, TrainingRequest, make_trainer
 from mapgym.envs import MapSpaceRefineVectorEnv, MapSpaceVectorEnv
 from mapgym.errors import SpecificationError

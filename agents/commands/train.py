@@ -51,7 +51,7 @@ def train(
     ] = None,
     seconds: Annotated[
         float | None,
-        typer.Option(help="Wall time of this session; the same command continues after it.", show_default=False),
+        typer.Option(help="Wall time after which it stops; the same command continues.", show_default=False),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
     full: Annotated[

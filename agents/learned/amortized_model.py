@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.agents.learned.amortized_kernels import CHOICE_FEATURES, STATE_FEATURES
-from mapgym.agents.learned.mind_mappings_model import SHIPPED, read_arrays, write_arrays
+from mapgym.agents.learned.stored_arrays import SHIPPED, read_arrays, write_arrays
 from mapgym.errors import SpecificationError, suggest
 
 if TYPE_CHECKING:

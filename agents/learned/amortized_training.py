@@ -29,9 +29,16 @@ from mapgym.agents.learned.amortized_episodes import Decisions, Episodes, retrac
 from mapgym.agents.learned.amortized_model import MODEL, Policy, load_policy, make_network, one_thread
 from mapgym.agents.learned.amortized_tasks import TrainingTask
 from mapgym.agents.learned.amortized_validation import Validation
-from mapgym.agents.learned.mind_mappings_model import read_arrays, write_arrays
+from mapgym.agents.learned.stored_arrays import (
+    check_same_training,
+    fill_network,
+    fill_optimizer,
+    network_arrays,
+    optimizer_arrays,
+    read_arrays,
+    write_arrays,
+)
 from mapgym.agents.learned.training import Trainer, TrainingProgress, TrainingRequest, register_trainer
-from mapgym.errors import SpecificationError
 
 if TYPE_CHECKING:
     import torch
@@ -300,35 +307,15 @@ class _Session:
         Policy(self._network, about).save(self._request.folder / MODEL)
 
     def _save(self) -> None:
-        arrays: dict[str, NDArray[Any]] = {}
-        for name, value in self._network.state_dict().items():
-            arrays[f"network.{name}"] = value.cpu().numpy()
-        for index, state in self._optimizer.state_dict()["state"].items():
-            for name, value in state.items():
-                arrays[f"optimizer.{index}.{name}"] = value.cpu().numpy()
+        arrays = {**network_arrays(self._network), **optimizer_arrays(self._optimizer)}
         about = {**self._identity, "done": self._done, "cpu_seconds": self._spent, "history": self._history}
         write_arrays(self._request.folder / CHECKPOINT, arrays, {**about, "best_score": self._best_score})
 
     def _load(self) -> None:
-        import torch
-
         arrays, about = read_arrays(self._request.folder / CHECKPOINT)
-        for key, ours in self._identity.items():
-            if about.get(key) != ours:
-                raise SpecificationError(
-                    f"{str(self._request.folder)!r} holds a training with another {key}; give the options that it was "
-                    "begun with, or another folder with -o"
-                )
-        network, state = {}, {}  # type: dict[str, torch.Tensor], dict[int, dict[str, torch.Tensor]]
-        for name, array in arrays.items():
-            kind, _, rest = name.partition(".")
-            if kind == "network":
-                network[rest] = torch.from_numpy(array)
-            else:
-                index, _, entry = rest.partition(".")
-                state.setdefault(int(index), {})[entry] = torch.from_numpy(array)
-        self._network.load_state_dict(network)
-        self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": state})
+        check_same_training(self._request.folder, about, self._identity)
+        fill_network(self._network, arrays)
+        fill_optimizer(self._optimizer, arrays)
         self._done, self._spent = about["done"], about["cpu_seconds"]
         self._history, self._best_score = about["history"], about["best_score"]
         self._progress.done = self._done * self._recipe.tasks * self._recipe.group

@@ -1,13 +1,11 @@
 """The surrogate of Mind Mappings: a multilayer perceptron from the vector of a mapping to its costs, and its file.
 
-A file is one safetensors file: weights and normalisation as arrays, and a JSON text about them in its header.
+A file holds weights and normalisation, see :mod:`mapgym.agents.learned.stored_arrays`.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
-from collections.abc import Mapping as AbcMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,16 +13,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.agents.experiment.files import replacing
 from mapgym.agents.learned.mind_mappings_encoding import vector_width
+from mapgym.agents.learned.stored_arrays import SHIPPED, read_arrays, write_arrays
 from mapgym.errors import SpecificationError, suggest
 
 if TYPE_CHECKING:
     import torch
 
-SHIPPED = Path(__file__).parent / "weights"
 _PREFIX, _SUFFIX = "mind_mappings_", ".safetensors"
-_HEADER_KEY = "mapgym"
 LOSSES = ("objective", "outputs")
 """What a search descends: the predicted objective, or the sum of all outputs, as the released code does."""
 
@@ -169,30 +165,6 @@ def load_surrogate(model: str) -> Surrogate:
         ) from None
     network.requires_grad_(False)
     return Surrogate(network, levels, norm, about)
-
-
-def write_arrays(path: Path, arrays: AbcMapping[str, NDArray], about: AbcMapping[str, Any]) -> None:
-    """Writes arrays and a JSON-able description into one safetensors file, atomically."""
-    from safetensors.numpy import save_file
-
-    with replacing(path) as temporary:
-        contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        save_file(contiguous, temporary, metadata={_HEADER_KEY: json.dumps(about, allow_nan=False)})
-
-
-def read_arrays(path: Path) -> tuple[dict[str, NDArray], dict[str, Any]]:
-    """Reads what :func:`write_arrays` wrote; raises SpecificationError for a damaged or foreign file."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as file:
-            about = json.loads((file.metadata() or {})[_HEADER_KEY])
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, KeyError, ValueError):
-        about = None
-    if not isinstance(about, dict):
-        raise SpecificationError(f"{str(path)!r} is damaged, or was not written by mapgym; remove it and train anew")
-    return arrays, about
 
 
 def _output_weights(objective: str, targets: int) -> NDArray[np.float32]:

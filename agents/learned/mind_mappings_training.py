@@ -23,11 +23,17 @@ from mapgym.agents.learned.mind_mappings_model import (
     Surrogate,
     load_surrogate,
     make_network,
+)
+from mapgym.agents.learned.stored_arrays import (
+    check_same_training,
+    fill_network,
+    fill_optimizer,
+    network_arrays,
+    optimizer_arrays,
     read_arrays,
     write_arrays,
 )
 from mapgym.agents.learned.training import Trainer, TrainingProgress, TrainingRequest, register_trainer
-from mapgym.errors import SpecificationError
 from mapgym.mapspace import MapSpace
 
 if TYPE_CHECKING:
@@ -226,36 +232,15 @@ class _Session:
 
     def _save(self) -> None:
         assert self._norm is not None
-        arrays: dict[str, NDArray[Any]] = self._norm._asdict()
-        for name, tensor in self._network.state_dict().items():
-            arrays[f"network.{name}"] = tensor.cpu().numpy()
-        for index, state in self._optimizer.state_dict()["state"].items():
-            for name, tensor in state.items():
-                arrays[f"optimizer.{index}.{name}"] = tensor.cpu().numpy()
+        arrays = {**self._norm._asdict(), **network_arrays(self._network), **optimizer_arrays(self._optimizer)}
         about = {**self._identity, "chunks_done": self._done, "seconds": self._spent, "loss": self._loss}
         write_arrays(self._request.folder / CHECKPOINT, arrays, about)
 
     def _load(self) -> None:
-        import torch
-
-        path = self._request.folder / CHECKPOINT
-        arrays, about = read_arrays(path)
-        for key, ours in self._identity.items():
-            if about.get(key) != ours:
-                raise SpecificationError(
-                    f"{str(self._request.folder)!r} holds a training with another {key}; give the options that it was "
-                    "begun with, or another folder with -o"
-                )
-        network, state = {}, {}  # type: dict[str, torch.Tensor], dict[int, dict[str, torch.Tensor]]
-        for name, array in arrays.items():
-            kind, _, rest = name.partition(".")
-            if kind == "network":
-                network[rest] = torch.from_numpy(array)
-            elif kind == "optimizer":
-                index, _, entry = rest.partition(".")
-                state.setdefault(int(index), {})[entry] = torch.from_numpy(array)
-        self._network.load_state_dict(network)
-        self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": state})
+        arrays, about = read_arrays(self._request.folder / CHECKPOINT)
+        check_same_training(self._request.folder, about, self._identity)
+        fill_network(self._network, arrays)
+        fill_optimizer(self._optimizer, arrays)
         self._norm = Normalisation(*(arrays[name] for name in Normalisation._fields))
         self._done, self._spent, self._loss = about["chunks_done"], about["seconds"], about["loss"]
         self._report()

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from mapgym import __version__
 from mapgym.agents.base import agent_class
-from mapgym.agents.learned.mind_mappings_model import read_arrays, write_arrays
 from mapgym.agents.learned.stock import StockAgent
+from mapgym.agents.learned.stored_arrays import read_arrays, write_arrays
 from mapgym.errors import SpecificationError
 
 if TYPE_CHECKING:

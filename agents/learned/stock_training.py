@@ -23,9 +23,16 @@ from numpy.typing import NDArray
 from mapgym.agents.base import make_agent
 from mapgym.agents.experiment.files import prepare_output_folder, write_text
 from mapgym.agents.experiment.studies.tables import Table
-from mapgym.agents.learned.mind_mappings_model import read_arrays, write_arrays
 from mapgym.agents.learned.stock import DEFAULT_ENV, StockAgent, computing, is_searchable, vector_class
 from mapgym.agents.learned.stock_policy import POLICY, Arrays, fill_policy, policy_arrays, sizes_of, write_policy
+from mapgym.agents.learned.stored_arrays import (
+    check_same_training,
+    fill_optimizer,
+    optimizer_arrays,
+    part,
+    read_arrays,
+    write_arrays,
+)
 from mapgym.agents.learned.training import Trainer, TrainingProgress, TrainingRequest, register_trainer
 from mapgym.envs.sparse_tasks import WEIGHT_DENSITIES
 from mapgym.errors import SpecificationError
@@ -290,8 +297,7 @@ class _Session:
         folder, model = self._request.folder, self._model
         arrays = {f"policy.{name}": array for name, array in policy_arrays(model).items()}
         arrays |= {f"best.{name}": array for name, array in self._best.items()}
-        for index, state in model.policy.optimizer.state_dict()["state"].items():
-            arrays |= {f"optimizer.{index}.{name}": np.asarray(value.cpu()) for name, value in state.items()}
+        arrays |= optimizer_arrays(model.policy.optimizer)
         memory = getattr(model, "replay_buffer", None)
         if memory is not None:
             arrays |= {f"memory.{name}": getattr(memory, name) for name in _MEMORY}
@@ -316,34 +322,19 @@ class _Session:
         Raises:
             SpecificationError: it is of another training, or damaged.
         """
-        import torch
-
         folder, model = self._request.folder, self._model
         arrays, about = read_arrays(folder / CHECKPOINT)
-        for key, ours in self._about.items():
-            if about.get(key) != ours:
-                raise SpecificationError(
-                    f"{str(folder)!r} holds a training with other {key}; give the options that it was begun with, or "
-                    "another folder with -o"
-                )
-        parts: dict[str, Arrays] = {"policy": {}, "best": {}, "optimizer": {}, "memory": {}}
-        for name, array in arrays.items():
-            kind, _, rest = name.partition(".")
-            parts[kind][rest] = array
-        fill_policy(model, parts["policy"])
-        state: dict[int, dict[str, torch.Tensor]] = {}
-        for name, array in parts["optimizer"].items():
-            index, _, entry = name.partition(".")
-            state.setdefault(int(index), {})[entry] = torch.from_numpy(array)
-        model.policy.optimizer.load_state_dict({**model.policy.optimizer.state_dict(), "state": state})
+        check_same_training(folder, about, self._about, another="other")
+        fill_policy(model, part(arrays, "policy"))
+        fill_optimizer(model.policy.optimizer, arrays)
         progress = about["progress"]
         memory: Any = getattr(model, "replay_buffer", None)
         if memory is not None:
-            for name, array in parts["memory"].items():
+            for name, array in part(arrays, "memory").items():
                 getattr(memory, name)[:] = array
             memory.pos, memory.full = progress["memory"]
             model._n_calls = progress["calls"]  # type: ignore[attr-defined]
-        self._best, self._segments, self._spent = parts["best"], progress["segments"], progress["seconds"]
+        self._best, self._segments, self._spent = part(arrays, "best"), progress["segments"], progress["seconds"]
         model.num_timesteps, model._n_updates = progress["steps"], progress["updates"]
         self._evaluations = progress["evaluations"]
         self._env.best_ratio = self._evaluations[-1][4]

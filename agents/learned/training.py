@@ -26,7 +26,7 @@ class TrainingRequest:
         objective: what is minimised.
         steps: steps of all environments together; None for the trainer's own number.
         samples: mappings to train on; None for the trainer's own number.
-        seconds: wall time of this session, after which it stops and can be continued; None for no limit.
+        seconds: wall time after which it stops and can be continued; None for no limit.
         seed: of everything random.
         full: whether to train by the recipe of the original instead of the one for a small machine.
         parameters: of the agent, as values or as text.

@@ -48,7 +48,7 @@ from mapgym.construction_kernels import (
 )
 from mapgym.construction_rollout import export_mapping
 from mapgym.errors import SpecificationError
-from mapgym.mapping import ARRAYS, MappingBatch, divisors
+from mapgym.mapping import MappingBatch, divisors
 from mapgym.mapspace_fit import mesh_axes
 
 if TYPE_CHECKING:
@@ -247,8 +247,7 @@ class KeyEncoding:
             outside = np.flatnonzero(~inside)
             distances = ((keys[outside, None] - self._keys_of_stand_ins) ** 2).sum(axis=2)
             nearest = self._stand_ins[np.argmin(distances, axis=1)]
-            for name in ARRAYS:
-                getattr(batch, name)[outside] = getattr(nearest, name)
+            batch[outside] = nearest
         return batch
 
     def encode(self, batch: MappingBatch) -> NDArray[np.float64]:

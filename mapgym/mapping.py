@@ -354,6 +354,11 @@ class MappingBatch(_Arrays):
         kind = Mapping if isinstance(index, int | np.integer) else MappingBatch
         return kind(*arrays, *self.names)  # type: ignore[arg-type, call-arg]
 
+    def __setitem__(self, rows: slice | NDArray | Sequence[int], others: MappingBatch) -> None:
+        """Overwrites some mappings by those of another batch of the same task, in order."""
+        for array, values in zip(self.arrays(), others.arrays(), strict=True):
+            array[rows] = values
+
     def __iter__(self) -> Iterator[Mapping]:
         return (self[i] for i in range(len(self)))
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.legality import LEGAL, METADATA
-from mapgym.mapping import ARRAYS, MappingBatch
+from mapgym.mapping import MappingBatch
 from mapgym.mapspace_kernels import normalise_batch
 from mapgym.mapspace_size import prime_exponents
 
@@ -55,8 +55,7 @@ def make_room(space: MapSpace, batch: MappingBatch) -> NDArray[np.int32]:
                 freed = [math.log(whole / w) / math.log(move[3]) for w, move in zip(words, moves, strict=True)]
                 best = int(np.argmax(freed))
             mapping, code = tried[[best]], int(codes[best])
-        for name in ARRAYS:
-            getattr(batch, name)[i] = getattr(mapping, name)[0]
+        batch[[i]] = mapping
         status[i] = code
     return status
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from mapgym.agents.search.edits import Edits, best_members, overwrite
+from mapgym.agents.search.edits import Edits, best_members
 from mapgym.constraints import Constraints
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
@@ -101,7 +101,7 @@ def test_overwrite_replaces_rows() -> None:
     space = MapSpace(WORKLOADS[2], small_accelerator())
     a, b = space.sample(np.random.default_rng(0), 3), space.sample(np.random.default_rng(1), 2)
     before = keys(a)
-    overwrite(a, np.array([2, 0]), b)
+    a[np.array([2, 0])] = b
     assert keys(a) == [keys(b)[1], before[1], keys(b)[0]]
 
 

@@ -13,7 +13,7 @@ from mapgym.agents.learned.mind_mappings_encoding import Encoding
 from mapgym.agents.learned.mind_mappings_model import LOSSES, load_surrogate
 from mapgym.cost import OBJECTIVES, CostBatch
 from mapgym.errors import SpecificationError
-from mapgym.mapping import ARRAYS, MappingBatch
+from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ class MindMappings(AskTellAgent):
         stuck = np.flatnonzero(~new[chosen])
         if len(stuck):
             fresh = self._random(len(stuck))
-            _put(result, stuck, fresh)
+            result[stuck] = fresh
             self._vectors[stuck] = self._encoding.encode(fresh)
         return result
 
@@ -182,9 +182,3 @@ class MindMappings(AskTellAgent):
         arrays = [array.reshape(len(batch), -1) for array in self._space.canonical(batch).arrays()]
         rows = np.ascontiguousarray(np.concatenate(arrays, axis=1, dtype=np.int32))
         return rows.view(f"V{rows.shape[1] * 4}").ravel().tolist()
-
-
-def _put(batch: MappingBatch, rows: NDArray[np.intp], others: MappingBatch) -> None:
-    """Overwrites rows of a batch."""
-    for name in ARRAYS:
-        getattr(batch, name)[rows] = getattr(others, name)

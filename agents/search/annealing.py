@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.agents.base import AskTellAgent, parameter, register
-from mapgym.agents.search.edits import Edits, best_members, overwrite
+from mapgym.agents.search.edits import Edits, best_members
 from mapgym.cost import CostBatch
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
@@ -86,7 +86,7 @@ class Annealing(AskTellAgent):
         limits = self._values[:k] + self._temperature * self._rng.standard_exponential(k)
         moved = np.flatnonzero(values <= limits)
         if len(moved):
-            overwrite(self._at, moved, batch[moved])
+            self._at[moved] = batch[moved]
             self._values[moved] = values[moved]
 
     def _settle(self, batch: MappingBatch, values: NDArray[np.float64]) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.agents.search.edits_kernels import edit_each
-from mapgym.mapping import ARRAYS, MappingBatch
+from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
 from mapgym.mapspace_kernels import EDIT_COLUMNS
 
@@ -78,12 +78,6 @@ class Edits:
             *self._memory,
         )
         return edited
-
-
-def overwrite(target: MappingBatch, rows: NDArray[np.intp], source: MappingBatch) -> None:
-    """Replaces some mappings of a batch by those of another one, in place."""
-    for name in ARRAYS:
-        getattr(target, name)[rows] = getattr(source, name)
 
 
 def best_members(space: MapSpace, batch: MappingBatch, values: NDArray[np.float64], n: int) -> NDArray[np.intp]:

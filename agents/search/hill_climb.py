@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.agents.base import AskTellAgent, parameter, register
-from mapgym.agents.search.edits import Edits, best_members, overwrite
+from mapgym.agents.search.edits import Edits, best_members
 from mapgym.cost import CostBatch
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
@@ -59,7 +59,7 @@ class HillClimb(AskTellAgent):
         self._fresh = self._idle >= self.patience
         stuck = np.flatnonzero(self._fresh)
         if len(stuck):
-            overwrite(proposals, stuck, self._begin_anew(stuck))
+            proposals[stuck] = self._begin_anew(stuck)
         return proposals
 
     def tell(self, batch: MappingBatch, costs: CostBatch) -> None:
@@ -72,7 +72,7 @@ class HillClimb(AskTellAgent):
         self._idle[:k] = np.where(self._fresh[:k] | (values < self._values[:k]), 0, self._idle[:k] + 1)
         moved = np.flatnonzero(self._fresh[:k] | (values <= self._values[:k]))
         if len(moved):
-            overwrite(self._at, moved, batch[moved])
+            self._at[moved] = batch[moved]
             self._values[moved] = values[moved]
 
     def _settle(self, batch: MappingBatch, values: NDArray[np.float64]) -> None:
@@ -91,7 +91,7 @@ class HillClimb(AskTellAgent):
             return self._space.sample(self._rng, len(stuck))
         assert self._at is not None
         better = stuck[self._values[stuck] < self._home_values[stuck]]
-        overwrite(self._home, better, self._at[better])
+        self._home[better] = self._at[better]
         self._home_values[better] = self._values[better]
         changed = self._home[stuck]
         for _ in range(self.kick):

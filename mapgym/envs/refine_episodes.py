@@ -12,7 +12,7 @@ from mapgym.envs import rendering
 from mapgym.envs.episodes import Episodes, Infos
 from mapgym.envs.refine_kernels import edit_each, edit_many
 from mapgym.envs.refine_tasks import BEST_LOG_RATIO, EDITS_LEFT, LOG_RATIO, RefineTask, RefineTasks
-from mapgym.mapping import ARRAYS, Mapping, MappingBatch
+from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapspace_kernels import normalise_batch
 from mapgym.warmstart import ReplayBuffer
 
@@ -90,8 +90,8 @@ class RefineEpisodes(Episodes):
             normalise_batch(batch.arrays(), prepared.space.sorting)
             present, best = self._of(number)
             some = rows[chosen]
-            _put(batch, present, some)
-            _put(batch, best, some)
+            present[some] = batch
+            best[some] = batch
             self.observations[some] = prepared.static
             self._edit(prepared, number, some, np.full(len(some), _NOTHING))
             priced = self._price(prepared, number, some)
@@ -166,11 +166,11 @@ class RefineEpisodes(Episodes):
         if priced < len(edited):
             # A mapping whose cost nobody knows is no result: the episode ends with the one before.
             refused[edits[priced:]] = True
-            _put(before[priced:], present, edited[priced:])
+            present[edited[priced:]] = before[priced:]
             self._edit(prepared, number, edited[priced:], np.full(len(edited) - priced, _NOTHING))
         improved = edited[self.values[edited] > self.best[edited]]
         self.best[improved] = self.values[improved]
-        _put(present[improved], best, improved)
+        best[improved] = present[improved]
         return refused
 
     def _legal(
@@ -237,9 +237,3 @@ class RefineEpisodes(Episodes):
         if mode == "ansi":
             return f"{mapping.to_text()}\n{left}"
         return rendering.draw(task, left, mapping, lambda s: rendering.tile_words(task, s, mapping))
-
-
-def _put(source: MappingBatch, target: MappingBatch, rows: NDArray[np.int64]) -> None:
-    """Writes mappings into rows of a batch."""
-    for name in ARRAYS:
-        getattr(target, name)[rows] = getattr(source, name)

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from mapgym import catalog
+from mapgym.agents.base import make_agent
+from mapgym.agents.commands.study.learning import _plan
 from mapgym.agents.experiment.studies import learning
 from mapgym.agents.experiment.studies.cells import run_cells
 from mapgym.agents.experiment.studies.learning import (
@@ -25,6 +27,7 @@ from mapgym.agents.experiment.studies.learning import (
     learning_cells,
 )
 from mapgym.agents.experiment.studies.learning_tables import learning_tables
+from mapgym.evaluator import Budget, Evaluator
 from mapgym.mapspace import MapSpace
 
 
@@ -123,8 +126,32 @@ class TestByHand:
         assert "not trained on (b)" in " ".join(answers)
 
 
+def save_policy(path, seed):
+    """A policy that nobody trained; the same description whatever the seed of its weights."""
+    torch = pytest.importorskip("torch")
+    from mapgym.agents.learned.amortized_model import Policy, make_network
+
+    torch.manual_seed(seed)
+    network = make_network()
+    torch.nn.init.normal_(network.score_out.weight)
+    Policy(network, {"command": "", "samples": 10, "cpu_seconds": 1.0}).save(path)
+
+
+def test_other_weights_under_the_same_description_are_measured_anew(tmp_path):
+    settings = []
+    for seed in (0, 1, 0):
+        save_policy(tmp_path / "model.safetensors", seed)
+        plan = _plan(1000, 1, "tiny", str(tmp_path), peer_links=False, quick=True)
+        settings.append([cell.settings for cell in learning_cells(plan, Buffers(plan))])
+    assert settings[0] == settings[2]
+    solved, *measured = (one == other for one, other in zip(settings[0], settings[1], strict=True))
+    # The replay buffer depends on no policy.
+    assert solved
+    assert not any(measured)
+
+
 def test_cells_measure_everybody_and_buffers_learn_from_them(tmp_path, monkeypatch):
-    pytest.importorskip("torch")
+    save_policy(tmp_path / "model.safetensors", seed=0)
     monkeypatch.setattr(learning, "BUFFER_SAMPLES", 50)
     layers = catalog.workloads("toy/tiny_gemm")
     plan = Plan(
@@ -133,7 +160,7 @@ def test_cells_measure_everybody_and_buffers_learn_from_them(tmp_path, monkeypat
         training=tuple(layers),
         samples=300,
         seeds=1,
-        policy={"samples": 10, "seconds": 1.0},
+        policy={"model": str(tmp_path), "samples": 10, "seconds": 1.0},
     )
     buffers = Buffers(plan)
     results = run_cells(
@@ -141,6 +168,11 @@ def test_cells_measure_everybody_and_buffers_learn_from_them(tmp_path, monkeypat
     )
     outcome = Outcome(results)
     assert outcome.tasks == [("toy/tiny_gemm", "tiny")]
+    # The policy is the one that the plan names.
+    evaluator = Evaluator(MapSpace(layers[0], plan.accelerators[0]), budget=Budget(samples=256))
+    make_agent("amortized", model=str(tmp_path)).search(evaluator, 0)
+    (run,) = (run for run in results[1]["runs"] if run["who"] == POLICY)
+    assert run["values"] == evaluator.trace.values
     for who in (*PROPOSERS, *SEARCHES):
         assert outcome.ratios(who, 300)[0] >= 1.0
     for who in (STORED, GAMMA_WARM):

@@ -117,6 +117,21 @@ def shipped_path(model: str = DEFAULT_MODEL) -> Path:
     return SHIPPED / f"{_PREFIX}{model}{_SUFFIX}"
 
 
+def find_policy(model: str) -> Path:
+    """The file of a policy; takes and raises what :func:`load_policy` does, but does not look into the file."""
+    if model in shipped_models():
+        return shipped_path(model)
+    path = Path(model)
+    if path.is_dir():
+        path = path / MODEL
+    if not path.is_file():
+        raise SpecificationError(
+            f"there is no policy {model!r}; give the folder of a 'mapgym train amortized' or a shipped name: "
+            f"{suggest(model, shipped_models())}"
+        )
+    return path
+
+
 def load_policy(model: str = DEFAULT_MODEL) -> Policy:
     """Loads a policy.
 
@@ -126,17 +141,8 @@ def load_policy(model: str = DEFAULT_MODEL) -> Policy:
     Raises:
         SpecificationError: there is none, or the file holds something else.
     """
-    if model in shipped_models():
-        return _load_once(shipped_path(model))
-    path = Path(model)
-    if path.is_dir():
-        path = path / MODEL
-    if not path.is_file():
-        raise SpecificationError(
-            f"there is no policy {model!r}; give the folder of a 'mapgym train amortized' or a shipped name: "
-            f"{suggest(model, shipped_models())}"
-        )
-    return _load(path)
+    path = find_policy(model)
+    return _load_once(path) if path.parent == SHIPPED else _load(path)
 
 
 @cache

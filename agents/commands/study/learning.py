@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -79,7 +80,7 @@ def _plan(
 ) -> Plan:
     """What is measured on unseen layers."""
     from mapgym.agents.experiment.studies.learning import Plan
-    from mapgym.agents.learned.amortized_model import DEFAULT_MODEL, load_policy
+    from mapgym.agents.learned.amortized_model import DEFAULT_MODEL, find_policy, load_policy
     from mapgym.splits import load_split, training_layers
 
     named = [*load_split("training").accelerators, *load_split("test").accelerators]
@@ -90,9 +91,11 @@ def _plan(
         samples, seeds = min(samples, 5000), 1
         layers = [layer for name in load_split("test").networks for layer in _spread(_of(layers, name))]
         known = known[::2]
-    about = load_policy(model or DEFAULT_MODEL).about
+    model = model or DEFAULT_MODEL
+    about = load_policy(model).about
     policy: dict[str, Any] = {
-        "model": model or DEFAULT_MODEL,
+        "model": model,
+        "sha256": hashlib.sha256(find_policy(model).read_bytes()).hexdigest(),
         "command": about["command"],
         "samples": about["samples"],
         "seconds": about["cpu_seconds"],

@@ -53,7 +53,8 @@ class Plan:
         training: layers that the replay buffer knows.
         samples: budget of a search.
         seeds: of everything random.
-        policy: what the trained policy says about itself.
+        policy: the trained policy: "model" as :func:`mapgym.agents.learned.amortized_model.load_policy` takes it, the
+            "sha256" of its file, on which results depend, and what it says about its training.
     """
 
     layers: tuple[Workload, ...]
@@ -101,9 +102,11 @@ def learning_cells(plan: Plan, buffers: Buffers) -> list[Cell]:
     return cells
 
 
-def _search(space: MapSpace, agent: str, samples: int, seed: int, initial: MappingBatch | None = None) -> Evaluator:
+def _search(
+    space: MapSpace, agent: str, samples: int, seed: int, initial: MappingBatch | None = None, **parameters: Any
+) -> Evaluator:
     evaluator = Evaluator(space, "edp", Budget(samples=samples))
-    make_agent(agent).search(evaluator, seed, initial if initial is not None and len(initial) else None)
+    make_agent(agent, **parameters).search(evaluator, seed, initial if initial is not None and len(initial) else None)
     return evaluator
 
 
@@ -124,7 +127,7 @@ def _measure(layer: Workload, machine: Accelerator, plan: Plan, buffers: Buffers
 
     space = MapSpace(layer, machine)
     load_compiled_code(space)
-    most = PROPOSED[-1]
+    most, trained = PROPOSED[-1], {"model": plan.policy["model"]}
     similar = buffers.initial(space, most)
     runs: list[dict[str, Any]] = []
 
@@ -135,14 +138,14 @@ def _measure(layer: Workload, machine: Accelerator, plan: Plan, buffers: Buffers
     stored.evaluate(similar)
     keep(SIMILAR, 0, stored)
     for seed in range(plan.seeds):
-        for name in (POLICY, RANDOM):
-            keep(name, seed, _search(space, name, most, seed))
-        proposals = propose(space, "edp", np.random.default_rng(seed), STARTS)
+        keep(POLICY, seed, _search(space, POLICY, most, seed, **trained))
+        keep(RANDOM, seed, _search(space, RANDOM, most, seed))
+        keep(WARM, seed, _search(space, "amortized-search", plan.samples, seed, **trained))
+        proposals = propose(space, "edp", np.random.default_rng(seed), STARTS, **trained)
         for name, agent, initial in (
             (GAMMA, "gamma", None),
             (EVOLUTION, "evolution", None),
             (GAMMA_WARM, "gamma", proposals),
-            (WARM, "amortized-search", None),
             (STORED, "evolution", similar[:STARTS]),
         ):
             keep(name, seed, _search(space, agent, plan.samples, seed, initial))

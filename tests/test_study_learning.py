@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -27,6 +29,7 @@ from mapgym.agents.experiment.studies.learning import (
     learning_cells,
 )
 from mapgym.agents.experiment.studies.learning_tables import learning_tables
+from mapgym.errors import SpecificationError
 from mapgym.evaluator import Budget, Evaluator
 from mapgym.mapspace import MapSpace
 
@@ -50,7 +53,7 @@ def result(layer, machine, known, **runs):
         "accelerator": machine,
         "samples": 1000,
         "known": known,
-        "policy": {"samples": 1000, "seconds": 7.0},
+        "policy": {"model": "standard", "samples": 1000, "seconds": 7.0},
         "runs": [run for of_one in runs.values() for run in of_one],
         "summary": "",
     }
@@ -109,6 +112,28 @@ class TestByHand:
         row = next(row for row in table.rows if row[:2] == ["1.05x", EVOLUTION])
         assert row[2:4] == [pytest.approx(46.0), 22]
 
+    def test_several_policies_are_averaged_and_told_apart(self):
+        def of(model, samples, value, known=10.0):
+            made = {POLICY: [trace(POLICY, 0, (1, value))], WARM: [trace(WARM, 0, (samples, 10.0))]}
+            policy = {"model": model, "samples": samples * 100, "seconds": 1.0}
+            return {**result("one", "a", known, **made), "policy": policy}
+
+        base = result("one", "a", 10.0, **everybody(10.0))
+        base["runs"] = [run for run in base["runs"] if run["who"] not in (POLICY, WARM)]
+        del base["policy"]
+        outcome = Outcome([base, of("x", 4, 20.0), of("y", 16, 80.0)])
+        assert outcome.ratios(POLICY, 1) == pytest.approx([4.0])
+        assert outcome.ratios(POLICY, 1, policy="y") == pytest.approx([8.0])
+        tables = learning_tables(None, outcome, None)
+        assert "4.000x (2.000 to 8.000 over 2 policies)" in str(tables[0].rows)
+        rows = {row[1]: row[2:] for row in tables[2].rows}
+        assert rows["x"] == pytest.approx([2.0, 2.0, 2.0, 4.0, 4.0])
+        assert rows["mean"] == pytest.approx([4.0, 4.0, 4.0, 8.0, 8.0])
+        assert rows["least"] == rows["x"]
+        assert rows["most"] == rows["y"]
+        # Training cost 400 and 1,600 samples.
+        assert any("cost 1,000 samples" in table.note for table in tables)
+
     def test_what_is_not_faster_never_pays(self, outcome):
         slow = result("three", "a", 10.0, **everybody(10.0, **{WARM: [trace(WARM, 0, (900, 10.0))]}))
         tables = learning_tables(None, Outcome([slow]), None)
@@ -144,39 +169,74 @@ def test_other_weights_under_the_same_description_are_measured_anew(tmp_path):
         plan = _plan(1000, 1, "tiny", str(tmp_path), peer_links=False, quick=True)
         settings.append([cell.settings for cell in learning_cells(plan, Buffers(plan))])
     assert settings[0] == settings[2]
-    solved, *measured = (one == other for one, other in zip(settings[0], settings[1], strict=True))
-    # The replay buffer depends on no policy.
-    assert solved
-    assert not any(measured)
+    same = [one == other for one, other in zip(settings[0], settings[1], strict=True)]
+    # Replay buffers and searches from nothing depend on no policy.
+    assert same == ["policy" not in cell for cell in settings[0]]
+    assert not all(same)
 
 
 def test_cells_measure_everybody_and_buffers_learn_from_them(tmp_path, monkeypatch):
-    save_policy(tmp_path / "model.safetensors", seed=0)
     monkeypatch.setattr(learning, "BUFFER_SAMPLES", 50)
-    layers = catalog.workloads("toy/tiny_gemm")
-    plan = Plan(
-        layers=tuple(layers),
-        accelerators=(catalog.accelerator("tiny"),),
-        training=tuple(layers),
-        samples=300,
-        seeds=1,
-        policy={"model": str(tmp_path), "samples": 10, "seconds": 1.0},
-    )
-    buffers = Buffers(plan)
-    results = run_cells(
-        learning_cells(plan, buffers), tmp_path, finished=lambda cell, found, there: buffers.learn(found)
-    )
-    outcome = Outcome(results)
-    assert outcome.tasks == [("toy/tiny_gemm", "tiny")]
-    # The policy is the one that the plan names.
-    evaluator = Evaluator(MapSpace(layers[0], plan.accelerators[0]), budget=Budget(samples=256))
-    make_agent("amortized", model=str(tmp_path)).search(evaluator, 0)
-    (run,) = (run for run in results[1]["runs"] if run["who"] == POLICY)
-    assert run["values"] == evaluator.trace.values
+    for seed in (0, 1):
+        (tmp_path / f"seed{seed}").mkdir()
+        save_policy(tmp_path / f"seed{seed}" / "model.safetensors", seed)
+    first, second = (str(tmp_path / f"seed{seed}") for seed in (0, 1))
+    layers, machine = catalog.workloads("toy/tiny_gemm"), catalog.accelerator("tiny")
+    space = MapSpace(layers[0], machine)
+
+    def carry_out(*models):
+        policies = tuple({"model": name, "sha256": name[::-1], "samples": 10, "seconds": 1.0} for name in models)
+        plan = Plan(tuple(layers), (machine,), tuple(layers), samples=300, seeds=2, policies=policies)
+        buffers, computed = Buffers(plan), []
+
+        def finished(cell, found, was_there):
+            buffers.learn(found)
+            computed.extend([] if was_there else [cell.name])
+
+        results = run_cells(learning_cells(plan, buffers), tmp_path / "out", finished=finished)
+        # The layer itself was in the buffer.
+        assert len(buffers.initial(space, 256)) == 1
+        return Outcome(results), computed
+
+    alone, computed = carry_out(first)
+    assert len(computed) == 3
+    assert alone.tasks == [("toy/tiny_gemm", "tiny")]
     for who in (*PROPOSERS, *SEARCHES):
-        assert outcome.ratios(who, 300)[0] >= 1.0
+        assert alone.ratios(who, 300)[0] >= 1.0
     for who in (STORED, GAMMA_WARM):
-        assert outcome.ratios(who, 64)[0] < np.inf
-    # The layer itself was in the buffer.
-    assert len(buffers.initial(MapSpace(layers[0], plan.accelerators[0]), 256)) == 1
-    assert outcome.ratios(SIMILAR, 1)[0] < 2.0
+        assert alone.ratios(who, 64)[0] < np.inf
+    assert alone.ratios(SIMILAR, 1)[0] < 2.0
+    # Of another policy only what depends on it is measured.
+    both, computed = carry_out(first, second)
+    assert len(computed) == 1
+    firsts = {}
+    for model in (first, second):
+        values = []
+        for seed in range(2):
+            evaluator = Evaluator(space, budget=Budget(samples=1))
+            make_agent("amortized", model=model).search(evaluator, seed)
+            values.append(evaluator.best_value)
+        firsts[model] = np.sqrt(np.prod(values))
+    one, other = (both.ratios(POLICY, 1, policy=model)[0] for model in (first, second))
+    assert one / other == pytest.approx(firsts[first] / firsts[second])
+    assert both.ratios(POLICY, 1)[0] == pytest.approx(np.sqrt(one * other))
+
+
+@pytest.mark.parametrize("name", [GAMMA, EVOLUTION])
+def test_searches_from_nothing_begin_with_random_mappings(name):
+    """So that they are the search from a policy, but for what it begins with."""
+    space = MapSpace(catalog.workload("toy/tiny_conv"), catalog.accelerator("tiny"))
+    agent, rng = make_agent(name), np.random.default_rng(0)
+    agent.start(space, rng, "edp")
+    same = copy.deepcopy(rng)
+    first = agent.ask(1000)
+    assert len(first) == {GAMMA: 100, EVOLUTION: 50}[name]
+    for ours, theirs in zip(first.arrays(), space.sample(same, len(first)).arrays(), strict=True):
+        assert np.array_equal(ours, theirs)
+
+
+def test_a_policy_is_named_once(tmp_path):
+    save_policy(tmp_path / "model.safetensors", seed=0)
+    models = f"{tmp_path},{tmp_path / 'model.safetensors'}"
+    with pytest.raises(SpecificationError, match="more than once"):
+        _plan(1000, 1, "tiny", models, peer_links=False, quick=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mapgym.agents.commands import common, study_command as shared
+from mapgym.errors import SpecificationError
 
 if TYPE_CHECKING:
     from mapgym.agents.experiment.results import RunResult
@@ -32,8 +33,14 @@ def run(
         ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="Folder of an amortized policy; the shipped one when left out.")
+        str | None,
+        typer.Option(
+            help="Amortized policies, separated by commas: folders of trainings, or names of shipped ones; the "
+            "standard one when left out.",
+            show_default=False,
+        ),
     ] = None,
+    unseen_only: Annotated[bool, typer.Option("--unseen-only", help="Leave out the part on single layers.")] = False,
     jobs: Annotated[
         int | None,
         typer.Option(min=1, help="Worker processes; as many as there are cores when left out.", show_default=False),
@@ -47,8 +54,9 @@ def run(
     "mapgym report" makes a page of both. Unseen layers: those of the test networks (envs_config/splits.yaml), on the
     accelerators of training and of test; the best of 1, 16 and 256 proposals of the amortized policy beside random
     mappings, similar solved layers and gamma; the samples that searches need from nothing, from the policy and from
-    similar layers; and after how many layers the training has paid for itself. Writes learning.md, its tables as CSV,
-    and learning.png. --quick takes few layers, one seed and small budgets.
+    similar layers; and after how many layers the training has paid for itself. With several policies (trained with
+    several seeds), the means are over them, too, and a table has the figures of each. Writes learning.md, its tables as
+    CSV, and learning.png. --quick takes few layers, one seed and small budgets.
     """
     from mapgym.agents.commands.experiments import end_with_failures
     from mapgym.agents.experiment.studies.learning import Buffers, Outcome, learning_cells
@@ -61,7 +69,7 @@ def run(
     shared.at_least(seeds, 1, "--seeds")
     common.load_agents()
     plan = _plan(samples, seeds, accelerators, model, peer_links=peer_links, quick=quick)
-    single, runs = _single_layers(context, output, jobs, quick=quick)
+    single, runs = (None, []) if unseen_only else _single_layers(context, output, jobs, quick=quick)
     buffers = Buffers(plan)
     outcome = Outcome(shared.work_through(output, learning_cells(plan, buffers), buffers.learn))
     (unseen,) = load_split("test").accelerators[:1]
@@ -71,7 +79,8 @@ def run(
     shared.finish(context, output, "Learning", tables, lambda: draw_learning(outcome, output))
     for question, answer in tables[0].rows:
         common.say(f"- {question}: {answer}")
-    common.say(f'"mapgym report {output}" makes tables, charts and a page of the runs on single layers.')
+    if runs:
+        common.say(f'"mapgym report {output}" makes tables, charts and a page of the runs on single layers.')
     end_with_failures(runs)
 
 
@@ -80,7 +89,7 @@ def _plan(
 ) -> Plan:
     """What is measured on unseen layers."""
     from mapgym.agents.experiment.studies.learning import Plan
-    from mapgym.agents.learned.amortized_model import DEFAULT_MODEL, find_policy, load_policy
+    from mapgym.agents.learned.amortized_model import DEFAULT_MODEL
     from mapgym.splits import load_split, training_layers
 
     named = [*load_split("training").accelerators, *load_split("test").accelerators]
@@ -91,17 +100,26 @@ def _plan(
         samples, seeds = min(samples, 5000), 1
         layers = [layer for name in load_split("test").networks for layer in _spread(_of(layers, name))]
         known = known[::2]
-    model = model or DEFAULT_MODEL
+    policies = [_describe_policy(name) for name in common.comma_separated(model or DEFAULT_MODEL, "--model")]
+    digests = [policy["sha256"] for policy in policies]
+    for policy in policies:
+        if digests.count(policy["sha256"]) > 1:
+            raise SpecificationError(f"--model names the policy {policy['model']!r} more than once; name each once")
+    machines = tuple(common.load_accelerator(name, peer_links=peer_links) for name in named)
+    return Plan(tuple(layers), machines, tuple(known), samples, seeds, tuple(policies))
+
+
+def _describe_policy(model: str) -> dict[str, Any]:
+    from mapgym.agents.learned.amortized_model import find_policy, load_policy
+
     about = load_policy(model).about
-    policy: dict[str, Any] = {
+    return {
         "model": model,
         "sha256": hashlib.sha256(find_policy(model).read_bytes()).hexdigest(),
         "command": about["command"],
         "samples": about["samples"],
         "seconds": about["cpu_seconds"],
     }
-    machines = tuple(common.load_accelerator(name, peer_links=peer_links) for name in named)
-    return Plan(tuple(layers), machines, tuple(known), samples, seeds, policy)
 
 
 def _of(layers: list[Any], network: str) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -53,8 +53,8 @@ class Plan:
         training: layers that the replay buffer knows.
         samples: budget of a search.
         seeds: of everything random.
-        policy: the trained policy: "model" as :func:`mapgym.agents.learned.amortized_model.load_policy` takes it, the
-            "sha256" of its file, on which results depend, and what it says about its training.
+        policies: trained policies, each with "model" as :func:`mapgym.agents.learned.amortized_model.load_policy`
+            takes it, the "sha256" of its file, on which results depend, and what it says about its training.
     """
 
     layers: tuple[Workload, ...]
@@ -62,7 +62,7 @@ class Plan:
     training: tuple[Workload, ...]
     samples: int
     seeds: int
-    policy: dict[str, Any]
+    policies: tuple[dict[str, Any], ...]
 
 
 class Buffers:
@@ -86,19 +86,31 @@ class Buffers:
 
 
 def learning_cells(plan: Plan, buffers: Buffers) -> list[Cell]:
-    """A cell for the replay buffer of each accelerator, then one for each layer on each accelerator."""
+    """Cells: the replay buffer of each accelerator; each layer on each, without a policy and with each of them."""
     cells = []
-    common = {"samples": plan.samples, "seeds": plan.seeds, "policy": plan.policy}
     known = {"training": [layer.to_dict() for layer in plan.training], "buffer_samples": BUFFER_SAMPLES}
     for machine in plan.accelerators:
         settings = {"accelerator": machine.to_dict(), **known}
         cells.append(Cell(f"similar layers, {machine.name}", settings, partial(_solve, plan.training, machine)))
     for machine in plan.accelerators:
         for layer in plan.layers:
-            settings = {"workload": layer.to_dict(), "accelerator": machine.to_dict(), **common, **known}
-            cells.append(
-                Cell(f"{layer.name}, {machine.name}", settings, partial(_measure, layer, machine, plan, buffers))
-            )
+            name = f"{layer.name}, {machine.name}"
+            settings = {
+                "workload": layer.to_dict(),
+                "accelerator": machine.to_dict(),
+                "samples": plan.samples,
+                "seeds": plan.seeds,
+            }
+            cells.append(Cell(name, {**settings, **known}, partial(_measure, layer, machine, plan, buffers)))
+            for policy in plan.policies:
+                # Named after its weights: a path can be too long for the name of a file.
+                cells.append(
+                    Cell(
+                        f"{name}, policy {policy['sha256'][:8]}",
+                        {**settings, "policy": policy},
+                        partial(_measure_policy, layer, machine, plan, policy),
+                    )
+                )
     return cells
 
 
@@ -121,46 +133,73 @@ def _solve(layers: Sequence[Workload], machine: Accelerator) -> Result:
     return {"accelerator": machine.name, "solved": solved, "summary": f"{len(solved)} layers solved"}
 
 
+class _Runs:
+    """What everybody does on one layer: traces, so that what is asked of them can be decided later."""
+
+    def __init__(self, layer: Workload, machine: Accelerator, samples: int) -> None:
+        self.space = MapSpace(layer, machine)
+        load_compiled_code(self.space)
+        self._names = {"layer": layer.name, "accelerator": machine.name}
+        self._samples = samples
+        self._runs: list[dict[str, Any]] = []
+
+    def keep(self, who: str, seed: int, evaluator: Evaluator) -> None:
+        self._runs.append({"who": who, "seed": seed, "spent": evaluator.seconds, **evaluator.trace.to_dict()})
+
+    def search(
+        self, who: str, agent: str, samples: int, seed: int, initial: MappingBatch | None = None, **parameters: Any
+    ) -> None:
+        self.keep(who, seed, _search(self.space, agent, samples, seed, initial, **parameters))
+
+    def result(self, proposer: str, kind: str) -> Result:
+        """The result of a cell; its summary is about the mappings of one who proposes."""
+        known = best_known(self.space, "edp")
+        proposed = [run["values"][-1] for run in self._runs if run["who"] == proposer]
+        best = min(min(run["values"], default=np.inf) for run in self._runs)
+        return {
+            **self._names,
+            "samples": self._samples,
+            "known": None if known is None else known.value,
+            "runs": self._runs,
+            "summary": f"{PROPOSED[-1]} {kind} cost {np.median(proposed) / best:.3f} x the best of these runs",
+        }
+
+
 def _measure(layer: Workload, machine: Accelerator, plan: Plan, buffers: Buffers) -> Result:
-    """Everybody on one layer; traces, so that what is asked of them can be decided later."""
+    """Everybody who needs no policy, on one layer."""
+    runs, most = _Runs(layer, machine, plan.samples), PROPOSED[-1]
+    similar = buffers.initial(runs.space, most)
+    stored = Evaluator(runs.space, "edp", Budget(samples=most))
+    stored.evaluate(similar)
+    runs.keep(SIMILAR, 0, stored)
+    for seed in range(plan.seeds):
+        runs.search(RANDOM, "random", most, seed)
+        runs.search(GAMMA, "gamma", plan.samples, seed)
+        runs.search(EVOLUTION, "evolution", plan.samples, seed)
+        runs.search(STORED, "evolution", plan.samples, seed, similar[:STARTS])
+    return runs.result(RANDOM, "random mappings")
+
+
+def _measure_policy(layer: Workload, machine: Accelerator, plan: Plan, policy: dict[str, Any]) -> Result:
+    """What a policy proposes for one layer, and searches that begin with it."""
     from mapgym.agents.learned.amortized_proposals import propose
 
-    space = MapSpace(layer, machine)
-    load_compiled_code(space)
-    most, trained = PROPOSED[-1], {"model": plan.policy["model"]}
-    similar = buffers.initial(space, most)
-    runs: list[dict[str, Any]] = []
-
-    def keep(who: str, seed: int, evaluator: Evaluator) -> None:
-        runs.append({"who": who, "seed": seed, "spent": evaluator.seconds, **evaluator.trace.to_dict()})
-
-    stored = Evaluator(space, "edp", Budget(samples=most))
-    stored.evaluate(similar)
-    keep(SIMILAR, 0, stored)
+    runs, model = _Runs(layer, machine, plan.samples), policy["model"]
     for seed in range(plan.seeds):
-        keep(POLICY, seed, _search(space, POLICY, most, seed, **trained))
-        keep(RANDOM, seed, _search(space, RANDOM, most, seed))
-        keep(WARM, seed, _search(space, "amortized-search", plan.samples, seed, **trained))
-        proposals = propose(space, "edp", np.random.default_rng(seed), STARTS, **trained)
-        for name, agent, initial in (
-            (GAMMA, "gamma", None),
-            (EVOLUTION, "evolution", None),
-            (GAMMA_WARM, "gamma", proposals),
-            (STORED, "evolution", similar[:STARTS]),
-        ):
-            keep(name, seed, _search(space, agent, plan.samples, seed, initial))
-    known = best_known(space, "edp")
-    drawn = [run["values"][-1] for run in runs if run["who"] == POLICY]
-    best = min(min(run["values"], default=np.inf) for run in runs)
-    return {
-        "layer": layer.name,
-        "accelerator": machine.name,
-        "samples": plan.samples,
-        "known": None if known is None else known.value,
-        "runs": runs,
-        "policy": plan.policy,
-        "summary": f"{most} proposals cost {np.median(drawn) / best:.3f} x the best of all runs",
-    }
+        runs.search(POLICY, "amortized", PROPOSED[-1], seed, model=model)
+        runs.search(WARM, "amortized-search", plan.samples, seed, model=model)
+        proposals = propose(runs.space, "edp", np.random.default_rng(seed), STARTS, model)
+        runs.search(GAMMA_WARM, "gamma", plan.samples, seed, proposals)
+    return {**runs.result(POLICY, f"proposals of {model}"), "policy": policy}
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One run on a layer: of which policy, if any; its best so far; all its seconds."""
+
+    policy: str | None
+    trace: Trace
+    spent: float
 
 
 class Outcome:
@@ -168,76 +207,69 @@ class Outcome:
 
     Attributes:
         samples: budget of a search.
-        policy: what the trained policy says about itself.
+        policies: trained policies, with what they say about themselves.
         accelerators: names, in order.
+        tasks: (layer, accelerator) of each task.
     """
 
     def __init__(self, results: Iterable[Result]) -> None:
         """Takes the results of all cells; those of replay buffers are left out."""
-        self._results = [result for result in results if "runs" in result]
-        self.samples: int = self._results[0]["samples"]
-        self.policy: dict[str, Any] = self._results[0]["policy"]
-        self.accelerators = list(dict.fromkeys(result["accelerator"] for result in self._results))
-
-    @cached_property
-    def tasks(self) -> list[tuple[str, str]]:
-        """(layer, accelerator) of each task."""
-        return [(result["layer"], result["accelerator"]) for result in self._results]
-
-    @cached_property
-    def _traces(self) -> list[dict[str, list[Trace]]]:
-        tasks = []
-        for result in self._results:
-            traces: dict[str, list[Trace]] = {}
+        results = [result for result in results if "runs" in result]
+        policies = {result["policy"]["model"]: result["policy"] for result in results if "policy" in result}
+        self.samples: int = results[0]["samples"]
+        self.policies: list[dict[str, Any]] = list(policies.values())
+        self.tasks: list[tuple[str, str]] = list(
+            dict.fromkeys((result["layer"], result["accelerator"]) for result in results)
+        )
+        self.accelerators = list(dict.fromkeys(machine for _, machine in self.tasks))
+        self._runs: list[dict[str, list[_Run]]] = [{} for _ in self.tasks]
+        self._best = [np.inf] * len(self.tasks)
+        for result in results:
+            k = self.tasks.index((result["layer"], result["accelerator"]))
+            policy = result.get("policy", {}).get("model")
             for run in result["runs"]:
-                traces.setdefault(run["who"], []).append(Trace.from_dict(run))
-            tasks.append(traces)
-        return tasks
+                entry = _Run(policy, Trace.from_dict(run), run["spent"])
+                self._runs[k].setdefault(run["who"], []).append(entry)
+            found = [value for run in result["runs"] for value in run["values"]]
+            self._best[k] = min(self._best[k], *found, *([] if result["known"] is None else [result["known"]]))
 
-    @cached_property
-    def _best(self) -> list[float]:
-        found = []
-        for result in self._results:
-            values = [value for run in result["runs"] for value in run["values"]]
-            found.append(min([*values, *([] if result["known"] is None else [result["known"]])]))
-        return found
-
-    def _over_seeds(self, who: str, figure: Callable[[Trace, float], float], accelerator: str | None) -> list[float]:
-        """For each task (of an accelerator) the geometric mean over the seeds."""
+    def _over_seeds(
+        self, who: str, figure: Callable[[Trace, float], float], accelerator: str | None, policy: str | None
+    ) -> list[float]:
+        """For each task (of an accelerator) the geometric mean over the seeds and policies (or of one policy)."""
         return [
-            float(np.exp(np.mean([np.log(figure(trace, best)) for trace in traces[who]])))
-            for (_, machine), traces, best in zip(self.tasks, self._traces, self._best, strict=True)
+            geometric_mean([figure(run.trace, best) for run in runs[who] if policy in (None, run.policy)])
+            for (_, machine), runs, best in zip(self.tasks, self._runs, self._best, strict=True)
             if accelerator in (None, machine)
         ]
 
-    def ratios(self, who: str, samples: int, accelerator: str | None = None) -> list[float]:
+    def ratios(self, who: str, samples: int, accelerator: str | None = None, policy: str | None = None) -> list[float]:
         """Best objective after some samples over the best known one, for each task; inf where there was none."""
-        return self._over_seeds(who, lambda trace, best: trace.best_at(samples) / best, accelerator)
+        return self._over_seeds(who, lambda trace, best: trace.best_at(samples) / best, accelerator, policy)
 
-    def needed(self, who: str, target: float, accelerator: str | None = None) -> list[float]:
+    def needed(self, who: str, target: float, accelerator: str | None = None, policy: str | None = None) -> list[float]:
         """Samples until a multiple of the best known objective, for each task; the whole budget where it never was."""
         return self._over_seeds(
-            who, lambda trace, best: float(trace.samples_to(target * best) or self.samples), accelerator
+            who, lambda trace, best: float(trace.samples_to(target * best) or self.samples), accelerator, policy
         )
 
     def reached(self, who: str, target: float) -> float:
         """Share of the runs that came to a multiple of the best known objective."""
         there = [
-            trace.samples_to(target * best) is not None
-            for traces, best in zip(self._traces, self._best, strict=True)
-            for trace in traces[who]
+            run.trace.samples_to(target * best) is not None
+            for runs, best in zip(self._runs, self._best, strict=True)
+            for run in runs[who]
         ]
         return float(np.mean(there))
 
     def seconds(self, who: str, target: float) -> list[float]:
-        """Seconds until a multiple of the best known objective, mean over the seeds, for each task."""
+        """Seconds until a multiple of the best known objective, mean over seeds and policies, for each task."""
         spent = []
-        for result, traces, best in zip(self._results, self._traces, self._best, strict=True):
-            ends = [run["spent"] for run in result["runs"] if run["who"] == who]
+        for runs, best in zip(self._runs, self._best, strict=True):
             of_task = []
-            for trace, end in zip(traces[who], ends, strict=True):
-                at = trace.samples_to(target * best)
-                of_task.append(end if at is None else trace.seconds[trace.samples.index(at)])
+            for run in runs[who]:
+                at = run.trace.samples_to(target * best)
+                of_task.append(run.spent if at is None else run.trace.seconds[run.trace.samples.index(at)])
             spent.append(float(np.mean(of_task)))
         return spent
 

@@ -38,7 +38,8 @@ def learning_tables(single: Comparison | None, outcome: Outcome, unseen: str | N
     answers = [*([] if single is None else single_layer_answers(single)), *_answers(outcome, unseen)]
     note = "Every sentence is made from the tables below; ratios are to the best known objective (EDP)."
     table = Table("Where learning wins, and where it does not", note, ("question", "answer"), answers)
-    return [table, _proposals(outcome), _searches(outcome), _break_even(outcome), _details(outcome)]
+    policies = [_policies(outcome)] if len(outcome.policies) > 1 else []
+    return [table, _proposals(outcome), *policies, _searches(outcome), _break_even(outcome), _details(outcome)]
 
 
 def single_layer_answers(single: Comparison) -> list[list[object]]:
@@ -96,10 +97,18 @@ def _equal_to(outcome: Outcome, ours: list[float], count: int) -> str:
     marks = [(samples, geometric_mean(outcome.ratios(GAMMA, samples))) for samples in _marks(outcome)]
     beaten = [samples for samples, ratio in marks if ratio > mean]
     worst = max(range(len(ours)), key=ours.__getitem__)
-    text = f"{_x(mean)}, the worst {_x(ours[worst])} ({' on '.join(outcome.tasks[worst])}); "
+    text = f"{_x(mean)}{_range(outcome, count)}, the worst {_x(ours[worst])} ({' on '.join(outcome.tasks[worst])}); "
     text += f"ahead of gamma's {beaten[-1]:,} samples" if beaten else f"behind gamma's {marks[0][0]:,} samples"
     others = (f"{who} at {_x(geometric_mean(outcome.ratios(who, count)))}" for who in (RANDOM, SIMILAR))
     return f"{text}. With as many: {', '.join(others)}."
+
+
+def _range(outcome: Outcome, count: int) -> str:
+    """From the best to the worst policy, where there are several."""
+    if len(outcome.policies) < 2:
+        return ""
+    means = [geometric_mean(outcome.ratios(POLICY, count, policy=policy["model"])) for policy in outcome.policies]
+    return f" ({min(means):.3f} to {max(means):.3f} over {len(means)} policies)"
 
 
 def _marks(outcome: Outcome) -> list[int]:
@@ -126,6 +135,28 @@ def _proposals(outcome: Outcome) -> Table:
     return Table("Layers that were not trained on", note, columns, rows)
 
 
+def _policies(outcome: Outcome) -> Table:
+    """Each of several policies by itself, and how far they are apart."""
+    everywhere = [None] if len(outcome.accelerators) == 1 else [*outcome.accelerators, None]
+    rows: list[list[object]] = []
+    for machine in everywhere:
+        figures: list[list[float]] = []
+        for policy in outcome.policies:
+            who = policy["model"]
+            values = [outcome.ratios(POLICY, count, machine, who) for count in PROPOSED]
+            values += [outcome.needed(WARM, target, machine, who) for target in TARGETS]
+            figures.append([geometric_mean(of_one) for of_one in values])
+            rows.append([machine or "all", who, *figures[-1]])
+        for name, summary in (("mean", geometric_mean), ("least", min), ("most", max)):
+            rows.append([machine or "all", name, *(summary(column) for column in zip(*figures, strict=True))])
+    note = (
+        f"Best of so many proposals over the best known mapping, and samples that {WARM} needs: geometric mean over "
+        "layers and seeds, for each policy; then mean, least and most of the policies."
+    )
+    columns = ("accelerator", "policy", *(f"best of {n}" for n in PROPOSED), *(f"samples to {x:g}x" for x in TARGETS))
+    return Table("Each trained policy", note, columns, rows)
+
+
 def _searches(outcome: Outcome) -> Table:
     rows: list[list[object]] = []
     for who in SEARCHES:
@@ -140,14 +171,16 @@ def _searches(outcome: Outcome) -> Table:
     note = (
         "Samples until so many times the best known objective: geometric mean over layers and seeds; a run that does "
         f"not come there counts with its whole budget of {outcome.samples:,}. The {STARTS} mappings that a search "
-        "begins with are samples. At the end: ratio to the best known, geometric mean and worst layer."
+        f"begins with are samples. {GAMMA} and {EVOLUTION} begin with random legal mappings, drawn as {RANDOM} draws "
+        "them: their rows are random mappings, then the same search. At the end: ratio to the best known, geometric "
+        "mean and worst layer."
     )
     return Table("Searches from nothing and from what was learned", note, ("search", *parts, "end", "worst"), rows)
 
 
 def _savings(outcome: Outcome) -> list[list[object]]:
     rows: list[list[object]] = []
-    paid_samples, paid_seconds = float(outcome.policy["samples"]), float(outcome.policy["seconds"])
+    paid_samples, paid_seconds = _paid(outcome)
     for target in TARGETS:
         for cold in (GAMMA, EVOLUTION):
             saved = _mean(outcome.needed(cold, target)) - _mean(outcome.needed(WARM, target))
@@ -157,11 +190,16 @@ def _savings(outcome: Outcome) -> list[list[object]]:
     return rows
 
 
+def _paid(outcome: Outcome) -> tuple[float, float]:
+    """Samples and seconds of training one policy, their mean where there are several."""
+    return _mean([p["samples"] for p in outcome.policies]), _mean([p["seconds"] for p in outcome.policies])
+
+
 def _break_even(outcome: Outcome) -> Table:
+    paid_samples, paid_seconds = _paid(outcome)
     note = (
-        f"The training of the policy cost {outcome.policy['samples']:,.0f} samples and "
-        f"{outcome.policy['seconds']:,.0f} CPU seconds. Saved: samples and seconds to the target "
-        f"from nothing less those of {WARM}, mean over layers. "
+        f"The training of a policy cost {paid_samples:,.0f} samples and {paid_seconds:,.0f} CPU seconds. "
+        f"Saved: samples and seconds to the target from nothing less those of {WARM}, mean over layers. "
         "Layers: after how many the training has paid for itself in samples and in seconds; never, if nothing is saved."
     )
     columns = ("to", "instead of", "samples saved", "layers, by samples", "seconds saved", "layers, by seconds")

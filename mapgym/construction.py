@@ -4,7 +4,8 @@ Decisions come in this order; those with a single legal choice are taken silentl
 
 1. kept tensors, if the axis "bypass" is searched: per level from the innermost, per tensor;
 2. factors: per level from the innermost, first the parallel factor of each dim (where the level has fan-out; with the
-   mesh axis X or Y, where it has both), then the tile factor of each dim. The outermost tile factors take the rest;
+   mesh axis X or Y, where it has both), then the tile factor of each dim. Dims that no output has (those that are
+   summed over) come first, and of each kind the one with the largest bound. The outermost tile factors take the rest;
 3. orders, if the axis "order" is searched: per level from the innermost, and innermost loop first: where neighbours
    exchange words (``peer_links``) the spatial loops on X, then those on Y; then the temporal loops. Only loops above 1
    are ordered.

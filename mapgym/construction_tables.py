@@ -417,13 +417,23 @@ class _Builder:
             kernels.NEXT_SLOT: np.zeros(self.dims),
             kernels.USED_X: self.used[0],
             kernels.USED_Y: self.used[1],
-            kernels.DIM_ORDER: np.tile(active, (self.levels, 1)),
+            kernels.DIM_ORDER: np.tile(self._visited(active), (self.levels, 1)),
         }
         state = [np.zeros(kernels.STATE_HEADER, np.int32)]
         for position, values in content.items():
             header[position] = sum(map(len, state))
             state.append(np.asarray(values).astype(np.int32).ravel())
         return np.concatenate(state)
+
+    def _visited(self, active: Sequence[int]) -> list[int]:
+        """The order in which a level visits the dims: those summed over first, of each kind the largest bound first.
+
+        The dims that come first find the most room. Random decisions in this order find better mappings of layers of
+        resnet18, resnet50, mnasnet, llama3_8b_prefill and bert_large than in any other order tried (that of the
+        workload, dims summed over last, ascending bounds).
+        """
+        workload = self.workload
+        return sorted(active, key=lambda d: (workload.dims[d] in workload.output.dims, -workload.bounds[d]))
 
     def _check_smallest(self, task: NDArray[np.int64], state: NDArray[np.int32]) -> None:
         """Raises unless the smallest completion of the initial state is legal."""

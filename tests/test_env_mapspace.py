@@ -69,12 +69,12 @@ def test_action__divisors_mesh_axes_and_dims_have_the_documented_numbers() -> No
     env = MapSpaceEnv(matmul("gemm", B=1, M=6, K=2, N=1), MESH, objective="latency")
     assert env.action_space.n == 8
     _, info = env.reset(seed=0)
-    # M in parallel: 1 or 2 on X; 2 or 3 on Y, which is 4 (the number of divisors) further.
-    assert np.flatnonzero(info["action_mask"]).tolist() == [0, 1, 5, 6]
-    info = env.step(6)[4]
-    # K in parallel: X has room for 2, and Y has none left.
-    assert np.flatnonzero(info["action_mask"]).tolist() == [0, 1]
+    # K, which is summed over, in parallel: 1 or 2 on X; 2 on Y, which is 4 (the largest number of divisors) further.
+    assert np.flatnonzero(info["action_mask"]).tolist() == [0, 1, 5]
     info = env.step(1)[4]
+    # M in parallel: Y has room for 2 or 3, and X has none left.
+    assert np.flatnonzero(info["action_mask"]).tolist() == [0, 5, 6]
+    info = env.step(6)[4]
     # What is left of M is 2, of K nothing: only M's tile factor is a decision, and then nothing is left to order.
     assert np.flatnonzero(info["action_mask"]).tolist() == [0, 1]
     _, reward, over, truncated, info = env.step(1)
@@ -125,9 +125,23 @@ def test_shaped_reward__leaves_the_return_as_it_is(objective: str) -> None:
 def test_shaped_reward__charges_idle_units_when_they_are_decided() -> None:
     env = MapSpaceEnv(matmul("gemm", B=1, M=6, K=2, N=1), MESH, objective="latency", reward="shaped")
     env.reset(seed=0)
-    # M on Y by 3, K not parallel: 3 of 6 units.
-    assert env.step(6)[1] == 0.0
-    assert env.step(0)[1] == pytest.approx(math.log(1 / 2))
+    # K not parallel, M on Y by 3: 3 of 6 units.
+    assert env.step(0)[1] == 0.0
+    assert env.step(6)[1] == pytest.approx(math.log(1 / 2))
+
+
+def test_decisions__dims_summed_over_come_first_then_the_largest_bounds() -> None:
+    layer = conv2d("layer", N=2, C=4, M=8, P=5, Q=7, R=9, S=3)
+    env = MapSpaceEnv(layer, "accel_b", axes=("tile",))
+    level, dim = env.observation_fields["decision_level"], env.observation_fields["decision_dim"]
+    observation, _ = env.reset(seed=0)
+    met = []
+    terminated = False
+    while not terminated:
+        if observation[level][0] == 1.0:
+            met.append(layer.dims[int(observation[dim].argmax())])
+        observation, _, terminated, _, _ = env.step(0)
+    assert met == ["R", "C", "S", "M", "Q", "P", "N"]
 
 
 def test_nothing_to_decide__one_action_ends_the_episode() -> None:

@@ -38,7 +38,9 @@ class MapSpaceEnv(gym.Env[NDArray[np.float32], int]):
 
     1. only if the axis "bypass" is searched: for each level from the innermost, for each tensor, whether it is kept;
     2. for each level from the innermost: the parallel factor of each dim (only where the level has fan-out; with the
-       mesh axis, where it has both), then the tile factor of each dim. The outermost tile factors take the rest;
+       mesh axis, where it has both), then the tile factor of each dim. Dims that the output does not have (those that
+       are summed over) come first, and of each kind the one with the largest bound (of equal ones, that which comes
+       first in the workload). The outermost tile factors take the rest;
     3. only if the axis "order" is searched: for each level from the innermost, loop by loop from the innermost, the
        order of the loops above 1: where neighbours exchange words (the accelerator's ``peer_links``) first that of the
        parallel loops on X, then on Y; then that of the temporal loops.

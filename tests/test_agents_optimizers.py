@@ -62,16 +62,19 @@ def test_only_members_are_priced_under_a_minimum_utilisation(name: str) -> None:
 
 
 def test_a_warm_start_is_where_it_begins(name: str) -> None:
-    """Begun at the best of many mappings, the first vectors are better than random ones."""
+    """Begun at the best of many mappings, vectors are better than when begun at random ones, over five seeds."""
     space = MapSpace(matmul("toy", B=4, M=24, K=36, N=48), small_accelerator())
     model = CostModel(space.workload, space.accelerator)
     drawn = space.sample(np.random.default_rng(0), 5000)
     given = drawn[np.argsort(model.evaluate(drawn).objective("edp"))[:30]]
     medians = []
     for initial in (given, None):
-        evaluator = RecordingEvaluator(space, budget=Budget(samples=150))
-        small(name).search(evaluator, 0, initial)
-        medians.append(np.median(evaluator.values[-100:]))
+        values = []
+        for seed in range(5):
+            evaluator = RecordingEvaluator(space, budget=Budget(samples=150))
+            small(name).search(evaluator, seed, initial)
+            values += evaluator.values[-100:]
+        medians.append(np.median(values))
     assert medians[0] < medians[1]
 
 

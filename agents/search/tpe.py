@@ -43,7 +43,7 @@ class Tpe(AskTellAgent):
     requires: ClassVar[tuple[str, ...]] = ("optuna",)
     extra = "optimizers"
 
-    startup: int = parameter(350, "random vectors before the first model (Optuna: 10)", low=1)
+    startup: int = parameter(350, "vectors, given or random, before the first model (Optuna: 10)", low=1)
     window: int = parameter(100, "samples that the model holds (Optuna: all)", low=10)
     candidates: int = parameter(24, "candidates for each proposal (Optuna: 24)", low=1)
     batch_size: int = parameter(50, "proposals from one model (Optuna: 1)", low=1)
@@ -94,6 +94,8 @@ class Tpe(AskTellAgent):
         if self._asked is None:
             members = np.flatnonzero(self._space.contains(batch))
             keys, values = self._encoding.encode(batch[members]), values[members]
+            # The model begins with what is given, so that fewer random vectors are needed.
+            self._proposed += len(keys)
         else:
             keys = self._asked[: len(values)]
         # The logarithm changes no order; it keeps the values in a range that any model can take.

@@ -249,8 +249,10 @@ class Evaluator:
     def _improvements(self, batch: MappingBatch, values: NDArray[np.float64]) -> NDArray[np.intp]:
         """Indices of the mappings inside the space that beat all before them, ascending."""
         better = np.flatnonzero(values < self.best_value)
+        if not len(better):
+            return better
         records = better[_running_minima(values[better])]
-        if not len(records) or np.all(self.space.contains(batch[records])):
+        if np.all(self.space.contains(batch[records])):
             return records
         # A record outside the space hides the ones behind it, so that all candidates must be looked at.
         better = better[self.space.contains(batch[better])]

@@ -4,8 +4,10 @@ import numpy as np
 
 from mapgym.agents import make_agent
 from mapgym.agents.search.hill_climb import HillClimb
+from mapgym.agents.search.hill_climb_kernels import climb
 from mapgym.cost import CostModel
 from mapgym.evaluator import Budget, Evaluator
+from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
 from mapgym.testing.agents import small_accelerator
 from mapgym.workload import conv2d, matmul
@@ -29,6 +31,19 @@ def test_climbers_never_go_up_before_they_start_again() -> None:
     stood = np.array(told(HillClimb(climbers=5, patience=1000), 60))
     assert (np.diff(stood, axis=0) <= 0).all()
     assert stood[-1].sum() < stood[0].sum()
+
+
+def test_moves_of_climbers_by_hand() -> None:
+    """Down, level, up, up for the last time, and up because it starts again; the budget ends before the sixth."""
+    at, proposals = SPACE.sample(np.random.default_rng(0), 6), SPACE.sample(np.random.default_rng(1), 6)
+    stand = [proposals[0], proposals[1], at[2], at[3], proposals[4], at[5]]
+    expected = MappingBatch.concatenate([mapping.batch() for mapping in stand])
+    values, idle = np.full(6, 10.0), np.array([1, 1, 0, 2, 3, 1])
+    proposed = np.array([9.0, 10.0, 11.0, np.inf, 12.0])
+    assert climb(proposals[:5].arrays(), proposed, at.arrays(), values, idle, 3) == 1
+    assert values.tolist() == [9, 10, 10, 10, 12, 10]
+    assert idle.tolist() == [0, 2, 1, 3, 0, 1]
+    assert at == expected
 
 
 def test_a_stuck_climber_starts_again_from_near_its_best() -> None:

@@ -48,7 +48,7 @@ class Annealing(AskTellAgent):
 
     def warm_up(self, space: MapSpace) -> None:
         """Compiles the edits, or loads them from the disk."""
-        Edits(space, np.random.default_rng(0), 0.0, distinct=True).apply(space.base.batch())
+        Edits(space, np.random.default_rng(0), 0.0, distinct=False).apply(space.base.batch())
 
     def start(self, space: MapSpace, rng: np.random.Generator, objective: str) -> None:
         """Forgets the chains of the search before."""

@@ -10,8 +10,9 @@ from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
 from mapgym.mapspace_kernels import EDIT_COLUMNS
 
-SEEN_ENTRIES = 2**20
-"""Size of the table of mappings proposed before (8 bytes each); it starts anew when half full."""
+SEEN_ENTRIES = 2**18
+"""Size of the table of mappings proposed before (8 bytes each, so that it stays in the cache of a processor); it starts
+anew when half full."""
 
 MOVE_WEIGHT, SWAP_WEIGHT, SPATIAL_SWAP_WEIGHT, AXIS_WEIGHT, KEEP_WEIGHT = 8.0, 1.0, 0.25, 0.25, 1.0
 """How often each kind of edit is drawn, among those that the space has: moves of a prime factor, swaps of two temporal
@@ -32,7 +33,8 @@ class Edits:
             space: the map space.
             rng: seeds the edits; nothing is drawn from it later.
             persistence: probability of one more edit after each one.
-            distinct: whether mappings that were returned or given before (within the last half million) are avoided.
+            distinct: whether mappings that were returned or given before (within the last hundred thousand or so) are
+                avoided.
         """
         freedom = space.freedom
         available = [
@@ -49,12 +51,11 @@ class Edits:
         self._weights = np.cumsum(weights) / weights.sum()
         self._persistence = persistence
         self._seen = np.zeros(SEEN_ENTRIES if distinct else 1, np.uint64)
-        self._before = MappingBatch.trivial(space.workload, space.accelerator, 1)
-        _, levels, dims = self._before.temporal.shape
+        workload, levels = space.workload, len(space.accelerator.levels)
         self._memory = (
             np.zeros((1, EDIT_COLUMNS), np.int64),
-            np.empty((levels, dims)),
-            np.empty((levels, self._before.keep.shape[2])),
+            np.empty((levels, len(workload.dims))),
+            np.empty((levels, len(workload.tensors))),
             rng.integers(2**63, size=1, dtype=np.uint64),
         )
 
@@ -67,8 +68,8 @@ class Edits:
         """
         edited = batch.copy()
         edit_each(
+            batch.arrays(),
             edited.arrays(),
-            self._before.arrays(),
             self._space.sorting,
             self._space.edit_tables,
             self._weights,

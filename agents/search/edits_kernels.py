@@ -196,9 +196,19 @@ def _draw_edit(i: int, maps: Any, sorting: Sorting, tables: EditTables, weights:
 
 
 @kernel
+def _has_room(i: int, maps: Any, rules: NDArray[np.int64]) -> bool:
+    """Whether mapping i uses no more MACs than there are; most illegal edits use more, quickly found out."""
+    used = np.int64(1)
+    for s in range(maps[1].shape[1]):
+        for d in range(maps[1].shape[2]):
+            used *= maps[1][i, s, d]
+    return used <= rules[4] * rules[5]
+
+
+@kernel
 def edit_each(
     maps: Any,
-    before: Any,
+    edited: Any,
     sorting: Sorting,
     tables: EditTables,
     weights: NDArray[np.float64],
@@ -210,11 +220,11 @@ def edit_each(
     tile_words: NDArray[np.float64],
     state: NDArray[np.uint64],
 ) -> None:
-    """Replaces each mapping of a batch by one a few random edits away.
+    """Makes of each mapping of a batch one that is a few random edits away.
 
     Args:
-        maps: arrays of a batch of mappings of the space in canonical form, changed in place.
-        before: arrays of a batch of one, working memory.
+        maps: arrays of a batch of mappings of the space in canonical form.
+        edited: arrays of a batch of as many, overwritten.
         sorting, tables: of the map space.
         weights: float64[KINDS], cumulative probabilities of the kinds of edits.
         persistence: probability of one more edit after each one.
@@ -226,18 +236,19 @@ def edit_each(
         state: uint64[1], random state.
     """
     for i in range(len(maps[0])):
-        copy_mapping(maps, i, before, 0)
+        copy_mapping(maps, i, edited, i)
         if len(seen) > 1:
             remember(seen, fingerprint(maps, i))
         for attempt in range(attempts):
             more = True
             while more:
-                if _draw_edit(i, maps, sorting, tables, weights, edits, state):
-                    change(i, maps, edits, 0)
+                if _draw_edit(i, edited, sorting, tables, weights, edits, state):
+                    change(i, edited, edits, 0)
                 more = unit(state) < persistence
-            normalise(i, maps, sorting)
-            if is_allowed(i, maps, tables, extents, tile_words) and (
-                len(seen) == 1 or remember(seen, fingerprint(maps, i)) or attempt == attempts - 1
-            ):
-                break
-            copy_mapping(before, 0, maps, i)
+            if _has_room(i, edited, tables.rules):
+                normalise(i, edited, sorting)
+                if is_allowed(i, edited, tables, extents, tile_words) and (
+                    len(seen) == 1 or remember(seen, fingerprint(edited, i)) or attempt == attempts - 1
+                ):
+                    break
+            copy_mapping(maps, i, edited, i)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mapgym.agents.base import AskTellAgent, parameter, register
 from mapgym.agents.search.edits import Edits, best_members
+from mapgym.agents.search.hill_climb_kernels import climb
 from mapgym.cost import CostBatch
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
@@ -42,8 +43,10 @@ class HillClimb(AskTellAgent):
     persistence: float = parameter(0.7, "probability of one more edit after each one", low=0, high=0.95)
 
     def warm_up(self, space: MapSpace) -> None:
-        """Compiles the edits, or loads them from the disk."""
-        Edits(space, np.random.default_rng(0), 0.0, distinct=True).apply(space.base.batch())
+        """Compiles the climbing and the edits, or loads them from the disk."""
+        batch, zero = space.base.batch().copy(), np.zeros(1)
+        Edits(space, np.random.default_rng(0), 0.0, distinct=False).apply(batch)
+        climb(batch.arrays(), zero, batch.arrays(), zero, np.zeros(1, np.int64), 1)
 
     def start(self, space: MapSpace, rng: np.random.Generator, objective: str) -> None:
         """Forgets the climbers of the search before."""
@@ -56,9 +59,8 @@ class HillClimb(AskTellAgent):
         if self._at is None:
             return self._space.sample(self._rng, self.pool)
         proposals = self._edits.apply(self._at)
-        self._fresh = self._idle >= self.patience
-        stuck = np.flatnonzero(self._fresh)
-        if len(stuck):
+        if self._stuck:
+            stuck = np.flatnonzero(self._idle >= self.patience)
             proposals[stuck] = self._begin_anew(stuck)
         return proposals
 
@@ -68,12 +70,7 @@ class HillClimb(AskTellAgent):
         if self._at is None:
             self._settle(batch, values)
             return
-        k = len(batch)
-        self._idle[:k] = np.where(self._fresh[:k] | (values < self._values[:k]), 0, self._idle[:k] + 1)
-        moved = np.flatnonzero(self._fresh[:k] | (values <= self._values[:k]))
-        if len(moved):
-            self._at[moved] = batch[moved]
-            self._values[moved] = values[moved]
+        self._stuck = climb(batch.arrays(), values, self._at.arrays(), self._values, self._idle, self.patience)
 
     def _settle(self, batch: MappingBatch, values: NDArray[np.float64]) -> None:
         """Puts the climbers on the best of some mappings."""
@@ -83,7 +80,7 @@ class HillClimb(AskTellAgent):
         self._at, self._values = self._space.canonical(batch[chosen]), values[chosen]
         self._home, self._home_values = self._at.copy(), self._values.copy()
         self._idle = np.zeros(self.climbers, np.int64)
-        self._fresh = np.zeros(self.climbers, np.bool_)
+        self._stuck = 0
 
     def _begin_anew(self, stuck: NDArray[np.intp]) -> MappingBatch:
         """Mappings for climbers to start again from."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -330,6 +331,19 @@ class TestStoredPolicies:
             _, _, error = mapgym("train", *options, "-o", tmp_path / "none")
             assert message in one_sentence(error)
             assert not (tmp_path / "none").exists()
+
+
+def test_no_log_is_left_among_the_temporary_files(tmp_path, monkeypatch):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    for agent, parameters in PARAMETERS.items():
+        evaluator = Evaluator(MapSpace(LAYER, small_accelerator()), budget=Budget(samples=100))
+        make_agent(agent, **parameters).search(evaluator, 0)
+        assert evaluator.samples == 100
+    train(tmp_path / "policy", "a2c", steps=320)
+    search(tmp_path / "policy", "a2c")
+    assert not list(temporary.iterdir())
 
 
 def test_speed_of_learning_says_what_it_measured():

@@ -89,6 +89,8 @@ class StockAgent(Agent):
         Raises:
             SpecificationError: the algorithm cannot act there.
         """
+        from stable_baselines3.common.logger import Logger
+
         from mapgym.agents.learned._networks import Selection
 
         actions = env.action_space
@@ -113,6 +115,8 @@ class StockAgent(Agent):
             verbose=0,
             **self.arguments(),
         )
+        # Without one of its own, a model makes a folder for its log among the temporary files.
+        model.set_logger(Logger(folder=None, output_formats=[]))
         return model
 
     def act(self, model: BaseAlgorithm, env: Sb3VecEnv, observations: Any) -> NDArray[np.int64]:

@@ -322,6 +322,19 @@ class TestStoredPolicies:
             _, _, error = mapgym(*search, "-p", ignored)
             assert "is that of its training" in one_sentence(error)
 
+    def test_another_objective_than_that_of_the_training_is_said(self, mapgym, folder, tmp_path):  # noqa: F811
+        task = ("--workload", "toy/tiny_gemm", "--accelerator", "tiny", "--objective", "energy", "--steps", "320")
+        small = [part for name in ("num_envs=8", "hidden=16", "steps=20") for part in ("-p", name)]
+        assert mapgym("train", "ppo", *task, *small, "-o", tmp_path)[0] == 0
+        search = ("search", "toy/tiny_gemm", "tiny", "--policy", tmp_path, "--samples", "20", "--objective")
+        assert mapgym(*search, "energy")[::2] == (0, "")
+        status, _, error = mapgym(*search, "latency")
+        assert status == 0
+        assert "was trained for energy, not for latency; it is sampled all the same" in one_sentence(error)
+        # What is averaged over densities is compared, not how many there are.
+        assert read_policy(folder).mismatch("sparsity-aware:edp") == ""
+        assert "for edp, not for energy" in read_policy(folder).mismatch("sparsity-aware:energy")
+
     def test_options_that_mean_nothing_are_refused(self, mapgym, tmp_path):  # noqa: F811
         for options, message in (
             (("ppo", "--workload", "toy/tiny_gemm", "--steps", "100"), "needs --accelerator"),

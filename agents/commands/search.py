@@ -122,7 +122,8 @@ def search(
     if policy is not None:
         from mapgym.agents.learned.stock_policy import read_policy
 
-        trained = str(read_policy(policy).about["agent"])
+        stored = read_policy(policy)
+        trained = str(stored.about["agent"])
         if agent not in (None, trained):
             raise SpecificationError(f"--policy: it is of agent {trained!r}, not of {agent!r}; leave --agent out")
         if fixed := [name for name in parameters if name not in ("num_envs", "threads")]:
@@ -144,6 +145,8 @@ def search(
     )
     searcher.check_axes(space)
     searcher.check_objective(objective)
+    if policy is not None and (mismatch := stored.mismatch(objective)):
+        common.notify(f"mapgym: {mismatch}")
     start = None if warm_start is None else _start(warm_start, space, objective, seed)
     evaluator = Evaluator(space, objective, budget)
     proof = Progress()

@@ -22,6 +22,7 @@ from mapgym.agents.base import agent_class
 from mapgym.agents.learned.stock import StockAgent
 from mapgym.agents.learned.stored_arrays import read_arrays, write_arrays
 from mapgym.errors import SpecificationError
+from mapgym.sparsity_aware import SparsityAware, is_sparsity_aware
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -72,6 +73,20 @@ class StoredPolicy:
     path: Path
     about: dict[str, Any]
     arrays: Arrays
+
+    def mismatch(self, objective: str) -> str:
+        """A sentence about it having been trained for another objective; empty if it was not.
+
+        It can be sampled all the same: observations say what the objective is, but that never changed in training.
+        """
+        figure = SparsityAware.parse(objective).objective if is_sparsity_aware(objective) else objective
+        trained = self.about["objective"]
+        if figure == trained:
+            return ""
+        return (
+            f"the policy in {str(self.path)!r} was trained for {trained}, not for {figure}; it is sampled all the "
+            f"same, and 'mapgym train {self.about['agent']} --objective {figure}' trains one that aims at it"
+        )
 
     def agent(self, asked: StockAgent) -> StockAgent:
         """The agent that was trained, to act as one of the same name was asked to.
@@ -136,7 +151,7 @@ def read_policy(where: str | Path) -> StoredPolicy:
     if find_spec("safetensors") is None:
         raise SpecificationError("a policy needs the package 'safetensors'; install it with: pip install 'mapgym[rl]'")
     arrays, about = read_arrays(path)
-    needed = {"agent", "parameters", "env", "workloads", "accelerator", "sizes", "one_task"}
+    needed = {"agent", "parameters", "env", "workloads", "accelerator", "objective", "sizes", "one_task"}
     if not needed <= about.keys() or not issubclass(agent_class(str(about["agent"])), StockAgent):
         raise SpecificationError(f"{str(path)!r} is no policy of an agent that 'mapgym train' trains in an environment")
     return StoredPolicy(path, about, arrays)

@@ -275,7 +275,6 @@ class TestCommands:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("simular", "did you mean 'similar'"),
             ("nowhere/layers.buffer", "there is no such replay buffer"),
             ("EMPTY", "has no entries; add some with: mapgym buffer add"),
             ("OTHER", "is not a replay buffer"),
@@ -290,6 +289,14 @@ class TestCommands:
             assert status == 2
             assert message in one_sentence(error)
         assert not (tmp_path / "out").exists()
+
+    def test_a_mistake_is_answered_with_what_the_command_takes(self, mapgym, tmp_path):  # noqa: F811
+        compare = ("compare", "--agents", "gamma", *self.TASK, "-o", tmp_path / "out")
+        assert "'similar'" in one_sentence(mapgym(*compare, "--warm-start", "simular")[2])
+        for text, hint in (("simular", "valid names are 'policy'"), ("polcy", "did you mean 'policy'?")):
+            error = one_sentence(mapgym("search", "toy/tiny_gemm", "tiny", "--warm-start", text)[2])
+            assert error.endswith(hint)
+            assert "similar" not in error.replace("simular", "")
 
     @pytest.mark.parametrize("text", ["similar", "previous-layer"])
     def test_a_search_has_no_other_layers(self, mapgym, text):  # noqa: F811

@@ -256,13 +256,13 @@ def load_workloads(specs: Sequence[str]) -> list[Workload]:
     return [workload for spec in specs for workload in catalog.workloads(spec)]
 
 
-def load_warm_start(text: str | None) -> WarmStart | None:
-    """Reads --warm-start; says which part of a replay buffer cannot be used."""
+def load_warm_start(text: str | None, *, within_experiment: bool = True) -> WarmStart | None:
+    """Reads --warm-start, within an experiment or for one search; says which part of a buffer cannot be used."""
     from mapgym.agents.experiment.warm_start import POLICY, read_warm_start
 
     if text is None:
         return None
-    warm_start = read_warm_start(text)
+    warm_start = read_warm_start(text, within_experiment=within_experiment)
     if warm_start.source != POLICY and warm_start.digest and (damaged := warm_start.buffer().damaged):
         notify_damaged_lines(text, damaged)
     return warm_start

@@ -208,7 +208,7 @@ def _start(text: str, space: MapSpace, objective: str, seed: int) -> Start:
             f"--warm-start {text} begins from other layers of an experiment, and a search has one layer; give the path "
             "of a replay buffer or 'policy', or use 'mapgym compare', 'mapgym run' or 'mapgym map'"
         )
-    warm = common.load_warm_start(text)
+    warm = common.load_warm_start(text, within_experiment=False)
     assert warm is not None  # there is a text
     start = warm.begin(space, objective, seed)
     if start.failures:

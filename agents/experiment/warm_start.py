@@ -88,12 +88,14 @@ class WarmStart:
         return {"source": POLICY if self.source == POLICY else "buffer", "sha256": self.digest}
 
 
-def read_warm_start(text: str, what: str = "--warm-start") -> WarmStart:
+def read_warm_start(text: str, what: str = "--warm-start", *, within_experiment: bool = True) -> WarmStart:
     """Reads what the user gave.
 
     Args:
         text: "previous-layer", "similar", "policy", or the path of a replay buffer.
         what: the option or key, for error messages.
+        within_experiment: whether there are other layers to begin from; else error messages do not propose the first
+            two.
 
     Raises:
         SpecificationError: there is no such buffer, it is empty, or no buffer; or a policy needs a package.
@@ -104,9 +106,10 @@ def read_warm_start(text: str, what: str = "--warm-start") -> WarmStart:
         return _policy(what)
     path = Path(text)
     if not path.is_file():
+        names = (*WITHIN_EXPERIMENT, POLICY) if within_experiment else (POLICY,)
         raise SpecificationError(
             f"{what} is {text!r}, and there is no such replay buffer (make one with 'mapgym buffer add'); "
-            f"{suggest(text, (*WITHIN_EXPERIMENT, POLICY))}"
+            f"{suggest(text, names)}"
         )
     _opened.cache_clear()
     found, digest = _opened(path)

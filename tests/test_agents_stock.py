@@ -244,6 +244,9 @@ class TestTraining:
             train(tmp_path, "maskable-ppo", env="MapSpaceOneShot-v0")
         with pytest.raises(SpecificationError, match="did you mean 'MapSpace-v0'"):
             train(tmp_path, "ppo", env="MapSpac-v0")
+        twice = {**PARAMETERS["ppo"], "env": "MapSpaceRefine-v0"}
+        with pytest.raises(SpecificationError, match="'MapSpace-v0' and the parameter env=MapSpaceRefine-v0; leave"):
+            train(tmp_path, "ppo", env="MapSpace-v0", parameters=twice)
         with pytest.raises(SpecificationError, match="no sparse features"):
             train(tmp_path / "none", "ppo", env="MapSpaceSparse-v0")
         assert not (tmp_path / "none").exists()

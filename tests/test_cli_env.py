@@ -65,3 +65,18 @@ def test_a_file_names_the_environment_too():
     data["tasks"]["env"] = ["MapSpaceSparse-v0"]
     with pytest.raises(SpecificationError, match="agents cannot be compared in the environment"):
         load_experiment(data)
+
+
+def test_an_agent_has_no_other_environment_than_the_tasks():
+    pytest.importorskip("sb3_contrib")
+    data = {
+        "tasks": {"workloads": ["toy/tiny_conv"], "accelerators": ["tiny"], "env": "MapSpace-v0"},
+        "agents": [{"agent": "ppo", "label": "own", "parameters": {"env": "MapSpaceRefine-v0"}}],
+        "budget": {"samples": 10},
+    }
+    with pytest.raises(SpecificationError, match="'MapSpace-v0', and the parameter env of 'own' is 'MapSpaceRef"):
+        load_experiment(data)
+    # Tasks that name none leave it to the agent.
+    del data["tasks"]["env"]
+    (entry,) = load_experiment(data).agents
+    assert entry.parameters == {"env": "MapSpaceRefine-v0"}

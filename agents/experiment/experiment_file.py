@@ -82,6 +82,7 @@ def _experiment(data: object, where: str) -> Experiment:
     ]
     entries = data["agents"] if isinstance(data["agents"], list) else [data["agents"]]
     agents, absent = _agents(entries, _warm_start(data, where), where)
+    _check_environments(groups, agents, where)
     seeds, budget = _seeds(data.get("seeds", 3), f"{where}: seeds"), _budget(data["budget"], f"{where}: budget")
     try:
         return Experiment(tuple(tasks), agents, seeds, budget, str(data.get("description", "")), absent)
@@ -110,6 +111,17 @@ def _tasks(data: object, where: str) -> tuple[Task, ...]:
         raise SpecificationError(f"{where}: density is {fixed!r}; give tensor: density pairs such as {{Weights: 0.5}}")
     workloads = [_within(where, lambda layer: task_workload(layer, objective, fixed), layer) for layer in workloads]
     return cross(workloads, machines, _axes(data.get("axes", list(KEEP_ALL)), f"{where}: axes"), objective)
+
+
+def _check_environments(groups: Sequence[Any], agents: Sequence[AgentEntry], where: str) -> None:
+    """Raises SpecificationError if an agent has another environment than the tasks name for all."""
+    for env in (group["env"] for group in groups if group.get("env") is not None):
+        for entry in agents:
+            if (own := entry.parameters.get("env", env)) != env:
+                raise SpecificationError(
+                    f"{where}: the env of tasks is {env!r}, and the parameter env of {entry.label!r} is {own!r}; leave "
+                    "one of them out"
+                )
 
 
 def _density_lists(data: Mapping[str, Any], where: str) -> list[list[Any] | None]:

@@ -61,7 +61,13 @@ class StockTrainer(Trainer):
 
     def train(self, request: TrainingRequest, progress: TrainingProgress) -> str:
         """Trains, see :class:`Trainer`."""
-        agent = make_agent(self.name, **{"env": request.env or DEFAULT_ENV, **request.parameters})
+        named = request.parameters.get("env", request.env)
+        if request.env not in (None, named):
+            raise SpecificationError(
+                f"training {self.name!r} was given the environment {request.env!r} and the parameter env={named}; "
+                "leave one of them out"
+            )
+        agent = make_agent(self.name, **{**request.parameters, "env": DEFAULT_ENV if named is None else named})
         assert isinstance(agent, StockAgent)
         if agent.policy:
             raise SpecificationError("a policy that is given learns nothing; leave the parameter policy out")

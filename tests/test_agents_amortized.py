@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -259,6 +260,20 @@ def test_training_is_repeatable_and_survives_interruptions(tmp_path: Path) -> No
     assert weights(tmp_path / "once") == weights(tmp_path / "again") == weights(tmp_path / "in_parts")
     train(tmp_path / "other", seed=1)
     assert weights(tmp_path / "once") != weights(tmp_path / "other")
+
+
+@pytest.mark.usefixtures("_small_validation")
+def test_preparing_the_validation_counts_against_the_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+
+    def prepare(self: Validation) -> None:
+        clock[0] += 100.0
+
+    monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: clock[0], process_time=lambda: clock[0]))
+    monkeypatch.setattr(Validation, "__init__", prepare)
+    assert train(tmp_path, seconds=50.0).done == TINY.tasks * TINY.group
+    progress = train(tmp_path, seconds=150.0)
+    assert progress.done == progress.total
 
 
 @pytest.mark.usefixtures("_small_validation")

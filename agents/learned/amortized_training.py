@@ -149,6 +149,8 @@ class _Session:
     def __init__(self, request: TrainingRequest, recipe: Recipe, progress: TrainingProgress) -> None:
         import torch
 
+        # The references of validation take seconds, which count against the limit that the user gives.
+        self._started = time.perf_counter()
         self._request, self._recipe, self._progress = request, recipe, progress
         self._identity = {"recipe": asdict(recipe), "seed": request.seed}
         progress.total = recipe.iterations * recipe.tasks * recipe.group
@@ -181,14 +183,13 @@ class _Session:
 
     def _continue(self) -> None:
         recipe, began = self._recipe, time.process_time()
-        started, before = time.perf_counter(), self._spent
-        saved = started
+        before, saved = self._spent, time.perf_counter()
         marks = {round(recipe.iterations * k / recipe.validations) for k in range(1, recipe.validations + 1)}
         while self._done < recipe.iterations:
             self._iterate()
             self._spent = before + time.process_time() - began
             now = time.perf_counter()
-            out_of_time = self._request.seconds is not None and now - started >= self._request.seconds
+            out_of_time = self._request.seconds is not None and now - self._started >= self._request.seconds
             if self._done in marks:
                 self._validate()
             if self._done in marks or out_of_time or now - saved > _SECONDS_BETWEEN_CHECKPOINTS:

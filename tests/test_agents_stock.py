@@ -338,6 +338,27 @@ class TestStoredPolicies:
         assert read_policy(folder).mismatch("sparsity-aware:edp") == ""
         assert "for edp, not for energy" in read_policy(folder).mismatch("sparsity-aware:energy")
 
+    @pytest.mark.parametrize("steps", [0, 30])
+    def test_ctrl_c_says_what_there_is_to_continue_from(self, mapgym, monkeypatch, tmp_path, steps):  # noqa: F811
+        act, calls = StockAgent.act, []
+
+        def press_ctrl_c(*arguments):
+            calls.append(1)
+            if len(calls) > steps:
+                raise KeyboardInterrupt
+            return act(*arguments)
+
+        monkeypatch.setattr(StockAgent, "act", press_ctrl_c)
+        task = ("--workload", "toy/tiny_gemm", "--accelerator", "tiny", "--steps", "100000")
+        small = [part for name in ("num_envs=8", "hidden=16", "steps=20") for part in ("-p", name)]
+        status, _, error = mapgym("train", "ppo", *task, *small, "-o", tmp_path)
+        assert status == 130
+        last = error.splitlines()[-1]
+        there = (tmp_path / "checkpoint.safetensors").exists()
+        assert there == (steps > 0)
+        assert ("continue from the last checkpoint in" in last) == there
+        assert ("begins again from the start" in last) == (not there)
+
     def test_options_that_mean_nothing_are_refused(self, mapgym, tmp_path):  # noqa: F811
         for options, message in (
             (("ppo", "--workload", "toy/tiny_gemm", "--steps", "100"), "needs --accelerator"),

@@ -64,7 +64,7 @@ def train(
     training that was interrupted or killed continues when the same command is given again.
     """
     common.load_agents()
-    from mapgym.agents.learned.training import TrainingProgress, TrainingRequest, make_trainer
+    from mapgym.agents.learned.training import CHECKPOINT, TrainingProgress, TrainingRequest, make_trainer
 
     trainer = make_trainer(agent)
     trainer.check_options(
@@ -101,7 +101,10 @@ def train(
         with common.live_display(console, lambda: _render(progress), keep=False):
             outcome = trainer.train(request, progress)
     except KeyboardInterrupt:
-        common.notify(f"Interrupted; run the same command again to continue from the last checkpoint in {output}.")
+        if (output / CHECKPOINT).exists():
+            common.notify(f"Interrupted; run the same command again to continue from the last checkpoint in {output}.")
+        else:
+            common.notify("Interrupted before the first checkpoint; the same command begins again from the start.")
         raise typer.Exit(common.INTERRUPTED) from None
     common.say(outcome)
 

@@ -38,12 +38,11 @@ from mapgym.agents.learned.stored_arrays import (
     read_arrays,
     write_arrays,
 )
-from mapgym.agents.learned.training import Trainer, TrainingProgress, TrainingRequest, register_trainer
+from mapgym.agents.learned.training import CHECKPOINT, Trainer, TrainingProgress, TrainingRequest, register_trainer
 
 if TYPE_CHECKING:
     import torch
 
-CHECKPOINT = "checkpoint.safetensors"
 _SECONDS_BETWEEN_CHECKPOINTS = 15.0
 
 

@@ -33,7 +33,7 @@ from mapgym.agents.learned.stored_arrays import (
     read_arrays,
     write_arrays,
 )
-from mapgym.agents.learned.training import Trainer, TrainingProgress, TrainingRequest, register_trainer
+from mapgym.agents.learned.training import CHECKPOINT, Trainer, TrainingProgress, TrainingRequest, register_trainer
 from mapgym.mapspace import MapSpace
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from mapgym.accelerator import Accelerator
 
-MODEL, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"
+MODEL = "model.safetensors"
 _SECONDS_BETWEEN_CHECKPOINTS = 15.0
 _HELD_OUT = 2**31
 _HELD_OUT_PROBLEMS = 100

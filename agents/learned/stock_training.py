@@ -33,7 +33,7 @@ from mapgym.agents.learned.stored_arrays import (
     read_arrays,
     write_arrays,
 )
-from mapgym.agents.learned.training import Trainer, TrainingProgress, TrainingRequest, register_trainer
+from mapgym.agents.learned.training import CHECKPOINT, Trainer, TrainingProgress, TrainingRequest, register_trainer
 from mapgym.envs.sparse_tasks import WEIGHT_DENSITIES
 from mapgym.errors import SpecificationError
 from mapgym.sparsity_aware import SPARSITY_AWARE
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from mapgym.agents.learned._vec_env import Sb3VecEnv
 
 SEGMENT_STEPS = 20_000
-CHECKPOINT, EVALUATIONS = "checkpoint.safetensors", "evaluations.csv"
+EVALUATIONS = "evaluations.csv"
 GROUP = 16
 """Mappings of a group in an evaluation; policies are selected by the best of so many, which is how they are used."""
 

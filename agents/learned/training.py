@@ -13,6 +13,9 @@ from mapgym.accelerator import Accelerator
 from mapgym.errors import SpecificationError, suggest
 from mapgym.workload import Workload
 
+CHECKPOINT = "checkpoint.safetensors"
+"""In the folder of a training: what it continues from."""
+
 
 @dataclass(frozen=True)
 class TrainingRequest:

@@ -27,11 +27,12 @@ MARGIN = 0.005
 
 _HEADER = """\
 # How the parameters of the agents were chosen. "mapgym tune AGENT --update THIS_FILE" runs all settings of an agent on
-# the tasks below, none of which is in the comparison of mappers, and writes what it has chosen. (Without links between
-# neighbours, those of vit_b16 and vgg16 are among the tasks that the amortized policy is tested on; what was tuned has
-# that advantage there.) The first setting of an agent is that of its own defaults. scores: mean over the tasks of
-# ln(median over the seeds / best known of the task), in the order of the settings; the first is kept unless another is
-# better by 0.005. An agent without scores was not tuned. command: with another budget than that below if it says so.
+# the tasks below and writes what it has chosen. None of the tasks is in the comparison of mappers, and none of their
+# layers and accelerators is among those that learned policies are tested on (splits.yaml). The first setting of an
+# agent is that of its own defaults. scores: mean over the tasks of ln(median over the seeds / best known of the task),
+# in the order of the settings; the first is kept unless another is better by 0.005. An agent without scores was not
+# tuned. command: with another budget than that below if it says so. maskable-ppo was tuned with other layers in place
+# of the second to fourth: vit_b16/attention_context, vgg16/conv4_1 and mobilenet_v2/project_192_64.
 """
 
 

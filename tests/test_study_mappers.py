@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 
 import pytest
 
@@ -143,8 +144,9 @@ class TestCommand:
 
 
 class TestAgainstTimeloop:
-    def test_stored_runs_are_of_tasks_of_the_third_experiment(self):
-        tasks = {(task.workload, task.accelerator) for task in load_experiment("mappers_timeloop").tasks}
+    @pytest.mark.parametrize("suffix", ["", "_quick"])
+    def test_stored_runs_are_of_tasks_of_the_third_experiment(self, suffix):
+        tasks = {(task.workload, task.accelerator) for task in load_experiment(f"mappers_timeloop{suffix}").tasks}
         assert {(run.workload, run.accelerator) for run in timeloop_runs()} == tasks
 
     def test_ratios_by_hand(self):
@@ -173,6 +175,12 @@ class TestAgainstTimeloop:
             make_agent(DEFAULT_AGENT).search(evaluator, 0)
             assert evaluator.best_value < min(run.edp for run in runs)
             assert min(run.valid for run in runs) > 5 * evaluator.samples
+
+
+def test_a_quick_study_is_compared_with_timeloop_after_as_many_samples():
+    whole, quick = (load_experiment(f"mappers_timeloop{suffix}") for suffix in ("", "_quick"))
+    assert replace(quick, seeds=whole.seeds) == whole
+    assert quick.seeds == whole.seeds[:2]
 
 
 @pytest.mark.parametrize("suffix", ["", "_quick"])

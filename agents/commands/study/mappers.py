@@ -45,10 +45,11 @@ def run(
 ) -> None:
     """Compares all mappers: EDP after the same number of samples and after the same time.
 
-    Two experiments of the catalog, mappers and mappers_time (with --quick mappers_quick and mappers_time_quick), in the
-    folders samples/ and time/, and a third, mappers_timeloop, in timeloop/: the tasks among them that Timeloop's own
-    mapper was run on, with bypass. "mapgym report" makes a page of all. Links between neighbours are as the
-    accelerators have them. Slow agents get fewer seeds. Writes mappers.md, its tables as CSV, and mappers.png.
+    Two experiments of the catalog, mappers and mappers_time, in the folders samples/ and time/, and a third,
+    mappers_timeloop, in timeloop/: the tasks among them that Timeloop's own mapper was run on, with bypass. With
+    --quick those of the same names that end in _quick. "mapgym report" makes a page of all. Links between neighbours
+    are as the accelerators have them. Slow agents get fewer seeds. Writes mappers.md, its tables as CSV, and
+    mappers.png.
     """
     from mapgym.agents.commands.experiments import available_cores, carry_out, end_with_failures
     from mapgym.agents.experiment.experiment_file import load_experiment
@@ -69,7 +70,7 @@ def run(
     ]
     timeloop = timeloop_runs()
     there = [(run.workload, run.accelerator) for run in timeloop]
-    third = load_experiment("mappers_timeloop")
+    third = load_experiment(f"mappers_timeloop{suffix}")
     budget = Budget(samples=samples or third.budget.samples)
     third = _adapted(third, workloads, accelerators, agents, budget, by_samples.agents)
     if tasks := tuple(task for task in third.tasks if (task.workload, task.accelerator) in there):

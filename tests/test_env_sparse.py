@@ -15,7 +15,7 @@ from brute_force import Key, enumerate_space, key_of
 from mapgym import catalog
 from mapgym.accelerator import Accelerator, Mac, StorageLevel
 from mapgym.cost import CostModel, lower_bound
-from mapgym.envs import MapSpaceEnv, MapSpaceOneShotEnv, MapSpaceSparseEnv, MapSpaceSparseVectorEnv
+from mapgym.envs import MapSpaceEnv, MapSpaceOneShotEnv, MapSpaceSparseEnv, MapSpaceSparseVectorEnv, mapspace_tasks
 from mapgym.envs.reward import ILLEGAL_REWARD
 from mapgym.envs.sparse_tasks import WEIGHT_DENSITIES
 from mapgym.errors import SpecificationError
@@ -209,6 +209,56 @@ def test_reset_options__fix_what_is_drawn() -> None:
         assert (env.task.workload.name, env.task.accelerator.name) == ("layer", "accel_b_sparse")
     assert found == set(WEIGHT_DENSITIES)
     assert env.task.figure == "edp"
+
+
+def first_legal(mask: np.ndarray) -> np.ndarray:
+    return mask.argmax(axis=-1)
+
+
+def test_reset_options__do_not_pile_up_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mapspace_tasks, "MOST_GIVEN", 3)
+    env = MapSpaceSparseEnv(LAYER, "tiny_sparse")
+    densities = [k / 40 for k in range(1, 31)]
+    first = [finish(env, 0, options={"weight_density": density})[1]["ratio"] for density in densities]
+    assert len(env._tasks.prepared) == len(WEIGHT_DENSITIES) + 3
+    again = [finish(env, 0, options={"weight_density": density})[1]["ratio"] for density in densities]
+    assert first == again
+    assert len(set(first)) > 20
+    assert finish(env, 0)[0] == finish(MapSpaceSparseEnv(LAYER, "tiny_sparse"), 0)[0]
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 7), st.sampled_from([k / 10 for k in range(1, 11)])), max_size=6))
+def test_vector_reset_options__leave_running_episodes_their_tasks(resets: list[tuple[int, float]]) -> None:
+    arguments = {"workload": LAYER, "accelerator": "tiny_sparse", "weight_densities": 0.55}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mapspace_tasks, "MOST_GIVEN", 1)
+        vector, scalars = MapSpaceSparseVectorEnv(3, **arguments), [MapSpaceSparseEnv(**arguments) for _ in range(3)]
+        vector.reset()
+        infos = [env.reset()[1] for env in scalars]
+        for rows, density in resets:
+            chosen = np.array([rows >> i & 1 for i in range(3)], np.bool_)
+            observed = vector.reset(options={"weight_density": density, "reset_mask": chosen})[0]
+            for i in np.flatnonzero(chosen):
+                seen, infos[i] = scalars[i].reset(options={"weight_density": density})
+                assert np.array_equal(observed[i], seen)
+            assert vector.tasks() == [env.task for env in scalars]
+            observed, _, over, _, _ = vector.step(first_legal(vector.action_masks()))
+            assert not over.any()
+            for i, env in enumerate(scalars):
+                seen, _, _, _, infos[i] = env.step(int(first_legal(infos[i]["action_mask"])))
+                assert np.array_equal(observed[i], seen)
+        # The task of the environment, one that is kept ready, and those that are in use.
+        assert len(vector._tasks.prepared) <= 1 + 1 + 3
+        ratios: dict[int, float] = {}
+        while len(ratios) < 3:
+            _, _, over, _, info = vector.step(first_legal(vector.action_masks()))
+            for i in np.flatnonzero(over):
+                ratios.setdefault(int(i), float(info["ratio"][i]))
+    for i, (env, info) in enumerate(zip(scalars, infos, strict=True)):
+        while "ratio" not in info:
+            info = env.step(int(first_legal(info["action_mask"])))[4]
+        assert ratios[i] == pytest.approx(info["ratio"])
 
 
 def test_weight_densities__may_be_those_of_the_layers() -> None:

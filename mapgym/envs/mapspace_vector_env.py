@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mapgym.envs import kernels, rendering
 from mapgym.envs.episodes import RENDER_MODES, check_render_mode, count_of
-from mapgym.envs.mapspace_tasks import MapSpaceTasks
+from mapgym.envs.mapspace_tasks import MapSpaceTasks, PreparedTask
 from mapgym.errors import SpecificationError, suggest
 from mapgym.mapping import MappingBatch
 
@@ -111,7 +111,7 @@ class MapSpaceVectorEnv(gym.vector.VectorEnv[NDArray[np.float32], NDArray[np.int
         self._fixed: TaskGenerator | None = None
         self.finished: list[tuple[NDArray[np.int64], MappingBatch]] = []
         """Indices of environments and their mappings, for each task of which some were completed in the last step."""
-        self._packed = 0
+        self._packed: list[PreparedTask] = []
         self._task_of = np.zeros(num_envs, np.int64)
         self._outcomes = np.full(num_envs, kernels.FINISHED, np.int8)
         self._observations = np.zeros((num_envs, self._tasks.layout.size), np.float32)
@@ -137,9 +137,9 @@ class MapSpaceVectorEnv(gym.vector.VectorEnv[NDArray[np.float32], NDArray[np.int
     def _pack_tasks(self) -> None:
         """Joins the tables of all prepared tasks, so that the kernels take a fixed number of arrays."""
         prepared = self._tasks.prepared
-        if len(prepared) == self._packed:
+        if prepared == self._packed:
             return
-        self._packed = len(prepared)
+        self._packed = list(prepared)
         self._starts = np.array(
             [
                 np.cumsum([0, *(len(task.table) for task in prepared)]),
@@ -150,7 +150,7 @@ class MapSpaceVectorEnv(gym.vector.VectorEnv[NDArray[np.float32], NDArray[np.int
         self._numbers = np.concatenate([task.numbers for task in prepared])
         self._initial_observations = np.stack([task.initial_observation for task in prepared])
         self._initial_masks = np.stack([task.initial_mask for task in prepared])
-        size = max(len(task.initial_state) for task in prepared)
+        size = max(self._states.shape[1], *(len(task.initial_state) for task in prepared))
         self._initial_states = np.zeros((len(prepared), size), np.int32)
         for k, task in enumerate(prepared):
             self._initial_states[k, : len(task.initial_state)] = task.initial_state
@@ -167,7 +167,9 @@ class MapSpaceVectorEnv(gym.vector.VectorEnv[NDArray[np.float32], NDArray[np.int
                 rng = self._generators[i] = seeding.np_random()[0]
             drawn = generator.draw(rng) if rng is not None else 0
             # The environment's own tasks are numbered as its generator numbers them; to look them up takes a while.
-            self._task_of[i] = drawn if self._fixed is None else self._tasks.number_of(generator.tasks[drawn])
+            if self._fixed is not None:
+                drawn = self._tasks.number_of(generator.tasks[drawn], self._task_of)
+            self._task_of[i] = drawn
 
     def _restart(self, rows: NDArray[np.int64]) -> None:
         kernels.reset_many(

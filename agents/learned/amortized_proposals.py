@@ -16,13 +16,17 @@ _FEWEST, _MOST = 64, 1024
 # After the first proposals, one of so many makes a tenth of its decisions at random: where the policy is sure and wrong
 # (a bound that is prime), nothing else leads away from it.
 _SURE, _CYCLE, _UNIFORM = 16, 4, 0.1
+_BUSY = 0.9
+"""Proposals that use this share of the most MACs that any proposal uses come first."""
 
 
 class Proposals:
     """What the policy proposes for one task, in an order that the generator decides.
 
-    The first proposal makes the choice of the highest score everywhere; the others draw from the softmax of the scores.
-    Once most of what is drawn is known, it is drawn hotter; when even that is known, random mappings follow.
+    One proposal makes the choice of the highest score everywhere; the others draw from the softmax of the scores.
+    Unless only energy counts, those that keep the array busy come first: the policy decides on parallelism early and
+    cannot take it back, and how many MACs a mapping uses is known without its cost. Once most of what is drawn is
+    known, it is drawn hotter; when even that is known, random mappings follow.
     """
 
     def __init__(self, space: MapSpace, objective: str, policy: Policy) -> None:
@@ -31,6 +35,7 @@ class Proposals:
         if is_sparsity_aware(objective):
             objective = SparsityAware.parse(objective).objective
         self._task = PolicyTask(space, objective)
+        self._busy_first = objective != "energy"
         self._seen: set[bytes] = set()
         self._temperature = 1.0
 
@@ -57,8 +62,10 @@ class Proposals:
         of_one_task = np.zeros(n, np.int64)
         seed = int(rng.integers(2**63))
         batch = roll_out(self._policy, [self._task], of_one_task, seed, temperatures, uniform).mappings(0)[1]
-        # Constraints that no single decision can foresee are looked at here.
-        return batch if self._space.construction_is_exact else batch[self._space.contains(batch)]
+        if not self._space.construction_is_exact:
+            # Constraints that no single decision can foresee are looked at here.
+            batch = batch[self._space.contains(batch)]
+        return batch[_busy_first(batch)] if self._busy_first else batch
 
     def _new(self, batch: MappingBatch, most: int) -> NDArray[np.intp]:
         """The first of the mappings that have not been proposed before; they now have."""
@@ -72,6 +79,12 @@ class Proposals:
                 self._seen.add(key)
                 new.append(i)
         return np.array(new, np.intp)
+
+
+def _busy_first(batch: MappingBatch) -> NDArray[np.intp]:
+    """The mappings that use most MACs, then the others, both in the order in which they are."""
+    used = batch.spatial.prod(axis=(1, 2), dtype=np.float64)
+    return np.argsort(used < _BUSY * used.max(initial=0.0), kind="stable")
 
 
 def propose(

@@ -31,8 +31,7 @@ _HEADER = """\
 # layers and accelerators is among those that learned policies are tested on (splits.yaml). The first setting of an
 # agent is that of its own defaults. scores: mean over the tasks of ln(median over the seeds / best known of the task),
 # in the order of the settings; the first is kept unless another is better by 0.005. An agent without scores was not
-# tuned. command: with another budget than that below if it says so. maskable-ppo was tuned with other layers in place
-# of the second to fourth: vit_b16/attention_context, vgg16/conv4_1 and mobilenet_v2/project_192_64.
+# tuned. command: with another budget than that below if it says so.
 """
 
 

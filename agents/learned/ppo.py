@@ -28,7 +28,7 @@ class Ppo(StockAgent):
     smallest: ClassVar[dict[str, Any]] = {"steps": 2, "batch_size": 4, "epochs": 1}
 
     steps: int = parameter(20, "steps per environment and update (SB3: 2048)", low=2)
-    batch_size: int = parameter(320, "mini-batch (SB3: 64)", low=2)
+    batch_size: int = parameter(640, "mini-batch (SB3: 64)", low=2)
     epochs: int = parameter(6, "passes over the steps of an update (SB3: 10)", low=1)
     gae_lambda: float = parameter(0.98, "of the advantage estimate (SB3: 0.95)", low=0, high=1)
     clip_range: float = parameter(0.2, "of the policy ratio (SB3: 0.2)", low=0.001, high=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +19,7 @@ from mapgym.agents.experiment.folder import load_results
 from mapgym.agents.experiment.report import warm_start_lines
 from mapgym.agents.experiment.runner import run_experiment
 from mapgym.agents.experiment.warm_start import read_warm_start
+from mapgym.best_known import best_known
 from mapgym.constraints import Constraints
 from mapgym.cost import CostModel
 from mapgym.errors import SpecificationError
@@ -32,13 +34,18 @@ pytest.importorskip("safetensors")
 
 import torch
 
-from mapgym.agents.learned import amortized_kernels as kernels, amortized_training as training
+from mapgym.agents.learned import (
+    amortized_kernels as kernels,
+    amortized_training as training,
+    amortized_validation as validation,
+)
 from mapgym.agents.learned.amortized_data import AXES
 from mapgym.agents.learned.amortized_episodes import ROLES, PolicyTask, retrace, roll_out
 from mapgym.agents.learned.amortized_model import Policy, load_policy, make_network, shipped_models
 from mapgym.agents.learned.amortized_proposals import Proposals, _busy_first, propose
+from mapgym.agents.learned.amortized_tasks import SOLVER_SAMPLES
 from mapgym.agents.learned.amortized_training import Recipe, advantages
-from mapgym.agents.learned.amortized_validation import Validation, best_of_logs
+from mapgym.agents.learned.amortized_validation import Validation, best_of_logs, validation_mappings
 from mapgym.agents.learned.training import TrainingProgress, TrainingRequest, make_trainer
 
 BYPASS = (*AXES, "bypass")
@@ -297,6 +304,52 @@ def test_preparing_the_validation_counts_against_the_seconds(tmp_path: Path, mon
     assert progress.done == progress.total
 
 
+@pytest.fixture
+def priced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The size of every batch that is priced; single mappings, which load compiled code, are left out."""
+    sizes: list[int] = []
+    evaluate = CostModel.evaluate
+
+    def counted(self: CostModel, batch: MappingBatch, **options):
+        sizes.extend([len(batch)] if len(batch) > 1 else [])
+        return evaluate(self, batch, **options)
+
+    monkeypatch.setattr(CostModel, "evaluate", counted)
+    return sizes
+
+
+def test_what_a_training_prices_by_hand() -> None:
+    recipe = Recipe()
+    # 1,200,000 mappings in 2,343 iterations of 16 tasks x 32; 1,172 of them imitate and bring six new tasks each.
+    assert recipe.solved == 256 + 6 * 1172
+    assert validation_mappings(12) == (6 + 30) * 4000 + 12 * (3 * 6 + 30) * 256
+    assert recipe.priced == 7288 * 1500 + 1171 * 512 + 291_456
+
+
+@pytest.mark.usefixtures("_small_validation")
+def test_a_training_prices_what_its_recipe_says(tmp_path: Path, priced: list[int]) -> None:
+    # With room in the pool every task of the first part is imitated sooner or later.
+    recipe = replace(TINY, pool=100)
+    train(tmp_path, recipe)
+    by_validation = 2 * 64
+    beyond = sum(priced) - by_validation - (recipe.priced - validation_mappings(2))
+    # Of the eight searches the last batch is not counted.
+    assert recipe.solved == 8
+    assert 0 <= beyond < 8 * SOLVER_SAMPLES // 10
+
+
+def test_a_validation_prices_what_it_says(monkeypatch: pytest.MonkeyPatch, priced: list[int]) -> None:
+    monkeypatch.setattr(validation, "_REFERENCE_SAMPLES", 20)
+    monkeypatch.setattr(validation, "SIZES", (1, 4))
+    prepared = Validation()
+    random_layers = [task.space for task in prepared._tasks[-30:]]
+    free = 20 * sum(best_known(space, "edp") is not None for space in random_layers)
+    assert sum(priced) == validation_mappings(0) - free
+    logs = [prepared._logs(Policy(make_network()), k) for k in range(len(prepared._tasks))]
+    assert len(logs) == 48
+    assert sum(priced) == validation_mappings(1) - free
+
+
 @pytest.mark.usefixtures("_small_validation")
 def test_another_training_in_the_folder_is_refused(tmp_path: Path) -> None:
     train(tmp_path)
@@ -336,6 +389,8 @@ def test_the_shipped_policy_says_how_it_was_made() -> None:
     assert "standard" in shipped_models()
     about = load_policy().about
     assert {"recipe", "seed", "command", "samples", "cpu_seconds", "validation"} <= about.keys()
+    # The figure of docs/learning.md.
+    assert Recipe(**about["recipe"]).priced == 11_823_008
 
 
 def test_the_shipped_policy_beats_random_mappings() -> None:

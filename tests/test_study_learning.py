@@ -29,6 +29,7 @@ from mapgym.agents.experiment.studies.learning import (
     learning_cells,
 )
 from mapgym.agents.experiment.studies.learning_tables import learning_tables
+from mapgym.agents.learned.amortized_training import Recipe
 from mapgym.errors import SpecificationError
 from mapgym.evaluator import Budget, Evaluator
 from mapgym.mapspace import MapSpace
@@ -53,7 +54,7 @@ def result(layer, machine, known, **runs):
         "accelerator": machine,
         "samples": 1000,
         "known": known,
-        "policy": {"model": "standard", "samples": 1000, "seconds": 7.0},
+        "policy": {"model": "standard", "priced": 1000, "seconds": 7.0},
         "runs": [run for of_one in runs.values() for run in of_one],
         "summary": "",
     }
@@ -115,7 +116,7 @@ class TestByHand:
     def test_several_policies_are_averaged_and_told_apart(self):
         def of(model, samples, value, known=10.0):
             made = {POLICY: [trace(POLICY, 0, (1, value))], WARM: [trace(WARM, 0, (samples, 10.0))]}
-            policy = {"model": model, "samples": samples * 100, "seconds": 1.0}
+            policy = {"model": model, "priced": samples * 100, "seconds": 1.0}
             return {**result("one", "a", known, **made), "policy": policy}
 
         base = result("one", "a", 10.0, **everybody(10.0))
@@ -131,8 +132,8 @@ class TestByHand:
         assert rows["mean"] == pytest.approx([4.0, 4.0, 4.0, 8.0, 8.0])
         assert rows["least"] == rows["x"]
         assert rows["most"] == rows["y"]
-        # Training cost 400 and 1,600 samples.
-        assert any("cost 1,000 samples" in table.note for table in tables)
+        # The trainings priced 400 and 1,600 mappings.
+        assert any("prices 1,000 mappings" in table.note for table in tables)
 
     def test_what_is_not_faster_never_pays(self, outcome):
         slow = result("three", "a", 10.0, **everybody(10.0, **{WARM: [trace(WARM, 0, (900, 10.0))]}))
@@ -159,7 +160,7 @@ def save_policy(path, seed):
     torch.manual_seed(seed)
     network = make_network()
     torch.nn.init.normal_(network.score_out.weight)
-    Policy(network, {"command": "", "samples": 10, "cpu_seconds": 1.0}).save(path)
+    Policy(network, {"command": "", "recipe": {"samples": 600_000}, "cpu_seconds": 1.0}).save(path)
 
 
 def test_other_weights_under_the_same_description_are_measured_anew(tmp_path):
@@ -167,6 +168,7 @@ def test_other_weights_under_the_same_description_are_measured_anew(tmp_path):
     for seed in (0, 1, 0):
         save_policy(tmp_path / "model.safetensors", seed)
         plan = _plan(1000, 1, "tiny", str(tmp_path), peer_links=False, quick=True)
+        assert plan.policies[0]["priced"] == Recipe(samples=600_000).priced
         settings.append([cell.settings for cell in learning_cells(plan, Buffers(plan))])
     assert settings[0] == settings[2]
     same = [one == other for one, other in zip(settings[0], settings[1], strict=True)]
@@ -185,7 +187,7 @@ def test_cells_measure_everybody_and_buffers_learn_from_them(tmp_path, monkeypat
     space = MapSpace(layers[0], machine)
 
     def carry_out(*models):
-        policies = tuple({"model": name, "sha256": name[::-1], "samples": 10, "seconds": 1.0} for name in models)
+        policies = tuple({"model": name, "sha256": name[::-1], "priced": 10, "seconds": 1.0} for name in models)
         plan = Plan(tuple(layers), (machine,), tuple(layers), samples=300, seeds=2, policies=policies)
         buffers, computed = Buffers(plan), []
 

@@ -27,8 +27,8 @@ from mapgym import __version__
 from mapgym.agents.experiment.files import prepare_output_folder
 from mapgym.agents.learned.amortized_episodes import Decisions, Episodes, retrace, roll_out
 from mapgym.agents.learned.amortized_model import MODEL, Policy, load_policy, make_network, one_thread
-from mapgym.agents.learned.amortized_tasks import TrainingTask
-from mapgym.agents.learned.amortized_validation import Validation
+from mapgym.agents.learned.amortized_tasks import SOLVER_SAMPLES, TrainingTask
+from mapgym.agents.learned.amortized_validation import Validation, validation_mappings
 from mapgym.agents.learned.stored_arrays import (
     check_same_training,
     fill_network,
@@ -51,7 +51,8 @@ class Recipe:
     """How to train.
 
     Attributes:
-        samples: mappings learned from, over all tasks: imitated ones, then the policy's own.
+        samples: mappings learned from, over all tasks: imitated ones, then the policy's own. Those that searches price
+            to find what is imitated come on top, see ``priced``.
         imitated: share of them that are imitated.
         imitated_tasks: tasks of an iteration that imitates.
         tasks, group: tasks of an iteration of policy gradient, and mappings of each.
@@ -91,6 +92,26 @@ class Recipe:
     def iterations(self) -> int:
         """Iterations of the whole training."""
         return max(1, self.samples // (self.tasks * self.group))
+
+    @property
+    def solved(self) -> int:
+        """Tasks that a search solves, so that they can be imitated: the first ones, those from 0 to here."""
+        return self.first + self.imitating * self.fresh if self.imitating else 0
+
+    @property
+    def validated_after(self) -> frozenset[int]:
+        """Iterations after which the policy is validated."""
+        return frozenset(max(1, round(self.iterations * k / self.validations)) for k in range(1, self.validations + 1))
+
+    @property
+    def priced(self) -> int:
+        """Mappings that the whole training asks the cost model for: by searches, by the policy and for validation.
+
+        Not the same as ``samples``: what is imitated is learned from many times, and a search prices far more than the
+        few mappings that are imitated. The last batch of a search, a few dozen mappings at most, is not counted.
+        """
+        own = (self.iterations - self.imitating) * self.tasks * self.group
+        return self.solved * SOLVER_SAMPLES + own + validation_mappings(len(self.validated_after))
 
 
 def advantages(rewards: NDArray[np.float64], k: int) -> NDArray[np.float64]:
@@ -183,7 +204,7 @@ class _Session:
     def _continue(self) -> None:
         recipe, began = self._recipe, time.process_time()
         before, saved = self._spent, time.perf_counter()
-        marks = {round(recipe.iterations * k / recipe.validations) for k in range(1, recipe.validations + 1)}
+        marks = recipe.validated_after
         while self._done < recipe.iterations:
             self._iterate()
             self._spent = before + time.process_time() - began
@@ -251,7 +272,7 @@ class _Session:
         )
         gains = advantages(rewards_of(episodes, chosen, recipe.group), recipe.best_of).ravel()
         pool = self._pool_at(self._done + 1)
-        solved = range(pool.start, recipe.first + recipe.imitating * recipe.fresh if recipe.imitating else 0)
+        solved = range(pool.start, recipe.solved)
         places = rng.choice(len(solved), min(recipe.reminded_tasks, len(solved)), replace=False) if solved else ()
         reminders = [self._task(solved[place]) for place in places]
         if not reminders:
@@ -322,7 +343,8 @@ class _Session:
 
     def _summary(self, about: dict[str, Any]) -> str:
         scores = ", ".join(f"{name} {value:.3f}" for name, value in about["validation"].items())
-        return f"{about['samples']:,} samples in {about['cpu_seconds']:,.0f} CPU seconds; on validation {scores}"
+        learned = f"learned from {about['samples']:,} mappings in {about['cpu_seconds']:,.0f} CPU seconds"
+        return f"{learned}; on validation {scores}"
 
 
 def _imitated(tasks: list[TrainingTask]) -> tuple[Decisions, NDArray[np.float64]]:

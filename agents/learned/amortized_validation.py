@@ -68,6 +68,16 @@ class Validation:
         return best_of_logs(costs.edp, self._references[k], SIZES)
 
 
+def validation_mappings(times: int) -> int:
+    """Mappings that are priced, at most, to validate a policy so many times, the references included.
+
+    Stored optima are free; those of random layers, of which a few are in the catalog, count as if they were searched.
+    """
+    layers, known = len(load_split(VALIDATION).layers()), len(load_split(TRAINING).accelerators)
+    searched = layers * len(load_split(VALIDATION).accelerators) + _RANDOM_LAYERS
+    return searched * _REFERENCE_SAMPLES + times * (searched + layers * known) * max(SIZES)
+
+
 def best_of_logs(values: NDArray[np.float64], reference: float, sizes: Sequence[int]) -> NDArray[np.float64]:
     """float64[sizes]: mean of ln(best of so many / reference) over the disjoint groups that values fall into."""
     logs = np.log(values / reference)

@@ -111,13 +111,14 @@ def _plan(
 
 def _describe_policy(model: str) -> dict[str, Any]:
     from mapgym.agents.learned.amortized_model import find_policy, load_policy
+    from mapgym.agents.learned.amortized_training import Recipe
 
     about = load_policy(model).about
     return {
         "model": model,
         "sha256": hashlib.sha256(find_policy(model).read_bytes()).hexdigest(),
         "command": about["command"],
-        "samples": about["samples"],
+        "priced": Recipe(**about["recipe"]).priced,
         "seconds": about["cpu_seconds"],
     }
 

@@ -54,7 +54,8 @@ class Plan:
         samples: budget of a search.
         seeds: of everything random.
         policies: trained policies, each with "model" as :func:`mapgym.agents.learned.amortized_model.load_policy`
-            takes it, the "sha256" of its file, on which results depend, and what it says about its training.
+            takes it, the "sha256" of its file, on which results depend, and what its training cost: mappings
+            "priced", and CPU "seconds".
     """
 
     layers: tuple[Workload, ...]

@@ -180,27 +180,29 @@ def _searches(outcome: Outcome) -> Table:
 
 def _savings(outcome: Outcome) -> list[list[object]]:
     rows: list[list[object]] = []
-    paid_samples, paid_seconds = _paid(outcome)
+    paid_mappings, paid_seconds = _paid(outcome)
     for target in TARGETS:
         for cold in (GAMMA, EVOLUTION):
             saved = _mean(outcome.needed(cold, target)) - _mean(outcome.needed(WARM, target))
             faster = _mean(outcome.seconds(cold, target)) - _mean(outcome.seconds(WARM, target))
-            layers = (_layers(paid_samples, saved), _layers(paid_seconds, faster))
+            layers = (_layers(paid_mappings, saved), _layers(paid_seconds, faster))
             rows.append([f"{target:g}x", cold, saved, layers[0], faster, layers[1]])
     return rows
 
 
 def _paid(outcome: Outcome) -> tuple[float, float]:
-    """Samples and seconds of training one policy, their mean where there are several."""
-    return _mean([p["samples"] for p in outcome.policies]), _mean([p["seconds"] for p in outcome.policies])
+    """Mappings priced and seconds spent to train one policy, their mean where there are several."""
+    return _mean([p["priced"] for p in outcome.policies]), _mean([p["seconds"] for p in outcome.policies])
 
 
 def _break_even(outcome: Outcome) -> Table:
-    paid_samples, paid_seconds = _paid(outcome)
+    paid_mappings, paid_seconds = _paid(outcome)
     note = (
-        f"The training of a policy cost {paid_samples:,.0f} samples and {paid_seconds:,.0f} CPU seconds. "
+        f"The training of a policy prices {paid_mappings:,.0f} mappings, those of the searches that it imitates and of "
+        f"its validation included, and took {paid_seconds:,.0f} CPU seconds until its weights were chosen. "
         f"Saved: samples and seconds to the target from nothing less those of {WARM}, mean over layers. "
-        "Layers: after how many the training has paid for itself in samples and in seconds; never, if nothing is saved."
+        "Layers: after how many the training has paid for itself in samples (mappings priced) and in seconds; never, "
+        "if nothing is saved."
     )
     columns = ("to", "instead of", "samples saved", "layers, by samples", "seconds saved", "layers, by seconds")
     return Table("When the training has paid for itself", note, columns, _savings(outcome))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import multiprocessing
 import os
 import signal
@@ -15,7 +16,7 @@ import yaml
 from mapgym import best_known as store, catalog
 from mapgym.agents.base import agent_class
 from mapgym.agents.cli import main
-from mapgym.agents.experiment import known_mappings
+from mapgym.agents.experiment import experiment as matrix, known_mappings
 from mapgym.agents.experiment.experiment import AgentEntry, Experiment, Task
 from mapgym.agents.experiment.experiment_file import experiment_names, load_experiment
 from mapgym.agents.experiment.files import TEMPORARY_PREFIX
@@ -374,6 +375,27 @@ class TestReport:
         ExperimentFolder(tmp_path).prepare(small(), "")
         status, _, error = mapgym("report", tmp_path)
         assert (status, "holds no finished run yet" in error) == (2, True)
+
+    def test_it_says_how_parameters_were_chosen(self, mapgym, tmp_path, monkeypatch):
+        chosen = {"gamma": {"population": 30}}
+        monkeypatch.setattr(matrix, "chosen_parameters", lambda name: chosen.get(name, {}))
+        agents = (
+            AgentEntry("random"),
+            AgentEntry("gamma"),
+            AgentEntry("gamma", "one given", {"elites": 0.1}),
+            AgentEntry("gamma", "all given", {"population": 20}),
+        )
+        run_experiment(replace(small(seeds=1), agents=agents), tmp_path, jobs=0)
+        assert mapgym("report", tmp_path)[0] == 0
+        with (tmp_path / "summary.csv").open() as table:
+            said = {row["agent"]: row["tuning"] for row in csv.DictReader(table)}
+        assert said == {
+            "random": "default parameters",
+            "gamma": "chosen by mapgym tune",
+            "one given": "parameters of the experiment; others chosen by mapgym tune",
+            "all given": "parameters of the experiment",
+        }
+        assert {result.config["label"]: result.tuning for result in load_results(tmp_path)} == said
 
     def test_several_experiments_share_a_page(self, mapgym, tmp_path):
         run_experiment(small(), tmp_path / "samples", jobs=0)

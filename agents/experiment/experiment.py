@@ -13,6 +13,7 @@ from mapgym.accelerator import Accelerator
 from mapgym.agents.base import Agent, make_agent
 from mapgym.agents.experiment.labels import KEEP_ALL, axes_label, density_text
 from mapgym.agents.experiment.warm_start import PREVIOUS_LAYER, WITHIN_EXPERIMENT, WarmStart
+from mapgym.agents.tuning import chosen_parameters
 from mapgym.errors import SpecificationError
 from mapgym.evaluator import Budget, Evaluator
 from mapgym.mapspace import MapSpace
@@ -68,7 +69,7 @@ class AgentEntry:
     Attributes:
         agent: its registered name.
         label: what tables call it, unique within the experiment; the name, and the warm start, when left out.
-        parameters: those that differ from the agent's defaults.
+        parameters: those that differ from what searches use anyway: what tuning has chosen, or the agent's defaults.
         axes: the axes that it searches, among those of the task; all of the task's when None. What it does not search
             keeps the values of the trivial mapping, so that its mappings belong to the task's map space all the same.
         seeds: how many of the experiment's seeds it uses, the first ones; all of them when None. For slow agents.
@@ -96,6 +97,13 @@ class AgentEntry:
     def make(self) -> Agent:
         """The agent; raises SpecificationError for an unknown name or a parameter that it does not take."""
         return make_agent(self.agent, **self.parameters)
+
+    @property
+    def tuning(self) -> str:
+        """How its parameters were chosen, in words."""
+        given = ["parameters of the experiment"] if self.parameters else []
+        chosen = ["chosen by mapgym tune"] if chosen_parameters(self.agent).keys() - self.parameters.keys() else []
+        return "; others ".join([*given, *chosen]) or "default parameters"
 
     def space(self, task: Task) -> MapSpace:
         """The part of a task's map space that it searches."""

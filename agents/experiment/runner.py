@@ -201,8 +201,8 @@ def execute(
     if interruption.happened:
         # The solver of optima turns Ctrl-C into an early result, which is none of this run.
         raise KeyboardInterrupt
-    tuning = "parameters of the experiment" if run.agent.parameters else "default parameters, not tuned on the task"
-    return RunResult.of(evaluator, run.config(budget), command, tuning, None if start is None else start.account())
+    begun = None if start is None else start.account()
+    return RunResult.of(evaluator, run.config(budget), command, run.agent.tuning, begun)
 
 
 def _throttled(report: Callable[[Snapshot], None]) -> Callable[[Evaluator], None]:

@@ -12,7 +12,7 @@ from hypothesis import given, settings, strategies as st
 
 from mapgym import catalog
 from mapgym.agents import make_agent
-from mapgym.agents.learned.mind_mappings_data import make_chunk, random_problem, target_names
+from mapgym.agents.learned.mind_mappings_data import make_chunk, random_problem
 from mapgym.agents.learned.mind_mappings_encoding import PROBLEM_WIDTH, ROLES, Encoding, vector_width
 from mapgym.cost import CostModel, lower_bound
 from mapgym.errors import SpecificationError
@@ -137,7 +137,8 @@ def test_data_are_random_and_repeatable() -> None:
     accelerator = small_accelerator()
     vectors, targets = make_chunk(accelerator, (1, 2), 6, 20, 0.5)
     assert vectors.shape == (120, vector_width(3))
-    assert targets.shape == (120, len(target_names(3)))
+    # Energy of three tensors at each of three levels; idle MACs, energy and latency.
+    assert targets.shape == (120, 3 * 3 + 3)
     assert np.isfinite(vectors).all()
     assert np.isfinite(targets).all()
     # Nothing costs less than its lower bound; a tensor's energy may, because it can bypass a level.

@@ -45,14 +45,6 @@ def random_problem(rng: np.random.Generator) -> Workload:
     return conv2d("random", N=_one_of(rng, _BATCHES), **channels, **window)
 
 
-def target_names(levels: int) -> list[str]:
-    """Names of the targets, for messages and documentation."""
-    energies = [
-        f"energy of {tensor} at level {s}" for s in range(levels) for tensor in ("weights", "inputs", "outputs")
-    ]
-    return [*energies, "idle MACs", "energy", "latency"]
-
-
 def make_chunk(
     accelerator: Accelerator, seed: tuple[int, ...], problems: int, mappings: int, improved: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -21,6 +21,7 @@ from mapgym.agents import (
     parameter,
     register,
 )
+from mapgym.agents.tuning import chosen_parameters
 from mapgym.cost import CostBatch
 from mapgym.errors import SpecificationError
 from mapgym.evaluator import Budget, Evaluator
@@ -185,6 +186,9 @@ def test_documentation_lists_the_parameters(name: str) -> None:
     assert len(pages) == 1, f"docs/agents needs one page with {name} in its title"
     for entry in fields(agent_class(name)):
         assert f"| `{entry.name}` | {entry.default} | {entry.metadata['help']} |" in pages[0]
+    settings = ", ".join(f"`{key}: {value}`" for key, value in chosen_parameters(name).items())
+    said = re.findall(rf"^`{name}` searches with (.*), chosen by `mapgym tune`\.$", pages[0], re.MULTILINE)
+    assert said == ([settings] if settings else []), "the page says with which chosen values it searches"
 
 
 class TestExampleOfTheDocumentation(AgentContract):

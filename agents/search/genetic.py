@@ -30,12 +30,12 @@ class Genetic(AskTellAgent):
     (:class:`mapgym.agents.search.edits.Edits`), which never lead to an illegal mapping, and rarely to one proposed
     before. The first generation is random; a warm start joins it. No sample is spent on an illegal mapping.
 
-    Textbook method; the large population spreads the search over several good regions instead of settling in the first
-    one. The defaults were tuned on tasks that are not reported (docs/agents/genetic.md).
+    Textbook method; a larger population spreads a long search over several good regions instead of settling in the
+    first one. The defaults were chosen by hand; searches use what ``mapgym tune`` has chosen (docs/agents/genetic.md).
     """
 
     name = "genetic"
-    summary = "plain genetic algorithm with a large population"
+    summary = "plain genetic algorithm on random edits"
 
     population: int = parameter(200, "mappings per generation", low=1)
     parents: int = parameter(100, "mappings that breed, the best of all generations", low=1)

@@ -60,9 +60,10 @@ format: install  ## Format the code and mend what the linter can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: install  ## Measure the speed of the cost model and of the environments
+bench: install  ## Measure the speed of the cost model, the environments and the agents
 	$(BIN)/mapgym bench cost
 	$(BIN)/mapgym bench env
+	$(BIN)/mapgym bench agents
 
 clean:  ## Remove build products and caches (not .venv, not runs/)
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

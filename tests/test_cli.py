@@ -18,6 +18,7 @@ from mapgym import __version__, catalog
 from mapgym.agents import base
 from mapgym.agents.base import Agent
 from mapgym.agents.cli import main
+from mapgym.agents.experiment.benchmark import STANDARD_AGENTS
 from mapgym.agents.experiment.folder import load_results
 
 TASK = ("toy/tiny_gemm", "tiny")
@@ -116,6 +117,9 @@ class TestMistakes:
             (("list", "acelerators"), "did you mean 'accelerators'"),
             (("validate", "nowhere.jsonl.gz"), "nowhere.jsonl.gz"),
             (("bench", "cost", "--accelerator", "tinny"), "did you mean 'tiny'"),
+            (("bench", "agents", "--agents", "random,gama", *LAYER, *MACHINE), "did you mean 'gamma'"),
+            (("bench", "agents", "--agents", ",", *LAYER, *MACHINE), "--agents is empty"),
+            (("bench", "agents", "--agents", "exhaustive", "--samples", "5"), "raise limit"),
             (("compare", "--agents", "random,gama", *LAYER, *MACHINE, "-o", "out"), "did you mean 'gamma'"),
             (("compare", "--agents", "random", "--workload", "resnet81", *MACHINE, "-o", "out"), "resnet"),
             (("compare", "--agents", "random", *LAYER, "--accelerator", "tinny", "-o", "out"), "did you mean 'tiny'"),
@@ -393,6 +397,30 @@ class TestBench:
         found = json.loads(text)
         assert {"env", "scalar_steps_per_second", "vector_steps_per_second", "num_envs"} <= set(found)
         assert (found["env"], found["num_envs"]) == ("MapSpace-v0", 4)
+
+    def test_agents(self, mapgym):
+        options = ("--agents", "gamma,random", "--workload", "toy", *MACHINE, "--samples", "40", "--seeds", "1")
+        status, text, error = mapgym("bench", "agents", *options, "--json")
+        assert (status, error) == (0, "")
+        found = json.loads(text)
+        assert (found["samples"], found["seeds"]) == (40, 1)
+        assert [result["agent"] for result in found["results"]] == ["gamma", "random"]
+        layers = [layer.workload.name for layer in catalog.network("toy").layers]
+        for result in found["results"]:
+            assert [(task["workload"], task["accelerator"]) for task in result["tasks"]] == [
+                (layer, "tiny") for layer in layers
+            ]
+            assert {task["samples"] for task in result["tasks"]} == {40}
+            assert 0 < result["own_seconds"] <= result["slowest_own_seconds"]
+
+    def test_agents_as_a_table_of_those_that_are_installed(self, mapgym, monkeypatch):
+        monkeypatch.setattr(base.agent_class("cma-es"), "requires", ("no_such_package",))
+        status, text, _ = mapgym("bench", "agents", *LAYER, *MACHINE, "--samples", "5", "--seeds", "1")
+        assert status == 0
+        header, _, *rows = text.splitlines()[1:]
+        assert "own (us)" in header
+        assert [row.split()[0] for row in rows] == [name for name in STANDARD_AGENTS if name != "cma-es"]
+        assert all(len(row.split()) == 5 for row in rows)
 
     def test_buffer(self, mapgym):
         arguments = ("bench", "buffer", "--entries", "50", "--rounds", "1", "--accelerator", MACHINE[1], *LAYER)

@@ -15,8 +15,14 @@ import numpy as np
 import pytest
 
 from mapgym import __version__, catalog
+from mapgym.agents.base import Agent
 from mapgym.agents.experiment import report
-from mapgym.agents.experiment.benchmark import measure_cost_model, measure_environment, sample_busy_mappings
+from mapgym.agents.experiment.benchmark import (
+    measure_agent,
+    measure_cost_model,
+    measure_environment,
+    sample_busy_mappings,
+)
 from mapgym.agents.experiment.certificate import Certificate
 from mapgym.agents.experiment.experiment import AgentEntry, Experiment, Run, Task
 from mapgym.agents.experiment.files import (
@@ -32,8 +38,10 @@ from mapgym.agents.experiment.results import RunResult, read_result, write_resul
 from mapgym.agents.experiment.runner import Observer, run_experiment
 from mapgym.agents.experiment.statistics import bootstrap_interval, expected_samples_to_target, interquartile_mean
 from mapgym.agents.experiment.summary import default_budgets, summarize
+from mapgym.cost import CostModel
 from mapgym.errors import SpecificationError
 from mapgym.evaluator import Budget, Trace
+from mapgym.mapspace import MapSpace
 
 
 def task(workload="toy/tiny_gemm", accelerator="tiny"):
@@ -533,3 +541,41 @@ class TestBenchmark:
         assert (speed.env, speed.num_envs) == ("MapSpace-v0", 8)
         assert speed.scalar_steps_per_second > 0
         assert speed.vector_steps_per_second > 0
+
+    def test_what_is_not_the_cost_models_is_the_agents_own(self, monkeypatch):
+        clock = [0.0]
+        price = CostModel.evaluate
+
+        def slow_price(model, mapping, detail=False):
+            clock[0] += 0.5 * len(mapping)
+            return price(model, mapping, detail)
+
+        class Thinker(Agent):
+            """Thinks 60, 20 and 40 seconds in the searches with seeds 0, 1 and 2, and longer about some layers."""
+
+            name = "thinker"
+            summary = "prices the same mapping again and again"
+
+            def warm_up(self, space):
+                clock[0] += 1000.0
+
+            def search(self, evaluator, seed, initial=None):
+                factor = factors[evaluator.space.workload.name]
+                batch = evaluator.space.sample(np.random.default_rng(seed), 8)
+                while not evaluator.exhausted:
+                    clock[0] += factor * [60.0, 20.0, 40.0][seed] / 3
+                    evaluator.evaluate(batch)
+
+        factors = {"toy/tiny_gemm": 6.0, "toy/tiny_bmm": 1.0, "toy/tiny_conv": 2.0}
+        spaces = [MapSpace(catalog.workload(layer), catalog.accelerator("tiny")) for layer in factors]
+        monkeypatch.setattr(CostModel, "evaluate", slow_price)
+        monkeypatch.setattr("time.process_time", lambda: clock[0])
+        # 20 samples in batches of 8, 8 and 4, after 20 * factor seconds of thinking with the best seed.
+        speed = measure_agent(Thinker(), spaces, samples=20, seeds=3)
+        assert speed.agent == "thinker"
+        assert [task.workload for task in speed.tasks] == list(factors)
+        assert [task.samples for task in speed.tasks] == [20, 20, 20]
+        assert [task.own_seconds for task in speed.tasks] == pytest.approx([6.0, 1.0, 2.0])
+        assert [task.pricing_seconds for task in speed.tasks] == pytest.approx([0.5, 0.5, 0.5])
+        assert (speed.own_seconds, speed.slowest_own_seconds) == pytest.approx((2.0, 6.0))
+        assert (speed.pricing_seconds, speed.samples_per_second) == pytest.approx((0.5, 0.4))

@@ -1,4 +1,4 @@
-"""``mapgym bench``: how fast the cost model, the environments, learning in them, and replay buffers are."""
+"""``mapgym bench``: how fast the cost model, the environments, learning in them, agents and replay buffers are."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from mapgym.agents.commands import common
 
-bench = typer.Typer(name="bench", help="Measures speed: the median of several rounds.", no_args_is_help=True)
+bench = typer.Typer(name="bench", help="Measures speed, several times over.", no_args_is_help=True)
 
 
 @bench.command("cost")
@@ -140,6 +140,65 @@ def learning(
     table = common.new_table(title, ["agent"], ["environments", "threads", "steps/s", "steps/CPU second"])
     speeds = (f"{result.steps_per_second:,.0f}", f"{result.steps_per_cpu_second:,.0f}")
     table.add_row(result.agent, str(result.num_envs), str(result.threads), *speeds)
+    common.out().print(table)
+
+
+@bench.command("agents")
+def agents(
+    agents: Annotated[
+        str | None,
+        typer.Option(
+            help="Agents, separated by commas; when left out, those that neither model the costs nor solve for the "
+            "optimum.",
+            show_default=False,
+        ),
+    ] = None,
+    workload: Annotated[
+        str, typer.Option(help="Workloads or networks (all of their layers), separated by commas.")
+    ] = "paper",
+    accelerator: Annotated[str, typer.Option(help="Accelerators, separated by commas.")] = "accel_a,accel_b",
+    samples: Annotated[int, typer.Option(min=1, help="Mappings that each search may price.")] = 5000,
+    seeds: Annotated[int, typer.Option(min=1, help="Searches of each task (seeds 0, 1, ...); the best counts.")] = 3,
+    as_json: common.JsonOption = False,
+) -> None:
+    """Measures what agents themselves cost per sample: the CPU time of a search outside the cost model.
+
+    The searches are for the lowest EDP along the axes tile, order and parallelism, with the parameters that tuning has
+    chosen. Compilation and imports are not timed.
+    """
+    common.load_agents()
+    from mapgym.agents.base import make_agent, missing_package
+    from mapgym.agents.experiment.benchmark import STANDARD_AGENTS, measure_agent
+    from mapgym.mapspace import MapSpace
+
+    if agents is None:
+        names = [name for name in STANDARD_AGENTS if missing_package(name) is None]
+    else:
+        names = common.comma_separated(agents, "--agents")
+    made = [make_agent(name) for name in names]
+    machines = [common.load_accelerator(name) for name in common.comma_separated(accelerator, "--accelerator")]
+    layers = common.load_workloads(common.comma_separated(workload, "--workload"))
+    spaces = [MapSpace(layer, machine) for machine in machines for layer in layers]
+    # What an agent cannot search is said before anything is measured.
+    for agent in made:
+        for space in spaces:
+            agent.warm_up(space)
+    results = []
+    for index, agent in enumerate(made):
+        if common.err().is_terminal:
+            common.notify(f"[{index + 1}/{len(made)}] {agent.name}")
+        results.append(measure_agent(agent, spaces, samples=samples, seeds=seeds))
+    if as_json:
+        common.print_json({"samples": samples, "seeds": seeds, "results": [asdict(result) for result in results]})
+        return
+    table = common.new_table(
+        f"CPU time per sample, median over {len(spaces)} tasks, best of {seeds} searches",
+        ["agent"],
+        ["own (us)", "slowest task (us)", "cost model (us)", "samples/s"],
+    )
+    for result in results:
+        seconds = (result.own_seconds, result.slowest_own_seconds, result.pricing_seconds)
+        table.add_row(result.agent, *(f"{each * 1e6:.2f}" for each in seconds), f"{result.samples_per_second:,.0f}")
     common.out().print(table)
 
 

@@ -1,4 +1,4 @@
-"""Speed of the cost model, of the environments and of learning in them, median of several rounds.
+"""Speed of the cost model, of the environments, of learning in them, and of agents, several times over.
 
 CPU time (``time.process_time``) of one thread rather than wall time, so that other work on the machine disturbs a
 measurement less; learning is timed in both. Compilation is never timed.
@@ -7,7 +7,7 @@ measurement less; learning is timed in both. Compilation is never timed.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from mapgym.accelerator import Accelerator
-from mapgym.agents.base import agent_class, agent_names, make_agent
+from mapgym.agents.base import Agent, agent_class, agent_names, make_agent
 from mapgym.agents.learned.stock import StockAgent
 from mapgym.constraints import Constraints
 from mapgym.cost import CostModel
@@ -40,6 +40,21 @@ STANDARD_CASES = (
 )
 """(accelerator, workload): arrays with one and two axes, three to five levels, convolutions with and without channels
 to reduce, matrix products with shared (bert_kqv) and with separate weights."""
+
+STANDARD_AGENTS = (
+    "random",
+    "random-pruned",
+    "gamma",
+    "gamma-timeloop-compat",
+    "genetic",
+    "annealing",
+    "hill-climb",
+    "factor-greedy",
+    "evolution",
+    "differential-evolution",
+    "cma-es",
+)
+"""Agents that neither model the costs nor solve for the optimum; they should cost next to nothing themselves."""
 
 MINIMUM_UTILIZATION = 0.5
 """Share of the MACs that the mappings of a sample use at least."""
@@ -105,6 +120,45 @@ class LearningSpeed:
     steps: int
     steps_per_second: float
     steps_per_cpu_second: float
+
+
+@dataclass(frozen=True)
+class TaskSpeed:
+    """What the search of one task costs per sample.
+
+    Attributes:
+        workload, accelerator: names.
+        samples: that were priced; fewer than allowed if the agent had nothing more to try.
+        own_seconds: CPU time per sample outside the cost model.
+        pricing_seconds: CPU time per sample inside the cost model.
+    """
+
+    workload: str
+    accelerator: str
+    samples: int
+    own_seconds: float
+    pricing_seconds: float
+
+
+@dataclass(frozen=True)
+class AgentSpeed:
+    """What an agent itself costs per sample; CPU time, and all but ``tasks`` over the tasks.
+
+    Attributes:
+        agent: its name.
+        own_seconds: median of the time outside the cost model.
+        slowest_own_seconds: largest time outside the cost model.
+        pricing_seconds: median of the time inside the cost model.
+        samples_per_second: median.
+        tasks: for each task the seed with the least time outside the cost model.
+    """
+
+    agent: str
+    own_seconds: float
+    slowest_own_seconds: float
+    pricing_seconds: float
+    samples_per_second: float
+    tasks: tuple[TaskSpeed, ...]
 
 
 def sample_busy_mappings(accelerator: Accelerator, workload: Workload, n: int, seed: int = 0) -> MappingBatch:
@@ -218,4 +272,68 @@ def measure_learning(
         cpu.append((time.process_time() - clocks[1]) / done)
     return LearningSpeed(
         agent, workload.name, accelerator.name, num_envs, threads, steps, 1.0 / median(wall), 1.0 / median(cpu)
+    )
+
+
+def measure_agent(agent: Agent, spaces: Sequence[MapSpace], *, samples: int = 5000, seeds: int = 3) -> AgentSpeed:
+    """Times searches for the lowest EDP, and the cost model within them.
+
+    What is not the cost model's is the agent's own: how it proposes and learns, and the few operations by which the
+    evaluator keeps its books. Other work on the machine and unlucky seeds only add to it, hence the best of the seeds.
+
+    Args:
+        agent: with its parameters.
+        spaces: the tasks, at least one.
+        samples: budget of a search.
+        seeds: searches of each task.
+    """
+    tasks = tuple(
+        min((_time_search(agent, space, samples, seed) for seed in range(seeds)), key=lambda speed: speed.own_seconds)
+        for space in spaces
+    )
+    return AgentSpeed(
+        agent=agent.name,
+        own_seconds=median(task.own_seconds for task in tasks),
+        slowest_own_seconds=max(task.own_seconds for task in tasks),
+        pricing_seconds=median(task.pricing_seconds for task in tasks),
+        samples_per_second=median(1.0 / (task.own_seconds + task.pricing_seconds) for task in tasks),
+        tasks=tasks,
+    )
+
+
+class _TimedCostModel(CostModel):
+    """A cost model that adds up the CPU time of its calls, for batches alone."""
+
+    seconds = 0.0
+
+    def evaluate(self, mapping: Any, detail: bool = False) -> Any:
+        start = time.process_time()
+        costs = super().evaluate(mapping, detail)
+        self.seconds += time.process_time() - start
+        return costs
+
+
+class _TimedEvaluator(Evaluator):
+    """An evaluator whose cost model is timed."""
+
+    def __init__(self, space: MapSpace, budget: Budget) -> None:
+        super().__init__(space, budget=budget)
+        self._model = self.model = _TimedCostModel(space.workload, space.accelerator)
+
+
+def _time_search(agent: Agent, space: MapSpace, samples: int, seed: int) -> TaskSpeed:
+    evaluator = _TimedEvaluator(space, Budget(samples=samples))
+    agent.warm_up(space)
+    evaluator.start()
+    evaluator.model.seconds = 0.0
+    start = time.process_time()
+    agent.search(evaluator, seed)
+    seconds = time.process_time() - start
+    pricing = evaluator.model.seconds
+    return TaskSpeed(
+        workload=space.workload.name,
+        accelerator=space.accelerator.name,
+        samples=evaluator.samples,
+        own_seconds=(seconds - pricing) / evaluator.samples,
+        pricing_seconds=pricing / evaluator.samples,
     )

@@ -129,7 +129,7 @@ class Accelerator:
         mac: the MAC array.
         peer_links: whether neighbouring instances pass words to each other (Timeloop's default).
         fanout_check: "per_level" checks the parallelism of each level against its own fan-out; "cumulative" is
-            Timeloop's model, which checks only products over levels (SEMANTICS section 1, a quirk).
+            Timeloop's model, which checks only products over levels (a quirk; docs/cost_model.md, "Legality").
     """
 
     name: str

@@ -1,6 +1,6 @@
 """Compiled density models: how many words of a tile are not zero.
 
-Two models, as in Sparseloop (SEMANTICS of Timeloop, section 9), for a tile of n words of a tensor of N words with
+Two models, as in Sparseloop (docs/sparse.md, "Densities"), for a tile of n words of a tensor of N words with
 density d: *fixed-structured*, in which every tile holds n * d non-zeros, rounded down or up with the odds that give
 this mean; and *hypergeometric*, in which r = ceil(d * N) non-zeros lie anywhere in the tensor.
 

@@ -1,6 +1,6 @@
 """Compiled metadata of compressed tiles: how many bits say where the non-zeros are.
 
-A format describes a tile rank by rank, one loop of the tile for each rank (SEMANTICS of Timeloop, section 9). From the
+A format describes a tile rank by rank, one loop of the tile for each rank (as in Sparseloop; docs/sparse.md). From the
 outermost rank inwards, each fiber that is not empty has metadata of its own. A level must have room for the metadata of
 its tiles at their largest occupancy.
 """

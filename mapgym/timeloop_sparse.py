@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mapgym.accelerator import Accelerator
-from mapgym.cost.sparse import ABORTED, WRAPPED
+from mapgym.cost.sparse_tables import ABORTED, WRAPPED
 from mapgym.workload import Workload
 
 if TYPE_CHECKING:

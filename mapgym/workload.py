@@ -69,7 +69,7 @@ class Tensor:
         return tuple(dict.fromkeys(dim for rank in self.ranks for dim, _ in rank))
 
     def tile_size(self, extents: Mapping[str, int]) -> int:
-        """Words of the bounding box that a tile with these extents touches (SEMANTICS of Timeloop: holes count).
+        """Words of the bounding box that a tile with these extents touches (holes count, as in Timeloop).
 
         Args:
             extents: dim -> number of iterations covered; a missing dim counts as 1.

@@ -1,6 +1,6 @@
 """The compiled cost kernel: prices one mapping, or a batch of them, with the counts of Timeloop v3.
 
-Rules: SEMANTICS of Timeloop (dense), sections 1 to 7; the closed forms are derived in docs/cost_model.md. Everything
+The rules are those of Timeloop v3; they and the closed forms are in docs/cost_model.md. Everything
 that the real Timeloop does and one would not expect is marked QUIRK where it is coded.
 """
 

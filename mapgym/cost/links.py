@@ -1,6 +1,6 @@
 """Link transfers: words that an instance takes from a grid neighbour instead of from the level above.
 
-Rules: SEMANTICS of Timeloop, section 4 (on by default there; ``Accelerator.peer_links`` here). Instances sit in a
+The rules are Timeloop's: docs/cost_model.md (on by default there; ``Accelerator.peer_links`` here). Instances sit in a
 grid, numbered row by row. At a step with translation T an instance e can be served by a neighbour q that held, one
 step ago, the tile that e needs now: offset(q) - offset(e) = T. QUIRK: if the spatial loops on X use less than the
 width of the mesh, logical rows are not rows of the grid.

@@ -12,7 +12,8 @@ from mapgym import legality
 from mapgym.accelerator import Accelerator
 from mapgym.cost.kernel import Detail, price_batch
 from mapgym.cost.scratch import make_scratch
-from mapgym.cost.sparse import SparseDetail, SparseTables, make_sparse_detail, make_sparse_tables, price_sparse_batch
+from mapgym.cost.sparse import price_sparse_batch
+from mapgym.cost.sparse_tables import SparseDetail, SparseTables, make_sparse_detail, make_sparse_tables
 from mapgym.cost.tables import make_tables
 from mapgym.errors import SpecificationError, require_kind, suggest
 from mapgym.mapping import Mapping, MappingBatch
@@ -74,7 +75,7 @@ class SparseCostDetail(SparseDetail):
         energy_pj: float64 storage energy of all instances.
         level_cycles: int64[level] cycles that the level needs at its bandwidth.
         computes: int64[3] multiply-accumulates done, gated and skipped, in all.
-        artefacts: int64 bits of :mod:`mapgym.cost.sparse`: where Timeloop would give no sane figures (docs/sparse.md).
+        artefacts: int64, ABORTED and WRAPPED of :mod:`mapgym.cost.sparse_tables`: where Timeloop gives no sane figures.
     """
 
     __slots__ = ()

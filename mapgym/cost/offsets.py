@@ -1,6 +1,6 @@
 """Offsets of the parallel instances below one level: how many are distinct, and how often each occurs (multicast).
 
-Rules: SEMANTICS of Timeloop, section 4. The spatial loops of a level are *digits* of the flattened instance number,
+The rules are in docs/cost_model.md. The spatial loops of a level are *digits* of the flattened instance number,
 the innermost one fastest. Functions take the row of ``Scratch.places`` that holds the spatial factors: the level s,
 or the last row, which the link rule fills with the factors of the instances that it leaves over.
 """

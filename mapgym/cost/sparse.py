@@ -1,6 +1,6 @@
 """The compiled sparse cost kernel: what zeros save, as corrections of the dense counts.
 
-Rules: SEMANTICS of Timeloop, section 9 (Sparseloop); docs/sparse.md explains them. Everything that Timeloop does and
+The rules are those of Timeloop v3 (Sparseloop); docs/sparse.md explains them. Everything that Timeloop does and
 one would not expect is marked QUIRK. Where its figures are no result, ours are the sane ones and the mapping is marked:
 ABORTED where Timeloop stops at an assertion, WRAPPED where a count of its falls below zero and wraps around.
 """
@@ -8,14 +8,10 @@ ABORTED where Timeloop stops at an assertion, WRAPPED where a count of its falls
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from mapgym.accelerator import Accelerator
 from mapgym.compilation import kernel
 from mapgym.cost.kernel import price_one
+from mapgym.cost.sparse_tables import ABORTED, WRAPPED
 from mapgym.density_kernels import (
     FIXED,
     RECORD,
@@ -24,154 +20,15 @@ from mapgym.density_kernels import (
     probability,
     smallest_occupancy,
 )
-from mapgym.errors import SpecificationError
 from mapgym.legality import METADATA
-from mapgym.metadata_kernels import FITS, Formats, child_of, make_formats, metadata_status
-from mapgym.nest_kernels import Nest, list_nest, make_nest, words_of
-from mapgym.sparsity import SAVINGS
-from mapgym.workload import Workload
-
-ABORTED, WRAPPED = 1, 2
-"""Bits of ``SparseDetail.artefacts``."""
+from mapgym.metadata_kernels import FITS, child_of, metadata_status
+from mapgym.nest_kernels import list_nest, words_of
 
 GATING, SKIPPING = range(2)
 READS, FILLS, UPDATES = range(3)
 ABSENT, ZERO, NONZERO = range(3)
 CONDITIONS = 3
 """First column of the conditions in a row of actions."""
-
-# Vector accesses of compressed data are corrected only for tiles of less than so many blocks (Timeloop, buffer.hpp), by
-# words of a block (2, 4, 8) and decile of the density.
-_SMALL_TILES = np.array(
-    [
-        [251, 125, 84, 63, 51, 42, 36, 32, 28, 1],
-        [375, 188, 125, 94, 75, 63, 54, 47, 42, 1],
-        [438, 219, 146, 110, 88, 73, 63, 55, 49, 1],
-    ],
-    np.int64,
-)
-
-
-class SparseTables(NamedTuple):
-    """What a sparse task adds to the dense one (L levels, T tensors)."""
-
-    formats: Formats
-    nest: Nest
-    actions: NDArray[np.int64]  # [any, 3 + T] saving, level, target, conditions (tensors, then -1); gating first
-    is_output: NDArray[np.bool_]  # [T]
-    operands: NDArray[np.int64]  # [2] the inputs
-    blocks: NDArray[np.int64]  # [L] words of a block
-    bandwidths: NDArray[np.float64]  # [L, 3] read, write, shared
-    energies: NDArray[np.float64]  # [L] of a block access
-    mac_energy: float
-    gates: bool  # what the MACs do about zeros
-    skips: bool
-    small_tiles: NDArray[np.int64]
-    # Working memory.
-    counts: NDArray[np.int64]  # [3, L, T] accesses that are left, READS, FILLS, UPDATES
-    passed: NDArray[np.int64]  # [3, L, T] those that outer levels let through
-    removed: NDArray[np.int64]  # [2, 2, L, T] saving, reads or updates
-    fraction: NDArray[np.float64]  # [L, T] share that the level's own actions save, -1 without any
-    saving: NDArray[np.int64]  # [L, T] by which
-    density: NDArray[np.float64]  # [L, T] of the tiles
-    instances: NDArray[np.float64]  # [L, T] used, on average
-    energy: NDArray[np.float64]  # [L, T] of all instances
-    # For one action: extents of the target tile, of the tile of its conditions, and the shared factor of each dim.
-    tile: NDArray[np.int64]  # [3, D]
-    shared: NDArray[np.float64]  # [D]
-
-
-class SparseDetail(NamedTuple):
-    """Counts of every mapping, per used instance; [n, level, tensor] unless said otherwise."""
-
-    reads: NDArray[np.int64]  # really done
-    fills: NDArray[np.int64]
-    updates: NDArray[np.int64]
-    gated_reads: NDArray[np.int64]
-    gated_updates: NDArray[np.int64]
-    skipped_reads: NDArray[np.int64]
-    skipped_updates: NDArray[np.int64]
-    occupied_words: NDArray[np.int64]  # largest occupancy of a compressed tile, words of another
-    used_instances: NDArray[np.float64]  # on average
-    metadata_bits: NDArray[np.float64]
-    energy_pj: NDArray[np.float64]  # of all instances
-    level_cycles: NDArray[np.int64]  # [n, level]
-    computes: NDArray[np.int64]  # [n, 3] done, gated, skipped
-    artefacts: NDArray[np.int64]  # [n] ABORTED | WRAPPED
-
-
-def make_sparse_tables(workload: Workload, accelerator: Accelerator) -> SparseTables:
-    """Packs the sparse features of a task.
-
-    Raises:
-        SpecificationError: the workload has other than two operands, or an action names an unknown tensor.
-    """
-    names = [tensor.name for tensor in workload.tensors]
-    operands = [t for t, tensor in enumerate(workload.tensors) if not tensor.is_output]
-    if len(operands) != 2:
-        raise SpecificationError(
-            f"workload {workload.name!r} has {len(operands)} operands, but sparse hardware is modelled for two; "
-            f"use an accelerator without sparse features instead of {accelerator.name!r}"
-        )
-    rows = []
-    for code, saving in enumerate(SAVINGS):
-        for s, level in enumerate(accelerator.levels):
-            for action in level.actions:
-                if action.saving == saving:
-                    involved = [
-                        workload.tensors.index(workload.tensor(n)) for n in (action.target, *action.condition_on)
-                    ]
-                    rows.append([code, s, *involved] + [-1] * (len(names) - len(involved)))
-    for level in accelerator.levels:
-        for tensor, _ in level.formats:
-            workload.tensor(tensor)
-    shape = (len(accelerator.levels), len(names))
-    unlimited = math.inf
-    levels = accelerator.levels
-    return SparseTables(
-        formats=make_formats(workload, accelerator),
-        nest=make_nest(workload, accelerator),
-        actions=np.array(rows, np.int64).reshape(len(rows), 2 + len(names)),
-        is_output=np.array([tensor.is_output for tensor in workload.tensors]),
-        operands=np.array(operands, np.int64),
-        blocks=np.array([level.block_size_words for level in levels], np.int64),
-        bandwidths=np.array(
-            [
-                [
-                    level.read_bandwidth_words_per_cycle or unlimited,
-                    level.write_bandwidth_words_per_cycle or unlimited,
-                    level.shared_bandwidth_words_per_cycle or unlimited,
-                ]
-                for level in levels
-            ]
-        ),
-        energies=np.array([level.access_energy_pj for level in levels], np.float64),
-        mac_energy=float(accelerator.mac.energy_pj),
-        gates="gating" in accelerator.mac.zero_operands,
-        skips="skipping" in accelerator.mac.zero_operands,
-        small_tiles=_SMALL_TILES,
-        counts=np.zeros((3, *shape), np.int64),
-        passed=np.zeros((3, *shape), np.int64),
-        removed=np.zeros((2, 2, *shape), np.int64),
-        fraction=np.zeros(shape),
-        saving=np.zeros(shape, np.int64),
-        density=np.zeros(shape),
-        instances=np.zeros(shape),
-        energy=np.zeros(shape),
-        tile=np.zeros((3, len(workload.dims)), np.int64),
-        shared=np.zeros(len(workload.dims)),
-    )
-
-
-def make_sparse_detail(n: int, levels: int, tensors: int) -> SparseDetail:
-    """Zeros for n mappings."""
-    floats = ("used_instances", "metadata_bits", "energy_pj")
-    shapes = {"level_cycles": (n, levels), "computes": (n, 3), "artefacts": (n,)}
-    arrays: dict[str, Any] = {
-        name: np.zeros(shapes.get(name, (n, levels, tensors)), np.float64 if name in floats else np.int64)
-        for name in SparseDetail._fields
-    }
-    return SparseDetail(**arrays)
 
 
 @kernel

@@ -1,6 +1,6 @@
 """Loops and words: what one instance of each level needs from the level above it.
 
-Rules: SEMANTICS of Timeloop, sections 2 and 3.
+The rules are Timeloop's: docs/cost_model.md, "Traffic between a level and its tensor's tile below".
 """
 
 from __future__ import annotations

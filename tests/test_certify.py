@@ -133,7 +133,7 @@ class TestCertificate:
         assert found.certified
         assert entry.lower_bound <= found.lower_bound <= found.value <= entry.value
 
-    def test_an_interruption_is_noticed_even_if_it_was_dealt_with(self):
+    def test_an_interruption_is_noticed_even_if_it_was_dealt_with(self, ctrl_c):
         before = signal.getsignal(signal.SIGINT)
         with Interruption() as interruption:
             assert not interruption.happened
@@ -192,7 +192,9 @@ class TestSearch:
             assert found["edp"] == found["optimum"]["value"]
             assert found["lower_bound_proven"] <= found["edp"]
 
-    def test_an_interrupted_exact_search_gives_its_mapping_and_its_bound(self, mapgym, nothing_stored, monkeypatch):
+    def test_an_interrupted_exact_search_gives_its_mapping_and_its_bound(
+        self, mapgym, nothing_stored, monkeypatch, ctrl_c
+    ):
         def interrupted(*arguments, **options):
             # As the solver does: Ctrl-C becomes an early result.
             with contextlib.suppress(KeyboardInterrupt):

@@ -287,6 +287,8 @@ def measure_agent(agent: Agent, spaces: Sequence[MapSpace], *, samples: int = 50
         samples: budget of a search.
         seeds: searches of each task.
     """
+    for space in spaces:
+        agent.warm_up(space)
     tasks = tuple(
         min((_time_search(agent, space, samples, seed) for seed in range(seeds)), key=lambda speed: speed.own_seconds)
         for space in spaces
@@ -323,7 +325,6 @@ class _TimedEvaluator(Evaluator):
 
 def _time_search(agent: Agent, space: MapSpace, samples: int, seed: int) -> TaskSpeed:
     evaluator = _TimedEvaluator(space, Budget(samples=samples))
-    agent.warm_up(space)
     evaluator.start()
     evaluator.model.seconds = 0.0
     start = time.process_time()

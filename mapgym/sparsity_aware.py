@@ -145,6 +145,11 @@ def is_sparsity_aware(objective: object) -> bool:
     return isinstance(objective, str) and objective.partition(":")[0] == SPARSITY_AWARE
 
 
+def plain_objective(objective: str) -> str:
+    """What counts at each density: what is averaged over several, or the objective itself."""
+    return SparsityAware.parse(objective).objective if is_sparsity_aware(objective) else objective
+
+
 def samples_per_mapping(objective: str) -> int:
     """Cost-model calls that price one mapping: one for each density of a sparsity-aware objective, else one."""
     return len(SparsityAware.parse(objective).densities) if is_sparsity_aware(objective) else 1

@@ -13,7 +13,7 @@ import numpy as np
 from mapgym.agents.base import missing_package
 from mapgym.errors import SpecificationError, suggest
 from mapgym.mapspace import MapSpace
-from mapgym.sparsity_aware import SparsityAware, is_sparsity_aware
+from mapgym.sparsity_aware import plain_objective
 from mapgym.warmstart import ReplayBuffer, Start, find_start
 
 PREVIOUS_LAYER, SIMILAR = "previous-layer", "similar"
@@ -126,9 +126,7 @@ def _plain(objective: str) -> str:
 
     For the front of energy and latency it is their product, for several densities what is averaged over them.
     """
-    if is_sparsity_aware(objective):
-        return SparsityAware.parse(objective).objective
-    return "edp" if objective == "pareto" else objective
+    return "edp" if objective == "pareto" else plain_objective(objective)
 
 
 def _policy(what: str) -> WarmStart:

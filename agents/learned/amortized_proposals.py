@@ -9,7 +9,7 @@ from mapgym.agents.learned.amortized_episodes import PolicyTask, roll_out
 from mapgym.agents.learned.amortized_model import DEFAULT_MODEL, Policy, load_policy
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
-from mapgym.sparsity_aware import SparsityAware, is_sparsity_aware
+from mapgym.sparsity_aware import plain_objective
 
 _HOTTER, _HOTTEST = 1.5, 12.0
 _FEWEST, _MOST = 64, 1024
@@ -32,8 +32,7 @@ class Proposals:
     def __init__(self, space: MapSpace, objective: str, policy: Policy) -> None:
         """Builds the tables; raises SpecificationError if the space is empty."""
         self._space, self._policy = space, policy
-        if is_sparsity_aware(objective):
-            objective = SparsityAware.parse(objective).objective
+        objective = plain_objective(objective)
         self._task = PolicyTask(space, objective)
         self._busy_first = objective != "energy"
         self._seen: set[bytes] = set()

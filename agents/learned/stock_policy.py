@@ -22,7 +22,7 @@ from mapgym.agents.base import agent_class
 from mapgym.agents.learned.stock import StockAgent
 from mapgym.agents.learned.stored_arrays import read_arrays, write_arrays
 from mapgym.errors import SpecificationError
-from mapgym.sparsity_aware import SparsityAware, is_sparsity_aware
+from mapgym.sparsity_aware import plain_objective
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -79,8 +79,7 @@ class StoredPolicy:
 
         It can be sampled all the same: observations say what the objective is, but that never changed in training.
         """
-        figure = SparsityAware.parse(objective).objective if is_sparsity_aware(objective) else objective
-        trained = self.about["objective"]
+        figure, trained = plain_objective(objective), self.about["objective"]
         if figure == trained:
             return ""
         return (

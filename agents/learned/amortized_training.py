@@ -31,11 +31,9 @@ from mapgym.agents.learned.amortized_tasks import SOLVER_SAMPLES, TrainingTask
 from mapgym.agents.learned.amortized_validation import Validation, validation_mappings
 from mapgym.agents.learned.stored_arrays import (
     check_same_training,
-    fill_network,
-    fill_optimizer,
-    network_arrays,
-    optimizer_arrays,
+    fill_training,
     read_arrays,
+    training_arrays,
     write_arrays,
 )
 from mapgym.agents.learned.training import CHECKPOINT, Trainer, TrainingProgress, TrainingRequest, register_trainer
@@ -328,15 +326,14 @@ class _Session:
         Policy(self._network, about).save(self._request.folder / MODEL)
 
     def _save(self) -> None:
-        arrays = {**network_arrays(self._network), **optimizer_arrays(self._optimizer)}
+        arrays = training_arrays(self._network, self._optimizer)
         about = {**self._identity, "done": self._done, "cpu_seconds": self._spent, "history": self._history}
         write_arrays(self._request.folder / CHECKPOINT, arrays, {**about, "best_score": self._best_score})
 
     def _load(self) -> None:
         arrays, about = read_arrays(self._request.folder / CHECKPOINT)
         check_same_training(self._request.folder, about, self._identity)
-        fill_network(self._network, arrays)
-        fill_optimizer(self._optimizer, arrays)
+        fill_training(self._network, self._optimizer, arrays)
         self._done, self._spent = about["done"], about["cpu_seconds"]
         self._history, self._best_score = about["history"], about["best_score"]
         self._progress.done = self._done * self._recipe.tasks * self._recipe.group

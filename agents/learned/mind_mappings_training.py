@@ -26,11 +26,9 @@ from mapgym.agents.learned.mind_mappings_model import (
 )
 from mapgym.agents.learned.stored_arrays import (
     check_same_training,
-    fill_network,
-    fill_optimizer,
-    network_arrays,
-    optimizer_arrays,
+    fill_training,
     read_arrays,
+    training_arrays,
     write_arrays,
 )
 from mapgym.agents.learned.training import CHECKPOINT, Trainer, TrainingProgress, TrainingRequest, register_trainer
@@ -232,15 +230,14 @@ class _Session:
 
     def _save(self) -> None:
         assert self._norm is not None
-        arrays = {**self._norm._asdict(), **network_arrays(self._network), **optimizer_arrays(self._optimizer)}
+        arrays = {**self._norm._asdict(), **training_arrays(self._network, self._optimizer)}
         about = {**self._identity, "chunks_done": self._done, "seconds": self._spent, "loss": self._loss}
         write_arrays(self._request.folder / CHECKPOINT, arrays, about)
 
     def _load(self) -> None:
         arrays, about = read_arrays(self._request.folder / CHECKPOINT)
         check_same_training(self._request.folder, about, self._identity)
-        fill_network(self._network, arrays)
-        fill_optimizer(self._optimizer, arrays)
+        fill_training(self._network, self._optimizer, arrays)
         self._norm = Normalisation(*(arrays[name] for name in Normalisation._fields))
         self._done, self._spent, self._loss = about["chunks_done"], about["seconds"], about["loss"]
         self._report()

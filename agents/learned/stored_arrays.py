@@ -52,18 +52,6 @@ def part(arrays: Mapping[str, NDArray[Any]], name: str) -> dict[str, NDArray[Any
     return {key.removeprefix(f"{name}."): array for key, array in arrays.items() if key.startswith(f"{name}.")}
 
 
-def network_arrays(network: torch.nn.Module) -> dict[str, NDArray[Any]]:
-    """The parameters of a network as the part "network"."""
-    return {f"network.{name}": value.cpu().numpy() for name, value in network.state_dict().items()}
-
-
-def fill_network(network: torch.nn.Module, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Gives a network the part "network"."""
-    import torch
-
-    network.load_state_dict({name: torch.from_numpy(array) for name, array in part(arrays, "network").items()})
-
-
 def optimizer_arrays(optimizer: torch.optim.Optimizer) -> dict[str, NDArray[Any]]:
     """What an optimiser remembers of each parameter, as the part "optimizer"."""
     states = optimizer.state_dict()["state"].items()
@@ -81,6 +69,22 @@ def fill_optimizer(optimizer: torch.optim.Optimizer, arrays: Mapping[str, NDArra
         index, _, entry = name.partition(".")
         state.setdefault(int(index), {})[entry] = torch.from_numpy(array)
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+def training_arrays(network: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, NDArray[Any]]:
+    """The parameters of a network as the part "network", and the part "optimizer"."""
+    parameters = {f"network.{name}": value.cpu().numpy() for name, value in network.state_dict().items()}
+    return {**parameters, **optimizer_arrays(optimizer)}
+
+
+def fill_training(
+    network: torch.nn.Module, optimizer: torch.optim.Optimizer, arrays: Mapping[str, NDArray[Any]]
+) -> None:
+    """Gives a network and its optimiser what :func:`training_arrays` has made of them."""
+    import torch
+
+    network.load_state_dict({name: torch.from_numpy(array) for name, array in part(arrays, "network").items()})
+    fill_optimizer(optimizer, arrays)
 
 
 def check_same_training(

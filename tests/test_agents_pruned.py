@@ -10,7 +10,9 @@ import pytest
 import brute_force_spaces as brute
 from mapgym import catalog
 from mapgym.agents import make_agent
+from mapgym.agents.search import pruned_points
 from mapgym.agents.search.exhaustive import ExhaustiveSearch
+from mapgym.agents.search.pruned_factor_kernels import NEVER, draw_factors, refused_draws, write_factors
 from mapgym.agents.search.random_pruned import RandomPruned
 from mapgym.constraints import Constraints
 from mapgym.cost import CostModel
@@ -130,6 +132,47 @@ def test_random_pruned_draws_factorisations_uniformly() -> None:
     # Six standard deviations of a binomial distribution.
     expected, tolerance = len(batch) / 6, 6 * np.sqrt(len(batch) * 5 / 36)
     assert all(abs(count - expected) < tolerance for count in counts.values())
+
+
+@pytest.mark.parametrize("most_states", [2**16, 3, 1])
+def test_factors_are_drawn_as_if_what_is_too_parallel_were_refused(
+    most_states: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever levels the states keep track of: both, that with the smaller fan-out, or no more than one prime."""
+    monkeypatch.setattr(pruned_points, "MOST_STATES", most_states)
+    accelerator = brute.toy_accelerator(inner=(2, 1), outer=(2, 2))
+    space = MapSpace(brute.toy_workload(6, 4, 1), accelerator, axes=AXES[:3])
+    # Slots: temporal factors of three levels, spatial ones of two; at most 2 and 4 are parallel.
+    every = [(k, p) for k in brute.ordered_factorisations(6, 5) for p in brute.ordered_factorisations(4, 5)]
+    alone = [(k, p) for k, p in every if k[3] % 3 and p[3] <= 2]
+    narrow = [(k, p) for k, p in alone if k[3] * p[3] <= 2]
+    possible = {(k, p) for k, p in narrow if k[4] * p[4] <= 4}
+
+    tables = pruned_points.point_tables(space)
+    point, current = pruned_points.first_point(space, tables)
+    draws, share = pruned_points.draw_tables(tables, point)
+    assert share == pytest.approx({2**16: len(possible), 3: len(narrow), 1: len(alone)}[most_states] / len(every))
+    generator = np.zeros(1, np.uint64)
+    counts: Counter[tuple[tuple[int, ...], ...]] = Counter()
+    for _ in range(100 * len(possible)):
+        if draw_factors(tables, draws, point, generator):
+            write_factors(tables, point, current.arrays(), 0)
+            slots = np.concatenate([current.temporal[0], current.spatial[0, :2]]).T.tolist()
+            counts[tuple(slots[0]), tuple(slots[1])] += 1
+    assert set(counts) == possible
+    # Six standard deviations of a binomial distribution.
+    expected = counts.total() / len(possible)
+    assert max(abs(count - expected) for count in counts.values()) < 6 * np.sqrt(expected)
+
+
+def test_refused_draws_follow_a_geometric_distribution() -> None:
+    generator = np.zeros(1, np.uint64)
+    assert {refused_draws(1.0, generator) for _ in range(100)} == {0}
+    assert refused_draws(0.0, generator) == NEVER
+    numbers = np.array([refused_draws(0.2, generator) for _ in range(20_000)])
+    # Mean 4, standard deviation sqrt(20); a share of 0.2 of them is 0.
+    assert abs(numbers.mean() - 4) < 6 * np.sqrt(20 / 20_000)
+    assert abs((numbers == 0).mean() - 0.2) < 6 * np.sqrt(0.2 * 0.8 / 20_000)
 
 
 def test_random_pruned_visits_permutations_and_then_bypass_variants() -> None:

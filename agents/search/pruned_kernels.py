@@ -14,17 +14,12 @@ slot s is the temporal factor of level s, slot L + s its spatial factor.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
-from numpy.typing import NDArray
 
+from mapgym.agents.search.pruned_factor_kernels import draw_factors, next_factors, refused_draws, write_factors
 from mapgym.compilation import kernel
-from mapgym.construction_rollout import next_below, next_fraction
+from mapgym.construction_rollout import next_below
 from mapgym.legality import LEGAL, LEVEL_FANOUT, MAC_FANOUT, MESH_FANOUT, legality_status
-
-DIM, PRIME, EXPONENT, FIRST_SLOT, SLOTS, COUNT = range(6)
-"""Columns of ``PointTables.primes``."""
 
 VISITS, SPLIT, KEPT, SEEN, INVALID = range(5)
 """State of the random walk: permutations left, index of the split, of the bypass variant, whether the present
@@ -33,40 +28,6 @@ permutation and split had a legal variant, and consecutive points without one.""
 ENDED, LISTED, RULED_OUT, IS_NEW = range(4)
 """State of the complete walk: whether it is over, legal mappings so far, others, and whether the orders of the point
 are at their beginning."""
-
-
-class PointTables(NamedTuple):
-    """What is open in a map space of L levels, D dims and T tensors."""
-
-    fixed: NDArray[np.int32]  # [2 L, D] factors that are given, 0 where one is searched
-    primes: NDArray[np.int64]  # [prime of a group, 6] see the columns
-    slots: NDArray[np.int64]  # the slots of the groups, one group after the other
-    binomials: NDArray[np.int64]  # [n, k] n over k
-    most_parallel: NDArray[np.int64]  # [L] spatial factors of a level never multiply to more
-    order_free: NDArray[np.bool_]  # [L]
-    order_key: NDArray[np.int8]  # [L, D] dims, innermost first
-    spatial_order_free: NDArray[np.bool_]  # [L]
-    spatial_order_key: NDArray[np.int8]  # [L, D]
-    axis_free: NDArray[np.bool_]  # [L]
-    on_y: NDArray[np.bool_]  # [L, D] mesh axis where it is not searched
-    keep_free: NDArray[np.bool_]  # [L, T]
-    rules: NDArray[np.int64]  # from mapgym.legality.pack_rules
-    min_used_macs: int
-
-
-class Point(NamedTuple):
-    """A point of the walk, and working memory."""
-
-    factor_ranks: NDArray[np.int64]  # [prime of a group]
-    order_ranks: NDArray[np.int64]  # [L]
-    place_ranks: NDArray[np.int64]  # [L] rank of a permutation
-    place_masks: NDArray[np.int64]  # [L] bit j: the loop at position j of that permutation lies on Y
-    keep_bits: NDArray[np.int64]  # [1]
-    drawn_ranks: NDArray[np.int64]  # [L] permutation of spatial loops of which a split makes places
-    parallel: NDArray[np.int64]  # [L] product of the spatial factors
-    sequence: NDArray[np.int64]  # [D]
-    extents: NDArray[np.float64]  # [L, D]
-    tile_words: NDArray[np.float64]  # [L, T]
 
 
 @kernel
@@ -109,75 +70,6 @@ def _permuted_loops(factors, i, level, key, rank, sequence):  # type: ignore[no-
             sequence[end] = d
             end += 1
     return count
-
-
-@kernel
-def _begin_factors(tables, point, maps, i):  # type: ignore[no-untyped-def]
-    """Writes the factors that are given, and 1 elsewhere."""
-    levels, dims = maps[0].shape[1], maps[0].shape[2]
-    for level in range(levels):
-        point.parallel[level] = 1
-        for d in range(dims):
-            maps[0][i, level, d] = max(tables.fixed[level, d], 1)
-            maps[1][i, level, d] = max(tables.fixed[levels + level, d], 1)
-            point.parallel[level] *= maps[1][i, level, d]
-
-
-@kernel
-def _spread_prime(tables, point, maps, i, r):  # type: ignore[no-untyped-def]
-    """Spreads one prime over its slots; returns whether all levels can still be as parallel as they are."""
-    levels = maps[0].shape[1]
-    rank, left = point.factor_ranks[r], tables.primes[r, EXPONENT]
-    d, prime, parts = tables.primes[r, DIM], tables.primes[r, PRIME], tables.primes[r, SLOTS]
-    fits = True
-    for part in range(parts):
-        exponent = left
-        after = parts - 2 - part
-        if after >= 0:
-            exponent = 0
-            while rank >= tables.binomials[left - exponent + after, after]:
-                rank -= tables.binomials[left - exponent + after, after]
-                exponent += 1
-        left -= exponent
-        slot = tables.slots[tables.primes[r, FIRST_SLOT] + part]
-        for _ in range(exponent):
-            if slot < levels:
-                maps[0][i, slot, d] *= prime
-            else:
-                maps[1][i, slot - levels, d] *= prime
-                point.parallel[slot - levels] *= prime
-        if slot >= levels:
-            fits &= point.parallel[slot - levels] <= tables.most_parallel[slot - levels]
-    return fits
-
-
-@kernel
-def _is_parallel_enough(tables, point):  # type: ignore[no-untyped-def]
-    used = np.int64(1)
-    for parallel in point.parallel:
-        used *= parallel
-    return used >= tables.min_used_macs
-
-
-@kernel
-def draw_factors(tables, point, maps, generator):  # type: ignore[no-untyped-def]
-    """Draws factors uniformly; returns False, with some of them missing, as soon as they cannot be legal."""
-    _begin_factors(tables, point, maps, 0)
-    for r in range(len(tables.primes)):
-        point.factor_ranks[r] = np.int64(next_fraction(generator) * tables.primes[r, COUNT])
-        if not _spread_prime(tables, point, maps, 0, r):
-            return False
-    return _is_parallel_enough(tables, point)
-
-
-@kernel
-def write_factors(tables, point, maps, i):  # type: ignore[no-untyped-def]
-    """Writes the factors of a point; returns whether they can be legal."""
-    _begin_factors(tables, point, maps, i)
-    fits = True
-    for r in range(len(tables.primes)):
-        fits &= _spread_prime(tables, point, maps, i, r)
-    return fits and _is_parallel_enough(tables, point)
 
 
 @kernel
@@ -280,6 +172,8 @@ def begin_visits(tables, point, current, walk, most, generator):  # type: ignore
     temporal, spatial = current[0], current[1]
     size = 1.0
     for level in range(temporal.shape[1]):
+        if size >= most:
+            break
         if tables.order_free[level]:
             size *= _factorial(_loops(temporal, 0, level))
         if tables.spatial_order_free[level] or tables.axis_free[level]:
@@ -317,7 +211,9 @@ def _split(tables, point, current, split):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def random_walk(tables, point, current, walk, generator, visits, timeout, maps, is_variant):  # type: ignore[no-untyped-def]
+def random_walk(  # type: ignore[no-untyped-def]
+    tables, draws, share, point, current, walk, generator, visits, timeout, maps, is_variant
+):
     """Fills a batch with the legal mappings of points drawn at random.
 
     Factors are drawn until they have a legal mapping; they are visited with some permutations, each of these with all
@@ -325,7 +221,8 @@ def random_walk(tables, point, current, walk, generator, visits, timeout, maps, 
     and split without a legal variant condemn the factors.
 
     Args:
-        tables, point: of the space; the point is where the walk is.
+        tables, draws, point: of the space; the point is where the walk is.
+        share: of all factorisations those that states of draws find possible.
         current: arrays of a batch of one, the mapping of the point.
         walk: int64[5], see the module.
         generator: uint64[1].
@@ -343,9 +240,13 @@ def random_walk(tables, point, current, walk, generator, visits, timeout, maps, 
         if walk[INVALID] >= timeout:
             return count
         if walk[VISITS] == 0:
-            if not draw_factors(tables, point, current, generator):
+            walk[INVALID] += refused_draws(share, generator)
+            if walk[INVALID] >= timeout:
+                return count
+            if not draw_factors(tables, draws, point, generator):
                 walk[INVALID] += 1
                 continue
+            write_factors(tables, point, current, 0)
             begin_visits(tables, point, current, walk, visits, generator)
         if walk[KEPT] == 0:
             walk[SEEN] = 0
@@ -426,16 +327,6 @@ def _next_places(tables, point, maps, i):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _next_factors(tables, point):  # type: ignore[no-untyped-def]
-    for r in range(len(tables.primes)):
-        point.factor_ranks[r] += 1
-        if point.factor_ranks[r] < tables.primes[r, COUNT]:
-            return True
-        point.factor_ranks[r] = 0
-    return False
-
-
-@kernel
 def complete_walk(tables, point, current, walk, maps):  # type: ignore[no-untyped-def]
     """Fills a batch with the next legal mappings, each of which comes up once in the whole walk.
 
@@ -455,7 +346,7 @@ def complete_walk(tables, point, current, walk, maps):  # type: ignore[no-untype
             orders, places = _orders_and_places(tables, current, 0)
             if not fits:
                 walk[RULED_OUT] += orders * places * variants
-                walk[ENDED] = not _next_factors(tables, point)
+                walk[ENDED] = not next_factors(tables, point)
                 continue
             write_kept(tables, point, current, 0)
             if write_places(tables, point, current, 0):
@@ -472,5 +363,5 @@ def complete_walk(tables, point, current, walk, maps):  # type: ignore[no-untype
             point.keep_bits[0] += 1
             if point.keep_bits[0] == variants:
                 point.keep_bits[0] = 0
-                walk[ENDED] = not _next_factors(tables, point)
+                walk[ENDED] = not next_factors(tables, point)
     return count

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mapgym.agents.base import AskTellAgent, parameter, register
 from mapgym.agents.search.pruned_kernels import INVALID, KEPT, VISITS, begin_visits, random_walk
-from mapgym.agents.search.pruned_points import first_point, point_tables
+from mapgym.agents.search.pruned_points import draw_tables, first_point, point_tables
 from mapgym.cost import CostBatch
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
@@ -66,6 +66,7 @@ class RandomPruned(AskTellAgent):
         self._space, self._rng, self._objective = space, rng, objective
         self._tables = point_tables(space)
         self._point, self._current = first_point(space, self._tables)
+        self._draws, self._share = draw_tables(self._tables, self._point)
         self._walk = np.zeros(5, np.int64)
         self._generator = rng.integers(2**63, size=1, dtype=np.uint64)
         self._is_variant: NDArray[np.bool_] = np.empty(0, np.bool_)
@@ -82,6 +83,8 @@ class RandomPruned(AskTellAgent):
         self._is_variant = np.zeros(len(batch), np.bool_)
         count = random_walk(
             self._tables,
+            self._draws,
+            self._share,
             self._point,
             self._current.arrays(),
             self._walk,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mapgym.agents import agent_class, make_agent
+from mapgym.agents.search.differential_evolution import OneGeneration
 from mapgym.cost import CostModel
 from mapgym.evaluator import Budget, Evaluator
 from mapgym.mapspace import MapSpace
@@ -62,7 +63,7 @@ def test_only_members_are_priced_under_a_minimum_utilisation(name: str) -> None:
 
 
 def test_a_warm_start_is_where_it_begins(name: str) -> None:
-    """Begun at the best of many mappings, vectors are better than when begun at random ones, over five seeds."""
+    """Begun at the best of many mappings, vectors are better than when begun at random ones, over eight seeds."""
     space = MapSpace(matmul("toy", B=4, M=24, K=36, N=48), small_accelerator())
     model = CostModel(space.workload, space.accelerator)
     drawn = space.sample(np.random.default_rng(0), 5000)
@@ -70,7 +71,7 @@ def test_a_warm_start_is_where_it_begins(name: str) -> None:
     medians = []
     for initial in (given, None):
         values = []
-        for seed in range(5):
+        for seed in range(8):
             evaluator = RecordingEvaluator(space, budget=Budget(samples=150))
             small(name).search(evaluator, seed, initial)
             values += evaluator.values[-100:]
@@ -113,3 +114,28 @@ def test_cma_es_begins_anew_with_a_larger_population() -> None:
         sizes.append(len(batch))
     assert sorted(set(sizes)) == [10, 30, 90, 160]
     assert sizes == sorted(sizes)
+
+
+def test_a_trial_vector_is_the_best_one_and_a_difference_of_two_others() -> None:
+    """In the first key vector i is 3**i, so that a difference tells which two it is of."""
+    population = np.stack([3.0 ** np.arange(5), np.arange(5) / 10], axis=1)
+    differences = {3.0**a - 3.0**b: {a, b} for a in range(5) for b in range(5) if a != b}
+    rng = np.random.default_rng(0)
+    partners: set[tuple[int, ...]] = set()
+    for _ in range(200):
+        strategy = OneGeneration(0.5, 0.5, crossover=1.0)
+        for candidate in range(5):
+            pair = differences[2 * (strategy(candidate, population, rng)[0] - population[0, 0])]
+            assert candidate not in pair
+            partners.add((candidate, *sorted(pair)))
+    assert len(partners) == 5 * 6
+
+
+def test_the_strategy_mutates_at_least_one_key_and_draws_once_for_each_generation() -> None:
+    rng = np.random.default_rng(0)
+    population = rng.random((20, 30))
+    strategy = OneGeneration(0.3, 0.7, crossover=0.0)
+    trials = np.array([strategy(candidate, population, rng) for candidate in range(20)])
+    assert ((trials != population).sum(axis=1) == 1).all()
+    assert np.array_equal(strategy(3, population, rng), trials[3])
+    assert not np.array_equal(strategy(3, population.copy(), rng), trials[3])

@@ -19,10 +19,48 @@ if TYPE_CHECKING:
     from mapgym.evaluator import Evaluator
 
 
+class OneGeneration:
+    """SciPy's strategy ``best1bin``, for a generation at once.
+
+    SciPy's own shuffles the whole population for each vector, which costs as much as decoding it. A strategy of one's
+    own is asked for one vector after the other, with the same array for all of a generation.
+    """
+
+    def __init__(self, least_mutation: float, most_mutation: float, crossover: float) -> None:
+        self._mutation = sorted((least_mutation, most_mutation))
+        self._crossover = crossover
+        self._population: NDArray[np.float64] | None = None
+        self._trials: NDArray[np.float64] = np.empty((0, 0))
+
+    def __call__(
+        self, candidate: int, population: NDArray[np.float64], rng: np.random.Generator
+    ) -> NDArray[np.float64]:
+        """The trial vector of a candidate, float64[keys]; limits are up to SciPy."""
+        if population is not self._population:
+            self._population, self._trials = population, self._generation(population, rng)
+        return self._trials[candidate]
+
+    def _generation(self, population: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+        """The trial vectors of all candidates; SciPy keeps the best vector in front."""
+        size, keys = population.shape
+        candidates = np.arange(size)
+        # Two others, different from the candidate and from each other.
+        first = rng.integers(size - 1, size=size)
+        first += first >= candidates
+        second = rng.integers(size - 2, size=size)
+        second += second >= np.minimum(candidates, first)
+        second += second >= np.maximum(candidates, first)
+        mutants = population[0] + rng.uniform(*self._mutation) * (population[first] - population[second])
+        # At least one key comes from the mutant.
+        crosses = rng.random((size, keys)) < self._crossover
+        crosses[candidates, rng.integers(keys, size=size)] = True
+        return np.where(crosses, mutants, population)
+
+
 @register
 @dataclass(kw_only=True)
 class DifferentialEvolution(Agent):
-    """Differential evolution (Storn and Price 1997) of SciPy, strategy ``best1bin``.
+    """Differential evolution (Storn and Price 1997) of SciPy, with the strategy ``best1bin``.
 
     Mappings are vectors of keys (:mod:`mapgym.construction_keys`); every vector is a legal mapping. Each generation is
     priced as one batch (SciPy's ``vectorized``, with deferred updating). When all vectors cost the same it begins anew.
@@ -85,9 +123,8 @@ class DifferentialEvolution(Agent):
             differential_evolution(
                 price,
                 [(0.0, 1.0)] * encoding.size,
+                strategy=OneGeneration(self.least_mutation, self.most_mutation, self.crossover),
                 init=first,
-                mutation=(min(self.least_mutation, self.most_mutation), max(self.least_mutation, self.most_mutation)),
-                recombination=self.crossover,
                 maxiter=2**31,
                 tol=0.0,
                 atol=1e-9,

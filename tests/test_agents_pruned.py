@@ -134,7 +134,7 @@ def test_random_pruned_draws_factorisations_uniformly() -> None:
     assert all(abs(count - expected) < tolerance for count in counts.values())
 
 
-@pytest.mark.parametrize("most_states", [2**16, 3, 1])
+@pytest.mark.parametrize("most_states", [2**17, 3, 1])
 def test_factors_are_drawn_as_if_what_is_too_parallel_were_refused(
     most_states: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,7 +151,7 @@ def test_factors_are_drawn_as_if_what_is_too_parallel_were_refused(
     tables = pruned_points.point_tables(space)
     point, current = pruned_points.first_point(space, tables)
     draws, share = pruned_points.draw_tables(tables, point)
-    assert share == pytest.approx({2**16: len(possible), 3: len(narrow), 1: len(alone)}[most_states] / len(every))
+    assert share == pytest.approx({2**17: len(possible), 3: len(narrow), 1: len(alone)}[most_states] / len(every))
     generator = np.zeros(1, np.uint64)
     counts: Counter[tuple[tuple[int, ...], ...]] = Counter()
     for _ in range(100 * len(possible)):

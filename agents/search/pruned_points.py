@@ -14,7 +14,7 @@ from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
 from mapgym.mapspace_size import prime_exponents
 
-MOST_STATES = 2**16
+MOST_STATES = 2**17
 """States of a draw, at most; levels with a larger fan-out are left to refusals, of which they cause few."""
 
 

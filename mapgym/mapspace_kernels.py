@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from mapgym.compilation import allocating_kernel, kernel
 from mapgym.legality import legality_status
+from mapgym.random_kernels import next_below
 
 MOVE, SWAP, SPATIAL_SWAP, TOGGLE_AXIS, TOGGLE_KEEP = range(5)
 KINDS = 5
@@ -325,17 +326,6 @@ def copy_mapping(i: int, source: Any, j: int, target: Any) -> None:
             target[5][j, s, t] = source[5][i, s, t]
 
 
-@kernel
-def draw(state: NDArray[np.uint64], below: int) -> Any:
-    """A random number from 0 to below - 1 (SplitMix64, Steele et al. 2014; the bias is below * 2**-32)."""
-    state[0] += np.uint64(0x9E3779B97F4A7C15)
-    z = state[0]
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    z ^= z >> np.uint64(31)
-    return np.int64(((z >> np.uint64(32)) * np.uint64(below)) >> np.uint64(32))
-
-
 @allocating_kernel
 def random_edits(maps: Any, before: Any, sorting: Sorting, tables: EditTables, edits: Any, state: Any) -> None:
     """Replaces each mapping of a batch by a random neighbour: a random kind of edit, then a random edit of that kind.
@@ -362,12 +352,12 @@ def random_edits(maps: Any, before: Any, sorting: Sorting, tables: EditTables, e
             left[kind] = starts[kind + 1] - starts[kind]
             kinds += left[kind] > 0
         while kinds > 0:
-            skip = draw(state, kinds)
+            skip = next_below(state, kinds)
             kind = -1
             while skip >= 0:
                 kind += 1
                 skip -= left[kind] > 0
-            e = starts[kind] + draw(state, left[kind])
+            e = starts[kind] + next_below(state, left[kind])
             apply_edit(i, maps, sorting, edits, e)
             if is_allowed(i, maps, tables, extents, tile_words):
                 break

@@ -54,7 +54,7 @@ from mapgym.construction_kernels import (
     choose,
     held_words,
 )
-from mapgym.construction_rollout import next_below, next_fraction
+from mapgym.random_kernels import next_below, next_fraction
 
 KINDS, ROLES, OPERANDS, LEVEL_FIGURES = 4, 8, 3, 6
 STATIC = 27

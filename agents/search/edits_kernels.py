@@ -22,31 +22,11 @@ from mapgym.mapspace_kernels import (
     EditTables,
     Sorting,
     change,
-    draw as below,
+    copy_mapping,
     is_allowed,
     normalise,
 )
-
-
-@kernel
-def unit(state: Any) -> Any:
-    """A random number in [0, 1)."""
-    return below(state, 1 << 32) * 2.0**-32
-
-
-@kernel
-def copy_mapping(source: Any, i: int, target: Any, j: int) -> None:
-    """Copies mapping i of one batch over mapping j of another."""
-    levels, dims, tensors = source[0].shape[1], source[0].shape[2], source[5].shape[2]
-    for s in range(levels):
-        for d in range(dims):
-            target[0][j, s, d] = source[0][i, s, d]
-            target[1][j, s, d] = source[1][i, s, d]
-            target[2][j, s, d] = source[2][i, s, d]
-            target[3][j, s, d] = source[3][i, s, d]
-        target[4][j, s] = source[4][i, s]
-        for t in range(tensors):
-            target[5][j, s, t] = source[5][i, s, t]
+from mapgym.random_kernels import next_below, next_fraction
 
 
 @kernel
@@ -89,20 +69,20 @@ def _factor(i: int, maps: Any, slot: int, d: int) -> Any:
 def _draw_move(i: int, maps: Any, tables: EditTables, edits: Any, state: Any) -> bool:
     """Draws a prime factor to move: a random dim, one of its factors above 1, and another slot of the same group."""
     levels, dims = maps[0].shape[1], maps[0].shape[2]
-    first = below(state, dims)
+    first = next_below(state, dims)
     for step in range(dims):
         d = (first + step) % dims
         count, source = 0, -1
         for slot in range(2 * levels):
             if tables.group_of[slot, d] >= 0 and _factor(i, maps, slot, d) > 1:
                 count += 1
-                if below(state, count) == 0:
+                if next_below(state, count) == 0:
                     source = slot
         count, target = 0, -1
         for slot in range(2 * levels):
             if source >= 0 and slot != source and tables.group_of[slot, d] == tables.group_of[source, d]:
                 count += 1
-                if below(state, count) == 0:
+                if next_below(state, count) == 0:
                     target = slot
         if target < 0:
             continue
@@ -112,12 +92,12 @@ def _draw_move(i: int, maps: Any, tables: EditTables, edits: Any, state: Any) ->
             prime = tables.primes[d, k]
             if prime > 1 and factor % prime == 0:
                 count += 1
-                if below(state, count) == 0:
+                if next_below(state, count) == 0:
                     chosen = prime
         # A loop that becomes parallel may lie on either axis of a mesh; one that grows stays where it is.
         axis = 0
         if target >= levels:
-            axis = below(state, 2) if tables.axis_free[target - levels] else int(tables.on_y[target - levels, d])
+            axis = next_below(state, 2) if tables.axis_free[target - levels] else int(tables.on_y[target - levels, d])
         edits[0, 0], edits[0, 1], edits[0, 2] = MOVE, d, source
         edits[0, 3], edits[0, 4], edits[0, 5] = target, chosen, axis
         return True
@@ -129,13 +109,13 @@ def _draw_swap(i: int, maps: Any, sorting: Sorting, kind: int, edits: Any, state
     """Draws two loops of a random level to swap: temporal ones, or spatial ones on one mesh axis."""
     levels, dims = maps[0].shape[1], maps[0].shape[2]
     factors, order = (maps[0], maps[2]) if kind == SWAP else (maps[1], maps[3])
-    first = below(state, levels)
+    first = next_below(state, levels)
     for step in range(levels):
         s = (first + step) % levels
         if (kind == SWAP and sorting.temporal[s]) or (kind == SPATIAL_SWAP and sorting.spatial[s]):
             continue
         # Loops are looked for on the whole level, or on one axis of the mesh: X if the axis is 0.
-        axis = below(state, 2)
+        axis = next_below(state, 2)
         count, first_loop, second_loop = 0, 0, 0
         for turn in range(1 if kind == SWAP else 2):
             count = 0
@@ -146,7 +126,7 @@ def _draw_swap(i: int, maps: Any, sorting: Sorting, kind: int, edits: Any, state
                     continue
                 # A random pair, drawn while passing by: the third and later loops replace one of the two.
                 count += 1
-                drawn = below(state, count)
+                drawn = next_below(state, count)
                 if count == 1:
                     first_loop = position
                 elif count == 2:
@@ -168,7 +148,7 @@ def _draw_toggle(i: int, maps: Any, tables: EditTables, kind: int, edits: Any, s
     """Draws a spatial loop for the other mesh axis, or a tensor to keep or to bypass."""
     levels = maps[0].shape[1]
     columns = maps[0].shape[2] if kind == TOGGLE_AXIS else maps[5].shape[2]
-    first = below(state, levels * columns)
+    first = next_below(state, levels * columns)
     for step in range(levels * columns):
         s, column = (first + step) % (levels * columns) // columns, (first + step) % columns
         if kind == TOGGLE_AXIS:
@@ -184,7 +164,7 @@ def _draw_toggle(i: int, maps: Any, tables: EditTables, kind: int, edits: Any, s
 @kernel
 def _draw_edit(i: int, maps: Any, sorting: Sorting, tables: EditTables, weights: Any, edits: Any, state: Any) -> bool:
     """Draws a random edit of mapping i into the first row of edits; False if its kind has none."""
-    drawn = unit(state)
+    drawn = next_fraction(state)
     kind = 0
     while kind < len(weights) - 1 and drawn >= weights[kind]:
         kind += 1
@@ -236,7 +216,7 @@ def edit_each(
         state: uint64[1], random state.
     """
     for i in range(len(maps[0])):
-        copy_mapping(maps, i, edited, i)
+        copy_mapping(i, maps, i, edited)
         if len(seen) > 1:
             remember(seen, fingerprint(maps, i))
         for attempt in range(attempts):
@@ -244,11 +224,11 @@ def edit_each(
             while more:
                 if _draw_edit(i, edited, sorting, tables, weights, edits, state):
                     change(i, edited, edits, 0)
-                more = unit(state) < persistence
+                more = next_fraction(state) < persistence
             if _has_room(i, edited, tables.rules):
                 normalise(i, edited, sorting)
                 if is_allowed(i, edited, tables, extents, tile_words) and (
                     len(seen) == 1 or remember(seen, fingerprint(edited, i)) or attempt == attempts - 1
                 ):
                     break
-            copy_mapping(maps, i, edited, i)
+            copy_mapping(i, maps, i, edited)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.compilation import kernel
+from mapgym.random_kernels import next_random
 
 GENOME_PLANES = 6
 TEMPORAL, SPATIAL, AXIS, ORDER, SPATIAL_ORDER, KEEP = range(GENOME_PLANES)
@@ -49,13 +50,8 @@ class Rules(NamedTuple):
 
 @kernel
 def below(state, n):  # type: ignore[no-untyped-def]
-    """A random whole number from 0 to n - 1; state is uint64[1] (splitmix64, bias below n / 2**63)."""
-    state[0] += np.uint64(0x9E3779B97F4A7C15)
-    z = state[0]
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    z = z ^ (z >> np.uint64(31))
-    return np.int64(z >> np.uint64(1)) % np.int64(n)
+    """A random whole number from 0 to n - 1, also for large n; state is uint64[1] (bias below n / 2**63)."""
+    return np.int64(next_random(state) >> np.uint64(1)) % np.int64(n)
 
 
 @kernel

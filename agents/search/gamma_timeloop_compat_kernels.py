@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.agents.search.edits_kernels import unit
 from mapgym.compilation import kernel
-from mapgym.mapspace_kernels import Sorting, draw as below, normalise
+from mapgym.mapspace_kernels import Sorting, normalise
+from mapgym.random_kernels import next_below, next_fraction
 
 PLANES = 4
 FACTOR, ORDER, PARALLEL, KEEP = range(PLANES)
@@ -84,14 +84,14 @@ def spread(g: Any, rules: CompatRules, d: int, state: Any) -> None:
     for k in range(rules.primes.shape[1]):
         if rules.primes[d, k] == 0:
             break
-        g[FACTOR, rules.homes[d, below(state, count)], d] *= rules.primes[d, k]
+        g[FACTOR, rules.homes[d, next_below(state, count)], d] *= rules.primes[d, k]
 
 
 @kernel
 def shuffle(values: Any, count: int, state: Any) -> None:
     """Shuffles the first entries of an array."""
     for last in range(count - 1, 0, -1):
-        other = below(state, last + 1)
+        other = next_below(state, last + 1)
         values[last], values[other] = values[other], values[last]
 
 
@@ -112,44 +112,44 @@ def randomise(g: Any, rules: CompatRules, scratch: Any, state: Any) -> None:
             for k in range(candidates):
                 scratch[k] = rules.parallel_dims[k]
             shuffle(scratch, candidates, state)
-            for k in range(1 + below(state, candidates)):
+            for k in range(1 + next_below(state, candidates)):
                 g[PARALLEL, level, scratch[k]] = 1
     if rules.bypass:
         for level in range(levels - 1):
             for t in range(rules.keep_free.shape[1]):
                 if rules.keep_free[level, t]:
-                    g[KEEP, level, t] = below(state, 2)
+                    g[KEEP, level, t] = next_below(state, 2)
 
 
 @kernel
 def mutate(g: Any, rules: CompatRules, state: Any) -> None:
     """All mutations of one individual, with the probabilities that take effect in the released code."""
     levels, dims, tensors = g.shape[1], len(rules.primes), rules.keep_free.shape[1]
-    if unit(state) < ORDER_PROBABILITY and dims > 1:
-        level, a = below(state, levels), below(state, dims)
-        b = (a + 1 + below(state, dims - 1)) % dims
+    if next_fraction(state) < ORDER_PROBABILITY and dims > 1:
+        level, a = next_below(state, levels), next_below(state, dims)
+        b = (a + 1 + next_below(state, dims - 1)) % dims
         g[ORDER, level, a], g[ORDER, level, b] = g[ORDER, level, b], g[ORDER, level, a]
-    if unit(state) < PARALLEL_PROBABILITY and len(rules.spatial_levels) > 0:
-        level = rules.spatial_levels[below(state, len(rules.spatial_levels))]
+    if next_fraction(state) < PARALLEL_PROBABILITY and len(rules.spatial_levels) > 0:
+        level = rules.spatial_levels[next_below(state, len(rules.spatial_levels))]
         members = 0
         for k in range(len(rules.parallel_dims)):
             members += g[PARALLEL, level, rules.parallel_dims[k]]
-        removed = members > 0 and below(state, 2) == 0
+        removed = members > 0 and next_below(state, 2) == 0
         # A random one of the members (to remove) or of the others (to add); none if all are members already.
-        left = below(state, members) if removed else below(state, max(1, len(rules.parallel_dims) - members))
+        left = next_below(state, members) if removed else next_below(state, max(1, len(rules.parallel_dims) - members))
         for k in range(len(rules.parallel_dims)):
             d = rules.parallel_dims[k]
             if (g[PARALLEL, level, d] == 1) == removed:
                 if left == 0:
                     g[PARALLEL, level, d] = 0 if removed else 1
                 left -= 1
-    if rules.bypass and unit(state) < BYPASS_PROBABILITY and levels > 1:
-        level, t = below(state, levels - 1), below(state, tensors)
+    if rules.bypass and next_fraction(state) < BYPASS_PROBABILITY and levels > 1:
+        level, t = next_below(state, levels - 1), next_below(state, tensors)
         if rules.keep_free[level, t]:
             g[KEEP, level, t] = 1 - g[KEEP, level, t]
-    if unit(state) < LEVELS_PROBABILITY and rules.tile and levels > 1:
-        a = below(state, levels)
-        b = (a + 1 + below(state, levels - 1)) % levels
+    if next_fraction(state) < LEVELS_PROBABILITY and rules.tile and levels > 1:
+        a = next_below(state, levels)
+        b = (a + 1 + next_below(state, levels - 1)) % levels
         for d in range(dims):
             if is_searched(rules, a, d) and is_searched(rules, b, d):
                 g[FACTOR, a, d], g[FACTOR, b, d] = g[FACTOR, b, d], g[FACTOR, a, d]
@@ -158,7 +158,7 @@ def mutate(g: Any, rules: CompatRules, state: Any) -> None:
 
 @kernel
 def _random_dim(rules: CompatRules, state: Any) -> int:
-    drawn = unit(state)
+    drawn = next_fraction(state)
     d = 0
     while d < len(rules.dim_weights) - 1 and drawn >= rules.dim_weights[d]:
         d += 1
@@ -281,8 +281,8 @@ def express(g: Any, rules: CompatRules, sorting: Sorting, batch: Any, i: int) ->
 @kernel
 def exchange(genomes: Any, i: int, j: int, rules: CompatRules, state: Any) -> None:
     """Crossover: two children exchange one of tiles (of one dim), orders, parallel dims and bypass, at all levels."""
-    item = below(state, PLANES)
-    only = rules.crossed_dims[below(state, len(rules.crossed_dims))] if item == FACTOR else -1
+    item = next_below(state, PLANES)
+    only = rules.crossed_dims[next_below(state, len(rules.crossed_dims))] if item == FACTOR else -1
     for level in range(genomes.shape[2]):
         for column in range(genomes.shape[3]):
             if only < 0 or column == only:
@@ -329,9 +329,9 @@ def breed(
     if len(parents) == 1:
         fresh = 0
     for i in range(n):
-        _copy(parents, below(state, len(parents)), children, i)
+        _copy(parents, next_below(state, len(parents)), children, i)
     for i in range(0, n - fresh - 1, 2):
-        if len(parents) > 1 and unit(state) < crossover:
+        if len(parents) > 1 and next_fraction(state) < crossover:
             exchange(children, i, i + 1, rules, state)
     for i in range(n - fresh, n):
         randomise(children[i], rules, scratch, state)

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.agents.search.edits_kernels import copy_mapping, unit
 from mapgym.compilation import kernel
-from mapgym.mapspace_kernels import EditTables, Sorting, draw as below, is_allowed, normalise
+from mapgym.mapspace_kernels import EditTables, Sorting, copy_mapping, is_allowed, normalise
+from mapgym.random_kernels import next_below, next_fraction
 
 
 @kernel
@@ -24,10 +24,10 @@ def _on_x(maps: Any, i: int, s: int, d: int) -> bool:
 def _cross(parents: Any, first: int, second: int, children: Any, i: int, state: Any) -> None:
     """Child i takes the factors of each dim, and the orders and kept tensors of each level, from either parent."""
     levels, dims, tensors = children[0].shape[1], children[0].shape[2], children[5].shape[2]
-    donors = below(state, 1 << dims)  # bit d: the factors of dim d come from the second parent
+    donors = next_below(state, 1 << dims)  # bit d: the factors of dim d come from the second parent
     for s in range(levels):
-        source = second if below(state, 2) else first
-        keeper = second if below(state, 2) else first
+        source = second if next_below(state, 2) else first
+        keeper = second if next_below(state, 2) else first
         for t in range(tensors):
             children[5][i, s, t] = parents[5][keeper, s, t]
         filled = 0
@@ -72,12 +72,12 @@ def cross_each(
     """
     count = len(parents[0])
     for i in range(len(children[0])):
-        left = attempts if unit(state) < crossover else 0
+        left = attempts if next_fraction(state) < crossover else 0
         while left > 0:
-            _cross(parents, below(state, count), below(state, count), children, i, state)
+            _cross(parents, next_below(state, count), next_below(state, count), children, i, state)
             normalise(i, children, sorting)
             if is_allowed(i, children, tables, extents, tile_words):
                 break
             left -= 1
         if left == 0:
-            copy_mapping(parents, below(state, count), children, i)
+            copy_mapping(next_below(state, count), parents, i, children)

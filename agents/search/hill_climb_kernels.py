@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.agents.search.edits_kernels import copy_mapping
 from mapgym.compilation import kernel
+from mapgym.mapspace_kernels import copy_mapping
 
 
 @kernel
@@ -38,7 +38,7 @@ def climb(
         progress = idle[i] >= patience or values[i] < at_values[i]
         idle[i] = 0 if progress else idle[i] + 1
         if progress or values[i] <= at_values[i]:
-            copy_mapping(proposals, i, at, i)
+            copy_mapping(i, proposals, i, at)
             at_values[i] = values[i]
     stuck = 0
     for i in range(len(idle)):

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.compilation import inlined_kernel, kernel
-from mapgym.construction_rollout import next_fraction
+from mapgym.random_kernels import next_fraction
 
 DIM, PRIME, EXPONENT, FIRST_SLOT, SLOTS, SPATIAL_SLOTS, COUNT = range(7)
 """Columns of ``PointTables.primes``; spatial slots come first."""

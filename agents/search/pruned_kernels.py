@@ -18,8 +18,9 @@ import numpy as np
 
 from mapgym.agents.search.pruned_factor_kernels import draw_factors, next_factors, refused_draws, write_factors
 from mapgym.compilation import kernel
-from mapgym.construction_rollout import next_below
 from mapgym.legality import LEGAL, LEVEL_FANOUT, MAC_FANOUT, MESH_FANOUT, legality_status
+from mapgym.mapspace_kernels import copy_mapping
+from mapgym.random_kernels import next_below
 
 VISITS, SPLIT, KEPT, SEEN, INVALID = range(5)
 """State of the random walk: permutations left, index of the split, of the bypass variant, whether the present
@@ -128,21 +129,6 @@ def _status(tables, point, maps, i):  # type: ignore[no-untyped-def]
     return legality_status(
         i, maps[0], maps[1], maps[2], maps[3], maps[4], maps[5], tables.rules, point.extents, point.tile_words
     )
-
-
-@kernel
-def _copy(source, target, i):  # type: ignore[no-untyped-def]
-    """Copies mapping 0 of one batch to mapping i of another."""
-    levels, dims, tensors = source[0].shape[1], source[0].shape[2], source[5].shape[2]
-    for level in range(levels):
-        for d in range(dims):
-            target[0][i, level, d] = source[0][0, level, d]
-            target[1][i, level, d] = source[1][0, level, d]
-            target[2][i, level, d] = source[2][0, level, d]
-            target[3][i, level, d] = source[3][0, level, d]
-        target[4][i, level] = source[4][0, level]
-        for t in range(tensors):
-            target[5][i, level, t] = source[5][0, level, t]
 
 
 @kernel
@@ -261,7 +247,7 @@ def random_walk(  # type: ignore[no-untyped-def]
         kind = _status(tables, point, current, 0) >> 8
         walk[KEPT] += 1
         if kind == LEGAL:
-            _copy(current, maps, count)
+            copy_mapping(0, current, count, maps)
             is_variant[count] = walk[SEEN] > 0
             count += 1
             walk[SEEN] = 1
@@ -355,7 +341,7 @@ def complete_walk(tables, point, current, walk, maps):  # type: ignore[no-untype
                 walk[RULED_OUT] += orders * walk[IS_NEW]
         if not walk[IS_NEW]:
             write_orders(tables, point, current, 0)
-            _copy(current, maps, count)
+            copy_mapping(0, current, count, maps)
             count += 1
             walk[LISTED] += 1
             walk[IS_NEW] = not _next_orders(tables, point, current, 0)

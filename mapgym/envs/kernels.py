@@ -51,7 +51,7 @@ from mapgym.construction_kernels import (
     held_words,
     minimum_words,
 )
-from mapgym.construction_rollout import next_below
+from mapgym.random_kernels import next_below
 
 # Positions in layout: sizes, then the starts of the fields that change (observation.DYNAMIC_FIELDS).
 (

@@ -27,7 +27,7 @@ class OneGeneration:
     """
 
     def __init__(self, least_mutation: float, most_mutation: float, crossover: float) -> None:
-        self._mutation = sorted((least_mutation, most_mutation))
+        self._least, self._most = sorted((least_mutation, most_mutation))
         self._crossover = crossover
         self._population: NDArray[np.float64] | None = None
         self._trials: NDArray[np.float64] = np.empty((0, 0))
@@ -50,7 +50,7 @@ class OneGeneration:
         second = rng.integers(size - 2, size=size)
         second += second >= np.minimum(candidates, first)
         second += second >= np.maximum(candidates, first)
-        mutants = population[0] + rng.uniform(*self._mutation) * (population[first] - population[second])
+        mutants = population[0] + rng.uniform(self._least, self._most) * (population[first] - population[second])
         # At least one key comes from the mutant.
         crosses = rng.random((size, keys)) < self._crossover
         crosses[candidates, rng.integers(keys, size=size)] = True

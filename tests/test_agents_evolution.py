@@ -15,6 +15,7 @@ from mapgym.constraints import Constraints
 from mapgym.cost import CostModel
 from mapgym.errors import SpecificationError
 from mapgym.evaluator import Budget, Evaluator
+from mapgym.front import PARETO
 from mapgym.mapping import Mapping, MappingBatch, factor_products
 from mapgym.mapspace import MapSpace
 from mapgym.testing.agents import small_accelerator
@@ -152,6 +153,21 @@ def test_essence_knows_what_an_order_is_good_for() -> None:
     a, b, c = essences(space, batch)
     assert a == b
     assert a != c
+
+
+@pytest.mark.parametrize(
+    ("objective", "is_busy"), [("edp", True), ("latency", True), ("energy", False), (PARETO, False)]
+)
+def test_a_population_begins_with_the_busiest_of_many_unless_energy_counts(objective: str, is_busy: bool) -> None:
+    space = MapSpace(CONV, small_accelerator(), axes=AXES)
+    agent = Evolution(oversampling=5)
+    agent.start(space, np.random.default_rng(3), objective)
+    first = agent.ask(1)
+    rng = np.random.default_rng(3)
+    rng.integers(2**63, size=1, dtype=np.uint64)
+    drawn = space.sample(rng, len(first) * (5 if is_busy else 1)).used_macs()
+    assert sorted(first.used_macs()) == sorted(drawn)[-len(first) :]
+    assert len(set(drawn)) > 1
 
 
 def test_a_population_that_has_converged_is_replaced_by_a_larger_one() -> None:

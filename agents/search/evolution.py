@@ -20,7 +20,7 @@ from mapgym.front import PARETO
 from mapgym.legality import pack_rules
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
-from mapgym.sparsity_aware import SPARSITY_AWARE
+from mapgym.sparsity_aware import SPARSITY_AWARE, plain_objective
 from mapgym.workload import Workload
 
 FRONT = 5
@@ -39,6 +39,8 @@ class Evolution(AskTellAgent):
 
     - **The array is filled.** After its mutations most children give idle MACs work, and most of those that use less
       than three quarters of the MACs that their parent used are refused. Half of gamma's samples go to such children.
+    - **A busy beginning.** Of ``oversampling`` times as many random mappings those that use the most MACs make a first
+      population, unless only energy counts; how many they use is known without their costs.
     - **Restarts.** A population that has not improved for ``patience`` times its size has converged: the next one
       starts from random mappings and is larger by ``growth``, so that both small and large budgets are well spent
       (the idea of IPOP-CMA-ES, Auger and Hansen, 2005).
@@ -61,6 +63,7 @@ class Evolution(AskTellAgent):
 
     population: int = parameter(20, "distinct mappings that survive and breed, at first", low=2)
     drawn: float = parameter(2.5, "random mappings that a population starts from, as a multiple of its size", low=1)
+    oversampling: int = parameter(8, "random mappings drawn for each of these; those that use the most MACs", low=1)
     batch: int = parameter(25, "mappings bred at a time", low=1)
     patience: float = parameter(35, "samples without improvement before a restart, as a multiple of the size", low=1)
     growth: float = parameter(1.2, "size of each population as a multiple of the one before", low=1)
@@ -100,6 +103,8 @@ class Evolution(AskTellAgent):
         )
         self._state = rng.integers(2**63, size=1, dtype=np.uint64)
         self._size = self.population * (FRONT if objective == PARETO else 1)
+        # Energy does not depend on how many MACs work at a time, and a front needs mappings of both kinds.
+        self._oversampling = 1 if plain_objective(objective) in ("energy", PARETO) else self.oversampling
         self._parents: MappingBatch | None = None
         self._values: NDArray[np.float64] = np.empty(0)
         self._begun = False
@@ -111,7 +116,9 @@ class Evolution(AskTellAgent):
             return self._breed(self._parents, self.batch)
         # A warm start joins the random mappings instead of replacing them, so that there is something to cross.
         self._begun = True
-        return self._space.sample(self._rng, round(self.drawn * self._size))
+        size = round(self.drawn * self._size)
+        drawn = self._space.sample(self._rng, size * self._oversampling)
+        return drawn[np.argsort(-drawn.used_macs(), kind="stable")[:size]]
 
     def tell(self, batch: MappingBatch, costs: CostBatch) -> None:
         """Selects the survivors, and ends a population that has converged."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -33,6 +34,7 @@ MUTATIONS = [
     "promote",
     "order",
     "bypass",
+    "trade_tensors",
 ]
 CONV = conv2d("conv", N=2, C=12, M=8, P=6, Q=5, R=3, S=3, stride=2)
 WORKLOADS = [
@@ -181,6 +183,29 @@ def test_a_population_that_has_converged_is_replaced_by_a_larger_one() -> None:
         sizes.append(len(batch))
         agent.tell(batch, model.evaluate(batch))
     assert [size for size in sizes if size > 4][:2] == [8, 16]
+
+
+def test_at_most_a_share_of_the_survivors_keeps_the_same_tensors() -> None:
+    space = MapSpace(CONV, small_accelerator(), axes=AXES)
+    agent = Evolution(share=0.25)
+    model = CostModel(space.workload, space.accelerator)
+    agent.start(space, np.random.default_rng(0), "edp")
+    for _ in range(20):
+        batch = agent.ask(1000)
+        agent.tell(batch, model.evaluate(batch))
+        assert agent._parents is not None
+        _, counts = np.unique(agent._parents.keep.reshape(len(agent._parents), -1), axis=0, return_counts=True)
+        assert counts.max() <= 5
+        assert (np.diff(agent._values) > 0).all()
+    assert len(agent._parents) == 20
+
+
+def test_tensors_trade_the_levels_that_keep_them() -> None:
+    space = MapSpace(CONV, small_accelerator(), axes=AXES)
+    parents, children = bred(space, n=200, **only("trade_tensors"), screening=0.0)
+    columns = {frozenset(Counter(map(bytes, row.keep.T)).items()) for row in parents}
+    for child in children:
+        assert frozenset(Counter(map(bytes, child.keep.T)).items()) in columns
 
 
 def test_without_weights_there_is_nothing_to_search_with() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.agents.base import AskTellAgent, parameter, register
-from mapgym.agents.search.evolution_kernels import Breeding, make_children
+from mapgym.agents.search.evolution_kernels import Breeding, make_children, select_survivors
 from mapgym.agents.search.gamma import SEEN_ENTRIES, log_energy_and_latency
 from mapgym.agents.search.gamma_breeding_kernels import BYPASS, ORDERS, PARALLELISM, TILES
 from mapgym.agents.search.gamma_operator_kernels import GENOME_PLANES
@@ -50,6 +50,10 @@ class Evolution(AskTellAgent):
     - **No equivalent twice.** Without links between neighbours and sparse features, a child counts as known if it
       differs from an earlier one only in what costs cannot depend on (most of an order, which of two like dims is
       split).
+    - **Several dataflows.** Most local optima differ from the optimum in the kept tensors. Where bypass is searched, at
+      most ``share`` of the survivors keep the same tensors at each level; a parent is the better one of two drawn, so
+      that the best of the dataflows breed most; and in a large move two tensors trade the levels that keep them, and
+      mostly a dim of the one alone trades with a dim of the other.
     - **Large moves.** A level's tile or a level's parallelism is emptied and filled anew; two dims trade places over a
       range of slots; a loop becomes the innermost together with those that reuse the same tensor.
 
@@ -64,6 +68,8 @@ class Evolution(AskTellAgent):
     population: int = parameter(20, "distinct mappings that survive and breed, at first", low=2)
     drawn: float = parameter(2.5, "random mappings that a population starts from, as a multiple of its size", low=1)
     oversampling: int = parameter(8, "random mappings drawn for each of these; those that use the most MACs", low=1)
+    share: float = parameter(0.25, "largest share with the same kept tensors, if bypass is searched", low=0, high=1)
+    tournament: int = parameter(2, "mappings of which the best becomes a parent, if bypass is searched", low=1)
     batch: int = parameter(25, "mappings bred at a time", low=1)
     patience: float = parameter(35, "samples without improvement before a restart, as a multiple of the size", low=1)
     growth: float = parameter(1.2, "size of each population as a multiple of the one before", low=1)
@@ -83,16 +89,21 @@ class Evolution(AskTellAgent):
     promote: float = parameter(0.15, "weight of making another loop the innermost", low=0)
     order: float = parameter(0.1, "weight of swapping two loops", low=0)
     bypass: float = parameter(0.1, "weight of flipping a keep bit, if searched", low=0)
+    trade_tensors: float = parameter(0.15, "weight of two tensors trading levels, if bypass is searched", low=0)
 
     def warm_up(self, space: MapSpace) -> None:
         """Compiles the operators, or loads them from the disk."""
         rng = np.random.default_rng(0)
         self.start(space, rng, "edp")
-        self._breed(space.sample(rng, 1), 0)
+        parents = space.sample(rng, 1)
+        self._breed(parents, 0)
+        self._survivors(parents.keep)
 
     def start(self, space: MapSpace, rng: np.random.Generator, objective: str) -> None:
         """Packs the rules of the space; the first population follows when asked for."""
         self._space, self._rng, self._objective = space, rng, objective
+        # Where there are several dataflows to compare; a front has no best mapping and keeps many anyway.
+        self._niches = objective != PARETO and bool(space.freedom.keep_free.any())
         self._breeding = self._make_breeding(space)
         self._seen = np.zeros(SEEN_ENTRIES, np.uint64)
         levels, dims, tensors = len(space.accelerator.levels), len(space.workload.dims), len(space.workload.tensors)
@@ -134,7 +145,10 @@ class Evolution(AskTellAgent):
         distinct, first = distinct[legal], first[legal]
         if not len(first):
             return
-        chosen = select_nondominated(distinct, min(len(first), self._size)) if front else slice(self._size)
+        if front:
+            chosen = select_nondominated(distinct, min(len(first), self._size))
+        else:
+            chosen = self._survivors(batch.keep[first])
         self._parents, self._values = batch[first[chosen]], distinct[chosen]
         if front:
             return
@@ -142,6 +156,14 @@ class Evolution(AskTellAgent):
         if self._stale > self.patience * self._size:
             self._size = math.ceil(self._size * self.growth)
             self._parents, self._begun, self._stale = None, False, 0
+
+    def _survivors(self, keep: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """The indices of the best mappings, given what they keep, best first."""
+        if not self._niches:
+            return np.arange(min(len(keep), self._size))
+        chosen = np.empty(self._size, np.int64)
+        most = max(1, math.ceil(self.share * self._size))
+        return chosen[: select_survivors(keep, most, chosen)]
 
     def _breed(self, parents: MappingBatch, n: int) -> MappingBatch:
         children = parents[np.zeros(n, np.int64)]
@@ -162,6 +184,7 @@ class Evolution(AskTellAgent):
             "promote": order,
             "order": order,
             "bypass": bypass,
+            "trade_tensors": bypass,
         }
         weights = np.array([getattr(self, name) for name in mutations])
         # Links between neighbours, and gating and skipping, depend on the whole order.
@@ -178,6 +201,7 @@ class Evolution(AskTellAgent):
             persistence=self.persistence,
             fill=self.fill,
             screening=self.screening,
+            tournament=self.tournament if self._niches else 1,
             attempts=self.attempts,
         )
 

@@ -14,6 +14,7 @@ from mapgym.agents.search.evolution_operator_kernels import (
     refill_level,
     take_outside,
     trade_dims,
+    trade_tensors,
 )
 from mapgym.agents.search.gamma_breeding_kernels import cross, fingerprint, mix, read_genome, remember, repair
 from mapgym.agents.search.gamma_operator_kernels import (
@@ -34,7 +35,7 @@ from mapgym.agents.search.gamma_operator_kernels import (
 )
 from mapgym.compilation import kernel
 
-MOVE, EXCHANGE, TOGGLE, RETILE, TRADE, REFILL_LEVEL, REFILL_ARRAY, PROMOTE, SWAP, FLIP = range(10)
+MOVE, EXCHANGE, TOGGLE, RETILE, TRADE, REFILL_LEVEL, REFILL_ARRAY, PROMOTE, SWAP, FLIP, TRADE_TENSORS = range(11)
 """The mutations, in the order of ``Breeding.weights``."""
 
 # Seeds of hashes, far apart so that small numbers mixed in do not make two of them meet.
@@ -50,13 +51,14 @@ class Breeding(NamedTuple):
     table: NDArray[np.int64]  # from mapgym.legality.pack_rules
     alike: NDArray[np.int64]  # [dim] the first dim that cannot be told apart by costs; empty where whole orders count
     slides: NDArray[np.bool_]  # [dim] whether it shares a rank of a tensor with another dim
-    weights: NDArray[np.float64]  # [10] cumulative probabilities of the mutations
+    weights: NDArray[np.float64]  # [11] cumulative probabilities of the mutations
     items: NDArray[np.int64]  # [any] what may cross by itself: TILES, PARALLELISM, ORDERS, BYPASS
     crossover: float  # probability of crossover
     cut: float  # share of the crossovers that take over everything outside a slot
     persistence: float  # probability of one more mutation after each one
     fill: float  # probability that the array is filled after the mutations
     screening: float  # probability that a child with much less parallelism than its parent is refused
+    tournament: int  # how many parents are drawn for a child, of which the first in the batch is taken
     attempts: int  # how often a child may be made that is illegal, refused or known
 
 
@@ -147,7 +149,9 @@ def _mutate(g, breeding, extents, state):  # type: ignore[no-untyped-def]
         return promote_loop(g, rules, state)
     if chosen == SWAP:
         return swap_loops(g, rules, state)
-    return flip_keep(g, rules, state)
+    if chosen == FLIP:
+        return flip_keep(g, rules, state)
+    return trade_tensors(g, rules, state)
 
 
 @kernel
@@ -164,7 +168,7 @@ def make_children(parents, children, breeding, seen, state, genomes, extents, ti
     """Fills a batch with legal children of the parents.
 
     Args:
-        parents: the six arrays of m legal mappings.
+        parents: the six arrays of m legal mappings, best first where tournaments are held.
         children: the six arrays of n mappings, overwritten.
         breeding: how. A child is made anew while it is illegal, refused or known; the last attempt but one is taken
             even if it is refused or known, and instead of an illegal one a copy of a parent.
@@ -178,7 +182,10 @@ def make_children(parents, children, breeding, seen, state, genomes, extents, ti
     last = breeding.attempts
     for i in range(len(children[0])):
         for attempt in range(last + 1):
-            read_genome(parents, below(state, len(parents[0])), g)
+            parent = len(parents[0])
+            for _ in range(breeding.tournament):
+                parent = min(parent, below(state, len(parents[0])))
+            read_genome(parents, parent, g)
             before = _parallelism(g, dims)
             if attempt < last:
                 crossed = unit(state) < breeding.crossover
@@ -201,3 +208,39 @@ def make_children(parents, children, breeding, seen, state, genomes, extents, ti
             refused = 4 * _parallelism(g, dims) < 3 * before and unit(state) < breeding.screening
             if legal and ((not refused and is_new(g, breeding, seen)) or attempt == last - 1):
                 break
+
+
+@kernel
+def _keep_the_same(keep, i, k):  # type: ignore[no-untyped-def]
+    for level in range(keep.shape[1]):
+        for t in range(keep.shape[2]):
+            if keep[i, level, t] != keep[k, level, t]:
+                return False
+    return True
+
+
+@kernel
+def select_survivors(keep, most, chosen):  # type: ignore[no-untyped-def]
+    """Chooses the first mappings, of those that keep the same tensors at each level only so many.
+
+    Args:
+        keep: bool[n, level, tensor], which tensors the mappings keep, the best mapping first.
+        most: how many that keep the same tensors.
+        chosen: int64[m], filled with the indices of the chosen ones.
+
+    Returns:
+        How many were chosen, at most m.
+    """
+    count = 0
+    for i in range(len(keep)):
+        if count == len(chosen):
+            break
+        alike = 0
+        for k in range(count):
+            if alike == most:
+                break
+            alike += _keep_the_same(keep, i, chosen[k])
+        if alike < most:
+            chosen[count] = i
+            count += 1
+    return count

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from mapgym.agents.search.gamma_operator_kernels import (
     AXIS,
+    FREE_KEEP,
     FREE_ORDER,
     FREE_SPATIAL,
     FREE_TEMPORAL,
@@ -247,21 +248,13 @@ def _free_product(g, rules, d):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def trade_dims(g, rules, state):  # type: ignore[no-untyped-def]
-    """Two dims trade factors and places in the orders over a range of slots.
+def _trade(g, rules, d, e, first, last):  # type: ignore[no-untyped-def]
+    """Dims d and e trade factors and places in the orders over the slots from first to last - 1.
 
     What a bound does not admit becomes a loop of the outermost level.
     """
     levels, dims = g.shape[1], len(rules.primes)
-    if dims < 2 or not rules.tile:
-        return False
-    d = _divisible(rules, below(state, dims))
-    e = _divisible(rules, (d + 1 + below(state, dims - 1)) % dims)
-    if d == e or not (rules.levels[FREE_TEMPORAL, levels - 1, d] and rules.levels[FREE_TEMPORAL, levels - 1, e]):
-        return False
     total_d, total_e = _free_product(g, rules, d), _free_product(g, rules, e)
-    first = below(state, 2 * levels - 1)
-    last = first + 1 + below(state, 2 * levels - 1 - first)
     for slot in range(first, last):
         level, kind = slot // 2, 1 - slot % 2
         if not (rules.levels[kind, level, d] and rules.levels[kind, level, e]):
@@ -283,7 +276,59 @@ def trade_dims(g, rules, state):  # type: ignore[no-untyped-def]
                 g[kind, level, dim] = greatest_common_divisor(g[kind, level, dim], left)
                 left //= g[kind, level, dim]
         g[TEMPORAL, levels - 1, dim] *= left
+
+
+@kernel
+def trade_dims(g, rules, state):  # type: ignore[no-untyped-def]
+    """Two dims trade factors and places in the orders over a range of slots."""
+    levels, dims = g.shape[1], len(rules.primes)
+    if dims < 2 or not rules.tile:
+        return False
+    d = _divisible(rules, below(state, dims))
+    e = _divisible(rules, (d + 1 + below(state, dims - 1)) % dims)
+    if d == e or not (rules.levels[FREE_TEMPORAL, levels - 1, d] and rules.levels[FREE_TEMPORAL, levels - 1, e]):
+        return False
+    first = below(state, 2 * levels - 1)
+    last = first + 1 + below(state, 2 * levels - 1 - first)
+    _trade(g, rules, d, e, first, last)
     return True
+
+
+@kernel
+def _dim_of_one(g, rules, t, u, state):  # type: ignore[no-untyped-def]
+    """A random dim that tensor t has and tensor u has not, and that may trade; -1 if there is none."""
+    chosen, count = -1, 0
+    for d in range(len(rules.primes)):
+        may_trade = rules.primes[d, 0] > 0 and rules.levels[FREE_TEMPORAL, g.shape[1] - 1, d]
+        if may_trade and rules.relevant[d, t] and not rules.relevant[d, u]:
+            count += 1
+            if below(state, count) == 0:
+                chosen = d
+    return chosen
+
+
+@kernel
+def trade_tensors(g, rules, state):  # type: ignore[no-untyped-def]
+    """Two tensors trade the levels that keep them, and mostly a dim of the one alone trades with a dim of the other.
+
+    Weights that stay in the registers become outputs that do, and the loops that reused the former reuse the latter:
+    one dataflow becomes another, which would take many small steps through mappings that are worse than both.
+    """
+    levels, tensors = g.shape[1], rules.relevant.shape[1]
+    if tensors < 2:
+        return False
+    t = below(state, tensors)
+    u = (t + 1 + below(state, tensors - 1)) % tensors
+    changed = False
+    for level in range(levels):
+        if rules.levels[FREE_KEEP, level, t] and rules.levels[FREE_KEEP, level, u]:
+            changed |= g[KEEP, level, t] != g[KEEP, level, u]
+            g[KEEP, level, t], g[KEEP, level, u] = g[KEEP, level, u], g[KEEP, level, t]
+    if changed and rules.tile and below(state, 4) > 0:
+        d, e = _dim_of_one(g, rules, t, u, state), _dim_of_one(g, rules, u, t, state)
+        if d >= 0 and e >= 0:
+            _trade(g, rules, d, e, 0, 2 * levels - 1)
+    return changed
 
 
 @kernel

@@ -233,7 +233,10 @@ def test_searches_from_nothing_begin_with_random_mappings(name):
     same = copy.deepcopy(rng)
     first = agent.ask(1000)
     assert len(first) == {GAMMA: 100, EVOLUTION: 50}[name]
-    for ours, theirs in zip(first.arrays(), space.sample(same, len(first)).arrays(), strict=True):
+    drawn = space.sample(same, {GAMMA: 100, EVOLUTION: 400}[name])
+    if name == EVOLUTION:
+        drawn = drawn[np.argsort(-drawn.used_macs(), kind="stable")[:50]]
+    for ours, theirs in zip(first.arrays(), drawn.arrays(), strict=True):
         assert np.array_equal(ours, theirs)
 
 

@@ -82,8 +82,8 @@ class Proposals:
 
 def _busy_first(batch: MappingBatch) -> NDArray[np.intp]:
     """The mappings that use most MACs, then the others, both in the order in which they are."""
-    used = batch.spatial.prod(axis=(1, 2), dtype=np.float64)
-    return np.argsort(used < _BUSY * used.max(initial=0.0), kind="stable")
+    used = batch.used_macs()
+    return np.argsort(used < _BUSY * used.max(initial=0), kind="stable")
 
 
 def propose(

@@ -95,10 +95,11 @@ def write_factors(tables, point, maps, i):  # type: ignore[no-untyped-def]
         rank, left = point.factor_ranks[r], tables.primes[r, EXPONENT]
         d, prime, parts = tables.primes[r, DIM], tables.primes[r, PRIME], tables.primes[r, SLOTS]
         for part in range(parts):
-            factor = prime**left
+            factor = 1
             after = parts - 2 - part
-            if after >= 0:
-                factor = 1
+            if after < 0:
+                factor = prime**left
+            else:
                 while rank >= tables.binomials[left + after, after]:
                     rank -= tables.binomials[left + after, after]
                     left -= 1

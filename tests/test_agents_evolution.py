@@ -8,7 +8,7 @@ import pytest
 
 from mapgym import catalog
 from mapgym.agents.search.evolution import Evolution
-from mapgym.agents.search.evolution_kernels import essence
+from mapgym.agents.search.evolution_kernels import dataflow, essence
 from mapgym.agents.search.gamma_breeding_kernels import read_genome
 from mapgym.agents.search.gamma_operator_kernels import GENOME_PLANES
 from mapgym.best_known import best_known
@@ -129,6 +129,27 @@ def test_children_that_idle_more_macs_are_refused() -> None:
     assert np.mean(agent._breed(full, 200).used_macs() == accelerator.mac.instances) > 0.95
 
 
+def test_children_that_leave_much_of_a_buffer_empty_are_refused() -> None:
+    workload = matmul("matmul", M=16, K=16, N=16)
+    space = MapSpace(workload, small_accelerator())
+    m, k, n = (workload.dims.index(dim) for dim in "MKN")
+
+    def words(batch: MappingBatch) -> np.ndarray:
+        extents = (batch.temporal[:, :2] * batch.spatial[:, :2]).prod(axis=1)
+        return extents[:, m] * extents[:, k] + extents[:, k] * extents[:, n] + extents[:, m] * extents[:, n]
+
+    drawn = space.sample(np.random.default_rng(0), 3000)
+    parents = drawn[np.argsort(-words(drawn))[:30]]
+    assert len(set(words(parents))) == 1
+    emptier = []
+    for screening in (0.0, 1.0):
+        agent = Evolution(fill=0.0, crossover=0.0, screening=screening, attempts=100)
+        agent.start(space, np.random.default_rng(0), "edp")
+        emptier.append(np.mean(words(agent._breed(parents, 300)) < 0.75 * words(parents)[0]))
+    assert emptier[0] > 0.2
+    assert emptier[1] == 0.0
+
+
 @pytest.mark.parametrize("workload", WORKLOADS, ids=lambda workload: workload.name)
 def test_mappings_of_the_same_essence_cost_the_same(workload: Workload) -> None:
     """What the essence leaves out, a loop further outside that moves as the innermost one does, is too rare here."""
@@ -189,8 +210,8 @@ def test_a_population_that_has_converged_is_replaced_by_a_larger_one() -> None:
     assert [size for size in sizes if size > 4][:2] == [8, 16]
 
 
-def test_at_most_a_share_of_the_survivors_keeps_the_same_tensors() -> None:
-    space = MapSpace(CONV, small_accelerator(), axes=AXES)
+def test_at_most_a_share_of_the_survivors_has_the_same_dataflow() -> None:
+    space = MapSpace(CONV, small_accelerator(), axes=("tile", "order", "parallelism"))
     agent = Evolution(share=0.25)
     model = CostModel(space.workload, space.accelerator)
     agent.start(space, np.random.default_rng(0), "edp")
@@ -198,10 +219,35 @@ def test_at_most_a_share_of_the_survivors_keeps_the_same_tensors() -> None:
         batch = agent.ask(1000)
         agent.tell(batch, model.evaluate(batch))
         assert agent._parents is not None
-        _, counts = np.unique(agent._parents.keep.reshape(len(agent._parents), -1), axis=0, return_counts=True)
-        assert counts.max() <= 5
+        arrays = agent._parents.arrays()
+        flows = [dataflow(arrays, i, agent._breeding.rules.relevant) for i in range(len(agent._parents))]
+        assert max(Counter(flows).values()) <= 5
         assert (np.diff(agent._values) > 0).all()
-    assert len(agent._parents) == 20
+    assert len(flows) == 20
+
+
+def test_a_dataflow_is_what_levels_keep_and_what_stays_under_the_innermost_loop_outside() -> None:
+    """Weights [K, N] stay while M goes on. Loops of bound 1, and loops further outside, have no part in it."""
+    accelerator = small_accelerator(peer_links=False)
+    workload = matmul("gemm", M=4, K=4, N=4)
+    m, k, n = (workload.dims.index(dim) for dim in "MKN")
+    relevant = np.array([[dim in t.dims for t in workload.tensors] for dim in workload.dims])
+    rest = [d for d in range(len(workload.dims)) if d not in (m, k, n)]
+
+    def flow(order: tuple[int, ...], inner: int | None = None, bypassed: bool = False) -> int:
+        batch = Mapping.trivial(workload, accelerator).batch()
+        batch.order[0, -1] = [*rest, *order]
+        if inner is not None:
+            batch.temporal[0, 1, inner], batch.temporal[0, -1, inner] = 2, 2
+        if bypassed:
+            batch.keep[0, 0, 0] = False
+        return int(dataflow(batch.arrays(), 0, relevant))
+
+    assert flow((m, k, n)) == flow((m, n, k))
+    assert len({flow((m, k, n)), flow((k, m, n)), flow((n, m, k)), flow((m, k, n), bypassed=True)}) == 4
+    # A loop M of the buffer makes the weights stay in the registers; under K outside the outputs stay in the buffer.
+    assert flow((m, k, n), inner=m) == flow((m, k, n))
+    assert flow((k, m, n), inner=m) not in (flow((k, m, n)), flow((m, k, n)))
 
 
 def test_tensors_trade_the_levels_that_keep_them() -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mapgym.agents.base import AskTellAgent, parameter, register
 from mapgym.agents.search.evolution_kernels import Breeding, make_children, select_survivors
 from mapgym.agents.search.gamma import SEEN_ENTRIES, log_energy_and_latency
-from mapgym.agents.search.gamma_breeding_kernels import BYPASS, ORDERS, PARALLELISM, TILES
+from mapgym.agents.search.gamma_breeding_kernels import BYPASS, ORDERS, PARALLELISM
 from mapgym.agents.search.gamma_operator_kernels import GENOME_PLANES
 from mapgym.agents.search.gamma_rules import cumulative_weights, make_rules
 from mapgym.agents.search.nondominated_sorting import select_nondominated
@@ -26,7 +26,7 @@ from mapgym.workload import Workload
 FRONT = 5
 """How many times as large the population is when it has to cover a front."""
 
-_ITEMS = {"tile": TILES, "parallelism": PARALLELISM, "order": ORDERS, "bypass": BYPASS}
+_ITEMS = {"parallelism": PARALLELISM, "order": ORDERS, "bypass": BYPASS}
 
 
 @register
@@ -37,8 +37,9 @@ class Evolution(AskTellAgent):
     Ours; it grew out of :class:`mapgym.agents.search.gamma.Gamma`, whose genome, small mutations, repair and one-axis
     crossover it shares. What is different, in the order of what it gained:
 
-    - **The array is filled.** After its mutations most children give idle MACs work, and most of those that use less
-      than three quarters of the MACs that their parent used are refused. Half of gamma's samples go to such children.
+    - **The array and the buffers stay full.** After its mutations most children give idle MACs work, and most of those
+      are refused that use less than three quarters of the MACs that their parent used, or of the words in a buffer that
+      keeps the same tensors. Half of gamma's samples go to children that idle MACs.
     - **A busy beginning.** Of ``oversampling`` times as many random mappings those that use the most MACs make a first
       population, unless only energy counts; how many they use is known without their costs.
     - **Restarts.** A population that has not improved for ``patience`` times its size has converged: the next one
@@ -50,10 +51,10 @@ class Evolution(AskTellAgent):
     - **No equivalent twice.** Without links between neighbours and sparse features, a child counts as known if it
       differs from an earlier one only in what costs cannot depend on (most of an order, which of two like dims is
       split).
-    - **Several dataflows.** Most local optima differ from the optimum in the kept tensors. Where bypass is searched, at
-      most ``share`` of the survivors keep the same tensors at each level; a parent is the better one of two drawn, so
-      that the best of the dataflows breed most; and in a large move two tensors trade the levels that keep them, and
-      mostly a dim of the one alone trades with a dim of the other.
+    - **Several dataflows.** At most ``share`` of the survivors have the same dataflow: the same tensors kept at each
+      level, and the same ones in place there under the innermost loop outside. A parent is the better one of two drawn,
+      so that the best of the dataflows breed most. Where bypass is searched, a large move lets two tensors trade the
+      levels that keep them, and mostly a dim of the one alone trades with a dim of the other.
     - **Large moves.** A level's tile or a level's parallelism is emptied and filled anew; two dims trade places over a
       range of slots; a loop becomes the innermost together with those that reuse the same tensor.
 
@@ -68,17 +69,16 @@ class Evolution(AskTellAgent):
     population: int = parameter(20, "distinct mappings that survive and breed, at first", low=2)
     drawn: float = parameter(2.5, "random mappings that a population starts from, as a multiple of its size", low=1)
     oversampling: int = parameter(8, "random mappings drawn for each of these; those that use the most MACs", low=1)
-    share: float = parameter(0.25, "largest share with the same kept tensors, if bypass is searched", low=0, high=1)
-    tournament: int = parameter(2, "mappings of which the best becomes a parent, if bypass is searched", low=1)
-    batch: int = parameter(25, "mappings bred at a time", low=1)
+    share: float = parameter(0.25, "largest share with the same dataflow", low=0, high=1)
+    tournament: int = parameter(2, "mappings of which the best becomes a parent, if there are several dataflows", low=1)
+    batch: int = parameter(40, "mappings bred at a time", low=1)
     patience: float = parameter(35, "samples without improvement before a restart, as a multiple of the size", low=1)
     growth: float = parameter(1.2, "size of each population as a multiple of the one before", low=1)
     crossover: float = parameter(0.2, "probability of crossover", low=0, high=1)
-    cut: float = parameter(0.5, "share of the crossovers that exchange everything outside a slot", low=0, high=1)
     persistence: float = parameter(0.4, "probability of one more mutation after each one", low=0, high=0.9)
     fill: float = parameter(0.8, "probability that idle MACs get work after the mutations", low=0, high=1)
-    screening: float = parameter(0.8, "probability that a child is refused that idles more MACs", low=0, high=1)
-    attempts: int = parameter(16, "how often a child that is illegal, refused or known is bred again", low=1)
+    screening: float = parameter(0.9, "probability that a child is refused that wastes MACs or words", low=0, high=1)
+    attempts: int = parameter(8, "how often a child that is illegal, refused or known is bred again", low=1)
     move: float = parameter(0.3, "weight of moving a prime factor to another slot", low=0)
     exchange: float = parameter(0.8, "weight of two primes trading places", low=0)
     parallelism: float = parameter(0.1, "weight of making a dim parallel or not", low=0)
@@ -97,13 +97,14 @@ class Evolution(AskTellAgent):
         self.start(space, rng, "edp")
         parents = space.sample(rng, 1)
         self._breed(parents, 0)
-        self._survivors(parents.keep)
+        self._survivors(parents, np.arange(1))
 
     def start(self, space: MapSpace, rng: np.random.Generator, objective: str) -> None:
         """Packs the rules of the space; the first population follows when asked for."""
         self._space, self._rng, self._objective = space, rng, objective
         # Where there are several dataflows to compare; a front has no best mapping and keeps many anyway.
-        self._niches = objective != PARETO and bool(space.freedom.keep_free.any())
+        several = "order" in space.axes or bool(space.freedom.keep_free.any())
+        self._niches = objective != PARETO and several
         self._breeding = self._make_breeding(space)
         self._seen = np.zeros(SEEN_ENTRIES, np.uint64)
         levels, dims, tensors = len(space.accelerator.levels), len(space.workload.dims), len(space.workload.tensors)
@@ -142,14 +143,14 @@ class Evolution(AskTellAgent):
             values = np.concatenate([self._values, values])
         distinct, first = np.unique(values, axis=0, return_index=True)
         legal = np.isfinite(distinct) if not front else np.isfinite(distinct).all(axis=1)
-        distinct, first = distinct[legal], first[legal]
+        first = first[legal]
         if not len(first):
             return
         if front:
-            chosen = select_nondominated(distinct, min(len(first), self._size))
+            survivors = first[select_nondominated(values[first], min(len(first), self._size))]
         else:
-            chosen = self._survivors(batch.keep[first])
-        self._parents, self._values = batch[first[chosen]], distinct[chosen]
+            survivors = self._survivors(batch, first)
+        self._parents, self._values = batch[survivors], values[survivors]
         if front:
             return
         self._stale = 0 if self._values[0] < before else self._stale + len(costs)
@@ -157,17 +158,19 @@ class Evolution(AskTellAgent):
             self._size = math.ceil(self._size * self.growth)
             self._parents, self._begun, self._stale = None, False, 0
 
-    def _survivors(self, keep: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """The indices of the best mappings, given what they keep, best first."""
+    def _survivors(self, batch: MappingBatch, best: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those that survive of some mappings of a batch, given their indices, best first."""
         if not self._niches:
-            return np.arange(min(len(keep), self._size))
-        chosen = np.empty(self._size, np.int64)
+            return best[: self._size]
+        chosen, flows = np.empty(self._size, np.int64), np.empty(self._size, np.uint64)
         most = max(1, math.ceil(self.share * self._size))
-        return chosen[: select_survivors(keep, most, chosen)]
+        count = select_survivors(batch.arrays(), best, self._breeding.rules.relevant, most, chosen, flows)
+        return chosen[:count]
 
     def _breed(self, parents: MappingBatch, n: int) -> MappingBatch:
         children = parents[np.zeros(n, np.int64)]
-        make_children(parents.arrays(), children.arrays(), self._breeding, self._seen, self._state, *self._memory)
+        held = np.empty((len(parents) + 1, parents.keep.shape[1]))
+        make_children(parents.arrays(), children.arrays(), self._breeding, self._seen, self._state, *self._memory, held)
         return children
 
     def _make_breeding(self, space: MapSpace) -> Breeding:
@@ -195,9 +198,8 @@ class Evolution(AskTellAgent):
             alike=np.array(_alike(space.workload) if simple else [], np.int64),
             slides=np.array(_slides(space.workload)),
             weights=cumulative_weights(weights, [*mutations.values()], space.axes),
-            items=np.array([_ITEMS[axis] for axis in space.axes], np.int64),
+            items=np.array([] if tile else [_ITEMS[axis] for axis in space.axes], np.int64),
             crossover=self.crossover,
-            cut=self.cut if tile else 0.0,
             persistence=self.persistence,
             fill=self.fill,
             screening=self.screening,

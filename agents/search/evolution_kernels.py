@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mapgym.agents.search.evolution_operator_kernels import (
     fill_array,
+    fill_words,
     promote_loop,
     refill_array,
     refill_level,
@@ -16,7 +17,15 @@ from mapgym.agents.search.evolution_operator_kernels import (
     trade_dims,
     trade_tensors,
 )
-from mapgym.agents.search.gamma_breeding_kernels import cross, fingerprint, mix, read_genome, remember, repair
+from mapgym.agents.search.gamma_breeding_kernels import (
+    cross,
+    fingerprint,
+    mix,
+    parallelism,
+    read_genome,
+    remember,
+    repair,
+)
 from mapgym.agents.search.gamma_operator_kernels import (
     AXIS,
     KEEP,
@@ -52,12 +61,11 @@ class Breeding(NamedTuple):
     alike: NDArray[np.int64]  # [dim] the first dim that cannot be told apart by costs; empty where whole orders count
     slides: NDArray[np.bool_]  # [dim] whether it shares a rank of a tensor with another dim
     weights: NDArray[np.float64]  # [11] cumulative probabilities of the mutations
-    items: NDArray[np.int64]  # [any] what may cross by itself: TILES, PARALLELISM, ORDERS, BYPASS
+    items: NDArray[np.int64]  # [any] what crosses by itself: PARALLELISM, ORDERS, BYPASS; empty where tiles cross
     crossover: float  # probability of crossover
-    cut: float  # share of the crossovers that take over everything outside a slot
     persistence: float  # probability of one more mutation after each one
     fill: float  # probability that the array is filled after the mutations
-    screening: float  # probability that a child with much less parallelism than its parent is refused
+    screening: float  # probability that a child is refused that uses much less of the array or of a buffer
     tournament: int  # how many parents are drawn for a child, of which the first in the batch is taken
     attempts: int  # how often a child may be made that is illegal, refused or known
 
@@ -155,16 +163,27 @@ def _mutate(g, breeding, extents, state):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _parallelism(g, dims):  # type: ignore[no-untyped-def]
-    product = 1
-    for level in range(g.shape[1]):
-        for d in range(dims):
-            product *= g[SPATIAL, level, d]
-    return product
+def _is_wasteful(g, macs, keep, words, table, extents, child_words):  # type: ignore[no-untyped-def]
+    """Whether a child uses less than three quarters of what its parent does of the array, or of a buffer.
+
+    Given are the child's genome and the parent's MACs, kept tensors (bool[level, tensor]) and words kept at each level.
+    Only buffers that keep the same tensors are compared.
+    """
+    if 4 * parallelism(g, len(extents)) < 3 * macs:
+        return True
+    fill_words(g, table, extents, child_words)
+    for level in range(len(words)):
+        if 4 * child_words[level] < 3 * words[level]:
+            same = True
+            for t in range(keep.shape[1]):
+                same &= keep[level, t] == g[KEEP, level, t]
+            if same:
+                return True
+    return False
 
 
 @kernel
-def make_children(parents, children, breeding, seen, state, genomes, extents, tile_words):  # type: ignore[no-untyped-def]
+def make_children(parents, children, breeding, seen, state, genomes, extents, tile_words, held):  # type: ignore[no-untyped-def]
     """Fills a batch with legal children of the parents.
 
     Args:
@@ -175,26 +194,30 @@ def make_children(parents, children, breeding, seen, state, genomes, extents, ti
         seen: uint64 hash table; see :func:`mapgym.agents.search.gamma_breeding_kernels.remember`.
         state: uint64[1], random state.
         genomes: int64[2, 6, level, dim or tensor], working memory.
-        extents, tile_words: float64[level, dim] and float64[level, tensor], working memory.
+        extents, tile_words, held: float64[level, dim], [level, tensor] and [m + 1, level], working memory.
     """
     rules, table, dims = breeding.rules, breeding.table, len(breeding.rules.primes)
     g, mate = genomes[0], genomes[1]
     last = breeding.attempts
+    keep, child_words = parents[5], held[len(parents[0])]
+    for k in range(len(parents[0])):
+        read_genome(parents, k, g)
+        fill_words(g, table, extents[0], held[k])
     for i in range(len(children[0])):
         for attempt in range(last + 1):
             parent = len(parents[0])
             for _ in range(breeding.tournament):
                 parent = min(parent, below(state, len(parents[0])))
             read_genome(parents, parent, g)
-            before = _parallelism(g, dims)
+            macs = parallelism(g, dims)
             if attempt < last:
                 crossed = unit(state) < breeding.crossover
                 if crossed:
                     read_genome(parents, below(state, len(parents[0])), mate)
-                    if unit(state) < breeding.cut:
-                        take_outside(g, mate, rules, state)
-                    else:
+                    if len(breeding.items):
                         cross(g, mate, rules, breeding.items[below(state, len(breeding.items))], state)
+                    else:
+                        take_outside(g, mate, rules, state)
                 owed = not crossed
                 while owed or unit(state) < breeding.persistence:
                     _mutate(g, breeding, extents, state)
@@ -202,44 +225,73 @@ def make_children(parents, children, breeding, seen, state, genomes, extents, ti
                 if unit(state) < breeding.fill:
                     for level in range(g.shape[1]):
                         fill_array(g, rules, level, state)
+            # The last attempt but one is taken even so.
+            screened = attempt < last - 1 and unit(state) < breeding.screening
+            # Repair takes parallelism and tiles away: what is wasteful before is so afterwards.
+            if screened and _is_wasteful(g, macs, keep[parent], held[parent], table, extents[0], child_words):
+                continue
             legal = repair(g, rules, children, i, table, extents, tile_words, state)
             if attempt == last:
                 break
-            refused = 4 * _parallelism(g, dims) < 3 * before and unit(state) < breeding.screening
-            if legal and ((not refused and is_new(g, breeding, seen)) or attempt == last - 1):
+            if not legal:
+                continue
+            if screened and _is_wasteful(g, macs, keep[parent], held[parent], table, extents[0], child_words):
+                continue
+            if is_new(g, breeding, seen) or attempt == last - 1:
                 break
 
 
 @kernel
-def _keep_the_same(keep, i, k):  # type: ignore[no-untyped-def]
-    for level in range(keep.shape[1]):
+def dataflow(batch, i, relevant):  # type: ignore[no-untyped-def]
+    """A hash of which tensors each level of mapping i keeps, and which of them stay there while the next tile comes.
+
+    The latter are those that the innermost loop outside a tile does not move: weight-stationary mappings differ in it
+    from output-stationary ones. ``relevant`` is bool[dim, tensor].
+    """
+    temporal, order, keep = batch[0], batch[2], batch[5]
+    levels, dims = temporal.shape[1:]
+    h = np.uint64(0x9E3779B97F4A7C15)
+    stay = 0
+    for level in range(levels - 1, -1, -1):
+        kept = 0
         for t in range(keep.shape[2]):
-            if keep[i, level, t] != keep[k, level, t]:
-                return False
-    return True
+            kept = kept * 2 + keep[i, level, t]
+        # Inside level 0 are the MACs, which hold nothing.
+        if level > 0:
+            for position in range(dims):
+                d = order[i, level, position]
+                if temporal[i, level, d] > 1:
+                    stay = 0
+                    for t in range(keep.shape[2]):
+                        stay = stay * 2 + (not relevant[d, t])
+                    break
+        h = mix(mix(h, kept), stay)
+    return h
 
 
 @kernel
-def select_survivors(keep, most, chosen):  # type: ignore[no-untyped-def]
-    """Chooses the first mappings, of those that keep the same tensors at each level only so many.
+def select_survivors(batch, best, relevant, most, chosen, flows):  # type: ignore[no-untyped-def]
+    """Chooses the first mappings, of those of the same dataflow only so many.
 
     Args:
-        keep: bool[n, level, tensor], which tensors the mappings keep, the best mapping first.
-        most: how many that keep the same tensors.
+        batch: the six arrays of the mappings.
+        best: int64[n], indices of distinct ones, the best one first.
+        relevant: bool[dim, tensor], which dims a tensor has.
+        most: how many of the same dataflow.
         chosen: int64[m], filled with the indices of the chosen ones.
+        flows: uint64[m], working memory.
 
     Returns:
         How many were chosen, at most m.
     """
     count = 0
-    for i in range(len(keep)):
+    for i in best:
         if count == len(chosen):
             break
+        flows[count] = dataflow(batch, i, relevant)
         alike = 0
         for k in range(count):
-            if alike == most:
-                break
-            alike += _keep_the_same(keep, i, chosen[k])
+            alike += flows[k] == flows[count]
         if alike < most:
             chosen[count] = i
             count += 1

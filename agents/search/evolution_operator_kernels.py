@@ -19,7 +19,10 @@ from mapgym.agents.search.gamma_operator_kernels import (
     SPATIAL,
     SPATIAL_ORDER,
     TEMPORAL,
+    X,
+    Y,
     below,
+    has_room,
     may_enter,
     random_prime,
 )
@@ -31,46 +34,65 @@ ALL, HALF, NONE = range(3)
 
 
 @kernel
+def _tile_words(g, table, level, extents):  # type: ignore[no-untyped-def]
+    """Words of the tiles that a level keeps, which cover so many iterations of each dim."""
+    levels, dims, tensors = table[0], table[1], table[2]
+    cursor = HEADER + dims + 5 * levels + levels * tensors
+    total = 0.0
+    for t in range(tensors):
+        words = 1.0
+        end = cursor + 1 + table[cursor]
+        for position in range(cursor + 1, end):
+            words *= extents[table[position]]
+        cursor = end
+        ranks = table[cursor]
+        cursor += 1
+        for _ in range(ranks):
+            terms = table[cursor]
+            cursor += 1
+            length = 1.0
+            for _ in range(terms):
+                length += table[cursor + 1] * (extents[table[cursor]] - 1.0)
+                cursor += 2
+            words *= length
+        if g[KEEP, level, t]:
+            total += words
+    return total
+
+
+@kernel
+def fill_words(g, table, extents, words):  # type: ignore[no-untyped-def]
+    """Fills ``words[level]`` with the words of the tiles that each level keeps, as if nothing were compressed.
+
+    Args:
+        g: genome.
+        table: from :func:`mapgym.legality.pack_rules`.
+        extents: float64[dim], working memory.
+        words: float64[level].
+    """
+    extents[:] = 1.0
+    for level in range(len(words)):
+        for d in range(len(extents)):
+            extents[d] *= g[TEMPORAL, level, d] * g[SPATIAL, level, d]
+        words[level] = _tile_words(g, table, level, extents)
+
+
+@kernel
 def tiles_fit(g, table, first, extents):  # type: ignore[no-untyped-def]
-    """Whether the tiles of all levels from the given one outwards fit their capacities.
+    """Whether the tiles of all levels from the given one outwards fit their capacities, as if nothing were compressed.
 
     Args:
         g: genome.
         table: from :func:`mapgym.legality.pack_rules`.
         first: a level.
-        extents: float64[level, dim], working memory.
+        extents: float64[dim], working memory.
     """
-    levels, dims, tensors = table[0], table[1], table[2]
-    capacity = HEADER + dims
-    projections = capacity + 5 * levels + levels * tensors
-    for d in range(dims):
-        extents[0, d] = 1.0
-        for s in range(first):
-            extents[0, d] *= g[TEMPORAL, s, d] * g[SPATIAL, s, d]
-    for s in range(first, levels - 1):
+    levels, dims = table[0], table[1]
+    extents[:] = 1.0
+    for level in range(levels - 1):
         for d in range(dims):
-            extents[0, d] *= g[TEMPORAL, s, d] * g[SPATIAL, s, d]
-        need = 0.0
-        cursor = projections
-        for t in range(tensors):
-            words = 1.0
-            end = cursor + 1 + table[cursor]
-            for position in range(cursor + 1, end):
-                words *= extents[0, table[position]]
-            cursor = end
-            ranks = table[cursor]
-            cursor += 1
-            for _ in range(ranks):
-                terms = table[cursor]
-                cursor += 1
-                length = 1.0
-                for _ in range(terms):
-                    length += table[cursor + 1] * (extents[0, table[cursor]] - 1.0)
-                    cursor += 2
-                words *= length
-            if g[KEEP, s, t]:
-                need += words
-        if need > table[capacity + s]:
+            extents[d] *= g[TEMPORAL, level, d] * g[SPATIAL, level, d]
+        if level >= first and _tile_words(g, table, level, extents) > table[HEADER + dims + level]:
             return False
     return True
 
@@ -118,7 +140,7 @@ def refill_level(g, rules, table, extents, state):  # type: ignore[no-untyped-de
         prime = random_prime(rules, d, g[TEMPORAL, source, d], state)
         g[TEMPORAL, source, d] //= prime
         g[TEMPORAL, level, d] *= prime
-        if not tiles_fit(g, table, level, extents):
+        if not tiles_fit(g, table, level, extents[0]):
             g[TEMPORAL, source, d] *= prime
             g[TEMPORAL, level, d] //= prime
             blocked |= 1 << d
@@ -128,6 +150,9 @@ def refill_level(g, rules, table, extents, state):  # type: ignore[no-untyped-de
 @kernel
 def fill_array(g, rules, level, state):  # type: ignore[no-untyped-def]
     """Moves random primes from temporal factors into the spatial ones of a level until its fan-out takes no more."""
+    # Mostly it takes nothing, not even the smallest prime: no dim has to be tried then.
+    if not (has_room(g, rules, level, X, 2) or has_room(g, rules, level, Y, 2)):
+        return
     levels, dims = g.shape[1], len(rules.primes)
     first, last = (0, levels) if rules.tile else (level, level + 1)
     everything = (1 << dims) - 1

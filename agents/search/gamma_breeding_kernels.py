@@ -12,6 +12,7 @@ from mapgym.agents.search.gamma_operator_kernels import (
     KEEP,
     LIMIT,
     ORDER,
+    REACH,
     SPATIAL,
     SPATIAL_ORDER,
     SPATIAL_ORDER_KEY,
@@ -158,16 +159,39 @@ def _move_outwards(g, rules, full, state):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def _fits_mesh(g, rules, axis):  # type: ignore[no-untyped-def]
+    """Whether every level has room for its spatial factors on a mesh axis: has_room for all of them, in one pass."""
+    product = 1
+    for level in range(g.shape[1] - 1, -1, -1):
+        here = used(g, level, axis, len(rules.primes))
+        product *= here
+        if here > rules.levels[LIMIT, level, axis] or product > rules.levels[REACH, level, axis]:
+            return False
+    return True
+
+
+@kernel
+def parallelism(g, dims):  # type: ignore[no-untyped-def]
+    """The MACs that a genome uses."""
+    product = 1
+    for level in range(g.shape[1]):
+        for d in range(dims):
+            product *= g[SPATIAL, level, d]
+    return product
+
+
+@kernel
 def repair(g, rules, batch, i, table, extents, tile_words, state):  # type: ignore[no-untyped-def]
     """Mends parallelism, from the outermost level inwards, then capacities; fills row i; returns whether it is legal.
 
     Each step takes a prime out of the array or moves one outwards, so that the number of steps is bounded.
     """
     for axis in (X, Y):
-        for level in range(g.shape[1] - 1, -1, -1):
-            while not has_room(g, rules, level, axis, 1):
-                if not _shrink(g, rules, level, axis, state):
-                    break
+        if not _fits_mesh(g, rules, axis):
+            for level in range(g.shape[1] - 1, -1, -1):
+                while not has_room(g, rules, level, axis, 1):
+                    if not _shrink(g, rules, level, axis, state):
+                        break
     status = -1
     while status != LEGAL:
         write_genome(g, rules, batch, i)
@@ -178,10 +202,7 @@ def repair(g, rules, batch, i, table, extents, tile_words, state):  # type: igno
             status >> 8 != CAPACITY or not rules.tile or not _move_outwards(g, rules, status & 255, state)
         ):
             return False
-    macs = 1
-    for level in range(g.shape[1]):
-        macs *= used(g, level, X, len(rules.primes)) * used(g, level, Y, len(rules.primes))
-    return macs >= rules.least_parallelism
+    return parallelism(g, len(rules.primes)) >= rules.least_parallelism
 
 
 @kernel

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.compilation import allocating_kernel, kernel
+from mapgym.compilation import allocating_kernel, inlined_kernel, kernel
 from mapgym.density_kernels import RECORD, density_record, largest_occupancy
 from mapgym.errors import SpecificationError
 from mapgym.mapping import divisors
@@ -114,6 +114,34 @@ def held_words(table, s, t, words):  # type: ignore[no-untyped-def]
     if compressed == 0 or table[compressed + s * tensors + t] == 0:
         return words
     return largest_occupancy(table, compressed + levels * tensors + t * RECORD, words)
+
+
+@inlined_kernel
+def box_words(table, cursor, extents, s):  # type: ignore[no-untyped-def]
+    """Words of the bounding box of a tensor's tile at level s, and where the next tensor begins in the table.
+
+    Args:
+        table: from :func:`pack_rules`.
+        cursor: where the tensor begins in it.
+        extents: float64[L, D], iterations of each dim that a tile of each level covers.
+        s: the level.
+    """
+    words = 1.0
+    end = cursor + 1 + table[cursor]
+    for position in range(cursor + 1, end):
+        words *= extents[s, table[position]]
+    cursor = end
+    ranks = table[cursor]
+    cursor += 1
+    for _ in range(ranks):
+        terms = table[cursor]
+        cursor += 1
+        length = 1.0
+        for _ in range(terms):
+            length += table[cursor + 1] * (extents[s, table[cursor]] - 1.0)
+            cursor += 2
+        words *= length
+    return words, cursor
 
 
 @kernel
@@ -229,21 +257,7 @@ def legality_status(
         need = 0.0
         cursor = projections
         for t in range(tensors):
-            words = 1.0
-            end = cursor + 1 + table[cursor]
-            for position in range(cursor + 1, end):
-                words *= extents[s, table[position]]
-            cursor = end
-            ranks = table[cursor]
-            cursor += 1
-            for _ in range(ranks):
-                terms = table[cursor]
-                cursor += 1
-                length = 1.0
-                for _ in range(terms):
-                    length += table[cursor + 1] * (extents[s, table[cursor]] - 1.0)
-                    cursor += 2
-                words *= length
+            words, cursor = box_words(table, cursor, extents, s)
             tile_words[s, t] = words
             if keep[i, s, t]:
                 need += words if compressed == 0 else held_words(table, s, t, np.int64(words))

@@ -163,7 +163,7 @@ def test_words_of_a_genome_are_those_that_legality_counts(workload: Workload) ->
     for i in range(len(batch)):
         assert legality_status(i, *batch.arrays(), table, extents, tile_words) == LEGAL
         read_genome(batch.arrays(), i, genome)
-        fill_words(genome, table, extents[0], words)
+        fill_words(genome, table, extents, words)
         assert words.tolist() == (tile_words * batch.keep[i]).sum(axis=1).tolist()
 
 

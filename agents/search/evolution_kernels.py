@@ -169,7 +169,7 @@ def _is_wasteful(g, macs, keep, words, table, extents, child_words):  # type: ig
     Given are the child's genome and the parent's MACs, kept tensors (bool[level, tensor]) and words kept at each level.
     Only buffers that keep the same tensors are compared.
     """
-    if 4 * parallelism(g, len(extents)) < 3 * macs:
+    if 4 * parallelism(g, extents.shape[1]) < 3 * macs:
         return True
     fill_words(g, table, extents, child_words)
     for level in range(len(words)):
@@ -202,7 +202,7 @@ def make_children(parents, children, breeding, seen, state, genomes, extents, ti
     keep, child_words = parents[5], held[len(parents[0])]
     for k in range(len(parents[0])):
         read_genome(parents, k, g)
-        fill_words(g, table, extents[0], held[k])
+        fill_words(g, table, extents, held[k])
     for i in range(len(children[0])):
         for attempt in range(last + 1):
             parent = len(parents[0])
@@ -228,14 +228,14 @@ def make_children(parents, children, breeding, seen, state, genomes, extents, ti
             # The last attempt but one is taken even so.
             screened = attempt < last - 1 and unit(state) < breeding.screening
             # Repair takes parallelism and tiles away: what is wasteful before is so afterwards.
-            if screened and _is_wasteful(g, macs, keep[parent], held[parent], table, extents[0], child_words):
+            if screened and _is_wasteful(g, macs, keep[parent], held[parent], table, extents, child_words):
                 continue
             legal = repair(g, rules, children, i, table, extents, tile_words, state)
             if attempt == last:
                 break
             if not legal:
                 continue
-            if screened and _is_wasteful(g, macs, keep[parent], held[parent], table, extents[0], child_words):
+            if screened and _is_wasteful(g, macs, keep[parent], held[parent], table, extents, child_words):
                 continue
             if is_new(g, breeding, seen) or attempt == last - 1:
                 break

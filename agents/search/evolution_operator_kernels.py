@@ -27,34 +27,28 @@ from mapgym.agents.search.gamma_operator_kernels import (
     random_prime,
 )
 from mapgym.compilation import kernel
-from mapgym.legality import HEADER
+from mapgym.legality import HEADER, box_words
 
 ALL, HALF, NONE = range(3)
 """How many dims leave a level before it is filled anew."""
 
 
 @kernel
+def _cover(g, level, extents):  # type: ignore[no-untyped-def]
+    """Fills the extents of a level's tile, given those of the level inside it."""
+    for d in range(extents.shape[1]):
+        inside = extents[level - 1, d] if level > 0 else 1.0
+        extents[level, d] = inside * g[TEMPORAL, level, d] * g[SPATIAL, level, d]
+
+
+@kernel
 def _tile_words(g, table, level, extents):  # type: ignore[no-untyped-def]
-    """Words of the tiles that a level keeps, which cover so many iterations of each dim."""
+    """Words of the tiles that a level keeps, as if nothing were compressed."""
     levels, dims, tensors = table[0], table[1], table[2]
     cursor = HEADER + dims + 5 * levels + levels * tensors
     total = 0.0
     for t in range(tensors):
-        words = 1.0
-        end = cursor + 1 + table[cursor]
-        for position in range(cursor + 1, end):
-            words *= extents[table[position]]
-        cursor = end
-        ranks = table[cursor]
-        cursor += 1
-        for _ in range(ranks):
-            terms = table[cursor]
-            cursor += 1
-            length = 1.0
-            for _ in range(terms):
-                length += table[cursor + 1] * (extents[table[cursor]] - 1.0)
-                cursor += 2
-            words *= length
+        words, cursor = box_words(table, cursor, extents, level)
         if g[KEEP, level, t]:
             total += words
     return total
@@ -67,13 +61,11 @@ def fill_words(g, table, extents, words):  # type: ignore[no-untyped-def]
     Args:
         g: genome.
         table: from :func:`mapgym.legality.pack_rules`.
-        extents: float64[dim], working memory.
+        extents: float64[level, dim], working memory.
         words: float64[level].
     """
-    extents[:] = 1.0
     for level in range(len(words)):
-        for d in range(len(extents)):
-            extents[d] *= g[TEMPORAL, level, d] * g[SPATIAL, level, d]
+        _cover(g, level, extents)
         words[level] = _tile_words(g, table, level, extents)
 
 
@@ -85,14 +77,11 @@ def tiles_fit(g, table, first, extents):  # type: ignore[no-untyped-def]
         g: genome.
         table: from :func:`mapgym.legality.pack_rules`.
         first: a level.
-        extents: float64[dim], working memory.
+        extents: float64[level, dim], working memory.
     """
-    levels, dims = table[0], table[1]
-    extents[:] = 1.0
-    for level in range(levels - 1):
-        for d in range(dims):
-            extents[d] *= g[TEMPORAL, level, d] * g[SPATIAL, level, d]
-        if level >= first and _tile_words(g, table, level, extents) > table[HEADER + dims + level]:
+    for level in range(len(extents) - 1):
+        _cover(g, level, extents)
+        if level >= first and _tile_words(g, table, level, extents) > table[HEADER + table[1] + level]:
             return False
     return True
 
@@ -140,7 +129,7 @@ def refill_level(g, rules, table, extents, state):  # type: ignore[no-untyped-de
         prime = random_prime(rules, d, g[TEMPORAL, source, d], state)
         g[TEMPORAL, source, d] //= prime
         g[TEMPORAL, level, d] *= prime
-        if not tiles_fit(g, table, level, extents[0]):
+        if not tiles_fit(g, table, level, extents):
             g[TEMPORAL, source, d] *= prime
             g[TEMPORAL, level, d] //= prime
             blocked |= 1 << d

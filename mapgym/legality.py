@@ -52,10 +52,12 @@ KEEP = 9
 METADATA = 10
 """Kind: the metadata of compressed tiles exceed their room, or need more ranks than the format has; index = level."""
 
-# Entries of the packed table ahead of its arrays.
 HEADER = 7
-_COMPRESSED = 6
-_UNLIMITED = np.iinfo(np.int64).max
+"""Entries of the packed table ahead of its arrays."""
+COMPRESSED = 6
+"""Entry with the position of the part about compressed tiles; 0 if there are none."""
+UNLIMITED = np.iinfo(np.int64).max
+"""The capacity of a level that has no limit."""
 _MAX_FACTOR = 2**31 - 1
 
 
@@ -85,7 +87,7 @@ def pack_rules(workload: Workload, accelerator: Accelerator) -> NDArray[np.int64
     levels = accelerator.levels
     table = [len(levels), len(workload.dims), len(workload.tensors), int(accelerator.fanout_check == "per_level")]
     table += [accelerator.mac.mesh_x, accelerator.mac.mesh_y, 0, *workload.bounds]
-    table += [_UNLIMITED if level.capacity_words is None else level.capacity_words for level in levels]
+    table += [UNLIMITED if level.capacity_words is None else level.capacity_words for level in levels]
     table += [level.mesh_x for level in levels] + [level.mesh_y for level in levels]
     table += [*accelerator.fanout_x, *accelerator.fanout_y]
     for level in levels:
@@ -100,7 +102,7 @@ def pack_rules(workload: Workload, accelerator: Accelerator) -> NDArray[np.int64
             table.append(len(rank))
             table += [number for term in rank for number in term]
     if any(level.formats for level in levels):
-        table[_COMPRESSED] = len(table)
+        table[COMPRESSED] = len(table)
         table += [int(tensor.name in dict(level.formats)) for level in levels for tensor in workload.tensors]
         table += [number for tensor in workload.tensors for number in density_record(workload, tensor.name)]
     return np.array(table, np.int64)
@@ -109,7 +111,7 @@ def pack_rules(workload: Workload, accelerator: Accelerator) -> NDArray[np.int64
 @kernel
 def held_words(table, s, t, words):  # type: ignore[no-untyped-def]
     """Words that the tile of tensor t takes at level s: of a compressed tile, those that can be other than zero."""
-    compressed = table[_COMPRESSED]
+    compressed = table[COMPRESSED]
     levels, tensors = table[0], table[2]
     if compressed == 0 or table[compressed + s * tensors + t] == 0:
         return words
@@ -190,7 +192,7 @@ def legality_status(
     fanout_y = fanout_x + levels
     may_keep = fanout_y + levels
     projections = may_keep + levels * tensors
-    compressed = table[_COMPRESSED]
+    compressed = table[COMPRESSED]
 
     # A product of factors of at least 1 only grows, so one that passes 2**53 and is rounded cannot come back to a bound
     # below 2**31: float64 finds every wrong product, where int64 could wrap around to the right one.

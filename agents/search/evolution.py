@@ -111,7 +111,6 @@ class Evolution(AskTellAgent):
         self._memory = (
             np.zeros((2, GENOME_PLANES, levels, max(dims, tensors)), np.int64),
             np.empty((levels, dims)),
-            np.empty((levels, tensors)),
         )
         self._state = rng.integers(2**63, size=1, dtype=np.uint64)
         self._size = self.population * (FRONT if objective == PARETO else 1)

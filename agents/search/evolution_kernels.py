@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from mapgym.agents.search.evolution_operator_kernels import (
     fill_array,
-    fill_words,
     promote_loop,
     refill_array,
     refill_level,
@@ -21,10 +20,9 @@ from mapgym.agents.search.gamma_breeding_kernels import (
     cross,
     fingerprint,
     mix,
-    parallelism,
     read_genome,
     remember,
-    repair,
+    write_genome,
 )
 from mapgym.agents.search.gamma_operator_kernels import (
     AXIS,
@@ -42,6 +40,7 @@ from mapgym.agents.search.gamma_operator_kernels import (
     toggle_parallelism,
     unit,
 )
+from mapgym.agents.search.gamma_repair_kernels import fill_words, mend, parallelism
 from mapgym.compilation import kernel
 
 MOVE, EXCHANGE, TOGGLE, RETILE, TRADE, REFILL_LEVEL, REFILL_ARRAY, PROMOTE, SWAP, FLIP, TRADE_TENSORS = range(11)
@@ -163,15 +162,17 @@ def _mutate(g, breeding, extents, state):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _is_wasteful(g, macs, keep, words, table, extents, child_words):  # type: ignore[no-untyped-def]
-    """Whether a child uses less than three quarters of what its parent does of the array, or of a buffer.
+def _idles(g, dims, macs):  # type: ignore[no-untyped-def]
+    """Whether a child uses less than three quarters of the MACs of its parent."""
+    return 4 * parallelism(g, dims) < 3 * macs
 
-    Given are the child's genome and the parent's MACs, kept tensors (bool[level, tensor]) and words kept at each level.
-    Only buffers that keep the same tensors are compared.
+
+@kernel
+def _empties(g, child_words, keep, words):  # type: ignore[no-untyped-def]
+    """Whether a child uses less than three quarters of the words of its parent in a buffer that keeps the same tensors.
+
+    Given are the child's genome and words at each level, and the parent's kept tensors (bool[level, tensor]) and words.
     """
-    if 4 * parallelism(g, extents.shape[1]) < 3 * macs:
-        return True
-    fill_words(g, table, extents, child_words)
     for level in range(len(words)):
         if 4 * child_words[level] < 3 * words[level]:
             same = True
@@ -183,7 +184,7 @@ def _is_wasteful(g, macs, keep, words, table, extents, child_words):  # type: ig
 
 
 @kernel
-def make_children(parents, children, breeding, seen, state, genomes, extents, tile_words, held):  # type: ignore[no-untyped-def]
+def make_children(parents, children, breeding, seen, state, genomes, extents, held):  # type: ignore[no-untyped-def]
     """Fills a batch with legal children of the parents.
 
     Args:
@@ -194,12 +195,12 @@ def make_children(parents, children, breeding, seen, state, genomes, extents, ti
         seen: uint64 hash table; see :func:`mapgym.agents.search.gamma_breeding_kernels.remember`.
         state: uint64[1], random state.
         genomes: int64[2, 6, level, dim or tensor], working memory.
-        extents, tile_words, held: float64[level, dim], [level, tensor] and [m + 1, level], working memory.
+        extents, held: float64[level, dim] and [m + 1, level], working memory.
     """
     rules, table, dims = breeding.rules, breeding.table, len(breeding.rules.primes)
     g, mate = genomes[0], genomes[1]
     last = breeding.attempts
-    keep, child_words = parents[5], held[len(parents[0])]
+    keep, words = parents[5], held[len(parents[0])]
     for k in range(len(parents[0])):
         read_genome(parents, k, g)
         fill_words(g, table, extents, held[k])
@@ -209,36 +210,39 @@ def make_children(parents, children, breeding, seen, state, genomes, extents, ti
             for _ in range(breeding.tournament):
                 parent = min(parent, below(state, len(parents[0])))
             read_genome(parents, parent, g)
+            if attempt == last:
+                break
             macs = parallelism(g, dims)
-            if attempt < last:
-                crossed = unit(state) < breeding.crossover
-                if crossed:
-                    read_genome(parents, below(state, len(parents[0])), mate)
-                    if len(breeding.items):
-                        cross(g, mate, rules, breeding.items[below(state, len(breeding.items))], state)
-                    else:
-                        take_outside(g, mate, rules, state)
-                owed = not crossed
-                while owed or unit(state) < breeding.persistence:
-                    _mutate(g, breeding, extents, state)
-                    owed = False
-                if unit(state) < breeding.fill:
-                    for level in range(g.shape[1]):
-                        fill_array(g, rules, level, state)
+            crossed = unit(state) < breeding.crossover
+            if crossed:
+                read_genome(parents, below(state, len(parents[0])), mate)
+                if len(breeding.items):
+                    cross(g, mate, rules, breeding.items[below(state, len(breeding.items))], state)
+                else:
+                    take_outside(g, mate, rules, state)
+            owed = not crossed
+            while owed or unit(state) < breeding.persistence:
+                _mutate(g, breeding, extents, state)
+                owed = False
+            if unit(state) < breeding.fill:
+                for level in range(g.shape[1]):
+                    fill_array(g, rules, level, state)
             # The last attempt but one is taken even so.
             screened = attempt < last - 1 and unit(state) < breeding.screening
             # Repair takes parallelism and tiles away: what is wasteful before is so afterwards.
-            if screened and _is_wasteful(g, macs, keep[parent], held[parent], table, extents, child_words):
+            if screened and _idles(g, dims, macs):
                 continue
-            legal = repair(g, rules, children, i, table, extents, tile_words, state)
-            if attempt == last:
-                break
-            if not legal:
+            fill_words(g, table, extents, words)
+            if screened and _empties(g, words, keep[parent], held[parent]):
                 continue
-            if screened and _is_wasteful(g, macs, keep[parent], held[parent], table, extents, child_words):
+            steps = mend(g, rules, table, extents, words, state)
+            if steps < 0:
+                continue
+            if screened and steps > 0 and (_idles(g, dims, macs) or _empties(g, words, keep[parent], held[parent])):
                 continue
             if is_new(g, breeding, seen) or attempt == last - 1:
                 break
+        write_genome(g, rules, children, i)
 
 
 @kernel

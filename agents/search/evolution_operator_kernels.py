@@ -26,47 +26,17 @@ from mapgym.agents.search.gamma_operator_kernels import (
     may_enter,
     random_prime,
 )
+from mapgym.agents.search.gamma_repair_kernels import cover, tile_words
 from mapgym.compilation import kernel
-from mapgym.legality import HEADER, box_words
+from mapgym.legality import HEADER
 
 ALL, HALF, NONE = range(3)
 """How many dims leave a level before it is filled anew."""
 
 
 @kernel
-def _cover(g, level, extents):  # type: ignore[no-untyped-def]
-    """Fills the extents of a level's tile, given those of the level inside it."""
-    for d in range(extents.shape[1]):
-        inside = extents[level - 1, d] if level > 0 else 1.0
-        extents[level, d] = inside * g[TEMPORAL, level, d] * g[SPATIAL, level, d]
-
-
-@kernel
-def _tile_words(g, table, level, extents):  # type: ignore[no-untyped-def]
-    """Words of the tiles that a level keeps, as if nothing were compressed."""
-    levels, dims, tensors = table[0], table[1], table[2]
-    cursor = HEADER + dims + 5 * levels + levels * tensors
-    total = 0.0
-    for t in range(tensors):
-        words, cursor = box_words(table, cursor, extents, level)
-        if g[KEEP, level, t]:
-            total += words
-    return total
-
-
-@kernel
-def fill_words(g, table, extents, words):  # type: ignore[no-untyped-def]
-    """Fills ``words[level]`` with the words of the tiles that each level keeps, as if nothing were compressed.
-
-    Args:
-        g: genome.
-        table: from :func:`mapgym.legality.pack_rules`.
-        extents: float64[level, dim], working memory.
-        words: float64[level].
-    """
-    for level in range(len(words)):
-        _cover(g, level, extents)
-        words[level] = _tile_words(g, table, level, extents)
+def _level_fits(g, table, level, extents):  # type: ignore[no-untyped-def]
+    return tile_words(g, table, level, extents, False) <= table[HEADER + table[1] + level]
 
 
 @kernel
@@ -80,8 +50,8 @@ def tiles_fit(g, table, first, extents):  # type: ignore[no-untyped-def]
         extents: float64[level, dim], working memory.
     """
     for level in range(len(extents) - 1):
-        _cover(g, level, extents)
-        if level >= first and _tile_words(g, table, level, extents) > table[HEADER + table[1] + level]:
+        cover(g, level, extents)
+        if level >= first and not _level_fits(g, table, level, extents):
             return False
     return True
 
@@ -96,6 +66,19 @@ def _source(g, rules, d, first, last, state):  # type: ignore[no-untyped-def]
             if below(state, count) == 0:
                 chosen = level
     return chosen
+
+
+@kernel
+def _grow(g, table, d, prime, first, last, extents):  # type: ignore[no-untyped-def]
+    """Lets the tiles of levels from first to last - 1 grow along a dim, if they still fit; returns whether they do."""
+    fits = True
+    for level in range(first, last):
+        extents[level, d] *= prime
+        fits = fits and _level_fits(g, table, level, extents)
+    if not fits:
+        for level in range(first, last):
+            extents[level, d] /= prime
+    return fits
 
 
 @kernel
@@ -118,6 +101,7 @@ def refill_level(g, rules, table, extents, state):  # type: ignore[no-untyped-de
     for d in range(dims):
         if not rules.levels[FREE_TEMPORAL, level, d]:
             blocked |= 1 << d
+    fits = tiles_fit(g, table, level, extents)
     while blocked != everything:
         d = below(state, dims)
         if (blocked >> d) & 1:
@@ -127,11 +111,10 @@ def refill_level(g, rules, table, extents, state):  # type: ignore[no-untyped-de
             blocked |= 1 << d
             continue
         prime = random_prime(rules, d, g[TEMPORAL, source, d], state)
-        g[TEMPORAL, source, d] //= prime
-        g[TEMPORAL, level, d] *= prime
-        if not tiles_fit(g, table, level, extents):
-            g[TEMPORAL, source, d] *= prime
-            g[TEMPORAL, level, d] //= prime
+        if fits and _grow(g, table, d, prime, level, source, extents):
+            g[TEMPORAL, source, d] //= prime
+            g[TEMPORAL, level, d] *= prime
+        else:
             blocked |= 1 << d
     return True
 

@@ -92,7 +92,7 @@ class Gamma(AskTellAgent):
         self._memory = (
             np.zeros((2, GENOME_PLANES, levels, max(dims, tensors)), np.int64),
             np.empty((levels, dims)),
-            np.empty((levels, tensors)),
+            np.empty(levels),
         )
         self._state = rng.integers(2**63, size=1, dtype=np.uint64)
         self._parents: MappingBatch | None = None

@@ -10,9 +10,7 @@ from mapgym.agents.search.gamma_operator_kernels import (
     FREE_SPATIAL,
     FREE_TEMPORAL,
     KEEP,
-    LIMIT,
     ORDER,
-    REACH,
     SPATIAL,
     SPATIAL_ORDER,
     SPATIAL_ORDER_KEY,
@@ -20,15 +18,12 @@ from mapgym.agents.search.gamma_operator_kernels import (
     X,
     Y,
     below,
-    has_room,
     mutate,
-    random_prime,
     set_tile,
     unit,
-    used,
 )
+from mapgym.agents.search.gamma_repair_kernels import fill_words, mend
 from mapgym.compilation import kernel
-from mapgym.legality import CAPACITY, LEGAL, legality_status
 
 TILES, PARALLELISM, ORDERS, BYPASS = range(4)
 """What crossover may take over."""
@@ -103,109 +98,6 @@ def cross(g, mate, rules, item, state):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _shrink(g, rules, level, axis, state):  # type: ignore[no-untyped-def]
-    """Makes room on a mesh axis of a level; returns whether anything could be done.
-
-    A dim on X goes to Y if it fits there; otherwise a random prime of a spatial factor becomes temporal.
-    """
-    dims = len(rules.primes)
-    first = below(state, dims)
-    if axis == X:
-        room = rules.levels[LIMIT, level, Y] // used(g, level, Y, dims)
-        for d in range(dims):
-            if g[AXIS, level, d] == X and 1 < g[SPATIAL, level, d] <= room and rules.levels[FREE_SPATIAL, level, d]:
-                g[AXIS, level, d] = Y
-                return True
-    for step in range(dims):
-        d = (first + step) % dims
-        if g[AXIS, level, d] != axis or not (
-            rules.levels[FREE_SPATIAL, level, d] and rules.levels[FREE_TEMPORAL, level, d]
-        ):
-            continue
-        prime = random_prime(rules, d, g[SPATIAL, level, d], state)
-        if prime > 0:
-            g[SPATIAL, level, d] //= prime
-            g[TEMPORAL, level, d] *= prime
-            return True
-    return False
-
-
-@kernel
-def _move_outwards(g, rules, full, state):  # type: ignore[no-untyped-def]
-    """Moves a random prime that the tile of a full level covers to the time of a random outer level."""
-    levels, dims = g.shape[1], len(rules.primes)
-    first = below(state, dims)
-    slots, outer = 2 * (full + 1), levels - 1 - full
-    start, begin = below(state, slots), below(state, outer)
-    for step in range(dims):
-        d = (first + step) % dims
-        held = False
-        for t in range(rules.relevant.shape[1]):
-            held |= g[KEEP, full, t] != 0 and rules.relevant[d, t]
-        if not held:
-            continue
-        for turn in range(slots):
-            level, kind = (start + turn) % slots // 2, (start + turn) % slots % 2
-            if not rules.levels[kind, level, d] or g[kind, level, d] == 1:
-                continue
-            for hop in range(outer):
-                to_level = full + 1 + (begin + hop) % outer
-                if rules.levels[FREE_TEMPORAL, to_level, d]:
-                    prime = random_prime(rules, d, g[kind, level, d], state)
-                    g[kind, level, d] //= prime
-                    g[TEMPORAL, to_level, d] *= prime
-                    return True
-    return False
-
-
-@kernel
-def _fits_mesh(g, rules, axis):  # type: ignore[no-untyped-def]
-    """Whether every level has room for its spatial factors on a mesh axis: has_room for all of them, in one pass."""
-    product = 1
-    for level in range(g.shape[1] - 1, -1, -1):
-        here = used(g, level, axis, len(rules.primes))
-        product *= here
-        if here > rules.levels[LIMIT, level, axis] or product > rules.levels[REACH, level, axis]:
-            return False
-    return True
-
-
-@kernel
-def parallelism(g, dims):  # type: ignore[no-untyped-def]
-    """The MACs that a genome uses."""
-    product = 1
-    for level in range(g.shape[1]):
-        for d in range(dims):
-            product *= g[SPATIAL, level, d]
-    return product
-
-
-@kernel
-def repair(g, rules, batch, i, table, extents, tile_words, state):  # type: ignore[no-untyped-def]
-    """Mends parallelism, from the outermost level inwards, then capacities; fills row i; returns whether it is legal.
-
-    Each step takes a prime out of the array or moves one outwards, so that the number of steps is bounded.
-    """
-    for axis in (X, Y):
-        if not _fits_mesh(g, rules, axis):
-            for level in range(g.shape[1] - 1, -1, -1):
-                while not has_room(g, rules, level, axis, 1):
-                    if not _shrink(g, rules, level, axis, state):
-                        break
-    status = -1
-    while status != LEGAL:
-        write_genome(g, rules, batch, i)
-        status = legality_status(
-            i, batch[0], batch[1], batch[2], batch[3], batch[4], batch[5], table, extents, tile_words
-        )
-        if status != LEGAL and (
-            status >> 8 != CAPACITY or not rules.tile or not _move_outwards(g, rules, status & 255, state)
-        ):
-            return False
-    return parallelism(g, len(rules.primes)) >= rules.least_parallelism
-
-
-@kernel
 def mix(h, value):  # type: ignore[no-untyped-def]
     """The hash h with one more number mixed in."""
     h = (h ^ np.uint64(value)) * np.uint64(0x9E3779B97F4A7C15)
@@ -255,7 +147,7 @@ def remember(seen, h):  # type: ignore[no-untyped-def]
 
 @kernel
 def breed(  # type: ignore[no-untyped-def]
-    parents, children, rules, items, table, crossover, persistence, attempts, seen, state, genomes, extents, tile_words
+    parents, children, rules, items, table, crossover, persistence, attempts, seen, state, genomes, extents, words
 ):
     """Fills a batch with legal children of the parents.
 
@@ -272,7 +164,7 @@ def breed(  # type: ignore[no-untyped-def]
         seen: uint64 hash table of fingerprints; see :func:`remember`.
         state: uint64[1], random state.
         genomes: int64[2, 6, level, dim or tensor], working memory.
-        extents, tile_words: float64[level, dim] and float64[level, tensor], working memory.
+        extents, words: float64[level, dim] and float64[level], working memory.
     """
     count, dims, tensors = len(parents[0]), parents[0].shape[2], parents[5].shape[2]
     g, mate = genomes[0], genomes[1]
@@ -289,8 +181,10 @@ def breed(  # type: ignore[no-untyped-def]
                 while owed or unit(state) < persistence:
                     mutate(g, rules, state)
                     owed = False
-            legal = repair(g, rules, children, i, table, extents, tile_words, state)
+            fill_words(g, table, extents, words)
+            legal = mend(g, rules, table, extents, words, state) >= 0
             if attempt == attempts or (
                 legal and (remember(seen, fingerprint(g, dims, tensors)) or attempt == attempts - 1)
             ):
                 break
+        write_genome(g, rules, children, i)

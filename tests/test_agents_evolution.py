@@ -9,7 +9,6 @@ import pytest
 from mapgym import catalog
 from mapgym.agents.search.evolution import Evolution
 from mapgym.agents.search.evolution_kernels import dataflow, essence
-from mapgym.agents.search.evolution_operator_kernels import fill_words
 from mapgym.agents.search.gamma_breeding_kernels import read_genome
 from mapgym.agents.search.gamma_operator_kernels import GENOME_PLANES
 from mapgym.best_known import best_known
@@ -18,7 +17,6 @@ from mapgym.cost import CostModel
 from mapgym.errors import SpecificationError
 from mapgym.evaluator import Budget, Evaluator
 from mapgym.front import PARETO
-from mapgym.legality import LEGAL, legality_status, pack_rules
 from mapgym.mapping import Mapping, MappingBatch, factor_products
 from mapgym.mapspace import MapSpace
 from mapgym.testing.agents import small_accelerator
@@ -150,21 +148,6 @@ def test_children_that_leave_much_of_a_buffer_empty_are_refused() -> None:
         emptier.append(np.mean(words(agent._breed(parents, 300)) < 0.75 * words(parents)[0]))
     assert emptier[0] > 0.2
     assert emptier[1] == 0.0
-
-
-@pytest.mark.parametrize("workload", WORKLOADS, ids=lambda workload: workload.name)
-def test_words_of_a_genome_are_those_that_legality_counts(workload: Workload) -> None:
-    accelerator = small_accelerator()
-    batch = MapSpace(workload, accelerator, axes=AXES).sample(np.random.default_rng(2), 50)
-    levels, dims, tensors = len(accelerator.levels), len(workload.dims), len(workload.tensors)
-    table = pack_rules(workload, accelerator)
-    genome = np.zeros((GENOME_PLANES, levels, max(dims, tensors)), np.int64)
-    extents, tile_words, words = np.empty((levels, dims)), np.empty((levels, tensors)), np.empty(levels)
-    for i in range(len(batch)):
-        assert legality_status(i, *batch.arrays(), table, extents, tile_words) == LEGAL
-        read_genome(batch.arrays(), i, genome)
-        fill_words(genome, table, extents, words)
-        assert words.tolist() == (tile_words * batch.keep[i]).sum(axis=1).tolist()
 
 
 @pytest.mark.parametrize("workload", WORKLOADS, ids=lambda workload: workload.name)

@@ -94,6 +94,23 @@ def test_tiles_and_parallelism_that_do_not_fit_are_mended(workload: Workload) ->
     assert legal(space, after).all()
 
 
+def test_parallelism_that_may_not_become_time_is_not_mended() -> None:
+    accelerator = small_accelerator()
+    registers, *outer = accelerator.levels
+    wide = replace(
+        accelerator,
+        levels=(replace(registers, mesh_x=8, mesh_y=1), *outer),
+        mac=replace(accelerator.mac, mesh_x=8, mesh_y=1),
+    )
+    constraints = Constraints({"Buffer": {dim: {"temporal": 1} for dim in CONV.dims}})
+    drawn = MapSpace(CONV, wide, constraints=constraints).sample(np.random.default_rng(0), 200)
+    space = MapSpace(CONV, accelerator, constraints=constraints)
+    _, after, steps = mended(space, drawn, mutations=0)
+    assert set(steps) >= {-1, 0, 1}
+    assert (legal(space, after) == (steps >= 0)).all()
+    assert np.all(space.contains(after)[steps >= 0])
+
+
 def test_compressed_tiles_count_as_they_are_stored() -> None:
     workload = CONV.with_densities({"Weights": 0.1, "Inputs": 0.1})
     dense, sparse = (MapSpace(workload, made(), axes=AXES) for made in (small_accelerator, small_sparse_accelerator))

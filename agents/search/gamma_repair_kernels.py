@@ -111,18 +111,6 @@ def _full_level(g, table, extents, words):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _keeps_all(g, table):  # type: ignore[no-untyped-def]
-    """Whether each tensor is kept at some level."""
-    for t in range(table[2]):
-        kept = 0
-        for level in range(table[0]):
-            kept |= g[KEEP, level, t]
-        if not kept:
-            return False
-    return True
-
-
-@kernel
 def _shrink(g, rules, level, axis, state):  # type: ignore[no-untyped-def]
     """Makes room on a mesh axis of a level; returns whether anything could be done.
 
@@ -185,7 +173,7 @@ def mend(g, rules, table, extents, words, state):  # type: ignore[no-untyped-def
     Each step takes a prime out of the array or moves one outwards, so that the number of steps is bounded.
 
     Args:
-        g: genome, whose products of factors and orders are right.
+        g: genome, whose products of factors, orders and tensors at the outermost level are right.
         rules: what may change.
         table: from :func:`mapgym.legality.pack_rules`.
         extents, words: as :func:`fill_words` filled them for the genome; kept so.
@@ -194,8 +182,6 @@ def mend(g, rules, table, extents, words, state):  # type: ignore[no-untyped-def
     Returns:
         How many steps it took, or -1 if the genome is still not legal.
     """
-    if table[3] == 0 and not _keeps_all(g, table):
-        return -1
     steps = 0
     if not _fits_mesh(g, rules):
         for axis in (X, Y):

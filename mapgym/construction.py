@@ -42,6 +42,7 @@ class Construction:
         task, ways: tables of the compiled kernels; see :mod:`mapgym.construction_kernels`.
         initial_state: int32[...], a mapping with nothing decided.
         max_divisors: largest number of divisors among the bounds.
+        none: a batch of no mappings, whose ``blank`` makes batches to fill.
         inexact: "" if following the legal choices always ends in a legal mapping and every legal mapping can be
             reached; otherwise the reason why a constraint makes that impossible.
     """
@@ -62,6 +63,7 @@ class Construction:
             raise SpecificationError(f"orders is {orders!r}; {suggest(str(orders), ORDERS)}")
         tables = build_tables(space, orders, y_offset)
         self.space, self.orders = space, orders
+        self.none = MappingBatch.trivial(space.workload, space.accelerator, 0)
         self.task, self.ways = tables.task, tables.ways
         self.initial_state = tables.initial_state
         self.max_divisors, self.inexact = tables.max_divisors, tables.inexact
@@ -83,7 +85,7 @@ class Construction:
         Raises:
             SpecificationError: constraints for which legality is inexact leave almost no legal mapping.
         """
-        batch = self._empty_batch(n)
+        batch = self.none.blank(n)
         seed = np.uint64(rng.integers(2**64, dtype=np.uint64))
         done = sample_mappings(
             self.task, self.ways, self.initial_state, seed, _ATTEMPTS if self.inexact else 1, *batch.arrays()
@@ -102,24 +104,9 @@ class Construction:
             states: int32[n, at least len(initial_state)].
             rows: int64[k], which of them.
         """
-        batch = self._empty_batch(len(rows))
+        batch = self.none.blank(len(rows))
         export_states(self.task, states, rows, *batch.arrays())
         return batch
-
-    def _empty_batch(self, n: int) -> MappingBatch:
-        workload, accelerator = self.space.workload, self.space.accelerator
-        levels, dims, tensors = len(accelerator.levels), len(workload.dims), len(workload.tensors)
-        return MappingBatch(
-            np.empty((n, levels, dims), np.int32),
-            np.empty((n, levels, dims), np.int32),
-            np.empty((n, levels, dims), np.int8),
-            np.empty((n, levels, dims), np.int8),
-            np.empty((n, levels), np.int8),
-            np.empty((n, levels, tensors), np.bool_),
-            workload.dims,
-            accelerator.level_names,
-            tuple(tensor.name for tensor in workload.tensors),
-        )
 
 
 def sample(space: MapSpace, rng: np.random.Generator, n: int) -> MappingBatch:

@@ -229,7 +229,7 @@ class KeyEncoding:
             raise SpecificationError("a key is not a number; give numbers from 0 to 1")
         keys = np.clip(keys, 0.0, 1.0)
         construction = self._construction
-        batch = MappingBatch.trivial(self.space.workload, self.space.accelerator, len(keys))
+        batch = construction.none.blank(len(keys))
         inside = np.empty(len(keys), np.bool_)
         decode_keys(
             construction.task,

@@ -248,7 +248,7 @@ class Evaluator:
 
     def _improvements(self, batch: MappingBatch, values: NDArray[np.float64]) -> NDArray[np.intp]:
         """Indices of the mappings inside the space that beat all before them, ascending."""
-        better = np.flatnonzero(values < self.best_value)
+        better = (values < self.best_value).nonzero()[0]
         if not len(better):
             return better
         records = better[_running_minima(values[better])]

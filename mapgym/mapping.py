@@ -366,6 +366,10 @@ class MappingBatch(_Arrays):
         """A deep copy of the arrays."""
         return self._alike([array.copy() for array in self.arrays()])
 
+    def blank(self, n: int) -> MappingBatch:
+        """A batch of n mappings of the same task that holds anything, to be overwritten."""
+        return self._alike([np.empty((n, *array.shape[1:]), array.dtype) for array in self.arrays()])
+
     def _alike(self, arrays: Sequence[NDArray[Any]]) -> MappingBatch:
         """A batch of the same task from arrays that are right for sure.
 

@@ -5,9 +5,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from hypothesis import given, strategies as st
 
 from mapgym import catalog
-from mapgym.agents.search.evolution import Evolution
+from mapgym.agents.search.evolution import Evolution, _first_of_each
 from mapgym.agents.search.evolution_kernels import dataflow, essence
 from mapgym.agents.search.gamma_breeding_kernels import read_genome
 from mapgym.agents.search.gamma_operator_kernels import GENOME_PLANES
@@ -275,3 +276,12 @@ def test_it_comes_within_two_percent_of_the_optimum() -> None:
         Evolution().search(evaluator, seed)
         values.append(evaluator.best_value)
     assert np.median(values) < 1.02 * optimum.value
+
+
+@given(st.lists(st.sampled_from([1.0, 2.0, 2.5, 3.0, np.inf, np.nan]), max_size=12))
+def test_of_mappings_with_the_same_cost_the_first_survives(values: list[float]) -> None:
+    finite = sorted({value for value in values if np.isfinite(value)})
+    expected = [values.index(value) for value in finite]
+    assert _first_of_each(np.array(values)).tolist() == expected
+    both = np.array([[1.0, value] for value in values]).reshape(-1, 2)
+    assert _first_of_each(both).tolist() == expected

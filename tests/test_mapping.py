@@ -65,6 +65,14 @@ def test_batches_of_different_tasks_do_not_join_and_are_not_equal():
         MappingBatch.concatenate([])
 
 
+def test_a_blank_batch_has_the_shapes_of_its_task_and_arrays_of_its_own():
+    few, blank = MappingBatch.trivial(LAYER, MACHINE, 2), MappingBatch.trivial(LAYER, MACHINE, 0).blank(5)
+    blank[:] = few[np.array([0, 1, 0, 1, 0])]
+    assert rebuilt(blank) == MappingBatch.trivial(LAYER, MACHINE, 5)
+    few.blank(2).temporal[:] = 7
+    assert few == MappingBatch.trivial(LAYER, MACHINE, 2)
+
+
 def test_an_accelerator_whose_macs_are_free_has_no_lower_bound():
     free = replace(MACHINE, mac=replace(MACHINE.mac, energy_pj=0.0))
     with pytest.raises(SpecificationError, match=r"give mac\.energy_pj above 0"):

@@ -225,10 +225,8 @@ def edit_each(
                 if _draw_edit(i, edited, sorting, tables, weights, edits, state):
                     change(i, edited, edits, 0)
                 more = next_fraction(state) < persistence
-            if _has_room(i, edited, tables.rules):
+            if _has_room(i, edited, tables.rules) and is_allowed(i, edited, tables, extents, tile_words):
                 normalise(i, edited, sorting)
-                if is_allowed(i, edited, tables, extents, tile_words) and (
-                    len(seen) == 1 or remember(seen, fingerprint(edited, i)) or attempt == attempts - 1
-                ):
+                if len(seen) == 1 or remember(seen, fingerprint(edited, i)) or attempt == attempts - 1:
                     break
             copy_mapping(i, maps, i, edited)

@@ -140,9 +140,7 @@ class Evolution(AskTellAgent):
             before = math.inf if front else self._values[0]
             batch = MappingBatch.concatenate([self._parents, batch])
             values = np.concatenate([self._values, values])
-        distinct, first = np.unique(values, axis=0, return_index=True)
-        legal = np.isfinite(distinct) if not front else np.isfinite(distinct).all(axis=1)
-        first = first[legal]
+        first = _first_of_each(values)
         if not len(first):
             return
         if front:
@@ -167,7 +165,7 @@ class Evolution(AskTellAgent):
         return chosen[:count]
 
     def _breed(self, parents: MappingBatch, n: int) -> MappingBatch:
-        children = parents[np.zeros(n, np.int64)]
+        children = parents.blank(n)
         held = np.empty((len(parents) + 1, parents.keep.shape[1]))
         make_children(parents.arrays(), children.arrays(), self._breeding, self._seen, self._state, *self._memory, held)
         return children
@@ -205,6 +203,19 @@ class Evolution(AskTellAgent):
             tournament=self.tournament if self._niches else 1,
             attempts=self.attempts,
         )
+
+
+def _first_of_each(values: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Indices of the first of each distinct finite value, ascending by value; values are float64[n] or [n, any]."""
+    if values.ndim == 2:
+        distinct, first = np.unique(values, axis=0, return_index=True)
+        return first[np.isfinite(distinct).all(axis=1)]
+    # As above, in a third of the time.
+    order = values.argsort(kind="stable")
+    ascending = values[order]
+    chosen = np.isfinite(ascending)
+    chosen[1:] &= ascending[1:] != ascending[:-1]
+    return order[chosen]
 
 
 def _ranks(workload: Workload) -> list[list[tuple[str, int]]]:

@@ -127,7 +127,7 @@ class Gamma(AskTellAgent):
         self._parents, self._values = batch[chosen], values[chosen]
 
     def _breed(self, parents: MappingBatch, n: int) -> MappingBatch:
-        children = MappingBatch.trivial(self._space.workload, self._space.accelerator, n)
+        children = parents.blank(n)
         breed(
             parents.arrays(),
             children.arrays(),

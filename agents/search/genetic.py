@@ -65,7 +65,7 @@ class Genetic(AskTellAgent):
         if not self._begun:
             self._begun = True
             return self._space.sample(self._rng, self.population)
-        children = MappingBatch.trivial(self._space.workload, self._space.accelerator, self.population)
+        children = self._parents.blank(self.population)
         cross_each(
             self._parents.arrays(),
             children.arrays(),

@@ -79,7 +79,7 @@ class RandomPruned(AskTellAgent):
         size = self.batch_size
         if self.victory:
             size = min(size, self.victory - self._in_vain)
-        batch = MappingBatch.trivial(self._space.workload, self._space.accelerator, 0 if self._over else size)
+        batch = self._current.blank(0 if self._over else size)
         self._is_variant = np.zeros(len(batch), np.bool_)
         count = random_walk(
             self._tables,

@@ -26,9 +26,8 @@ from mapgym.agents.search.gamma_operator_kernels import (
     may_enter,
     random_prime,
 )
-from mapgym.agents.search.gamma_repair_kernels import cover, tile_words
+from mapgym.agents.search.gamma_repair_kernels import capacity, cover, tile_words
 from mapgym.compilation import kernel
-from mapgym.legality import HEADER
 
 ALL, HALF, NONE = range(3)
 """How many dims leave a level before it is filled anew."""
@@ -36,7 +35,7 @@ ALL, HALF, NONE = range(3)
 
 @kernel
 def _level_fits(g, table, level, extents):  # type: ignore[no-untyped-def]
-    return tile_words(g, table, level, extents, False) <= table[HEADER + table[1] + level]
+    return tile_words(g, table, level, extents, False) <= capacity(table, level)
 
 
 @kernel

@@ -82,6 +82,12 @@ def tile_words(g, table, level, extents, compressed):  # type: ignore[no-untyped
 
 
 @kernel
+def capacity(table, level):  # type: ignore[no-untyped-def]
+    """Words that a level holds, UNLIMITED where any number fits; the table is from pack_rules."""
+    return table[HEADER + table[1] + level]
+
+
+@kernel
 def fill_words(g, table, extents, words):  # type: ignore[no-untyped-def]
     """Fills ``words[level]`` with the words of the tiles that each level keeps, as if nothing were compressed.
 
@@ -91,20 +97,18 @@ def fill_words(g, table, extents, words):  # type: ignore[no-untyped-def]
         extents: float64[level, dim], filled as well.
         words: float64[level]; 0 at a level without limits.
     """
-    levels, capacity = table[0], HEADER + table[1]
-    for level in range(levels):
+    for level in range(table[0]):
         cover(g, level, extents)
-        words[level] = 0.0 if table[capacity + level] == UNLIMITED else tile_words(g, table, level, extents, False)
+        words[level] = 0.0 if capacity(table, level) == UNLIMITED else tile_words(g, table, level, extents, False)
 
 
 @kernel
 def _full_level(g, table, extents, words):  # type: ignore[no-untyped-def]
     """The innermost level whose kept tiles exceed its capacity, -1 if all fit; arguments as :func:`fill_words` left."""
-    capacity = HEADER + table[1]
     for level in range(table[0]):
         # What is compressed takes no more words than what is not.
-        if words[level] > table[capacity + level] and (
-            table[COMPRESSED] == 0 or tile_words(g, table, level, extents, True) > table[capacity + level]
+        if words[level] > capacity(table, level) and (
+            table[COMPRESSED] == 0 or tile_words(g, table, level, extents, True) > capacity(table, level)
         ):
             return level
     return -1

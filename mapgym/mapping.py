@@ -356,7 +356,8 @@ class MappingBatch(_Arrays):
 
     def __setitem__(self, rows: slice | NDArray | Sequence[int], others: MappingBatch) -> None:
         """Overwrites some mappings by those of another batch of the same task, in order."""
-        for array, values in zip(self.arrays(), others.arrays(), strict=True):
+        arrays: tuple[NDArray[Any], ...] = self.arrays()
+        for array, values in zip(arrays, others.arrays(), strict=True):
             array[rows] = values
 
     def __iter__(self) -> Iterator[Mapping]:

@@ -119,20 +119,17 @@ def held_words(table, s, t, words):  # type: ignore[no-untyped-def]
 
 
 @inlined_kernel
-def box_words(table, cursor, extents, s):  # type: ignore[no-untyped-def]
-    """Words of the bounding box of a tensor's tile at level s, and where the next tensor begins in the table.
+def rank_words(table, cursor, extents, s):  # type: ignore[no-untyped-def]
+    """Words of the bounding box over some ranks, and where they end in the table.
 
     Args:
-        table: from :func:`pack_rules`.
-        cursor: where the tensor begins in it.
-        extents: float64[L, D], iterations of each dim that a tile of each level covers.
-        s: the level.
+        table: int64[...], that has at the cursor the number of ranks, and for each its number of terms and the (dim,
+            coefficient) pairs.
+        cursor: where they begin in it.
+        extents: float64[any, D], iterations of each dim.
+        s: which row of them.
     """
     words = 1.0
-    end = cursor + 1 + table[cursor]
-    for position in range(cursor + 1, end):
-        words *= extents[s, table[position]]
-    cursor = end
     ranks = table[cursor]
     cursor += 1
     for _ in range(ranks):
@@ -144,6 +141,24 @@ def box_words(table, cursor, extents, s):  # type: ignore[no-untyped-def]
             cursor += 2
         words *= length
     return words, cursor
+
+
+@inlined_kernel
+def box_words(table, cursor, extents, s):  # type: ignore[no-untyped-def]
+    """Words of the bounding box of a tensor's tile at level s, and where the next tensor begins in the table.
+
+    Args:
+        table: from :func:`pack_rules`.
+        cursor: where the tensor begins in it.
+        extents: float64[L, D], iterations of each dim that a tile of each level covers.
+        s: the level.
+    """
+    plain = 1.0
+    end = cursor + 1 + table[cursor]
+    for position in range(cursor + 1, end):
+        plain *= extents[s, table[position]]
+    words, cursor = rank_words(table, end, extents, s)
+    return plain * words, cursor
 
 
 @kernel

@@ -126,7 +126,8 @@ def is_allowed(i: int, maps: Any, tables: EditTables, extents: NDArray, tile_wor
     for s in range(spatial.shape[1]):
         for d in range(spatial.shape[2]):
             used *= spatial[i, s, d]
-    if used < tables.min_used_macs:
+    # Most edits that are not allowed use more MACs than there are, quickly found out.
+    if used < tables.min_used_macs or used > tables.rules[4] * tables.rules[5]:
         return False
     status = legality_status(i, maps[0], maps[1], maps[2], maps[3], maps[4], maps[5], tables.rules, extents, tile_words)
     return status == 0

@@ -48,7 +48,7 @@ def mended(space: MapSpace, batch: MappingBatch, mutations: int) -> tuple[Mappin
     genome = np.zeros((GENOME_PLANES, levels, max(dims, batch.keep.shape[2])), np.int64)
     extents, words = np.empty((levels, dims)), np.empty(levels)
     state = np.array([1], np.uint64)
-    before, after = batch[np.arange(len(batch))], batch[np.arange(len(batch))]
+    before, after = batch.blank(len(batch)), batch.blank(len(batch))
     steps = np.empty(len(batch), np.int64)
     for i in range(len(batch)):
         read_genome(batch.arrays(), i, genome)

@@ -54,6 +54,7 @@ from mapgym.construction_kernels import (
     choose,
     held_words,
 )
+from mapgym.legality import rank_words
 from mapgym.random_kernels import next_below, next_fraction
 
 KINDS, ROLES, OPERANDS, LEVEL_FIGURES = 4, 8, 3, 6
@@ -102,21 +103,9 @@ def _log(value):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _words(task, extents, t):  # type: ignore[no-untyped-def]
-    """Words of the tile of tensor t over the extents (float64[dim])."""
-    words = 1.0
-    cursor = task[task[PROJECTION] + t]
-    ranks = task[cursor]
-    cursor += 1
-    for _ in range(ranks):
-        terms = task[cursor]
-        cursor += 1
-        length = 1.0
-        for _ in range(terms):
-            length += task[cursor + 1] * (extents[task[cursor]] - 1.0)
-            cursor += 2
-        words *= length
-    return words
+def _words(task, scratch, row, t):  # type: ignore[no-untyped-def]
+    """Words of the tile of tensor t over a row of extents, float64[any, dim]."""
+    return rank_words(task, task[task[PROJECTION] + t], scratch, row)[0]
 
 
 @kernel
@@ -178,14 +167,14 @@ def _describe(task, roles, numbers, static, state, kind, level, item, scratch, r
     total, total_above = 0.0, 0.0
     for t in range(tensors):
         o = task[operand + t]
-        words = _words(task, scratch[1], t)
+        words = _words(task, scratch, 1, t)
         held = held_words(task, level, t, np.int64(words))
         spread = 1.0
         for d in range(dims):
             if task[depends + t * dims + d]:
                 spread *= state[task[SPATIAL] + level * dims + d]
         row[S_SPREAD + o] += _log(spread)
-        row[S_WORDS + o] += _log(_words(task, scratch[0], t))
+        row[S_WORDS + o] += _log(_words(task, scratch, 0, t))
         capacity = task[task[CAPACITY] + level]
         row[S_ROOM + o] += _NO_LIMIT if capacity < 0 else _log(capacity / max(held, 1))
         for k in range(3):
@@ -247,9 +236,9 @@ def _describe_factors(task, roles, state, kind, level, d, choices, count, scratc
         capacity = task[task[CAPACITY] + level]
         total, total_above = 0.0, 0.0
         for t in range(tensors):
-            before = _words(task, scratch[1], t)
+            before = _words(task, scratch, 1, t)
             scratch[1, d] = extent * factor
-            words = _words(task, scratch[1], t)
+            words = _words(task, scratch, 1, t)
             scratch[1, d] = extent
             held = held_words(task, level, t, np.int64(words))
             row[C_WORDS + task[operand + t]] += _NO_LIMIT if capacity < 0 else _log(capacity / max(held, 1))
@@ -275,12 +264,12 @@ def _describe_loops(task, roles, state, level, choices, count, scratch, rows):  
         row[C_ROLE + task[roles + d]] = 1.0
         for t in range(tensors):
             o = task[operand + t]
-            words = _words(task, scratch[0], t)
+            words = _words(task, scratch, 0, t)
             if task[depends + t * dims + d]:
                 # Of a window that slides, the part that is not new.
                 extent = scratch[0, d]
                 scratch[0, d] = extent + 1.0
-                row[C_HALO] = max(row[C_HALO], 1.0 - (_words(task, scratch[0], t) - words) * extent / words)
+                row[C_HALO] = max(row[C_HALO], 1.0 - (_words(task, scratch, 0, t) - words) * extent / words)
                 scratch[0, d] = extent
                 continue
             run, spread = 1.0, 1.0

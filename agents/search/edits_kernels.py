@@ -176,16 +176,6 @@ def _draw_edit(i: int, maps: Any, sorting: Sorting, tables: EditTables, weights:
 
 
 @kernel
-def _has_room(i: int, maps: Any, rules: NDArray[np.int64]) -> bool:
-    """Whether mapping i uses no more MACs than there are; most illegal edits use more, quickly found out."""
-    used = np.int64(1)
-    for s in range(maps[1].shape[1]):
-        for d in range(maps[1].shape[2]):
-            used *= maps[1][i, s, d]
-    return used <= rules[4] * rules[5]
-
-
-@kernel
 def edit_each(
     maps: Any,
     edited: Any,
@@ -225,7 +215,7 @@ def edit_each(
                 if _draw_edit(i, edited, sorting, tables, weights, edits, state):
                     change(i, edited, edits, 0)
                 more = next_fraction(state) < persistence
-            if _has_room(i, edited, tables.rules) and is_allowed(i, edited, tables, extents, tile_words):
+            if is_allowed(i, edited, tables, extents, tile_words):
                 normalise(i, edited, sorting)
                 if len(seen) == 1 or remember(seen, fingerprint(edited, i)) or attempt == attempts - 1:
                     break

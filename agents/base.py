@@ -16,6 +16,7 @@ from mapgym.cost import OBJECTIVES
 from mapgym.errors import SpecificationError, require_keys, suggest
 from mapgym.mapping import MappingBatch
 from mapgym.sparsity_aware import SPARSITY_AWARE
+from mapgym.text import quoted
 
 if TYPE_CHECKING:
     from mapgym.cost import CostBatch
@@ -122,8 +123,9 @@ class Agent(ABC):
         for axis in space.axes:
             if axis not in self.axes:
                 raise SpecificationError(
-                    f"agent {self.name!r} does not search the axis {axis!r}; leave it out of the axes, or use an "
-                    f"agent that does, such as {DEFAULT_AGENT!r}"
+                    f"agent {quoted(self.name)} does not search the axis {quoted(axis)}; leave it out of the axes, or "
+                    "use an "
+                    f"agent that does, such as {quoted(DEFAULT_AGENT)}"
                 )
 
     def check_objective(self, objective: str) -> None:
@@ -132,7 +134,7 @@ class Agent(ABC):
         if kind not in self.objectives:
             others = [name for name, agent in sorted(_AGENTS.items()) if kind in agent.objectives]
             raise SpecificationError(
-                f"agent {self.name!r} does not search with the objective {kind!r}; use one that does: "
+                f"agent {quoted(self.name)} does not search with the objective {quoted(kind)}; use one that does: "
                 f"{', '.join(others)}"
             )
 
@@ -209,7 +211,7 @@ def register(agent: AgentType) -> AgentType:
     """
     known = _AGENTS.get(agent.name)
     if known is not None and known.__qualname__ != agent.__qualname__:
-        raise SpecificationError(f"two agents are called {agent.name!r}; give the new one a name of its own")
+        raise SpecificationError(f"two agents are called {quoted(agent.name)}; give the new one a name of its own")
     _AGENTS[agent.name] = agent
     return agent
 
@@ -222,7 +224,7 @@ def agent_names() -> list[str]:
 def agent_class(name: str) -> type[Agent]:
     """The class of an agent; raises SpecificationError for an unknown name."""
     if name not in _AGENTS:
-        raise SpecificationError(f"unknown agent {name!r}; {suggest(str(name), agent_names())}")
+        raise SpecificationError(f"unknown agent {quoted(name)}; {suggest(str(name), agent_names())}")
     return _AGENTS[name]
 
 
@@ -239,7 +241,7 @@ def make_agent(name: str, **parameters: Any) -> Agent:
         SpecificationError: unknown agent or parameter, a value out of range, or a package that is not installed.
     """
     agent = agent_class(name)
-    require_keys(parameters, [entry.name for entry in fields(agent)], f"agent {name!r}")
+    require_keys(parameters, [entry.name for entry in fields(agent)], f"agent {quoted(name)}")
     if (missing := missing_package(name)) is not None:
         raise SpecificationError(missing)
     return agent(**{**chosen_parameters(name), **parameters})
@@ -250,13 +252,16 @@ def missing_package(name: str) -> str | None:
     agent = agent_class(name)
     for module in agent.requires:
         if importlib.util.find_spec(module) is None:
-            return f"agent {name!r} needs the package {module!r}; install it with: pip install 'mapgym[{agent.extra}]'"
+            return (
+                f"agent {quoted(name)} needs the package {quoted(module)}; "
+                f"install it with: pip install 'mapgym[{agent.extra}]'"
+            )
     return None
 
 
 def _checked(agent: str, name: str, value: Any, default: Any, entry: Any) -> Any:
     """The value in the type of the default, or SpecificationError."""
-    where = f"agent {agent!r}: {name} is {value!r}"
+    where = f"agent {quoted(agent)}: {name} is {quoted(value)}"
     kind = type(default)
     try:
         if kind is bool:

@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from mapgym.errors import SpecificationError, positive_int, require_keys
+from mapgym.text import quoted
 from mapgym.yaml_loader import load_yaml
 
 MOST_SETTINGS = 12
@@ -88,13 +89,13 @@ def read_tuning(path: Path | Traversable | None = None) -> Tuning:
         positive_int(data.get("samples"), f"{path}: samples"),
         positive_int(data.get("seeds"), f"{path}: seeds"),
         tuple((str(workload), str(accelerator)) for workload, accelerator in tasks),
-        {str(name): _agent(entry, f"{path}: agent {name!r}") for name, entry in agents.items()},
+        {str(name): _agent(entry, f"{path}: agent {quoted(name)}") for name, entry in agents.items()},
     )
 
 
 def _agent(entry: object, where: str) -> AgentTuning:
     if not isinstance(entry, Mapping):
-        raise SpecificationError(f"{where} is {entry!r}; give settings and chosen")
+        raise SpecificationError(f"{where} is {quoted(entry)}; give settings and chosen")
     require_keys(map(str, entry), ("settings", "chosen", "scores", "command"), where)
     settings, chosen, scores = entry.get("settings"), entry.get("chosen", {}), entry.get("scores")
     if (
@@ -108,7 +109,7 @@ def _agent(entry: object, where: str) -> AgentTuning:
     if len(settings) > MOST_SETTINGS:
         raise SpecificationError(f"{where} has {len(settings)} settings; give at most {MOST_SETTINGS}")
     if chosen not in settings:
-        raise SpecificationError(f"{where}: chosen is {chosen!r}, none of its settings; copy one of them")
+        raise SpecificationError(f"{where}: chosen is {quoted(chosen)}, none of its settings; copy one of them")
     if scores is not None and (not isinstance(scores, list) or len(scores) != len(settings)):
         raise SpecificationError(f"{where}: scores must have one number for each of the {len(settings)} settings")
     return AgentTuning(

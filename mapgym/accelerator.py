@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from mapgym.errors import SpecificationError, positive_int, require_keys, suggest
 from mapgym.sparsity import Formats, SparseAction, parse_actions, parse_compute, parse_formats
+from mapgym.text import quoted
 
 FANOUT_CHECKS = ("per_level", "cumulative")
 
@@ -34,7 +35,7 @@ class Mac:
     zero_operands: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        where = f"MAC {self.name!r}"
+        where = f"MAC {quoted(self.name)}"
         _check_fields(self, where, ("mesh_x", "mesh_y", "word_bits"), ("energy_pj",))
         object.__setattr__(self, "zero_operands", parse_compute(self.zero_operands, where))
 
@@ -86,7 +87,7 @@ class StorageLevel:
     metadata_capacity_bits: int | None = None
 
     def __post_init__(self) -> None:
-        where = f"storage level {self.name!r}"
+        where = f"storage level {quoted(self.name)}"
         _check_fields(
             self,
             where,
@@ -99,19 +100,20 @@ class StorageLevel:
             value = getattr(self, f"{key}_bandwidth_words_per_cycle")
             if value is not None and (not _is_number(value) or value <= 0):
                 raise SpecificationError(
-                    f"{where}: {key}_bandwidth_words_per_cycle is {value!r}; give a number above 0, or leave it out"
+                    f"{where}: {key}_bandwidth_words_per_cycle is {quoted(value)}; give a number above 0, or leave it "
+                    "out"
                 )
         if self.keep_only is not None:
             names = self.keep_only
             if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-                raise SpecificationError(f"{where}: keep_only is {self.keep_only!r}; give a list of tensor names")
+                raise SpecificationError(f"{where}: keep_only is {quoted(self.keep_only)}; give a list of tensor names")
             object.__setattr__(self, "keep_only", tuple(self.keep_only))
         object.__setattr__(self, "formats", parse_formats(self.formats, where))
         object.__setattr__(self, "actions", parse_actions(self.actions, where))
         for key in ("metadata_word_bits", "metadata_capacity_bits"):
             value = getattr(self, key)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
-                raise SpecificationError(f"{where}: {key} is {value!r}; give a whole number of bits, at least 0")
+                raise SpecificationError(f"{where}: {key} is {quoted(value)}; give a whole number of bits, at least 0")
 
     @property
     def instances(self) -> int:
@@ -139,7 +141,7 @@ class Accelerator:
     fanout_check: str = "per_level"
 
     def __post_init__(self) -> None:
-        where = f"accelerator {self.name!r}"
+        where = f"accelerator {quoted(self.name)}"
         object.__setattr__(self, "levels", tuple(self.levels))
         if not self.levels:
             raise SpecificationError(f"{where} has no storage levels; give at least one")
@@ -153,21 +155,22 @@ class Accelerator:
             for level in self.levels:
                 if inner % getattr(level, axis):
                     raise SpecificationError(
-                        f"{where}: {axis} of {level.name!r} ({getattr(level, axis)}) does not divide that of "
-                        f"{inner_name!r} ({inner}); every instance must feed the same number of inner ones"
+                        f"{where}: {axis} of {quoted(level.name)} ({getattr(level, axis)}) does not divide that of "
+                        f"{quoted(inner_name)} ({inner}); every instance must feed the same number of inner ones"
                     )
                 inner, inner_name = getattr(level, axis), level.name
         if self.fanout_check not in FANOUT_CHECKS:
             raise SpecificationError(
-                f"{where}: fanout_check is {self.fanout_check!r}; {suggest(str(self.fanout_check), FANOUT_CHECKS)}"
+                f"{where}: fanout_check is {quoted(self.fanout_check)}; "
+                f"{suggest(str(self.fanout_check), FANOUT_CHECKS)}"
             )
         if not isinstance(self.peer_links, bool):
-            raise SpecificationError(f"{where}: peer_links is {self.peer_links!r}; give true or false")
+            raise SpecificationError(f"{where}: peer_links is {quoted(self.peer_links)}; give true or false")
         if self.mac.instances > 2**20:
             raise SpecificationError(f"{where} has {self.mac.instances} MACs; at most 2**20 are supported")
         if self.levels[-1].keep_only is not None:
             raise SpecificationError(
-                f"{where}: the outermost level {names[-1]!r} must keep every tensor; remove its keep_only"
+                f"{where}: the outermost level {quoted(names[-1])} must keep every tensor; remove its keep_only"
             )
 
     @property
@@ -196,7 +199,8 @@ class Accelerator:
         """Index of a storage level by name; raises SpecificationError for an unknown one."""
         if name not in self.level_names:
             raise SpecificationError(
-                f"accelerator {self.name!r} has no storage level {name!r}; {suggest(name, self.level_names)}"
+                f"accelerator {quoted(self.name)} has no storage level {quoted(name)}; "
+                f"{suggest(name, self.level_names)}"
             )
         return self.level_names.index(name)
 
@@ -232,13 +236,17 @@ class Accelerator:
             SpecificationError: unknown or missing key, or a value out of range.
         """
         if not isinstance(data, Mapping):
-            raise SpecificationError(f"{where} is {data!r}; give a mapping with the keys levels and mac")
+            raise SpecificationError(f"{where} is {quoted(data)}; give a mapping with the keys levels and mac")
         require_keys(map(str, data), [field.name for field in fields(cls)], where)
         levels, mac = data.get("levels"), data.get("mac")
         if not isinstance(levels, list | tuple) or not levels:
-            raise SpecificationError(f"{where}: levels is {levels!r}; give a list of storage levels, outermost first")
+            raise SpecificationError(
+                f"{where}: levels is {quoted(levels)}; give a list of storage levels, outermost first"
+            )
         if not isinstance(mac, Mapping):
-            raise SpecificationError(f"{where}: mac is {mac!r}; give a mapping such as {{mesh_x: 256, energy_pj: 1.0}}")
+            raise SpecificationError(
+                f"{where}: mac is {quoted(mac)}; give a mapping such as {{mesh_x: 256, energy_pj: 1.0}}"
+            )
         options = {key: data[key] for key in ("peer_links", "fanout_check") if key in data}
         try:
             return cls(
@@ -263,7 +271,7 @@ _Part = TypeVar("_Part", Mac, StorageLevel)
 
 def _level(entry: object, where: str) -> StorageLevel:
     if not isinstance(entry, Mapping):
-        raise SpecificationError(f"{where} is {entry!r}; give a mapping with at least name and access_energy_pj")
+        raise SpecificationError(f"{where} is {quoted(entry)}; give a mapping with at least name and access_energy_pj")
     return _construct(StorageLevel, entry, where)
 
 
@@ -272,7 +280,7 @@ def _construct(kind: type[_Part], entry: Mapping[str, object], where: str) -> _P
     # What a file leaves out by mistake, being cut short for example, must not be taken for a default.
     for key in ("mesh_x", "energy_pj") if kind is Mac else ("name", "access_energy_pj"):
         if key not in entry:
-            raise SpecificationError(f"{where} has no {key!r}; add it, such as {key}: {_EXAMPLES[key]}")
+            raise SpecificationError(f"{where} has no {quoted(key)}; add it, such as {key}: {_EXAMPLES[key]}")
     return kind(**entry)  # type: ignore[arg-type]
 
 
@@ -282,10 +290,10 @@ def _is_number(value: object) -> bool:
 
 def _check_fields(part: Mac | StorageLevel, where: str, counts: tuple[str, ...], energies: tuple[str, ...]) -> None:
     if not isinstance(part.name, str) or not part.name:
-        raise SpecificationError(f"{where}: name is {part.name!r}; give text such as 'GlobalBuffer'")
+        raise SpecificationError(f"{where}: name is {quoted(part.name)}; give text such as 'GlobalBuffer'")
     for key in counts:
         positive_int(getattr(part, key), f"{where}: {key}")
     for key in energies:
         value = getattr(part, key)
         if not _is_number(value) or value < 0:
-            raise SpecificationError(f"{where}: {key} is {value!r}; give a finite energy in pJ of at least 0")
+            raise SpecificationError(f"{where}: {key} is {quoted(value)}; give a finite energy in pJ of at least 0")

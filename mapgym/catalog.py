@@ -18,6 +18,7 @@ from typing import TypeAlias
 
 from mapgym.accelerator import Accelerator
 from mapgym.errors import SpecificationError, positive_int, require_keys, suggest
+from mapgym.text import quoted
 from mapgym.workload import Workload
 from mapgym.yaml_loader import load_yaml
 
@@ -70,7 +71,7 @@ class Network:
             if layer.name == name:
                 return layer
         names = [layer.name for layer in self.layers]
-        raise SpecificationError(f"network {self.name!r} has no layer {name!r}; {suggest(name, names)}")
+        raise SpecificationError(f"network {quoted(self.name)} has no layer {quoted(name)}; {suggest(name, names)}")
 
     @classmethod
     def from_dict(cls, data: Mapping[str, object], where: str = "network") -> Network:
@@ -85,11 +86,13 @@ class Network:
             SpecificationError: unknown or missing key, or a value out of range.
         """
         if not isinstance(data, Mapping):
-            raise SpecificationError(f"{where} is {data!r}; give a mapping with the key layers")
+            raise SpecificationError(f"{where} is {quoted(data)}; give a mapping with the key layers")
         require_keys(map(str, data), ("name", "description", "source", "layers"), where)
         name, layers = str(data.get("name", "network")), data.get("layers")
         if not isinstance(layers, Mapping) or not layers:
-            raise SpecificationError(f"{where}: layers is {layers!r}; give layer name: {{type: conv2d, ...}} pairs")
+            raise SpecificationError(
+                f"{where}: layers is {quoted(layers)}; give layer name: {{type: conv2d, ...}} pairs"
+            )
         return cls(
             name=name,
             description=str(data.get("description", "")),
@@ -119,10 +122,12 @@ def workload(spec: Spec | Workload) -> Workload:
     if network_name not in network_names():
         if slash:
             hint = suggest(network_name, network_names())
-            raise SpecificationError(f"unknown network {network_name!r} in workload {text!r}; {hint} {_OWN_FILE}")
+            raise SpecificationError(
+                f"unknown network {quoted(network_name)} in workload {quoted(text)}; {hint} {_OWN_FILE}"
+            )
         # A layer's name alone is most likely meant as that layer.
         choices = [name for name in workload_names() if name.endswith(f"/{text}")] or workload_names()
-        raise SpecificationError(f"unknown workload {text!r}; {suggest(text, choices)} {_OWN_FILE}")
+        raise SpecificationError(f"unknown workload {quoted(text)}; {suggest(text, choices)} {_OWN_FILE}")
     found_network = _catalog_network(network_name)
     if not layer_name:
         raise SpecificationError(_names_a_network(repr(text), found_network, "/"))
@@ -147,7 +152,9 @@ def accelerator(spec: Spec | Accelerator) -> Accelerator:
     if _PATH.fullmatch(text):
         return Accelerator.from_dict(_read(Path(text)), text)
     if text not in accelerator_names():
-        raise SpecificationError(f"unknown accelerator {text!r}; {suggest(text, accelerator_names())} {_OWN_FILE}")
+        raise SpecificationError(
+            f"unknown accelerator {quoted(text)}; {suggest(text, accelerator_names())} {_OWN_FILE}"
+        )
     return _catalog_accelerator(text)
 
 
@@ -169,7 +176,7 @@ def network(spec: Spec | Network) -> Network:
     if _PATH.fullmatch(text):
         return Network.from_dict(_read(Path(text)), text)
     if text not in network_names():
-        raise SpecificationError(f"unknown network {text!r}; {suggest(text, network_names())} {_OWN_FILE}")
+        raise SpecificationError(f"unknown network {quoted(text)}; {suggest(text, network_names())} {_OWN_FILE}")
     return _catalog_network(text)
 
 
@@ -234,7 +241,7 @@ def _stems(kind: str) -> tuple[str, ...]:
 def _as_text(spec: object, what: str, example: str) -> str:
     if not isinstance(spec, str | PathLike):
         raise SpecificationError(
-            f"{what} is {spec!r}; give a catalog name such as {example}, the path of a YAML file, or a dict"
+            f"{what} is {quoted(spec)}; give a catalog name such as {example}, the path of a YAML file, or a dict"
         )
     return str(spec)
 
@@ -258,19 +265,21 @@ def _workload_from_file(file: Path, layer_name: str | None) -> Workload:
         except SpecificationError as error:
             raise SpecificationError(f"{file}: {error}") from None
     if layer_name is not None:
-        raise SpecificationError(f"{file}: has no layers to take {layer_name!r} from; leave ':{layer_name}' out")
+        raise SpecificationError(f"{file}: has no layers to take {quoted(layer_name)} from; leave ':{layer_name}' out")
     return Workload.from_dict(data, str(file))
 
 
 def _names_a_network(what: str, found: Network, separator: str) -> str:
     example = what.strip("'") + separator + found.layers[0].name
-    return f"{what} is a network of {len(found.layers)} layers, not one workload; name a layer, such as {example!r}"
+    return (
+        f"{what} is a network of {len(found.layers)} layers, not one workload; name a layer, such as {quoted(example)}"
+    )
 
 
 def _layer(network_name: str, name: str, entry: object, where: str) -> Layer:
-    place = f"{where}: layer {name!r}"
+    place = f"{where}: layer {quoted(name)}"
     if not isinstance(entry, Mapping):
-        raise SpecificationError(f"{place} is {entry!r}; give a mapping of keys such as {{type: conv2d, ...}}")
+        raise SpecificationError(f"{place} is {quoted(entry)}; give a mapping of keys such as {{type: conv2d, ...}}")
     if "name" in entry:
         raise SpecificationError(f"{place} has the key 'name'; remove it, a layer is named by its key under layers")
     arguments = {str(key): value for key, value in entry.items()}

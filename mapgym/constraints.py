@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 from mapgym.errors import SpecificationError, positive_int, require_keys, suggest
+from mapgym.text import quoted
 
 if TYPE_CHECKING:
     from mapgym.accelerator import Accelerator
@@ -36,17 +37,19 @@ class Constraints:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "factors", _read_factors(self.factors))
-        orders = {level: _names(dims, f"orders of {level!r}") for level, dims in _items(self.orders, "orders")}
+        orders = {level: _names(dims, f"orders of {quoted(level)}") for level, dims in _items(self.orders, "orders")}
         object.__setattr__(self, "orders", orders)
         allowed = self.parallel_dims
         if isinstance(allowed, Mapping):
-            by_level = {str(level): _names(dims, f"parallel_dims of {level!r}") for level, dims in allowed.items()}
+            by_level = {
+                str(level): _names(dims, f"parallel_dims of {quoted(level)}") for level, dims in allowed.items()
+            }
             object.__setattr__(self, "parallel_dims", by_level)
         elif allowed is not None:
             object.__setattr__(self, "parallel_dims", _names(allowed, "parallel_dims"))
         share = self.min_utilization
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0.0 <= share <= 1.0:
-            raise SpecificationError(f"constraints: min_utilization is {share!r}; give a number from 0 to 1")
+            raise SpecificationError(f"constraints: min_utilization is {quoted(share)}; give a number from 0 to 1")
 
     def __hash__(self) -> int:
         return hash(repr(self.to_dict()))
@@ -69,10 +72,11 @@ class Constraints:
             for level, dims in entries.items():
                 if level not in accelerator.level_names:
                     raise SpecificationError(
-                        f"constraints: {key} names the level {level!r}, which accelerator {accelerator.name!r} does "
+                        f"constraints: {key} names the level {quoted(level)}, which accelerator "
+                        f"{quoted(accelerator.name)} does "
                         f"not have; {suggest(level, accelerator.level_names)}"
                     )
-                _check_dims(dims, workload, f"{key} of {level!r}")
+                _check_dims(dims, workload, f"{key} of {quoted(level)}")
         if self.parallel_dims is not None and not isinstance(self.parallel_dims, Mapping):
             _check_dims(self.parallel_dims, workload, "parallel_dims")
 
@@ -104,7 +108,9 @@ class Constraints:
             SpecificationError: unknown key, or a value of the wrong kind.
         """
         if not isinstance(data, Mapping):
-            raise SpecificationError(f"{where} is {data!r}; give a mapping with keys such as factors or parallel_dims")
+            raise SpecificationError(
+                f"{where} is {quoted(data)}; give a mapping with keys such as factors or parallel_dims"
+            )
         require_keys(map(str, data), [entry.name for entry in fields(cls)], where)
         given = {str(key): value for key, value in data.items() if value is not None}
         try:
@@ -115,13 +121,13 @@ class Constraints:
 
 def _items(value: object, what: str) -> list[tuple[str, object]]:
     if not isinstance(value, Mapping):
-        raise SpecificationError(f"constraints: {what} is {value!r}; give a mapping of names")
+        raise SpecificationError(f"constraints: {what} is {quoted(value)}; give a mapping of names")
     return [(str(key), entry) for key, entry in value.items()]
 
 
 def _names(value: object, what: str) -> tuple[str, ...]:
     if isinstance(value, str) or not isinstance(value, Sequence):
-        raise SpecificationError(f"constraints: {what} is {value!r}; give a list of dims")
+        raise SpecificationError(f"constraints: {what} is {quoted(value)}; give a list of dims")
     names = tuple(map(str, value))
     if len(set(names)) != len(names):
         raise SpecificationError(f"constraints: {what} names a dim twice; name each dim once")
@@ -132,8 +138,8 @@ def _read_factors(factors: object) -> dict[str, dict[str, dict[str, int]]]:
     read: dict[str, dict[str, dict[str, int]]] = {}
     for level, dims in _items(factors, "factors"):
         read[level] = {}
-        for dim, kinds in _items(dims, f"factors of {level!r}"):
-            where = f"factors of {level!r}, dim {dim!r}"
+        for dim, kinds in _items(dims, f"factors of {quoted(level)}"):
+            where = f"factors of {quoted(level)}, dim {quoted(dim)}"
             entry = dict(_items(kinds, where))
             require_keys(entry, _FACTOR_KINDS, f"constraints: {where}")
             read[level][dim] = {
@@ -146,6 +152,7 @@ def _check_dims(dims: Sequence[str], workload: Workload, what: str) -> None:
     for dim in dims:
         if dim not in workload.dims:
             raise SpecificationError(
-                f"constraints: {what} names the dim {dim!r}, which workload {workload.name!r} does not have; "
+                f"constraints: {what} names the dim {quoted(dim)}, which workload {quoted(workload.name)} does not "
+                "have; "
                 f"{suggest(dim, workload.dims)}"
             )

@@ -25,6 +25,7 @@ from mapgym.construction_rollout import export_states, sample_mappings
 from mapgym.construction_tables import ORDERS, build_tables
 from mapgym.errors import SpecificationError, suggest
 from mapgym.mapping import MappingBatch
+from mapgym.text import quoted
 
 if TYPE_CHECKING:
     from mapgym.mapspace import MapSpace
@@ -60,7 +61,7 @@ class Construction:
             SpecificationError: orders is unknown, or the space has no legal mapping.
         """
         if orders not in ORDERS:
-            raise SpecificationError(f"orders is {orders!r}; {suggest(str(orders), ORDERS)}")
+            raise SpecificationError(f"orders is {quoted(orders)}; {suggest(str(orders), ORDERS)}")
         tables = build_tables(space, orders, y_offset)
         self.space, self.orders = space, orders
         self.none = MappingBatch.trivial(space.workload, space.accelerator, 0)
@@ -92,7 +93,8 @@ class Construction:
         )
         if done < n:
             raise SpecificationError(
-                f"no legal mapping of {self.space.workload.name!r} on {self.space.accelerator.name!r} was found in "
+                f"no legal mapping of {quoted(self.space.workload.name)} on {quoted(self.space.accelerator.name)} was "
+                "found in "
                 f"{_ATTEMPTS} attempts, because {self.inexact}; loosen the constraints"
             )
         return batch

@@ -32,6 +32,7 @@ from mapgym import construction_kernels as kernels
 from mapgym.density_kernels import RECORD, density_record
 from mapgym.errors import SpecificationError
 from mapgym.mapping import divisors
+from mapgym.text import quoted
 
 if TYPE_CHECKING:
     from mapgym.mapspace import MapSpace
@@ -83,7 +84,7 @@ class _Builder:
         self.workload, self.accelerator = space.workload, space.accelerator
         self.levels, self.dims = len(self.accelerator.levels), len(self.workload.dims)
         self.tensors = len(self.workload.tensors)
-        self.where = f"the map space of {self.workload.name!r} on {self.accelerator.name!r}"
+        self.where = f"the map space of {quoted(self.workload.name)} on {quoted(self.accelerator.name)}"
         self.divisors = [divisors(bound) for bound in self.workload.bounds]
         self.index = [{number: i for i, number in enumerate(numbers)} for numbers in self.divisors]
         self.max_divisors = max(map(len, self.divisors))
@@ -143,7 +144,8 @@ class _Builder:
     def _index(self, d: int, factor: int, source: str) -> int:
         if factor not in self.index[d]:
             raise SpecificationError(
-                f"{self.where}: {source} fixes a factor {factor} of dim {self.workload.dims[d]!r}, which does not "
+                f"{self.where}: {source} fixes a factor {factor} of dim {quoted(self.workload.dims[d])}, which does "
+                "not "
                 f"divide its bound {self.workload.bounds[d]}; choose a divisor"
             )
         return self.index[d][factor]
@@ -153,8 +155,8 @@ class _Builder:
         if self.fixed[slot, d] not in (-1, index):
             kind = "temporal" if slot % 2 else "spatial"
             raise SpecificationError(
-                f"{self.where}: {source} gives dim {self.workload.dims[d]!r} the {kind} factor {factor} at "
-                f"{self.accelerator.level_names[slot // 2]!r}, where it already has "
+                f"{self.where}: {source} gives dim {quoted(self.workload.dims[d])} the {kind} factor {factor} at "
+                f"{quoted(self.accelerator.level_names[slot // 2])}, where it already has "
                 f"{self.divisors[d][self.fixed[slot, d]]}; remove one of the two"
             )
         self.fixed[slot, d] = index
@@ -196,8 +198,9 @@ class _Builder:
                     fits = [axis for axis in (0, 1) if factor <= self.limit[axis, s]]
                     if not fits:
                         raise SpecificationError(
-                            f"{self.where}: the fixed spatial factor {factor} of dim {self.workload.dims[d]!r} exceeds "
-                            f"the fan-out of {self.accelerator.level_names[s]!r}; choose a smaller one"
+                            f"{self.where}: the fixed spatial factor {factor} of dim {quoted(self.workload.dims[d])} "
+                            "exceeds "
+                            f"the fan-out of {quoted(self.accelerator.level_names[s])}; choose a smaller one"
                         )
                     self.fixed_axis[s, d] = kernels.AXIS_OPEN if len(fits) == 2 else fits[0] + kernels.AXIS_X
                 if self.fixed_axis[s, d] != kernels.AXIS_OPEN:
@@ -231,7 +234,8 @@ class _Builder:
         for d, bound_index in enumerate(len(numbers) - 1 for numbers in self.divisors):
             if self.ways[0, d, bound_index] == 0:
                 raise SpecificationError(
-                    f"{self.where} is empty: the fixed factors of dim {self.workload.dims[d]!r} cannot multiply to its "
+                    f"{self.where} is empty: the fixed factors of dim {quoted(self.workload.dims[d])} cannot multiply "
+                    "to its "
                     f"bound {self.workload.bounds[d]}; change or remove one"
                 )
 
@@ -286,7 +290,8 @@ class _Builder:
             last_free = max((slot for slot, factor in enumerate(given) if not factor), default=-1)
             if last_free >= 0 and last_free % 2 == 0 and bounds[d] > 1:
                 self.inexact = (
-                    f"dim {self.workload.dims[d]!r} has its outer tile factors fixed, so that a parallel factor must "
+                    f"dim {quoted(self.workload.dims[d])} has its outer tile factors fixed, so that a parallel factor "
+                    "must "
                     "take what is left of it"
                 )
             for s in range(self.levels):
@@ -441,10 +446,11 @@ class _Builder:
                 words = sum(self.workload.tensor_size(tensor.name) for tensor in self.workload.tensors)
             if level.capacity_words is not None and words > level.capacity_words:
                 raise SpecificationError(
-                    f"{self.where} is empty: {level.name!r} must hold at least {words} words but has "
+                    f"{self.where} is empty: {quoted(level.name)} must hold at least {words} words but has "
                     f"{level.capacity_words}; bypass a tensor there or loosen a constraint"
                 )
             if not self.inexact and not kernels.open_axes_fit(task, state, s, -1, 1, 1):
                 raise SpecificationError(
-                    f"{self.where} is empty: the fixed spatial factors of {level.name!r} exceed its fan-out; lower one"
+                    f"{self.where} is empty: the fixed spatial factors of {quoted(level.name)} exceed its fan-out; "
+                    "lower one"
                 )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from mapgym.text import quoted
+
 MAX_INTEGER = 2**53
 """Largest whole number of a specification: up to here float64 holds each of them exactly."""
 
@@ -29,7 +31,7 @@ def suggest(name: str, choices: Iterable[str]) -> str:
     folded = {str(choice).lower(): choice for choice in reversed(known)}
     close = difflib.get_close_matches(str(name).lower(), folded, n=1, cutoff=0.5)
     if close:
-        return f"did you mean {folded[close[0]]!r}?"
+        return f"did you mean {quoted(folded[close[0]])}?"
     listed = ", ".join(repr(choice) for choice in known[:12])
     return f"valid names are {listed}{', ...' if len(known) > 12 else ''}"
 
@@ -45,13 +47,13 @@ def require_keys(given: Iterable[str], allowed: Iterable[str], where: str) -> No
     allowed = list(allowed)
     for key in given:
         if key not in allowed:
-            raise SpecificationError(f"{where}: unknown key {key!r}; {suggest(str(key), allowed)}")
+            raise SpecificationError(f"{where}: unknown key {quoted(key)}; {suggest(str(key), allowed)}")
 
 
 def positive_int(value: object, where: str) -> int:
     """Returns value as an int, or raises SpecificationError unless it is a whole number of at least 1."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise SpecificationError(f"{where} is {value!r}; give a whole number of at least 1")
+        raise SpecificationError(f"{where} is {quoted(value)}; give a whole number of at least 1")
     if value > MAX_INTEGER:
         raise SpecificationError(f"{where} is {value}; give a whole number of at most 2**53")
     return value
@@ -67,4 +69,4 @@ def require_kind(value: object, kind: type, what: str, remedy: str) -> None:
         remedy: where to get such an object.
     """
     if not isinstance(value, kind):
-        raise SpecificationError(f"{what} is {value!r}; give a {kind.__name__}, such as {remedy}")
+        raise SpecificationError(f"{what} is {quoted(value)}; give a {kind.__name__}, such as {remedy}")

@@ -19,6 +19,7 @@ from mapgym.front import PARETO, ParetoFront
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapspace import MapSpace
 from mapgym.sparsity_aware import SPARSITY_AWARE, DensitySet, SparsityAware, is_sparsity_aware
+from mapgym.text import quoted
 
 if TYPE_CHECKING:
     from mapgym.envs import MapSpaceEnv, MapSpaceVectorEnv
@@ -46,7 +47,7 @@ class Budget:
         if seconds is not None and (
             isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf
         ):
-            raise SpecificationError(f"budget: seconds is {seconds!r}; give a finite number above 0")
+            raise SpecificationError(f"budget: seconds is {quoted(seconds)}; give a finite number above 0")
 
 
 @dataclass
@@ -165,7 +166,7 @@ class Evaluator:
             require_kind(budget, Budget, "budget", "Budget(samples=5000)")
         known = (*OBJECTIVES, PARETO, SPARSITY_AWARE)
         if not is_sparsity_aware(objective) and objective not in known:
-            raise SpecificationError(f"unknown objective {objective!r}; {suggest(str(objective), known)}")
+            raise SpecificationError(f"unknown objective {quoted(objective)}; {suggest(str(objective), known)}")
         self.space = space
         self.objective = objective
         self.budget = Budget(samples=5000) if budget is None else budget

@@ -21,6 +21,7 @@ from mapgym.compilation import allocating_kernel, inlined_kernel, kernel
 from mapgym.density_kernels import RECORD, density_record, largest_occupancy
 from mapgym.errors import SpecificationError
 from mapgym.mapping import divisors
+from mapgym.text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +79,7 @@ def pack_rules(workload: Workload, accelerator: Accelerator) -> NDArray[np.int64
     for dim, bound in zip(workload.dims, workload.bounds, strict=True):
         if bound > _MAX_FACTOR:
             raise SpecificationError(
-                f"workload {workload.name!r}: the bound {bound} of dim {dim!r} exceeds {_MAX_FACTOR}, "
+                f"workload {quoted(workload.name)}: the bound {bound} of dim {quoted(dim)} exceeds {_MAX_FACTOR}, "
                 "the largest factor of a mapping; split the dim in two"
             )
     for level in accelerator.levels:

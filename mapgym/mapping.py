@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.errors import SpecificationError, require_keys, suggest
+from mapgym.text import quoted
 
 if TYPE_CHECKING:
     from mapgym.accelerator import Accelerator
@@ -179,19 +180,19 @@ class Mapping(_Arrays):
         seen: set[int] = set()
         for entry in entries:
             if not isinstance(entry, AbcMapping) or "level" not in entry:
-                raise SpecificationError(f"{where}: a level is {entry!r}; give a mapping with the key level")
+                raise SpecificationError(f"{where}: a level is {quoted(entry)}; give a mapping with the key level")
             name = str(entry["level"])
             try:
                 level = accelerator.level_index(name)
             except SpecificationError as error:
                 raise SpecificationError(f"{where}: {error}") from None
             if level in seen:
-                raise SpecificationError(f"{where}: level {name!r} is given twice; remove one")
+                raise SpecificationError(f"{where}: level {quoted(name)} is given twice; remove one")
             seen.add(level)
-            mapping._read_level(level, entry, f"{where}: level {name!r}")
+            mapping._read_level(level, entry, f"{where}: level {quoted(name)}")
         missing = [name for s, name in enumerate(accelerator.level_names) if s not in seen]
         if missing:
-            raise SpecificationError(f"{where}: level {missing[0]!r} is missing; add an entry for it")
+            raise SpecificationError(f"{where}: level {quoted(missing[0])} is missing; add an entry for it")
         return mapping
 
     def _read_level(self, level: int, entry: AbcMapping[str, object], where: str) -> None:
@@ -204,7 +205,9 @@ class Mapping(_Arrays):
         both = x_loops.keys() & y_loops.keys()
         if both:
             dim = self.dims[min(both)]
-            raise SpecificationError(f"{where}: dim {dim!r} is on both X and Y; a dim goes on one axis of a level")
+            raise SpecificationError(
+                f"{where}: dim {quoted(dim)} is on both X and Y; a dim goes on one axis of a level"
+            )
         for d, factor in temporal.items():
             self.temporal[level, d] = factor
         for d, factor in (x_loops | y_loops).items():
@@ -219,26 +222,30 @@ class Mapping(_Arrays):
         if entry.get("keep") is not None:
             kept = entry["keep"]
             if not isinstance(kept, Sequence) or isinstance(kept, str):
-                raise SpecificationError(f"{where}: keep is {kept!r}; give a list of tensor names")
+                raise SpecificationError(f"{where}: keep is {quoted(kept)}; give a list of tensor names")
             for name in kept:
                 if name not in self.tensors:
-                    raise SpecificationError(f"{where}: unknown tensor {name!r}; {suggest(str(name), self.tensors)}")
+                    raise SpecificationError(
+                        f"{where}: unknown tensor {quoted(name)}; {suggest(str(name), self.tensors)}"
+                    )
             self.keep[level] = [name in kept for name in self.tensors]
 
     def _dim(self, dim: object, where: str) -> int:
         if dim not in self.dims:
-            raise SpecificationError(f"{where}: unknown dim {dim!r}; {suggest(str(dim), self.dims)}")
+            raise SpecificationError(f"{where}: unknown dim {quoted(dim)}; {suggest(str(dim), self.dims)}")
         return self.dims.index(str(dim))
 
     def _factors(self, factors: object, where: str) -> dict[int, int]:
         if factors is None:
             return {}
         if not isinstance(factors, AbcMapping):
-            raise SpecificationError(f"{where} is {factors!r}; give dim: factor pairs")
+            raise SpecificationError(f"{where} is {quoted(factors)}; give dim: factor pairs")
         read = {}
         for dim, factor in factors.items():
             if isinstance(factor, bool) or not isinstance(factor, int) or not 1 <= factor < 2**31:
-                raise SpecificationError(f"{where}: the factor of {dim!r} is {factor!r}; give a whole number >= 1")
+                raise SpecificationError(
+                    f"{where}: the factor of {quoted(dim)} is {quoted(factor)}; give a whole number >= 1"
+                )
             read[self._dim(dim, where)] = factor
         return read
 
@@ -246,7 +253,7 @@ class Mapping(_Arrays):
         if dims is None:
             dims = ()
         if not isinstance(dims, Sequence):
-            raise SpecificationError(f"{where} is {dims!r}; give a list of dims, innermost first")
+            raise SpecificationError(f"{where} is {quoted(dims)}; give a list of dims, innermost first")
         given = [self._dim(dim, where) for dim in dims]
         if len(set(given)) != len(given):
             raise SpecificationError(f"{where} names a dim twice; each dim has one loop in a level")
@@ -267,7 +274,8 @@ class MappingBatch(_Arrays):
                 converted: NDArray[Any] = np.ascontiguousarray(array, dtype=dtype)
                 if not np.array_equal(converted, array):
                     raise SpecificationError(
-                        f"mapping array {name!r} has values that {np.dtype(dtype)} cannot hold; give whole numbers in "
+                        f"mapping array {quoted(name)} has values that {np.dtype(dtype)} cannot hold; give whole "
+                        "numbers in "
                         "its range (True and False for keep)"
                     )
                 object.__setattr__(self, name, converted)
@@ -280,7 +288,7 @@ class MappingBatch(_Arrays):
         for name, shape in expected.items():
             if getattr(self, name).shape != shape:
                 raise SpecificationError(
-                    f"mapping array {name!r} has shape {getattr(self, name).shape}, expected {shape}; "
+                    f"mapping array {quoted(name)} has shape {getattr(self, name).shape}, expected {shape}; "
                     "all arrays of a batch describe the same mappings"
                 )
         if (len(self.levels), len(self.dims)) != (levels, dims):

@@ -30,6 +30,7 @@ from mapgym.mapspace_kernels import (
 from mapgym.mapspace_size import log10_count, prime_exponents
 from mapgym.metadata_kernels import Formats, make_formats, metadata_fit
 from mapgym.nest_kernels import Nest, make_nest
+from mapgym.text import quoted
 from mapgym.workload import Workload
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class MapSpace:
         self.freedom: Freedom = find_freedom(workload, accelerator, self.axes, constraints, self.base)
 
     def __repr__(self) -> str:
-        return f"MapSpace({self.workload.name!r}, {self.accelerator.name!r}, axes={self.axes})"
+        return f"MapSpace({quoted(self.workload.name)}, {quoted(self.accelerator.name)}, axes={self.axes})"
 
     def status(self, batch: MappingBatch) -> NDArray[np.int32]:
         """int32[n]: 0 for a legal mapping, else what is wrong, as in the cost model; see :mod:`mapgym.legality`.
@@ -149,8 +150,8 @@ class MapSpace:
         while count < n:
             if in_vain >= _MAX_DRAWS:
                 raise SpecificationError(
-                    f"no legal mapping found in {_MAX_DRAWS} draws for {self.workload.name!r} on "
-                    f"{self.accelerator.name!r}; loosen min_utilization, fixed factors or parallel_dims"
+                    f"no legal mapping found in {_MAX_DRAWS} draws for {quoted(self.workload.name)} on "
+                    f"{quoted(self.accelerator.name)}; loosen min_utilization, fixed factors or parallel_dims"
                 )
             size = min(_DRAWS_PER_ROUND, max(2 * n, drawn))
             batch = construction.sample(rng, size)
@@ -211,7 +212,8 @@ class MapSpace:
         follows = self._follows(canonical)
         if not follows.all():
             raise SpecificationError(
-                f"mapping {int(np.argmin(follows))} of the batch cannot be encoded in {self!r}: its products are wrong "
+                f"mapping {int(np.argmin(follows))} of the batch cannot be encoded in {quoted(self)}: its products are "
+                "wrong "
                 "or it differs from the base or the constraints in something that is not searched"
             )
         codes = np.zeros((len(canonical), len(self._code.sizes)), np.int64)
@@ -237,7 +239,7 @@ class MapSpace:
         if outside.any():
             i, column = np.argwhere(outside)[0]
             raise SpecificationError(
-                f"code {int(numbers[i, column])} in row {i} for {self._code.names[column]!r} is out of range; "
+                f"code {int(numbers[i, column])} in row {i} for {quoted(self._code.names[column])} is out of range; "
                 f"give 0 to {int(sizes[column]) - 1}"
             )
         n, freedom = len(numbers), self.freedom
@@ -271,7 +273,7 @@ class MapSpace:
         """
         if check and not self.contains(mapping):
             why = self.reason(mapping) or "it differs from the base or the constraints in something not searched"
-            raise SpecificationError(f"the mapping is not in {self!r} and so has no neighbours there: {why}")
+            raise SpecificationError(f"the mapping is not in {quoted(self)} and so has no neighbours there: {why}")
         sorting = self.sorting
         if order is not None:
             rank = np.where(self.freedom.order_free[:, None], np.argsort(order, axis=1), sorting.temporal_rank)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from mapgym.errors import SpecificationError, suggest
 from mapgym.legality import max_parallelism
+from mapgym.text import quoted
 
 if TYPE_CHECKING:
     from mapgym.accelerator import Accelerator
@@ -85,10 +86,10 @@ class Freedom:
 def check_axes(axes: Sequence[str]) -> tuple[str, ...]:
     """Returns the axes in their usual order; raises SpecificationError for an unknown, repeated or missing one."""
     if isinstance(axes, str) or not axes:
-        raise SpecificationError(f"axes is {axes!r}; give a list with at least one of {', '.join(AXES)}")
+        raise SpecificationError(f"axes is {quoted(axes)}; give a list with at least one of {', '.join(AXES)}")
     for axis in axes:
         if axis not in AXES:
-            raise SpecificationError(f"unknown axis {axis!r}; {suggest(str(axis), AXES)}")
+            raise SpecificationError(f"unknown axis {quoted(axis)}; {suggest(str(axis), AXES)}")
     if len(set(axes)) != len(axes):
         raise SpecificationError(f"axes names one twice: {', '.join(axes)}; name each axis once")
     return tuple(axis for axis in AXES if axis in axes)
@@ -171,19 +172,21 @@ def _check_base(workload: Workload, accelerator: Accelerator, base: Mapping) -> 
     names = (workload.dims, accelerator.level_names, tuple(tensor.name for tensor in workload.tensors))
     if (base.dims, base.levels, base.tensors) != names:
         raise SpecificationError(
-            f"the base mapping is not one of workload {workload.name!r} on accelerator {accelerator.name!r}: its dims, "
+            f"the base mapping is not one of workload {quoted(workload.name)} on accelerator "
+            f"{quoted(accelerator.name)}: its dims, "
             "levels or tensors have other names; build it for this pair"
         )
     for d, dim in enumerate(workload.dims):
         product = math.prod(map(int, base.temporal[:, d])) * math.prod(map(int, base.spatial[:, d]))
         if product != workload.bounds[d]:
             raise SpecificationError(
-                f"the base mapping's factors of dim {dim!r} multiply to {product} instead of {workload.bounds[d]}; "
+                f"the base mapping's factors of dim {quoted(dim)} multiply to {product} instead of "
+                f"{workload.bounds[d]}; "
                 "give a mapping whose factors multiply to the bounds"
             )
     if not base.keep[-1].all():
         raise SpecificationError(
-            f"the base mapping bypasses a tensor at the outermost level {accelerator.level_names[-1]!r}; "
+            f"the base mapping bypasses a tensor at the outermost level {quoted(accelerator.level_names[-1])}; "
             "keep every tensor there"
         )
 
@@ -207,7 +210,8 @@ def _fixed_factors(
                 spatial[s, d] = base.spatial[s, d]
                 if base.spatial[s, d] > 1 and not allowed:
                     raise SpecificationError(
-                        f"the base mapping has a spatial factor of dim {dim!r} at level {level!r}, where fan-out and "
+                        f"the base mapping has a spatial factor of dim {quoted(dim)} at level {quoted(level)}, where "
+                        "fan-out and "
                         "parallel_dims allow none; search the parallelism axis or change the base"
                     )
             elif not allowed:
@@ -222,14 +226,16 @@ def _fixed_factors(
                 factors = temporal if kind == "temporal" else spatial
                 if factors[s, d] not in (0, number) or (totals[s, d] and totals[s, d] % number):
                     raise SpecificationError(
-                        f"constraints: factors of {name!r}, dim {dim!r}: the {kind} factor cannot be {number}, because "
+                        f"constraints: factors of {quoted(name)}, dim {quoted(dim)}: the {kind} factor cannot be "
+                        f"{number}, because "
                         f"{_why_fixed(kind, axes, workload.bounds[d])}; change or remove this factor"
                     )
                 if number > workload.bounds[d] or workload.bounds[d] % number:
-                    raise _does_not_divide(workload, d, f"the {kind} factor {number} at {name!r}")
+                    raise _does_not_divide(workload, d, f"the {kind} factor {number} at {quoted(name)}")
                 if kind == "spatial" and number > accelerator.fanout_x[s] * accelerator.fanout_y[s]:
                     raise SpecificationError(
-                        f"constraints: factors of {name!r}, dim {dim!r}: the spatial factor {number} exceeds the "
+                        f"constraints: factors of {quoted(name)}, dim {quoted(dim)}: the spatial factor {number} "
+                        "exceeds the "
                         f"fan-out of {accelerator.fanout_x[s]} x {accelerator.fanout_y[s]}; make it smaller"
                     )
                 factors[s, d] = number
@@ -270,7 +276,8 @@ def _why_fixed(kind: str, axes: tuple[str, ...], bound: int) -> str:
 def _does_not_divide(workload: Workload, d: int, what: str, total: int | None = None) -> SpecificationError:
     target = f"the bound {workload.bounds[d]}" if total in (None, workload.bounds[d]) else f"the level factor {total}"
     return SpecificationError(
-        f"constraints: factors: for dim {workload.dims[d]!r} of workload {workload.name!r} {what} cannot be completed "
+        f"constraints: factors: for dim {quoted(workload.dims[d])} of workload {quoted(workload.name)} {what} cannot "
+        "be completed "
         f"to {target}; fix divisors of the bound and leave a factor free"
     )
 
@@ -298,5 +305,6 @@ def _check_utilization(
     if attainable < needed:
         raise SpecificationError(
             f"constraints: min_utilization needs {needed} of the {accelerator.mac.instances} MACs of "
-            f"{accelerator.name!r}, but no mapping uses more than {attainable}; lower it or allow more parallel_dims"
+            f"{quoted(accelerator.name)}, but no mapping uses more than {attainable}; lower it or allow more "
+            "parallel_dims"
         )

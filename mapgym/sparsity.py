@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mapgym.errors import SpecificationError, require_keys, suggest
+from mapgym.text import quoted
 
 SAVINGS = ("gating", "skipping")
 """Ways to save an access or a computation."""
@@ -67,19 +68,21 @@ def parse_formats(data: object, where: str) -> Formats:
     pairs = list(data.items()) if isinstance(data, Mapping) else data
     if not isinstance(pairs, list | tuple) or not all(isinstance(p, list | tuple) and len(p) == 2 for p in pairs):
         raise SpecificationError(
-            f"{where}: formats is {data!r}; give tensor: [rank, ...] pairs such as Weights: [UOP, CP]"
+            f"{where}: formats is {quoted(data)}; give tensor: [rank, ...] pairs such as Weights: [UOP, CP]"
         )
     formats = []
     for tensor, ranks in pairs:
-        place = f"{where}: the formats of {tensor!r}"
+        place = f"{where}: the formats of {quoted(tensor)}"
         if isinstance(ranks, str) or not isinstance(ranks, list | tuple) or not ranks:
-            raise SpecificationError(f"{place} are {ranks!r}; give a list of ranks, outermost first, such as [UOP, CP]")
+            raise SpecificationError(
+                f"{place} are {quoted(ranks)}; give a list of ranks, outermost first, such as [UOP, CP]"
+            )
         count = 0
         for text in ranks:
             match = _RANK.match(str(text))
             name = match[2] if match else str(text)
             if match is None or name not in RANK_FORMATS:
-                raise SpecificationError(f"{place}: unknown rank {text!r}; {suggest(name, RANK_FORMATS)}")
+                raise SpecificationError(f"{place}: unknown rank {quoted(text)}; {suggest(name, RANK_FORMATS)}")
             count += int(match[1] or 1)
         if not 0 < count <= _MAX_RANKS:
             raise SpecificationError(f"{place} have {count} ranks; give 1 to {_MAX_RANKS}")
@@ -94,20 +97,23 @@ def parse_actions(data: object, where: str) -> tuple[SparseAction, ...]:
         SpecificationError: it is something else.
     """
     if not isinstance(data, list | tuple):
-        raise SpecificationError(f"{where}: actions is {data!r}; give a list")
+        raise SpecificationError(f"{where}: actions is {quoted(data)}; give a list")
     actions = []
     for entry in data:
         if isinstance(entry, SparseAction):
             entry = entry.to_dict()
         if not isinstance(entry, Mapping):
-            raise SpecificationError(f"{where}: an action is {entry!r}; give type, target and condition_on")
+            raise SpecificationError(f"{where}: an action is {quoted(entry)}; give type, target and condition_on")
         require_keys(map(str, entry), ("type", "target", "condition_on"), f"{where}: action")
         saving, target, on = (entry.get(key) for key in ("type", "target", "condition_on"))
         if saving not in SAVINGS:
-            raise SpecificationError(f"{where}: the type of an action is {saving!r}; {suggest(str(saving), SAVINGS)}")
+            raise SpecificationError(
+                f"{where}: the type of an action is {quoted(saving)}; {suggest(str(saving), SAVINGS)}"
+            )
         if not isinstance(target, str) or not isinstance(on, list | tuple) or not on or target in on:
             raise SpecificationError(
-                f"{where}: an action has target {target!r} and condition_on {on!r}; name a tensor and a list of others"
+                f"{where}: an action has target {quoted(target)} and condition_on {quoted(on)}; name a tensor and a "
+                "list of others"
             )
         actions.append(SparseAction(str(saving), target, tuple(map(str, on))))
     return tuple(actions)
@@ -120,8 +126,10 @@ def parse_compute(data: object, where: str) -> tuple[str, ...]:
         SpecificationError: it is something else.
     """
     if isinstance(data, str) or not isinstance(data, list | tuple):
-        raise SpecificationError(f"{where}: zero_operands is {data!r}; give a list with gating, skipping or both")
+        raise SpecificationError(f"{where}: zero_operands is {quoted(data)}; give a list with gating, skipping or both")
     for saving in data:
         if saving not in SAVINGS:
-            raise SpecificationError(f"{where}: zero_operands: unknown {saving!r}; {suggest(str(saving), SAVINGS)}")
+            raise SpecificationError(
+                f"{where}: zero_operands: unknown {quoted(saving)}; {suggest(str(saving), SAVINGS)}"
+            )
     return tuple(saving for saving in SAVINGS if saving in data)

@@ -18,6 +18,7 @@ from mapgym.accelerator import Accelerator
 from mapgym.cost import Cost, CostBatch, CostModel, LowerBound, check_objective, lower_bound
 from mapgym.errors import SpecificationError, require_kind
 from mapgym.mapping import Mapping, MappingBatch
+from mapgym.text import quoted
 from mapgym.workload import Workload
 
 SPARSITY_AWARE = "sparsity-aware"
@@ -78,7 +79,7 @@ class SparsityAware(str):
         """
         given = _numbers(densities, "density", "above 0 and at most 1", 1.0)
         if not given or len(set(given)) < len(given):
-            raise SpecificationError(f"densities are {_joined(given)!r}; give at least one, and each one once")
+            raise SpecificationError(f"densities are {quoted(_joined(given))}; give at least one, and each one once")
         shares = (1.0,) * len(given) if weights is None else _numbers(weights, "weight of a density", "above 0")
         if len(shares) != len(given):
             raise SpecificationError(
@@ -86,7 +87,9 @@ class SparsityAware(str):
                 "give one weight for each density"
             )
         if not isinstance(tensor, str) or not tensor or ":" in tensor:
-            raise SpecificationError(f"tensor is {tensor!r}; give the name of a tensor, such as {ACTIVATIONS!r}")
+            raise SpecificationError(
+                f"tensor is {quoted(tensor)}; give the name of a tensor, such as {quoted(ACTIVATIONS)}"
+            )
         given, shares = zip(*sorted(zip(given, shares, strict=True), reverse=True), strict=True)
         parts = [SPARSITY_AWARE, check_objective(objective), _joined(given)]
         if len(set(shares)) > 1 or tensor != ACTIVATIONS:
@@ -113,7 +116,7 @@ class SparsityAware(str):
             return text
         name, *parts = text.split(":")
         if name != SPARSITY_AWARE or len(parts) > 4:
-            raise SpecificationError(f"objective {text!r} is none of the form {_FORM}")
+            raise SpecificationError(f"objective {quoted(text)} is none of the form {_FORM}")
         objective, densities, weights, tensor = (*parts, *[""] * (4 - len(parts)))
         try:
             return cls(
@@ -123,7 +126,7 @@ class SparsityAware(str):
                 tensor or ACTIVATIONS,
             )
         except SpecificationError as error:
-            raise SpecificationError(f"objective {text!r}: {error}") from None
+            raise SpecificationError(f"objective {quoted(text)}: {error}") from None
 
     def at(self, workload: Workload, density: float) -> Workload:
         """The workload with this density of the tensor."""
@@ -280,8 +283,9 @@ class DensitySet:
         require_kind(accelerator, Accelerator, "accelerator", "mapgym.catalog.accelerator(...)")
         if not accelerator.is_sparse:
             raise SpecificationError(
-                f"accelerator {accelerator.name!r} has no sparse features, so that densities change nothing there; "
-                f"take one that has, such as 'accel_b_sparse_md', or the objective {objective.objective!r}"
+                f"accelerator {quoted(accelerator.name)} has no sparse features, so that densities change nothing "
+                "there; "
+                f"take one that has, such as 'accel_b_sparse_md', or the objective {quoted(objective.objective)}"
             )
         self.objective = objective
         self.models = tuple(CostModel(objective.at(workload, density), accelerator) for density in objective.densities)
@@ -344,7 +348,7 @@ def _numbers(values: Iterable[float | str], what: str, allowed: str, high: float
         except (TypeError, ValueError):
             number = math.nan
         if not (0.0 < number <= high and math.isfinite(number)):
-            raise SpecificationError(f"a {what} is {value!r}; give a number {allowed}")
+            raise SpecificationError(f"a {what} is {quoted(value)}; give a number {allowed}")
         numbers.append(number)
     return tuple(numbers)
 

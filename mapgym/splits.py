@@ -8,6 +8,7 @@ from importlib import resources
 
 from mapgym import catalog
 from mapgym.errors import SpecificationError, require_keys
+from mapgym.text import quoted
 from mapgym.workload import Workload
 from mapgym.yaml_loader import load_yaml
 
@@ -40,7 +41,7 @@ def load_split(name: str) -> Split:
     """
     splits = _read()
     if name not in splits:
-        raise SpecificationError(f"there is no split {name!r}; give one of {', '.join(NAMES)}")
+        raise SpecificationError(f"there is no split {quoted(name)}; give one of {', '.join(NAMES)}")
     return splits[name]
 
 

@@ -21,6 +21,7 @@ from mapgym.accelerator import Accelerator, Mac, StorageLevel
 from mapgym.cost import CostDetail, CostModel
 from mapgym.errors import SpecificationError, suggest
 from mapgym.mapping import Mapping, MappingBatch
+from mapgym.text import quoted
 from mapgym.timeloop_sparse import (
     has_hypergeometric_density,
     is_artefact,
@@ -156,7 +157,7 @@ def validate_file(
 @contextmanager
 def _reading(record: Record, path: str | Path) -> Iterator[None]:
     """Turns what goes wrong in a record that is not as it should be into one sentence about it."""
-    where = f"{path}: record {record['id']!r}"
+    where = f"{path}: record {quoted(record['id'])}"
     try:
         yield
     except SpecificationError as error:
@@ -185,7 +186,9 @@ def read_records(path: str | Path) -> Iterator[Record]:
                     record = json.loads(line)
                     for key in ("id", "arch", "problem", "mapping", "valid"):
                         if not isinstance(record, dict) or key not in record:
-                            raise SpecificationError(f"{path}: line {number} has no {key!r}; see docs/validation.md")
+                            raise SpecificationError(
+                                f"{path}: line {number} has no {quoted(key)}; see docs/validation.md"
+                            )
                     yield record
     except (OSError, EOFError, zlib.error) as error:
         raise SpecificationError(
@@ -206,14 +209,16 @@ def timeloop_accelerator(name: str, architectures: AbcMapping[str, Any] | None, 
     if architectures is None:
         if name not in catalog.accelerator_names():
             raise SpecificationError(
-                f"{where}: architecture {name!r} is not in the catalog; give its description with --arch"
+                f"{where}: architecture {quoted(name)} is not in the catalog; give its description with --arch"
             )
         accelerator = catalog.accelerator(name)
         # keep_only describes a map space; Timeloop's model lets any level hold any tensor.
         levels = tuple(replace(level, keep_only=None) for level in accelerator.levels)
         return replace(accelerator, levels=levels, peer_links=True, fanout_check="cumulative")
     if name not in architectures:
-        raise SpecificationError(f"{where}: architecture {name!r} is not described; {suggest(name, architectures)}")
+        raise SpecificationError(
+            f"{where}: architecture {quoted(name)} is not described; {suggest(name, architectures)}"
+        )
     entry = architectures[name]
     try:
         levels = tuple(
@@ -237,7 +242,7 @@ def timeloop_accelerator(name: str, architectures: AbcMapping[str, Any] | None, 
         mac = entry["mac"]
         units = Mac(mac["name"], mac["meshX"], mac["meshY"], mac["energy_pJ_per_mac"], mac["word_bits"])
     except (KeyError, TypeError) as error:
-        raise SpecificationError(f"architecture {name!r}: {error} is missing in its description") from None
+        raise SpecificationError(f"architecture {quoted(name)}: {error} is missing in its description") from None
     return Accelerator(name, levels, units, peer_links=True, fanout_check="cumulative")
 
 
@@ -246,13 +251,13 @@ def timeloop_workload(record: Record, where: str) -> Workload:
     problem = record["problem"]
     shape = problem.get("shape")
     if shape not in _SHAPES:
-        raise SpecificationError(f"unknown shape {shape!r}; {suggest(shape, _SHAPES)}")
+        raise SpecificationError(f"unknown shape {quoted(shape)}; {suggest(shape, _SHAPES)}")
     constructor = CONSTRUCTORS[_SHAPES[shape]][0]
     window = {} if shape == "bmm" else {"stride": problem["stride"], "dilation": problem["dilation"]}
     try:
         workload = constructor(str(record.get("workload", shape)), **problem["dims"], **window)
     except TypeError as error:
-        raise SpecificationError(f"dims do not fit {shape!r} ({error})") from None
+        raise SpecificationError(f"dims do not fit {quoted(shape)} ({error})") from None
     return with_record_densities(workload, problem.get("densities") or {})
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from mapgym.errors import SpecificationError, positive_int, require_keys, suggest
+from mapgym.text import quoted
 
 Rank = tuple[tuple[str, int], ...]
 
@@ -44,22 +45,22 @@ class Tensor:
     density_distribution: str = "fixed-structured"
 
     def __post_init__(self) -> None:
-        where = f"tensor {self.name!r}"
+        where = f"tensor {quoted(self.name)}"
         if not self.ranks:
             raise SpecificationError(f"{where} has no ranks; list at least one, such as ['M']")
         for rank in self.ranks:
             if not rank:
                 raise SpecificationError(f"{where} has an empty rank; name a dim in it or leave the rank out")
             for dim, coefficient in rank:
-                positive_int(coefficient, f"{where}: the coefficient of dim {dim!r}")
+                positive_int(coefficient, f"{where}: the coefficient of dim {quoted(dim)}")
             if len({dim for dim, _ in rank}) != len(rank):
                 raise SpecificationError(f"{where} names a dim twice in one rank; add its coefficients up instead")
         density = self.density
         if isinstance(density, bool) or not isinstance(density, int | float) or not 0.0 < density <= 1.0:
-            raise SpecificationError(f"{where}: density is {density!r}; give a number above 0 and at most 1")
+            raise SpecificationError(f"{where}: density is {quoted(density)}; give a number above 0 and at most 1")
         if self.density_distribution not in DENSITY_DISTRIBUTIONS:
             raise SpecificationError(
-                f"{where}: density_distribution is {self.density_distribution!r}; "
+                f"{where}: density_distribution is {quoted(self.density_distribution)}; "
                 f"{suggest(self.density_distribution, DENSITY_DISTRIBUTIONS)}"
             )
 
@@ -94,13 +95,13 @@ class Workload:
     tensors: tuple[Tensor, ...]
 
     def __post_init__(self) -> None:
-        where = f"workload {self.name!r}"
+        where = f"workload {quoted(self.name)}"
         if not self.dims or len(self.dims) != len(self.bounds):
             raise SpecificationError(f"{where} needs one bound for each dim, at least one dim")
         if len(set(self.dims)) != len(self.dims):
             raise SpecificationError(f"{where} names a dim twice: {', '.join(self.dims)}")
         for dim, bound in zip(self.dims, self.bounds, strict=True):
-            positive_int(bound, f"{where}: the bound of dim {dim!r}")
+            positive_int(bound, f"{where}: the bound of dim {quoted(dim)}")
         if len({tensor.name for tensor in self.tensors}) != len(self.tensors):
             raise SpecificationError(f"{where} names a tensor twice")
         outputs = [tensor.name for tensor in self.tensors if tensor.is_output]
@@ -110,7 +111,8 @@ class Workload:
             for dim in tensor.dims:
                 if dim not in self.dims:
                     raise SpecificationError(
-                        f"{where}: tensor {tensor.name!r} uses unknown dim {dim!r}; {suggest(dim, self.dims)}"
+                        f"{where}: tensor {quoted(tensor.name)} uses unknown dim {quoted(dim)}; "
+                        f"{suggest(dim, self.dims)}"
                     )
         if len(self.dims) > 32 or len(self.tensors) > 8:
             raise SpecificationError(f"{where} has more than 32 dims or more than 8 tensors; split the layer")
@@ -134,7 +136,9 @@ class Workload:
     def bound(self, dim: str) -> int:
         """Iterations of one dim; raises SpecificationError for an unknown one."""
         if dim not in self.dims:
-            raise SpecificationError(f"workload {self.name!r} has no dim {dim!r}; {suggest(dim, self.dims)}")
+            raise SpecificationError(
+                f"workload {quoted(self.name)} has no dim {quoted(dim)}; {suggest(dim, self.dims)}"
+            )
         return self.bounds[self.dims.index(dim)]
 
     def tensor(self, name: str) -> Tensor:
@@ -143,7 +147,7 @@ class Workload:
             if tensor.name == name:
                 return tensor
         names = [tensor.name for tensor in self.tensors]
-        raise SpecificationError(f"workload {self.name!r} has no tensor {name!r}; {suggest(name, names)}")
+        raise SpecificationError(f"workload {quoted(self.name)} has no tensor {quoted(name)}; {suggest(name, names)}")
 
     def tensor_size(self, name: str) -> int:
         """Words of a whole tensor (bounding box)."""
@@ -195,7 +199,7 @@ class Workload:
             SpecificationError: unknown key, type or dim, or a value out of range.
         """
         if not isinstance(data, Mapping):
-            raise SpecificationError(f"{where} is {data!r}; give a mapping of keys such as type, name, dims")
+            raise SpecificationError(f"{where} is {quoted(data)}; give a mapping of keys such as type, name, dims")
         arguments = {str(key): value for key, value in data.items()}
         kind = str(arguments.pop("type", "einsum"))
         name = str(arguments.pop("name", where))
@@ -203,7 +207,7 @@ class Workload:
         try:
             workload = _construct(kind, name, arguments)
             if not isinstance(densities, Mapping):
-                raise SpecificationError(f"densities is {densities!r}; give tensor: density pairs")
+                raise SpecificationError(f"densities is {quoted(densities)}; give tensor: density pairs")
             return workload.with_densities(densities) if densities else workload
         except SpecificationError as error:
             raise SpecificationError(f"{where}: {error}") from None
@@ -215,7 +219,7 @@ def parse_rank(text: object, where: str) -> Rank:
     for part in str(text).split("+"):
         match = _TERM.match(part.strip())
         if match is None:
-            raise SpecificationError(f"{where}: cannot read rank {text!r}; write sums of dims such as '2*P + R'")
+            raise SpecificationError(f"{where}: cannot read rank {quoted(text)}; write sums of dims such as '2*P + R'")
         terms.append((match[2], int(match[1] or 1)))
     return tuple(terms)
 
@@ -230,23 +234,23 @@ def _construct(kind: str, name: str, arguments: Mapping[str, object]) -> Workloa
         require_keys(arguments, ("dims", "tensors"), "einsum")
         return _einsum(name, arguments.get("dims"), arguments.get("tensors"))
     if kind not in CONSTRUCTORS:
-        raise SpecificationError(f"unknown type {kind!r}; {suggest(kind, [*CONSTRUCTORS, 'einsum'])}")
+        raise SpecificationError(f"unknown type {quoted(kind)}; {suggest(kind, [*CONSTRUCTORS, 'einsum'])}")
     constructor, required, optional = CONSTRUCTORS[kind]
     require_keys(arguments, (*required, *optional), kind)
     for key in required:
         if key not in arguments:
-            raise SpecificationError(f"{kind} needs the bound of {key!r}; add it, such as {key}: 64")
+            raise SpecificationError(f"{kind} needs the bound of {quoted(key)}; add it, such as {key}: 64")
     return constructor(name=name, **arguments)
 
 
 def _einsum(name: str, dims: object, tensors: object) -> Workload:
     if not isinstance(dims, Mapping) or not dims:
-        raise SpecificationError(f"dims is {dims!r}; give name: bound pairs such as {{M: 64, K: 64}}")
+        raise SpecificationError(f"dims is {quoted(dims)}; give name: bound pairs such as {{M: 64, K: 64}}")
     if not isinstance(tensors, Mapping) or not tensors:
-        raise SpecificationError(f"tensors is {tensors!r}; give name: {{projection: [...]}} pairs")
+        raise SpecificationError(f"tensors is {quoted(tensors)}; give name: {{projection: [...]}} pairs")
     built = []
     for tensor_name, entry in tensors.items():
-        place = f"tensor {tensor_name!r}"
+        place = f"tensor {quoted(tensor_name)}"
         if not isinstance(entry, Mapping) or not isinstance(entry.get("projection"), list | tuple):
             raise SpecificationError(f"{place} needs a projection, a list of ranks such as [M, '2*P + R']")
         require_keys(map(str, entry), ("projection", "output", "density", "density_distribution"), place)
@@ -264,14 +268,14 @@ def _einsum(name: str, dims: object, tensors: object) -> Workload:
 
 def _boolean(value: object, where: str) -> bool:
     if not isinstance(value, bool):
-        raise SpecificationError(f"{where} is {value!r}; give true or false")
+        raise SpecificationError(f"{where} is {quoted(value)}; give true or false")
     return value
 
 
 def _pair(value: int | Sequence[int], what: str) -> tuple[int, int]:
     pair = (value, value) if not isinstance(value, Sequence) or isinstance(value, str) else tuple(value)
     if len(pair) != 2:
-        raise SpecificationError(f"{what} is {value!r}; give one number or two (rows, columns)")
+        raise SpecificationError(f"{what} is {quoted(value)}; give one number or two (rows, columns)")
     return positive_int(pair[0], what), positive_int(pair[1], what)
 
 

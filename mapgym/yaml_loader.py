@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from mapgym.errors import SpecificationError
+from mapgym.text import quoted
 
 
 def load_yaml(path: Path | Traversable) -> object:
@@ -71,7 +72,8 @@ class _Loader(yaml.SafeLoader):
                 )
             if key in seen:
                 raise yaml.constructor.ConstructorError(
-                    problem=f"duplicate key {key!r} (first given on line {seen[key]})", problem_mark=key_node.start_mark
+                    problem=f"duplicate key {quoted(key)} (first given on line {seen[key]})",
+                    problem_mark=key_node.start_mark,
                 )
             seen[key] = line
         return super().construct_mapping(node, deep)

@@ -9,6 +9,7 @@ import typer
 
 from mapgym.agents.commands import common
 from mapgym.errors import SpecificationError
+from mapgym.text import quoted
 
 if TYPE_CHECKING:
     from mapgym.warmstart import Entry, ReplayBuffer
@@ -48,7 +49,7 @@ def show_entry(
     """Shows one entry: the layer, what it costs and the mapping as a loop nest."""
     found = _open(path)
     if not 0 <= number < len(found):
-        raise SpecificationError(f"{str(path)!r} has no entry {number}; give a number from 0 to {len(found) - 1}")
+        raise SpecificationError(f"{quoted(path)} has no entry {number}; give a number from 0 to {len(found) - 1}")
     entry = found[number]
     if as_json:
         mapping = {"bounds": dict(zip(entry.workload.dims, entry.workload.bounds, strict=True))}
@@ -116,7 +117,7 @@ def _open(path: Path, *, must_exist: bool = True, quiet: bool = False) -> Replay
 
     if must_exist and not path.is_file():
         raise SpecificationError(
-            f"there is no replay buffer {str(path)!r}; make one with: mapgym buffer add {path} ..."
+            f"there is no replay buffer {quoted(path)}; make one with: mapgym buffer add {path} ..."
         )
     found = ReplayBuffer(path)
     if found.damaged and not quiet:

@@ -20,6 +20,7 @@ from rich.table import Table
 
 from mapgym.agents.experiment.labels import OBJECTIVE_NAMES, short_gap
 from mapgym.errors import SpecificationError, suggest
+from mapgym.text import quoted
 
 if TYPE_CHECKING:
     from mapgym.accelerator import Accelerator
@@ -178,7 +179,7 @@ def read_parameters(texts: Sequence[str]) -> dict[str, str]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals:
-            raise SpecificationError(f"--parameter: {text!r} is no NAME=VALUE; write such as 'population=50'")
+            raise SpecificationError(f"--parameter: {quoted(text)} is no NAME=VALUE; write such as 'population=50'")
         parameters[name.strip()] = value.strip()
     return parameters
 
@@ -188,14 +189,14 @@ def parse_axes(text: str) -> tuple[str, ...]:
     names = comma_separated(text, "--axes")
     for name in names:
         if name not in AXES:
-            raise SpecificationError(f"--axes: unknown axis {name!r}; {suggest(name, AXES)}")
+            raise SpecificationError(f"--axes: unknown axis {quoted(name)}; {suggest(name, AXES)}")
     return tuple(axis for axis in AXES if axis in names)
 
 
 def parse_objective(text: str) -> str:
     """Checks --objective."""
     if text not in OBJECTIVE_NAMES:
-        raise SpecificationError(f"--objective: unknown objective {text!r}; {suggest(text, OBJECTIVE_NAMES)}")
+        raise SpecificationError(f"--objective: unknown objective {quoted(text)}; {suggest(text, OBJECTIVE_NAMES)}")
     return text
 
 
@@ -224,12 +225,14 @@ def parse_densities(texts: Sequence[str] | None) -> dict[str, float]:
     for text in comma_separated(texts, "--density") if texts else ():
         name, _, value = text.partition("=")
         if name.strip() in densities:
-            raise SpecificationError(f"--density: {name.strip()!r} is given twice; give one density for each tensor")
+            raise SpecificationError(
+                f"--density: {quoted(name.strip())} is given twice; give one density for each tensor"
+            )
         try:
             densities[name.strip()] = float(value)
         except ValueError:
             raise SpecificationError(
-                f"--density: {text!r} is no TENSOR=DENSITY; write such as 'weights=0.5,inputs=0.2'"
+                f"--density: {quoted(text)} is no TENSOR=DENSITY; write such as 'weights=0.5,inputs=0.2'"
             ) from None
     return densities
 

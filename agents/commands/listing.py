@@ -9,6 +9,7 @@ import typer
 
 from mapgym.agents.commands import common
 from mapgym.errors import SpecificationError, suggest
+from mapgym.text import quoted
 
 Rows = list[dict[str, Any]]
 
@@ -27,7 +28,7 @@ def list_names(
 ) -> None:
     """Lists accelerators, networks, workloads, agents, dataflows, environments or experiments."""
     if kind is not None and kind not in _KINDS:
-        raise SpecificationError(f"cannot list {kind!r}; {suggest(kind, _KINDS)}")
+        raise SpecificationError(f"cannot list {quoted(kind)}; {suggest(kind, _KINDS)}")
     kinds = [kind] if kind is not None else [name for name in _KINDS if name != "workloads"]
     found = {name: _KINDS[name]() for name in kinds}
     if as_json:

@@ -9,6 +9,7 @@ import typer
 
 from mapgym.agents.commands import common, study_command as shared
 from mapgym.errors import SpecificationError
+from mapgym.text import quoted
 
 
 def map_network(
@@ -48,7 +49,9 @@ def map_network(
     from mapgym.warmstart import ReplayBuffer
 
     if buffer is not None and not buffer.is_file():
-        raise SpecificationError(f"there is no replay buffer {str(buffer)!r}; name one that exists, or leave it out")
+        raise SpecificationError(
+            f"there is no replay buffer {quoted(Path(buffer))}; name one that exists, or leave it out"
+        )
     known = None if buffer is None else ReplayBuffer(buffer)
     if known is not None and known.damaged:
         common.notify_damaged_lines(buffer, known.damaged)

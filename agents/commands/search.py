@@ -19,6 +19,7 @@ from mapgym.agents.experiment.labels import OPTIMAL_GAP, density_text, objective
 from mapgym.errors import SpecificationError
 from mapgym.front import PARETO
 from mapgym.sparsity_aware import is_sparsity_aware
+from mapgym.text import quoted
 
 if TYPE_CHECKING:
     from mapgym.agents.base import Agent
@@ -125,10 +126,13 @@ def search(
         stored = read_policy(policy)
         trained = str(stored.about["agent"])
         if agent not in (None, trained):
-            raise SpecificationError(f"--policy: it is of agent {trained!r}, not of {agent!r}; leave --agent out")
+            raise SpecificationError(
+                f"--policy: it is of agent {quoted(trained)}, not of {quoted(agent)}; leave --agent out"
+            )
         if fixed := [name for name in parameters if name not in ("num_envs", "threads")]:
             raise SpecificationError(
-                f"--parameter: {fixed[0]!r} of a trained policy is that of its training; leave it out, only num_envs "
+                f"--parameter: {quoted(fixed[0])} of a trained policy is that of its training; leave it out, only "
+                "num_envs "
                 "and threads can be given with --policy"
             )
         parameters["policy"], agent = str(policy), trained
@@ -168,7 +172,8 @@ def search(
             common.notify("No legal mapping had been found yet.")
             raise typer.Exit(common.INTERRUPTED)
         raise SpecificationError(
-            f"agent {searcher.name!r} found no legal mapping within its budget; give it more samples or seconds, or "
+            f"agent {quoted(searcher.name)} found no legal mapping within its budget; give it more samples or seconds, "
+            "or "
             "use another agent"
         )
     certificate = _certificate(evaluator, searcher, None if interrupted else certify)

@@ -10,6 +10,7 @@ import typer
 
 from mapgym.agents.commands import common, study_command as shared
 from mapgym.errors import SpecificationError, suggest
+from mapgym.text import quoted
 
 if TYPE_CHECKING:
     from mapgym.agents.experiment.studies.cells import Result
@@ -49,7 +50,7 @@ def tune(
     tuning = read_tuning(file)
     if agent not in tuning.agents:
         raise SpecificationError(
-            f"no settings are listed for agent {agent!r}, it has nothing to tune or is what it is by definition; "
+            f"no settings are listed for agent {quoted(agent)}, it has nothing to tune or is what it is by definition; "
             f"{suggest(agent, tuning.agents)}"
         )
     for setting in tuning.agents[agent].settings:

@@ -23,6 +23,7 @@ from mapgym.errors import MAX_INTEGER, SpecificationError, suggest
 from mapgym.evaluator import Budget, Evaluator
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
+from mapgym.text import quoted
 from mapgym.workload import Workload
 
 STANDARD_CASES = (
@@ -258,7 +259,7 @@ def measure_learning(
     known = agent_class(agent)
     if not issubclass(known, StockAgent):
         stock = [name for name in agent_names() if issubclass(agent_class(name), StockAgent)]
-        raise SpecificationError(f"agent {agent!r} does not learn in an environment; {suggest(agent, stock)}")
+        raise SpecificationError(f"agent {quoted(agent)} does not learn in an environment; {suggest(agent, stock)}")
     learner = make_agent(agent, **{**(parameters or {}), "num_envs": num_envs, "threads": threads})
     assert isinstance(learner, StockAgent)
     space = MapSpace(workload, accelerator)

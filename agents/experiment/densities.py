@@ -8,6 +8,7 @@ from mapgym.agents.experiment.labels import OBJECTIVE_NAMES
 from mapgym.envs import ENVIRONMENT_IDS
 from mapgym.errors import SpecificationError, suggest
 from mapgym.sparsity_aware import SPARSITY_AWARE, SparsityAware, is_sparsity_aware
+from mapgym.text import quoted
 from mapgym.workload import Workload
 
 _SPARSE = "MapSpaceSparse-v0"
@@ -29,10 +30,11 @@ def read_objective(
     if not is_sparsity_aware(text):
         known = (*OBJECTIVE_NAMES, SPARSITY_AWARE)
         if not isinstance(text, str) or text not in OBJECTIVE_NAMES:
-            raise SpecificationError(f"unknown objective {text!r}; {suggest(str(text), known)}")
+            raise SpecificationError(f"unknown objective {quoted(text)}; {suggest(str(text), known)}")
         if densities is not None or weights is not None:
             raise SpecificationError(
-                f"the objective {text!r} has no densities to vary; give the objective {SPARSITY_AWARE!r}, or fix the "
+                f"the objective {quoted(text)} has no densities to vary; give the objective {quoted(SPARSITY_AWARE)}, "
+                "or fix the "
                 "densities of the workload"
             )
         return text
@@ -57,12 +59,13 @@ def objective_in(env: str | None, objective: str) -> str:
     if env not in _ENVIRONMENTS:
         known = env in ENVIRONMENT_IDS
         hint = f"choose {' or '.join(_ENVIRONMENTS)}" if known else suggest(str(env), _ENVIRONMENTS)
-        raise SpecificationError(f"agents cannot be compared in the environment {env!r}; {hint}")
+        raise SpecificationError(f"agents cannot be compared in the environment {quoted(env)}; {hint}")
     if env == _SPARSE:
         return objective if is_sparsity_aware(objective) else f"{SPARSITY_AWARE}:{objective}"
     if is_sparsity_aware(objective):
         raise SpecificationError(
-            f"the environment {env!r} prices mappings at one density, and the objective {SPARSITY_AWARE!r} at several; "
+            f"the environment {quoted(env)} prices mappings at one density, and the objective {quoted(SPARSITY_AWARE)} "
+            "at several; "
             f"choose {_SPARSE}"
         )
     return objective

@@ -18,6 +18,7 @@ from mapgym.errors import SpecificationError
 from mapgym.evaluator import Budget, Evaluator
 from mapgym.mapspace import MapSpace
 from mapgym.sparsity_aware import is_sparsity_aware
+from mapgym.text import quoted
 from mapgym.workload import Workload
 
 _LONGEST_STEM = 180
@@ -210,14 +211,15 @@ class Experiment:
                 raise SpecificationError(f"the experiment has no {what}; give at least one")
             if (twice := _first_repeated(names)) is not None:
                 remedy = "name it once" + (", or give each entry a label of its own" if what == "agent" else "")
-                raise SpecificationError(f"the experiment names the {what} {twice!r} twice; {remedy}")
+                raise SpecificationError(f"the experiment names the {what} {quoted(twice)} twice; {remedy}")
         for entry in self.agents:
             agent = entry.make()
             for task in self.tasks:
                 if not set(entry.axes or ()) <= set(task.axes):
                     raise SpecificationError(
-                        f"agent {entry.label!r}: its axes {','.join(entry.axes or ())} are not all among those of the "
-                        f"task {task.name!r}, {','.join(task.axes)}; leave some out"
+                        f"agent {quoted(entry.label)}: its axes {','.join(entry.axes or ())} are not all among those "
+                        "of the "
+                        f"task {quoted(task.name)}, {','.join(task.axes)}; leave some out"
                     )
                 agent.check_axes(entry.space(task))
                 agent.check_objective(task.objective)

@@ -19,6 +19,7 @@ from mapgym.agents.experiment.labels import KEEP_ALL
 from mapgym.agents.experiment.warm_start import WarmStart, read_warm_start
 from mapgym.errors import SpecificationError, require_keys, suggest
 from mapgym.evaluator import Budget
+from mapgym.text import quoted
 from mapgym.workload import Workload
 from mapgym.yaml_loader import load_yaml
 
@@ -55,7 +56,9 @@ def load_experiment(source: str | PathLike[str] | Mapping[str, Any]) -> Experime
         return _experiment(load_yaml(Path(text)), text)
     if text not in experiment_names():
         hint = suggest(text, experiment_names())
-        raise SpecificationError(f"unknown experiment {text!r}; {hint} (a file of your own needs a path in .yaml)")
+        raise SpecificationError(
+            f"unknown experiment {quoted(text)}; {hint} (a file of your own needs a path in .yaml)"
+        )
     return _experiment(load_yaml(_folder() / f"{text}.yaml"), f"{text}.yaml")
 
 
@@ -74,7 +77,7 @@ def _experiment(data: object, where: str) -> Experiment:
     data = _mapping(data, where, "tasks, agents, seeds and budget", _KEYS)
     for key in ("tasks", "agents", "budget"):
         if key not in data:
-            raise SpecificationError(f"{where}: the key {key!r} is missing; add it")
+            raise SpecificationError(f"{where}: the key {quoted(key)} is missing; add it")
     groups = data["tasks"] if isinstance(data["tasks"], list) else [data["tasks"]]
     several = len(groups) > 1
     tasks = [
@@ -100,7 +103,7 @@ def _tasks(data: object, where: str) -> tuple[Task, ...]:
         machines.append(_within(f"{where}: accelerators", catalog.accelerator, spec))
     if (links := data.get("peer_links")) is not None:
         if not isinstance(links, bool):
-            raise SpecificationError(f"{where}: peer_links is {links!r}; give true or false")
+            raise SpecificationError(f"{where}: peer_links is {quoted(links)}; give true or false")
         machines = [replace(machine, peer_links=links) for machine in machines]
     objective = _within(
         where,
@@ -108,7 +111,9 @@ def _tasks(data: object, where: str) -> tuple[Task, ...]:
         data.get("objective", "edp"),
     )
     if not isinstance(fixed := data.get("density", {}), Mapping):
-        raise SpecificationError(f"{where}: density is {fixed!r}; give tensor: density pairs such as {{Weights: 0.5}}")
+        raise SpecificationError(
+            f"{where}: density is {quoted(fixed)}; give tensor: density pairs such as {{Weights: 0.5}}"
+        )
     workloads = [_within(where, lambda layer: task_workload(layer, objective, fixed), layer) for layer in workloads]
     return cross(workloads, machines, _axes(data.get("axes", list(KEEP_ALL)), f"{where}: axes"), objective)
 
@@ -119,7 +124,8 @@ def _check_environments(groups: Sequence[Any], agents: Sequence[AgentEntry], whe
         for entry in agents:
             if (own := entry.parameters.get("env", env)) != env:
                 raise SpecificationError(
-                    f"{where}: the env of tasks is {env!r}, and the parameter env of {entry.label!r} is {own!r}; leave "
+                    f"{where}: the env of tasks is {quoted(env)}, and the parameter env of {quoted(entry.label)} is "
+                    f"{quoted(own)}; leave "
                     "one of them out"
                 )
 
@@ -130,7 +136,7 @@ def _density_lists(data: Mapping[str, Any], where: str) -> list[list[Any] | None
     for key in ("densities", "density_weights"):
         value = data.get(key)
         if value is not None and not isinstance(value, list):
-            raise SpecificationError(f"{where}: {key} is {value!r}; give a list such as [1.0, 0.5, 0.1]")
+            raise SpecificationError(f"{where}: {key} is {quoted(value)}; give a list such as [1.0, 0.5, 0.1]")
         found.append(value)
     return found
 
@@ -155,16 +161,18 @@ def _agent(data: object, warm_start: WarmStart | None, where: str) -> AgentEntry
         data = {"agent": data}
     data = _mapping(data, where, "an agent's name, or {agent: NAME, label: ..., parameters: {...}}", _AGENT_KEYS)
     if not isinstance(data.get("agent"), str):
-        raise SpecificationError(f"{where}: agent is {data.get('agent')!r}; give the name of an agent")
+        raise SpecificationError(f"{where}: agent is {quoted(data.get('agent'))}; give the name of an agent")
     parameters = data.get("parameters", {})
     if not isinstance(parameters, Mapping):
-        raise SpecificationError(f"{where}: parameters is {parameters!r}; give 'NAME: VALUE' pairs")
+        raise SpecificationError(f"{where}: parameters is {quoted(parameters)}; give 'NAME: VALUE' pairs")
     axes = _axes(data["axes"], f"{where}: axes") if "axes" in data else None
     seeds, optional = data.get("seeds"), data.get("optional", False)
     if seeds is not None and (type(seeds) is not int or seeds < 1):
-        raise SpecificationError(f"{where}: seeds is {seeds!r}; give how many of the experiment's seeds, at least 1")
+        raise SpecificationError(
+            f"{where}: seeds is {quoted(seeds)}; give how many of the experiment's seeds, at least 1"
+        )
     if not isinstance(optional, bool):
-        raise SpecificationError(f"{where}: optional is {optional!r}; give true or false")
+        raise SpecificationError(f"{where}: optional is {quoted(optional)}; give true or false")
     missing = _within(where, missing_package, data["agent"]) if optional else None
     if missing is not None:
         return str(missing)
@@ -184,7 +192,8 @@ def _seeds(value: object, where: str) -> tuple[int, ...]:
     seeds = list(range(value)) if isinstance(value, int) and not isinstance(value, bool) else value
     if not isinstance(seeds, list) or not seeds or not all(type(s) is int and 0 <= s < 2**32 for s in seeds):
         raise SpecificationError(
-            f"{where} is {value!r}; give how many (such as 5, for 0 to 4) or a list of whole numbers of at least 0"
+            f"{where} is {quoted(value)}; give how many (such as 5, for 0 to 4) or a list of whole numbers of at least "
+            "0"
         )
     return tuple(seeds)
 
@@ -197,16 +206,16 @@ def _budget(value: object, where: str) -> Budget:
 def _axes(value: object, where: str) -> tuple[str, ...]:
     names = [name.strip() for name in value.split(",")] if isinstance(value, str) else value
     if not isinstance(names, list) or not names:
-        raise SpecificationError(f"{where} is {value!r}; give a list of tile, order, parallelism and bypass")
+        raise SpecificationError(f"{where} is {quoted(value)}; give a list of tile, order, parallelism and bypass")
     for name in names:
         if name not in AXES:
-            raise SpecificationError(f"{where}: unknown axis {name!r}; {suggest(str(name), AXES)}")
+            raise SpecificationError(f"{where}: unknown axis {quoted(name)}; {suggest(str(name), AXES)}")
     return tuple(axis for axis in AXES if axis in names)
 
 
 def _mapping(data: object, where: str, content: str, keys: Sequence[str]) -> Mapping[str, Any]:
     if not isinstance(data, Mapping):
-        raise SpecificationError(f"{where} is {data!r}; give {content}")
+        raise SpecificationError(f"{where} is {quoted(data)}; give {content}")
     require_keys(map(str, data), keys, where)
     return data
 
@@ -215,7 +224,7 @@ def _list(data: Mapping[str, Any], key: str, where: str, example: str) -> list[A
     value = data.get(key)
     entries = [value] if isinstance(value, str | Mapping) else value
     if not isinstance(entries, list) or not entries:
-        raise SpecificationError(f"{where}: {key} is {value!r}; give a list {example}")
+        raise SpecificationError(f"{where}: {key} is {quoted(value)}; give a list {example}")
     return entries
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mapgym.errors import SpecificationError
+from mapgym.text import quoted
 
 TEMPORARY_PREFIX = ".unfinished-"
 """Start of the names of files that are being written; one that is left over belonged to a killed process."""
@@ -61,7 +62,7 @@ def prepare_output_folder(folder: Path) -> None:
             pass
     except OSError as error:
         raise SpecificationError(
-            f"cannot write into the output folder {str(folder)!r} ({_reason(error)}); give another folder with -o"
+            f"cannot write into the output folder {quoted(folder)} ({_reason(error)}); give another folder with -o"
         ) from None
 
 
@@ -74,13 +75,13 @@ def check_output_file(path: Path) -> None:
     if path.exists() and not path.is_file():
         # A device such as /dev/null would be replaced by a file.
         kind = "a folder" if path.is_dir() else "not a file"
-        raise SpecificationError(f"cannot write {str(path)!r}, which is {kind}; give the name of a file with -o")
+        raise SpecificationError(f"cannot write {quoted(path)}, which is {kind}; give the name of a file with -o")
     try:
         with tempfile.NamedTemporaryFile(prefix=TEMPORARY_PREFIX, dir=path.resolve().parent):
             pass
     except OSError as error:
         raise SpecificationError(
-            f"cannot write {str(path)!r} ({_reason(error)}); give a file in an existing, writable folder with -o"
+            f"cannot write {quoted(path)} ({_reason(error)}); give a file in an existing, writable folder with -o"
         ) from None
 
 

@@ -16,6 +16,7 @@ from mapgym.agents.experiment.results import RunResult, read_result, require_pya
 from mapgym.best_known import key_of
 from mapgym.errors import SpecificationError
 from mapgym.evaluator import Budget
+from mapgym.text import quoted
 
 if TYPE_CHECKING:
     from mapgym.mapspace import MapSpace
@@ -73,7 +74,7 @@ class ExperimentFolder:
         Raises:
             SpecificationError: the folder holds no experiment, or one in a form that is not read any more.
         """
-        where = f"the folder {str(self.path)!r}"
+        where = f"the folder {quoted(self.path)}"
         if (self.path / "comparison.json").exists():
             raise SpecificationError(
                 f"{where} holds results of an earlier form (JSON), which is not read any more; repeat the command "
@@ -117,11 +118,12 @@ class ExperimentFolder:
         remedy = "remove the file, or give another folder with -o"
         version = result.versions["mapgym"]
         if version != __version__:
-            raise SpecificationError(f"{str(path)!r} was made by mapgym {version}, this is {__version__}; {remedy}")
+            raise SpecificationError(f"{quoted(path)} was made by mapgym {version}, this is {__version__}; {remedy}")
         config = run.config(budget)
         if result.config != config:
             raise SpecificationError(
-                f"{str(path)!r} is the result of a different configuration ({_difference(result.config, config)}); "
+                f"{quoted(path)} is the result of a different configuration "
+                f"({_difference(result.config, config)}); "
                 f"{remedy}"
             )
         return result
@@ -188,7 +190,7 @@ class ExperimentFolder:
         if not any((self.path / name).exists() for name in (EXPERIMENT_FILE, "comparison.json")):
             return
         data = self.definition()
-        where = f"the output folder {str(self.path)!r} holds"
+        where = f"the output folder {quoted(self.path)} holds"
         remedy = "give another folder with -o"
         if data["mapgym_version"] != __version__:
             raise SpecificationError(

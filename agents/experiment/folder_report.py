@@ -14,6 +14,7 @@ from mapgym.agents.experiment.page import Part, to_html
 from mapgym.agents.experiment.proofs import ProofObserver, certify_tasks
 from mapgym.agents.experiment.summary import Summary, summarize
 from mapgym.errors import SpecificationError
+from mapgym.text import quoted
 
 PAGE = "report.html"
 FILES = (PAGE, "summary.md", "summary.csv", "anytime.svg")
@@ -46,7 +47,7 @@ def read_folder(path: Path) -> FolderReport:
     finished = [result for result in results if not result.failure]
     if not finished:
         raise SpecificationError(
-            f"the folder {str(path)!r} holds no finished run yet; give the command that made it again"
+            f"the folder {quoted(path)} holds no finished run yet; give the command that made it again"
         )
     certificates = certify_tasks(dict.fromkeys(result.task for result in finished), folder, None, ProofObserver())
     failures = [result for result in results if result.failure]
@@ -65,7 +66,7 @@ def write_reports(path: Path) -> list[FolderReport]:
         SpecificationError: there is no experiment, or one without a finished run, or the folder is not writable.
     """
     if not path.is_dir():
-        raise SpecificationError(f"{str(path)!r} is no folder; give what 'mapgym run -o' has written")
+        raise SpecificationError(f"{quoted(path)} is no folder; give what 'mapgym run -o' has written")
     folders = list(experiment_folders(path)) or [path]
     found = [read_folder(folder) for folder in folders]
     prepare_output_folder(path)

@@ -12,6 +12,7 @@ from mapgym.agents.experiment.results import RunResult
 from mapgym.best_known import CERTIFIED, GAP, BestKnown, best_known, key_of, read_entries, to_yaml
 from mapgym.cost import OBJECTIVES, CostModel
 from mapgym.mapping import Mapping
+from mapgym.text import quoted
 
 _ROUNDING = 1e-9
 """Share by which a value must be below another to count as lower."""
@@ -66,7 +67,7 @@ def improvements(results: Iterable[RunResult]) -> Improvements:
 
 def _figure(value: float, entry: BestKnown) -> str:
     """A figure of an entry with its unit."""
-    return f"{value!r} {OBJECTIVE_UNITS[entry.objective]}"
+    return f"{quoted(value)} {OBJECTIVE_UNITS[entry.objective]}"
 
 
 def join(path: Path, entries: Iterable[BestKnown]) -> int:
@@ -105,7 +106,9 @@ def _entry(key: str, result: RunResult, stored: BestKnown | None) -> BestKnown:
     mapping = Mapping.from_dict(result.mapping, task.workload, task.accelerator)
     value = float(CostModel(task.workload, task.accelerator).evaluate(mapping).objective(task.objective))
     if not task.space().contains(mapping) or value != result.best_value:
-        raise RuntimeError(f"{result.run.name}: the mapping costs {value!r}, its result says {result.best_value!r}")
+        raise RuntimeError(
+            f"{result.run.name}: the mapping costs {quoted(value)}, its result says {quoted(result.best_value)}"
+        )
     bound = result.lower_bound if stored is None else max(stored.lower_bound, result.lower_bound)
     return BestKnown(
         key=key,

@@ -21,6 +21,7 @@ from mapgym.best_known import CERTIFIED, GAP, BestKnown, task_key
 from mapgym.errors import SpecificationError
 from mapgym.evaluator import Budget, Evaluator
 from mapgym.mapspace import MapSpace
+from mapgym.text import quoted
 from mapgym.workload import Workload
 
 _SAMPLES_WHERE_A_GAP_IS_LEFT = 20_000
@@ -204,7 +205,9 @@ def _improved(found: Certificate, space: MapSpace, objective: str) -> Certificat
         return found
     bound = found.lower_bound
     if value < bound * (1.0 - OPTIMAL_GAP):
-        raise RuntimeError(f"{space!r}: a mapping of {objective} {value!r} refutes the proven bound {bound!r}")
+        raise RuntimeError(
+            f"{quoted(space)}: a mapping of {objective} {quoted(value)} refutes the proven bound {quoted(bound)}"
+        )
     certified = value <= bound * (1.0 + OPTIMAL_GAP)
     return replace(found, value=value, lower_bound=min(bound, value), mapping=mapping.to_dict(), certified=certified)
 

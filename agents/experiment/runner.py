@@ -22,6 +22,7 @@ from mapgym.errors import SpecificationError
 from mapgym.evaluator import Budget, Evaluator
 from mapgym.mapping import Mapping
 from mapgym.mapspace import MapSpace
+from mapgym.text import quoted
 from mapgym.warmstart import Entry, ReplayBuffer, Start
 
 SECONDS_BETWEEN_REPORTS = 0.2
@@ -134,7 +135,7 @@ class Workplace:
         for other in run.begins_from:
             result = self.folder.load(other, self.budget)
             if result is None or result.failure:
-                raise SpecificationError(f"it begins from {other.name!r}, which has not come to its end")
+                raise SpecificationError(f"it begins from {quoted(other.name)}, which has not come to its end")
             if result.mapping is not None and result.best_value is not None:
                 task = other.task
                 mapping = Mapping.from_dict(result.mapping, task.workload, task.accelerator)

@@ -14,6 +14,7 @@ from mapgym.agents.base import missing_package
 from mapgym.errors import SpecificationError, suggest
 from mapgym.mapspace import MapSpace
 from mapgym.sparsity_aware import plain_objective
+from mapgym.text import quoted
 from mapgym.warmstart import ReplayBuffer, Start, find_start
 
 PREVIOUS_LAYER, SIMILAR = "previous-layer", "similar"
@@ -72,7 +73,8 @@ class WarmStart:
         found, digest = _opened(Path(self.source))
         if digest != self.digest:
             raise SpecificationError(
-                f"the replay buffer {self.source!r} has changed since the experiment began; give the command again "
+                f"the replay buffer {quoted(self.source)} has changed since the experiment began; give the command "
+                "again "
                 "with another folder, or work on a copy of the buffer"
             )
         return found
@@ -108,7 +110,7 @@ def read_warm_start(text: str, what: str = "--warm-start", *, within_experiment:
     if not path.is_file():
         names = (*WITHIN_EXPERIMENT, POLICY) if within_experiment else (POLICY,)
         raise SpecificationError(
-            f"{what} is {text!r}, and there is no such replay buffer (make one with 'mapgym buffer add'); "
+            f"{what} is {quoted(text)}, and there is no such replay buffer (make one with 'mapgym buffer add'); "
             f"{suggest(text, names)}"
         )
     _opened.cache_clear()
@@ -116,7 +118,8 @@ def read_warm_start(text: str, what: str = "--warm-start", *, within_experiment:
     if not len(found):
         lost = f", and {len(found.damaged)} damaged lines" if found.damaged else ""
         raise SpecificationError(
-            f"{what}: the replay buffer {text!r} has no entries{lost}; add some with: mapgym buffer add {text} ..."
+            f"{what}: the replay buffer {quoted(text)} has no entries{lost}; add some with: mapgym buffer add {text} "
+            "..."
         )
     return WarmStart(text, digest)
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mapgym.agents.learned.amortized_kernels import CHOICE_FEATURES, STATE_FEATURES
 from mapgym.agents.learned.stored_arrays import SHIPPED, read_arrays, write_arrays
 from mapgym.errors import SpecificationError, suggest
+from mapgym.text import quoted
 
 if TYPE_CHECKING:
     import torch
@@ -126,7 +127,7 @@ def find_policy(model: str) -> Path:
         path = path / MODEL
     if not path.is_file():
         raise SpecificationError(
-            f"there is no policy {model!r}; give the folder of a 'mapgym train amortized' or a shipped name: "
+            f"there is no policy {quoted(model)}; give the folder of a 'mapgym train amortized' or a shipped name: "
             f"{suggest(model, shipped_models())}"
         )
     return path
@@ -161,7 +162,7 @@ def _load(path: Path) -> Policy:
         network.load_state_dict({name: torch.from_numpy(array.astype(np.float32)) for name, array in arrays.items()})
     except (RuntimeError, TypeError, ValueError):
         raise SpecificationError(
-            f"{str(path)!r} is no policy of the agent 'amortized', or one of another version; train it anew with "
+            f"{quoted(path)} is no policy of the agent 'amortized', or one of another version; train it anew with "
             "'mapgym train amortized'"
         ) from None
     network.requires_grad_(False)

@@ -15,6 +15,7 @@ from mapgym.cost import OBJECTIVES, CostBatch
 from mapgym.errors import SpecificationError
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
+from mapgym.text import quoted
 
 if TYPE_CHECKING:
     from mapgym.evaluator import Evaluator
@@ -94,8 +95,10 @@ class MindMappings(AskTellAgent):
         levels = len(space.accelerator.levels)
         if self._surrogate.levels != levels:
             raise SpecificationError(
-                f"agent 'mind-mappings': the model {self.model!r} is for accelerators of {self._surrogate.levels} "
-                f"levels, but {space.accelerator.name!r} has {levels}; train one with 'mapgym train mind-mappings "
+                f"agent 'mind-mappings': the model {quoted(self.model)} is for accelerators of "
+                f"{self._surrogate.levels} "
+                f"levels, but {quoted(space.accelerator.name)} has {levels}; train one with 'mapgym train "
+                "mind-mappings "
                 f"--accelerator {space.accelerator.name} -o DIR' and search with model=DIR"
             )
         self._encoding = Encoding(space.workload, levels)

@@ -18,6 +18,7 @@ from mapgym.agents.search.dataflow_templates import dim_roles, tensor_roles
 from mapgym.errors import SpecificationError
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace_fit import Wishes, mesh_axes
+from mapgym.text import quoted
 from mapgym.workload import Workload
 
 ROLES = "GNCMPQRS"
@@ -61,7 +62,8 @@ class Encoding:
         roles = dim_roles(workload) if sorted(operands.values()) == sorted(TENSORS) else ()
         if not roles or len(set(roles)) < len(roles):
             raise SpecificationError(
-                f"agent 'mind-mappings' cannot describe the workload {workload.name!r} to its surrogate, which knows "
+                f"agent 'mind-mappings' cannot describe the workload {quoted(workload.name)} to its surrogate, which "
+                "knows "
                 "convolutions and matrix products of two operands; use another agent, such as 'gamma'"
             )
         return np.array([ROLES.index(role) for role in roles])

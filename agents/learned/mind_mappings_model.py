@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mapgym.agents.learned.mind_mappings_encoding import vector_width
 from mapgym.agents.learned.stored_arrays import SHIPPED, read_arrays, write_arrays
 from mapgym.errors import SpecificationError, suggest
+from mapgym.text import quoted
 
 if TYPE_CHECKING:
     import torch
@@ -141,7 +142,7 @@ def load_surrogate(model: str) -> Surrogate:
         path = path / "model.safetensors"
     if not path.is_file():
         raise SpecificationError(
-            f"there is no model {model!r}; give the folder of a 'mapgym train mind-mappings' or a shipped name: "
+            f"there is no model {quoted(model)}; give the folder of a 'mapgym train mind-mappings' or a shipped name: "
             f"{suggest(model, shipped_models())}"
         )
     arrays, about = read_arrays(path)
@@ -160,7 +161,7 @@ def load_surrogate(model: str) -> Surrogate:
             raise ValueError
     except (KeyError, IndexError, TypeError, ValueError, RuntimeError):
         raise SpecificationError(
-            f"{str(path)!r} is no model of mind-mappings, or one of another version; train it anew with "
+            f"{quoted(path)} is no model of mind-mappings, or one of another version; train it anew with "
             "'mapgym train mind-mappings'"
         ) from None
     network.requires_grad_(False)

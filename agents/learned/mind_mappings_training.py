@@ -33,6 +33,7 @@ from mapgym.agents.learned.stored_arrays import (
 )
 from mapgym.agents.learned.training import CHECKPOINT, Trainer, TrainingProgress, TrainingRequest, register_trainer
 from mapgym.mapspace import MapSpace
+from mapgym.text import quoted
 
 if TYPE_CHECKING:
     import torch
@@ -162,7 +163,7 @@ class _Session:
             self._load()
             if self._done == len(self._chunks) and model.exists():
                 about = load_surrogate(str(model)).about
-                return f"The training in {str(self._request.folder)!r} is done: {accuracy_text(about)}."
+                return f"The training in {quoted(self._request.folder)} is done: {accuracy_text(about)}."
         started = saved = time.perf_counter()
         spent_before = self._spent
         out_of_time = False

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from mapgym.agents.base import Agent, parameter
 from mapgym.envs import ENVIRONMENT_IDS
 from mapgym.errors import SpecificationError, suggest
+from mapgym.text import quoted
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -96,7 +97,7 @@ class StockAgent(Agent):
         actions = env.action_space
         if self.masked and not env.has_attr("action_masks"):
             raise SpecificationError(
-                f"agent {self.name!r} needs action masks, which {self.env} does not have; use 'ppo'"
+                f"agent {quoted(self.name)} needs action masks, which {self.env} does not have; use 'ppo'"
             )
         if self.name == "dqn" and not isinstance(actions, gymnasium.spaces.Discrete):
             raise SpecificationError(f"agent 'dqn' chooses among single actions, {self.env} has other ones; use 'ppo'")
@@ -140,9 +141,9 @@ class StockAgent(Agent):
             made = evaluator.make_vec_env(self.num_envs, autoreset_mode=AutoresetMode.SAME_STEP, orders=self.orders)
             return Sb3VecEnv(made)
         if not is_searchable(self.env):
-            remedy = f"use {DEFAULT_ENV!r}, or train in it with 'mapgym train {self.name} --env {self.env}'"
+            remedy = f"use {quoted(DEFAULT_ENV)}, or train in it with 'mapgym train {self.name} --env {self.env}'"
             if self.policy:
-                remedy = f"sample a policy that was trained in {DEFAULT_ENV!r}"
+                remedy = f"sample a policy that was trained in {quoted(DEFAULT_ENV)}"
             raise SpecificationError(f"{self.env} is no environment to search a single layer in; {remedy}")
         evaluator.start()
         return Sb3VecEnv(
@@ -232,7 +233,7 @@ def vector_class(env: str) -> Any:
         SpecificationError: there is no such environment.
     """
     if env not in ENVIRONMENT_IDS:
-        raise SpecificationError(f"unknown environment {env!r}; {suggest(env, ENVIRONMENT_IDS)}")
+        raise SpecificationError(f"unknown environment {quoted(env)}; {suggest(env, ENVIRONMENT_IDS)}")
     return load_env_creator(str(gymnasium.registry[env].vector_entry_point))
 
 

@@ -23,6 +23,7 @@ from mapgym.agents.learned.stock import StockAgent
 from mapgym.agents.learned.stored_arrays import read_arrays, write_arrays
 from mapgym.errors import SpecificationError
 from mapgym.sparsity_aware import plain_objective
+from mapgym.text import quoted
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -83,7 +84,8 @@ class StoredPolicy:
         if figure == trained:
             return ""
         return (
-            f"the policy in {str(self.path)!r} was trained for {trained}, not for {figure}; it is sampled all the "
+            f"the policy in {quoted(self.path)} was trained for {trained}, not for {figure}; it is sampled all "
+            "the "
             f"same, and 'mapgym train {self.about['agent']} --objective {figure}' trains one that aims at it"
         )
 
@@ -95,7 +97,8 @@ class StoredPolicy:
         """
         if asked.name != self.about["agent"]:
             raise SpecificationError(
-                f"the policy in {str(self.path)!r} is of agent {self.about['agent']!r}, not of {asked.name!r}; "
+                f"the policy in {quoted(self.path)} is of agent {quoted(self.about['agent'])}, not of "
+                f"{quoted(asked.name)}; "
                 f"give --agent {self.about['agent']} or leave it out"
             )
         known = {entry.name for entry in fields(asked)}
@@ -112,7 +115,8 @@ class StoredPolicy:
         if sizes != trained:
             tasks = ", ".join(entry["name"] for entry in self.about["workloads"][:3])
             raise SpecificationError(
-                f"the policy in {str(self.path)!r} was trained on {tasks} on {self.about['accelerator']['name']!r}, "
+                f"the policy in {quoted(self.path)} was trained on {tasks} on "
+                f"{quoted(self.about['accelerator']['name'])}, "
                 f"with {trained['observation']} numbers in an observation and {_text(trained)} actions; this task has "
                 f"{sizes['observation']} and {_text(sizes)}: train one for it with 'mapgym train'"
             )
@@ -121,7 +125,7 @@ class StoredPolicy:
             fill_policy(model, self.arrays)
         except RuntimeError:
             raise SpecificationError(
-                f"{str(self.path)!r} does not hold the networks that its description names; train it anew"
+                f"{quoted(self.path)} does not hold the networks that its description names; train it anew"
             ) from None
         return model
 
@@ -144,7 +148,8 @@ def read_policy(where: str | Path) -> StoredPolicy:
         path /= POLICY
     if not path.is_file():
         raise SpecificationError(
-            f"there is no policy in {str(where)!r}; give the folder of a training, such as one written by 'mapgym "
+            f"there is no policy in {quoted(Path(where))}; give the folder of a training, such as one written by "
+            "'mapgym "
             "train maskable-ppo --workload paper/resnet_conv4 --accelerator accel_b --steps 200000 -o DIR'"
         )
     if find_spec("safetensors") is None:
@@ -152,5 +157,7 @@ def read_policy(where: str | Path) -> StoredPolicy:
     arrays, about = read_arrays(path)
     needed = {"agent", "parameters", "env", "workloads", "accelerator", "objective", "sizes", "one_task"}
     if not needed <= about.keys() or not issubclass(agent_class(str(about["agent"])), StockAgent):
-        raise SpecificationError(f"{str(path)!r} is no policy of an agent that 'mapgym train' trains in an environment")
+        raise SpecificationError(
+            f"{quoted(path)} is no policy of an agent that 'mapgym train' trains in an environment"
+        )
     return StoredPolicy(path, about, arrays)

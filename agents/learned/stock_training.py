@@ -37,6 +37,7 @@ from mapgym.agents.learned.training import CHECKPOINT, Trainer, TrainingProgress
 from mapgym.envs.sparse_tasks import WEIGHT_DENSITIES
 from mapgym.errors import SpecificationError
 from mapgym.sparsity_aware import SPARSITY_AWARE
+from mapgym.text import quoted
 
 if TYPE_CHECKING:
     from mapgym.agents.learned._vec_env import Sb3VecEnv
@@ -64,7 +65,8 @@ class StockTrainer(Trainer):
         named = request.parameters.get("env", request.env)
         if request.env not in (None, named):
             raise SpecificationError(
-                f"training {self.name!r} was given the environment {request.env!r} and the parameter env={named}; "
+                f"training {quoted(self.name)} was given the environment {quoted(request.env)} and the parameter "
+                f"env={named}; "
                 "leave one of them out"
             )
         agent = make_agent(self.name, **{**request.parameters, "env": DEFAULT_ENV if named is None else named})
@@ -183,7 +185,7 @@ class _Session:
         if checkpoint.exists():
             self._load()
         if self._model.num_timesteps >= self._total:
-            return f"The training in {str(self._request.folder)!r} is done: {self._reached()}."
+            return f"The training in {quoted(self._request.folder)} is done: {self._reached()}."
         self._open_log()
         started, before = time.perf_counter(), self._spent
         out_of_time = False

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mapgym.agents.experiment.files import replacing
 from mapgym.errors import SpecificationError
+from mapgym.text import quoted
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +44,7 @@ def read_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     except (SafetensorError, KeyError, ValueError):
         about = None
     if not isinstance(about, dict):
-        raise SpecificationError(f"{str(path)!r} is damaged, or was not written by mapgym; remove it and train anew")
+        raise SpecificationError(f"{quoted(path)} is damaged, or was not written by mapgym; remove it and train anew")
     return arrays, about
 
 
@@ -101,6 +102,7 @@ def check_same_training(
     for key, ours in wanted.items():
         if stored.get(key) != ours:
             raise SpecificationError(
-                f"{str(folder)!r} holds a training with {another} {key}; give the options that it was begun with, or "
+                f"{quoted(folder)} holds a training with {another} {key}; give the options that it was begun "
+                "with, or "
                 "another folder with -o"
             )

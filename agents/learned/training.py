@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from mapgym.accelerator import Accelerator
 from mapgym.errors import SpecificationError, suggest
+from mapgym.text import quoted
 from mapgym.workload import Workload
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -101,9 +102,9 @@ class Trainer(ABC):
         """
         for option in (name for name, is_given in given.items() if is_given and name not in cls.options):
             known = ", ".join(f"--{name}" for name in cls.options) or "none of its own"
-            raise SpecificationError(f"training {cls.name!r} takes no --{option}; its options are {known}")
+            raise SpecificationError(f"training {quoted(cls.name)} takes no --{option}; its options are {known}")
         for option in (name for name in cls.needs if not given[name]):
-            raise SpecificationError(f"training {cls.name!r} needs --{option}; see 'mapgym train --help'")
+            raise SpecificationError(f"training {quoted(cls.name)} needs --{option}; see 'mapgym train --help'")
 
     @abstractmethod
     def train(self, request: TrainingRequest, progress: TrainingProgress) -> str:
@@ -146,11 +147,11 @@ def make_trainer(name: str) -> Trainer:
     """
     if name not in _TRAINERS:
         raise SpecificationError(
-            f"agent {name!r} cannot be trained ahead of a search; {suggest(name, trainer_names())}"
+            f"agent {quoted(name)} cannot be trained ahead of a search; {suggest(name, trainer_names())}"
         )
     for module in _TRAINERS[name].requires:
         if importlib.util.find_spec(module) is None:
             raise SpecificationError(
-                f"training {name!r} needs the package {module!r}; install it with: pip install 'mapgym[rl]'"
+                f"training {quoted(name)} needs the package {quoted(module)}; install it with: pip install 'mapgym[rl]'"
             )
     return _TRAINERS[name]()

@@ -13,6 +13,7 @@ from mapgym.cost import CostBatch, CostModel
 from mapgym.errors import SpecificationError
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapspace import MapSpace
+from mapgym.text import quoted
 
 EVERY = "all"
 
@@ -70,6 +71,8 @@ def best_mapping(space: MapSpace, dataflow: Dataflow, objective: str = "edp") ->
     """
     batch = fill_all(space, dataflow)
     if not len(batch):
-        raise SpecificationError(f"no mapping of {space!r} follows the dataflow {dataflow.name!r}; loosen constraints")
+        raise SpecificationError(
+            f"no mapping of {quoted(space)} follows the dataflow {quoted(dataflow.name)}; loosen constraints"
+        )
     costs = CostModel(space.workload, space.accelerator).evaluate(batch)
     return batch[int(np.argmin(costs.objective(objective)))]

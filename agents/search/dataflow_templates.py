@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mapgym.errors import SpecificationError, suggest
+from mapgym.text import quoted
 from mapgym.workload import Workload
 
 
@@ -108,7 +109,7 @@ DATAFLOWS = {
 def find_dataflow(name: str) -> Dataflow:
     """The dataflow of a name; raises SpecificationError for an unknown one."""
     if name not in DATAFLOWS:
-        raise SpecificationError(f"unknown dataflow {name!r}; {suggest(name, DATAFLOWS)}")
+        raise SpecificationError(f"unknown dataflow {quoted(name)}; {suggest(name, DATAFLOWS)}")
     return DATAFLOWS[name]
 
 

@@ -16,6 +16,7 @@ from mapgym.front import PARETO
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
 from mapgym.sparsity_aware import SPARSITY_AWARE
+from mapgym.text import quoted
 
 
 @register
@@ -67,8 +68,10 @@ class ExhaustiveSearch(AskTellAgent):
         log10_size = space.log10_size()
         if log10_size > math.log10(self.limit):
             raise SpecificationError(
-                f"the map space of {space.workload.name!r} on {space.accelerator.name!r} has 10^{log10_size:.1f} "
-                f"mappings before legality, more than the limit {self.limit:g} of agent {self.name!r}; raise limit, "
+                f"the map space of {quoted(space.workload.name)} on {quoted(space.accelerator.name)} has "
+                f"10^{log10_size:.1f} "
+                f"mappings before legality, more than the limit {self.limit:g} of agent {quoted(self.name)}; raise "
+                "limit, "
                 "search fewer axes, or use 'exact' or 'gamma'"
             )
         self.complete, self.enumerated, self.ruled_out = False, 0, 0

@@ -18,6 +18,7 @@ from mapgym.cost.model import check_objective
 from mapgym.cost.sparse_bound import least_compute_share, least_traffic_share, lost_to_rounding
 from mapgym.errors import SpecificationError
 from mapgym.legality import max_parallelism
+from mapgym.text import quoted
 from mapgym.workload import Rank, Tensor, Workload
 
 # Bounds are computed in floating point; this much is given away so that rounding cannot lift one above a true cost.
@@ -58,7 +59,8 @@ def lower_bound(workload: Workload, accelerator: Accelerator) -> LowerBound:
     """
     if accelerator.mac.energy_pj == 0:
         raise SpecificationError(
-            f"accelerator {accelerator.name!r} charges no energy for a multiply-accumulate, so that there is no lower "
+            f"accelerator {quoted(accelerator.name)} charges no energy for a multiply-accumulate, so that there is no "
+            "lower "
             "bound to compare with; give mac.energy_pj above 0"
         )
     traffic = [_Traffic(workload, tensor, accelerator) for tensor in workload.tensors]

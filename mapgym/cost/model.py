@@ -17,6 +17,7 @@ from mapgym.cost.sparse_tables import SparseDetail, SparseTables, make_sparse_de
 from mapgym.cost.tables import make_tables
 from mapgym.errors import SpecificationError, require_kind, suggest
 from mapgym.mapping import Mapping, MappingBatch
+from mapgym.text import quoted
 from mapgym.workload import Workload
 
 OBJECTIVES = ("edp", "energy", "latency")
@@ -26,7 +27,7 @@ OBJECTIVES = ("edp", "energy", "latency")
 def check_objective(objective: str) -> str:
     """Returns the objective, or raises SpecificationError if there is none of that name."""
     if objective not in OBJECTIVES:
-        raise SpecificationError(f"unknown objective {objective!r}; {suggest(str(objective), OBJECTIVES)}")
+        raise SpecificationError(f"unknown objective {quoted(objective)}; {suggest(str(objective), OBJECTIVES)}")
     return objective
 
 
@@ -262,8 +263,8 @@ class CostModel:
         for what, theirs, ours in zip(("dims", "levels", "tensors"), mapping.names, self._names, strict=True):
             if theirs != ours:
                 raise SpecificationError(
-                    f"the mapping has the {what} {', '.join(theirs)}, but {self.workload.name!r} on "
-                    f"{self.accelerator.name!r} has {', '.join(ours)}; build the mapping for this task"
+                    f"the mapping has the {what} {', '.join(theirs)}, but {quoted(self.workload.name)} on "
+                    f"{quoted(self.accelerator.name)} has {', '.join(ours)}; build the mapping for this task"
                 )
         raise AssertionError
 

@@ -13,6 +13,7 @@ from mapgym.errors import SpecificationError
 from mapgym.metadata_kernels import Formats, make_formats
 from mapgym.nest_kernels import Nest, make_nest
 from mapgym.sparsity import SAVINGS
+from mapgym.text import quoted
 from mapgym.workload import Workload
 
 ABORTED, WRAPPED = 1, 2
@@ -88,8 +89,8 @@ def make_sparse_tables(workload: Workload, accelerator: Accelerator) -> SparseTa
     operands = [t for t, tensor in enumerate(workload.tensors) if not tensor.is_output]
     if len(operands) != 2:
         raise SpecificationError(
-            f"workload {workload.name!r} has {len(operands)} operands, but sparse hardware is modelled for two; "
-            f"use an accelerator without sparse features instead of {accelerator.name!r}"
+            f"workload {quoted(workload.name)} has {len(operands)} operands, but sparse hardware is modelled for two; "
+            f"use an accelerator without sparse features instead of {quoted(accelerator.name)}"
         )
     rows = []
     for code, saving in enumerate(SAVINGS):

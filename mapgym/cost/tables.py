@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mapgym.accelerator import Accelerator
 from mapgym.errors import SpecificationError
+from mapgym.text import quoted
 from mapgym.workload import Tensor, Workload
 
 
@@ -96,7 +97,8 @@ def make_tables(workload: Workload, accelerator: Accelerator) -> Tables:
                 r += 1
         if radix >= 2**62:
             raise SpecificationError(
-                f"workload {workload.name!r}: tensor {tensors[t].name!r} is too large to address; split the layer"
+                f"workload {quoted(workload.name)}: tensor {quoted(tensors[t].name)} is too large to address; split "
+                "the layer"
             )
     unlimited = math.inf
     energies = np.array(

@@ -19,6 +19,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from mapgym.errors import SpecificationError, positive_int, suggest
+from mapgym.text import quoted
 
 if TYPE_CHECKING:
     from mapgym.envs.task import Task, TaskGenerator
@@ -146,7 +147,7 @@ Action = TypeVar("Action")
 def check_render_mode(render_mode: str | None) -> None:
     """Raises SpecificationError for an unknown one."""
     if render_mode is not None and render_mode not in RENDER_MODES:
-        raise SpecificationError(f"render_mode is {render_mode!r}; {suggest(str(render_mode), RENDER_MODES)}")
+        raise SpecificationError(f"render_mode is {quoted(render_mode)}; {suggest(str(render_mode), RENDER_MODES)}")
 
 
 class EpisodesEnv(gym.Env[NDArray[np.float32], Action], Generic[State, Action]):
@@ -244,7 +245,9 @@ class EpisodesVectorEnv(gym.vector.VectorEnv[NDArray[np.float32], NDArray[np.int
             raise SpecificationError("max_episode_steps is not supported; every episode ends by itself")
         modes = [mode.value for mode in AutoresetMode]
         if autoreset_mode not in (*AutoresetMode, *modes):
-            raise SpecificationError(f"autoreset_mode is {autoreset_mode!r}; {suggest(str(autoreset_mode), modes)}")
+            raise SpecificationError(
+                f"autoreset_mode is {quoted(autoreset_mode)}; {suggest(str(autoreset_mode), modes)}"
+            )
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         self.render_mode = render_mode

@@ -20,6 +20,7 @@ from mapgym.errors import SpecificationError, suggest
 from mapgym.mapping import Mapping, MappingBatch, divisors
 from mapgym.mapspace import MapSpace
 from mapgym.sparsity_aware import SparsityAware
+from mapgym.text import quoted
 
 if TYPE_CHECKING:
     from mapgym.evaluator import Evaluator
@@ -69,7 +70,7 @@ class PreparedTask:
         self.construction = Construction(space, orders, y_offset=actions[1])
         if self.construction.inexact:
             raise SpecificationError(
-                f"MapSpace-v0 cannot mask the constraints on {task.workload.name!r} exactly, because "
+                f"MapSpace-v0 cannot mask the constraints on {quoted(task.workload.name)} exactly, because "
                 f"{self.construction.inexact}; drop that constraint or search with a classical agent"
             )
         self.pricing = Pricing(task, space, evaluator)
@@ -85,7 +86,8 @@ class PreparedTask:
             self.table, self.numbers, layout.table, self.initial_state, self.initial_observation, self.initial_mask
         ):
             raise SpecificationError(
-                f"no legal mapping of {task.workload.name!r} on {task.accelerator.name!r}; loosen the constraints"
+                f"no legal mapping of {quoted(task.workload.name)} on {quoted(task.accelerator.name)}; loosen the "
+                "constraints"
             )
 
     def mapping(self, state: NDArray[np.int32]) -> Mapping:
@@ -130,7 +132,7 @@ class MapSpaceTasks(EnvironmentTasks[PreparedTask]):
     ) -> None:
         """Reads the arguments; see :class:`mapgym.envs.MapSpaceEnv`."""
         if reward not in REWARDS:
-            raise SpecificationError(f"reward is {reward!r}; {suggest(str(reward), REWARDS)}")
+            raise SpecificationError(f"reward is {quoted(reward)}; {suggest(str(reward), REWARDS)}")
         super().__init__(workload, accelerator, objective, axes, constraints, evaluator, layout)
         self.orders, self.is_shaped = orders, reward == "shaped"
         self._max_divisors = max(_divisor_count(task) for task in self.generator.tasks)

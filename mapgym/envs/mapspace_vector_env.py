@@ -18,6 +18,7 @@ from mapgym.envs.episodes import RENDER_MODES, check_render_mode, count_of
 from mapgym.envs.mapspace_tasks import MapSpaceTasks, PreparedTask
 from mapgym.errors import SpecificationError, suggest
 from mapgym.mapping import MappingBatch
+from mapgym.text import quoted
 
 if TYPE_CHECKING:
     from mapgym.envs.task import Task, TaskGenerator
@@ -95,7 +96,9 @@ class MapSpaceVectorEnv(gym.vector.VectorEnv[NDArray[np.float32], NDArray[np.int
             )
         modes = [mode.value for mode in AutoresetMode]
         if autoreset_mode not in (*AutoresetMode, *modes):
-            raise SpecificationError(f"autoreset_mode is {autoreset_mode!r}; {suggest(str(autoreset_mode), modes)}")
+            raise SpecificationError(
+                f"autoreset_mode is {quoted(autoreset_mode)}; {suggest(str(autoreset_mode), modes)}"
+            )
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         self.render_mode = render_mode

@@ -23,6 +23,7 @@ from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapspace import MapSpace
 from mapgym.mapspace_kernels import EDIT_COLUMNS, MOVE, SPATIAL_SWAP, SWAP, TOGGLE_AXIS, TOGGLE_KEEP
 from mapgym.mapspace_size import prime_exponents
+from mapgym.text import quoted
 from mapgym.warmstart import ReplayBuffer
 
 if TYPE_CHECKING:
@@ -207,13 +208,14 @@ class RefineTasks(EnvironmentTasks[RefineTask]):
         batch: MappingBatch = start.batch()
         if batch.names != prepared.scratch.names:
             raise SpecificationError(
-                f"start is a mapping of other dims, levels or tensors than those of {task.workload.name!r} on "
-                f"{task.accelerator.name!r}; give one of this task, or a replay buffer"
+                f"start is a mapping of other dims, levels or tensors than those of {quoted(task.workload.name)} on "
+                f"{quoted(task.accelerator.name)}; give one of this task, or a replay buffer"
             )
         if not space.contains(batch)[0]:
             why = space.reason(batch[0]) or "it differs from the base or the constraints in something not searched"
             raise SpecificationError(
-                f"start is not in the map space of {task.workload.name!r} on {task.accelerator.name!r}: {why}; "
+                f"start is not in the map space of {quoted(task.workload.name)} on {quoted(task.accelerator.name)}: "
+                f"{why}; "
                 'start from "random" or from another mapping'
             )
         return batch
@@ -230,8 +232,11 @@ def read_start(start: Any) -> Any:
     if isinstance(start, str | Path):
         if not Path(start).is_file():
             raise SpecificationError(
-                f"start is {str(start)!r}, and there is no such replay buffer (make one with 'mapgym buffer add'); "
+                f"start is {quoted(Path(start))}, and there is no such replay buffer (make one with 'mapgym buffer "
+                "add'); "
                 f"{suggest(str(start), STARTS)}"
             )
         return ReplayBuffer(start)
-    raise SpecificationError(f'start is {start!r}; give "random", "trivial", a Mapping, a ReplayBuffer or its path')
+    raise SpecificationError(
+        f'start is {quoted(start)}; give "random", "trivial", a Mapping, a ReplayBuffer or its path'
+    )

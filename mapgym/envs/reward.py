@@ -26,6 +26,7 @@ from mapgym import cost
 from mapgym.best_known import best_known
 from mapgym.errors import SpecificationError
 from mapgym.sparsity_aware import DensitySet, DensitySetCosts, SparsityAware
+from mapgym.text import quoted
 
 if TYPE_CHECKING:
     from mapgym.cost import CostBatch
@@ -79,7 +80,8 @@ class Pricing:
         self.bound = float(bound.objective(task.figure))
         if not self.bound > 0:
             raise SpecificationError(
-                f"the lower bound of {task.objective!r} for {task.workload.name!r} on {task.accelerator.name!r} is 0, "
+                f"the lower bound of {quoted(task.objective)} for {quoted(task.workload.name)} on "
+                f"{quoted(task.accelerator.name)} is 0, "
                 "so that no reward can be relative to it; give the accelerator energies above 0 or choose 'latency'"
             )
         if isinstance(task.objective, SparsityAware):

@@ -20,6 +20,7 @@ from mapgym.mapping import MappingBatch
 from mapgym.mapspace_metadata import make_room
 from mapgym.sparsity import SAVINGS
 from mapgym.sparsity_aware import DENSITIES, SparsityAware
+from mapgym.text import quoted
 from mapgym.workload import Workload
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ class SparseTasks(MapSpaceTasks):
             if not isinstance(evaluator.objective, SparsityAware):
                 raise SpecificationError(
                     "MapSpaceSparse-v0 has a reward over a set of densities, but the evaluator minimises "
-                    f"{evaluator.objective!r}; make it with objective=SparsityAware()"
+                    f"{quoted(evaluator.objective)}; make it with objective=SparsityAware()"
                 )
             self.objective = evaluator.objective
         else:
@@ -155,7 +156,8 @@ class SparseTasks(MapSpaceTasks):
         others = [tensor.name for tensor in workload.tensors if not tensor.is_output and tensor.name != activations]
         if len(others) != 1:
             raise SpecificationError(
-                f"workload {workload.name!r} has {len(others)} operands besides {activations!r}; sparse environments "
+                f"workload {quoted(workload.name)} has {len(others)} operands besides {quoted(activations)}; sparse "
+                "environments "
                 "need one, the weights"
             )
         return others[0]
@@ -164,8 +166,9 @@ class SparseTasks(MapSpaceTasks):
         """Makes a task ready."""
         if not task.accelerator.is_sparse:
             raise SpecificationError(
-                f"accelerator {task.accelerator.name!r} has no sparse features, so that densities change nothing "
-                f"there; take one that has, such as {DEFAULT_SPARSE_ACCELERATOR!r}, or the environment 'MapSpace-v0'"
+                f"accelerator {quoted(task.accelerator.name)} has no sparse features, so that densities change nothing "
+                f"there; take one that has, such as {quoted(DEFAULT_SPARSE_ACCELERATOR)}, or the environment "
+                "'MapSpace-v0'"
             )
         return super().prepare(task)
 
@@ -196,7 +199,8 @@ def _read_weight_densities(spec: Any) -> tuple[float, ...] | None:
     if isinstance(spec, str):
         if spec != OWN:
             raise SpecificationError(
-                f"weight_densities is {spec!r}; give densities above 0 and at most 1, or {OWN!r} for those that the "
+                f"weight_densities is {quoted(spec)}; give densities above 0 and at most 1, or {quoted(OWN)} for those "
+                "that the "
                 "layers have"
             )
         return None
@@ -204,8 +208,10 @@ def _read_weight_densities(spec: Any) -> tuple[float, ...] | None:
     for density in densities:
         if isinstance(density, bool) or not isinstance(density, int | float) or not 0.0 < density <= 1.0:
             raise SpecificationError(
-                f"weight_densities has {density!r}; give numbers above 0 and at most 1, such as [1.0, 0.5, 0.1]"
+                f"weight_densities has {quoted(density)}; give numbers above 0 and at most 1, such as [1.0, 0.5, 0.1]"
             )
     if not densities or len(set(densities)) != len(densities):
-        raise SpecificationError(f"weight_densities is {densities!r}; give at least one density, none of them twice")
+        raise SpecificationError(
+            f"weight_densities is {quoted(densities)}; give at least one density, none of them twice"
+        )
     return tuple(float(density) for density in densities)

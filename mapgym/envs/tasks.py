@@ -15,6 +15,7 @@ from mapgym.errors import SpecificationError, require_keys, require_kind
 from mapgym.evaluator import Evaluator
 from mapgym.mapspace import MapSpace
 from mapgym.sparsity_aware import SparsityAware
+from mapgym.text import quoted
 
 DEFAULT_WORKLOAD = "paper/resnet_conv4"
 DEFAULT_ACCELERATOR = "accel_b"
@@ -121,7 +122,8 @@ class EnvironmentTasks(ABC, Generic[Prepared]):
         for task in generator.tasks:
             if not self.fits(task):
                 raise SpecificationError(
-                    f"{task.workload.name!r} on {task.accelerator.name!r} is larger than the spaces of this "
+                    f"{quoted(task.workload.name)} on {quoted(task.accelerator.name)} is larger than the spaces of "
+                    "this "
                     "environment (levels, dims, tensors, divisors of a bound or mesh axes); name it when the "
                     "environment is made"
                 )
@@ -132,7 +134,7 @@ class EnvironmentTasks(ABC, Generic[Prepared]):
         if options is None:
             return {}
         if not isinstance(options, AbcMapping):
-            raise SpecificationError(f"reset options are {options!r}; give a dict such as {{'objective': 'edp'}}")
+            raise SpecificationError(f"reset options are {quoted(options)}; give a dict such as {{'objective': 'edp'}}")
         require_keys(map(str, options), self.reset_options, "reset options")
         return dict(options)
 

@@ -15,6 +15,7 @@ from mapgym.envs.refine_episodes import RefineEpisodes
 from mapgym.envs.refine_tasks import RefineTask, RefineTasks
 from mapgym.errors import SpecificationError
 from mapgym.mapping import MappingBatch
+from mapgym.text import quoted
 from mapgym.warmstart import Entry, ReplayBuffer, Similarity, find_start, similarity as similarity_by_name
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def _read_similarity(similarity: str | Similarity) -> Similarity:
     if isinstance(similarity, str):
         return similarity_by_name(similarity)
     if not callable(similarity):
-        raise SpecificationError(f"similarity is {similarity!r}; give the name of one, or a function")
+        raise SpecificationError(f"similarity is {quoted(similarity)}; give the name of one, or a function")
     return similarity
 
 
@@ -142,13 +143,16 @@ def _read_buffer(buffer: Any, what: str, *, must_exist: bool) -> ReplayBuffer:
     if isinstance(buffer, ReplayBuffer):
         return buffer
     if not isinstance(buffer, str | Path):
-        raise SpecificationError(f"{what} is {buffer!r}; give a ReplayBuffer or the path of one")
+        raise SpecificationError(f"{what} is {quoted(buffer)}; give a ReplayBuffer or the path of one")
     if must_exist and not Path(buffer).is_file():
         raise SpecificationError(
-            f"{what} is {str(buffer)!r}, and there is no such replay buffer; name one that exists, or make it with "
+            f"{what} is {quoted(Path(buffer))}, and there is no such replay buffer; name one that exists, or make it "
+            "with "
             "'mapgym buffer add'"
         )
     # Otherwise it would be found out when the first episode has ended, and its mapping would be lost.
     if not must_exist and not Path(buffer).absolute().parent.is_dir():
-        raise SpecificationError(f"{what} is {str(buffer)!r}, and there is no such folder; make the folder first")
+        raise SpecificationError(
+            f"{what} is {quoted(Path(buffer))}, and there is no such folder; make the folder first"
+        )
     return ReplayBuffer(buffer)

@@ -32,6 +32,7 @@ from mapgym.cost import OBJECTIVES, CostModel
 from mapgym.errors import SpecificationError, suggest
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapspace import MapSpace
+from mapgym.text import quoted
 from mapgym.warmstart.similarity import Similarity, log_ratio_distance
 from mapgym.warmstart.transfer import transfer_batch
 from mapgym.workload import Workload
@@ -178,12 +179,12 @@ class ReplayBuffer:
             SpecificationError: the mapping is illegal, or the objective unknown.
         """
         if objective not in OBJECTIVES:
-            raise SpecificationError(f"unknown objective {objective!r}; {suggest(str(objective), OBJECTIVES)}")
+            raise SpecificationError(f"unknown objective {quoted(objective)}; {suggest(str(objective), OBJECTIVES)}")
         model = CostModel(workload, accelerator)
         cost = model.evaluate(mapping)
         if not cost.legal:
             raise SpecificationError(
-                f"a mapping of {workload.name!r} on {accelerator.name!r} is illegal and cannot be added: "
+                f"a mapping of {quoted(workload.name)} on {quoted(accelerator.name)} is illegal and cannot be added: "
                 f"{MapSpace(workload, accelerator).reason(mapping)}"
             )
         value = float(cost.objective(objective))
@@ -318,7 +319,7 @@ class ReplayBuffer:
 
     def _load(self, path: Path) -> None:
         if path.is_dir():
-            raise SpecificationError(f"{str(path)!r} is a folder; give the path of a replay buffer, or of a new file")
+            raise SpecificationError(f"{quoted(path)} is a folder; give the path of a replay buffer, or of a new file")
         lines = path.read_bytes().split(b"\n")
         header = lines[0].decode("utf-8", "replace")
         if len(lines) == 1 and _HEADER.startswith(header):
@@ -327,10 +328,11 @@ class ReplayBuffer:
             name, _, version = header.partition("\t")
             if name == _HEADER.partition("\t")[0]:
                 raise SpecificationError(
-                    f"{str(path)!r} is a replay buffer of version {version!r}, this is version {FORMAT_VERSION}; "
+                    f"{quoted(path)} is a replay buffer of version {quoted(version)}, this is version "
+                    f"{FORMAT_VERSION}; "
                     "make a new one with the mapgym that is installed"
                 )
-            raise SpecificationError(f"{str(path)!r} is not a replay buffer; give the path of one, or of a new file")
+            raise SpecificationError(f"{quoted(path)} is not a replay buffer; give the path of one, or of a new file")
         for number, line in enumerate(lines[1:], 2):
             if line:
                 why = self._read(line)
@@ -356,7 +358,7 @@ class ReplayBuffer:
                     _Record(structure, accelerator, objective, float(value), json.loads(name), numbers, mapping)
                 )
             else:
-                return f"unknown kind of line {kind!r}"
+                return f"unknown kind of line {quoted(kind)}"
         except (SpecificationError, ValueError, IndexError) as error:
             return f"it cannot be read: {error}"
         return ""

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.errors import SpecificationError, suggest
+from mapgym.text import quoted
 from mapgym.warmstart.transfer import match_dims
 from mapgym.workload import Workload
 
@@ -72,5 +73,5 @@ SIMILARITIES: dict[str, Similarity] = {"log-ratio": log_ratio_distance, "editing
 def similarity(name: str) -> Similarity:
     """A similarity by name; raises SpecificationError for an unknown one."""
     if name not in SIMILARITIES:
-        raise SpecificationError(f"unknown similarity {name!r}; {suggest(name, SIMILARITIES)}")
+        raise SpecificationError(f"unknown similarity {quoted(name)}; {suggest(name, SIMILARITIES)}")
     return SIMILARITIES[name]

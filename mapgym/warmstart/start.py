@@ -9,6 +9,7 @@ from typing import Any
 from mapgym.errors import SpecificationError
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
+from mapgym.text import quoted
 from mapgym.warmstart.buffer import ReplayBuffer
 from mapgym.warmstart.similarity import Similarity, log_ratio_distance
 from mapgym.warmstart.transfer import transfer
@@ -82,5 +83,5 @@ def _why_nothing_is_near(buffers: Sequence[ReplayBuffer], space: MapSpace, objec
         return f"no solved layer is about the objective {objective}, only about {known}"
     return (
         f"the mappings of the solved layers are onto {' or '.join(map(str, levels))} storage levels, accelerator "
-        f"{space.accelerator.name!r} has {len(space.accelerator.levels)}"
+        f"{quoted(space.accelerator.name)} has {len(space.accelerator.levels)}"
     )

@@ -17,6 +17,7 @@ from mapgym.errors import SpecificationError
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapspace import MapSpace
 from mapgym.mapspace_fit import Wishes, mesh_axes
+from mapgym.text import quoted
 from mapgym.workload import Tensor, Workload
 
 
@@ -115,11 +116,12 @@ def transfer_batch(batch: MappingBatch, source: Workload, space: MapSpace) -> tu
     if len(batch.levels) != levels:
         raise SpecificationError(
             f"a mapping onto {len(batch.levels)} storage levels cannot be transferred to the {levels} levels of "
-            f"accelerator {space.accelerator.name!r}; start from a mapping onto an accelerator with {levels} levels"
+            f"accelerator {quoted(space.accelerator.name)}; start from a mapping onto an accelerator with {levels} "
+            "levels"
         )
     if batch.dims != source.dims or len(batch.tensors) != len(source.tensors):
         raise SpecificationError(
-            f"the mappings are not mappings of workload {source.name!r}: their dims are {', '.join(batch.dims)}; "
+            f"the mappings are not mappings of workload {quoted(source.name)}: their dims are {', '.join(batch.dims)}; "
             "give the workload that they map"
         )
     return space.fit(wishes_for(batch, source, space.workload))
@@ -135,7 +137,7 @@ def transfer(mapping: Mapping, source: Workload, space: MapSpace) -> Mapping:
     if not fits[0]:
         why = space.reason(batch[0]) or "it would use less parallelism than the constraints ask for"
         raise SpecificationError(
-            f"the mapping of {source.name!r} cannot be transferred to {space.workload.name!r} on "
-            f"{space.accelerator.name!r}: {why}"
+            f"the mapping of {quoted(source.name)} cannot be transferred to {quoted(space.workload.name)} on "
+            f"{quoted(space.accelerator.name)}: {why}"
         )
     return batch[0]

@@ -11,6 +11,7 @@ import typer
 
 from mapgym.agents.commands import common, study_command as shared
 from mapgym.errors import SpecificationError
+from mapgym.text import quoted
 
 if TYPE_CHECKING:
     from mapgym.agents.experiment.results import RunResult
@@ -104,7 +105,9 @@ def _plan(
     digests = [policy["sha256"] for policy in policies]
     for policy in policies:
         if digests.count(policy["sha256"]) > 1:
-            raise SpecificationError(f"--model names the policy {policy['model']!r} more than once; name each once")
+            raise SpecificationError(
+                f"--model names the policy {quoted(policy['model'])} more than once; name each once"
+            )
     machines = tuple(common.load_accelerator(name, peer_links=peer_links) for name in named)
     return Plan(tuple(layers), machines, tuple(known), samples, seeds, tuple(policies))
 

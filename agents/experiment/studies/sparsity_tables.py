@@ -24,6 +24,7 @@ from mapgym.agents.experiment.studies.sparsity import (
 )
 from mapgym.agents.experiment.studies.tables import Table
 from mapgym.sparsity_aware import DENSITIES
+from mapgym.text import quoted
 
 BOTH = "both"
 
@@ -122,8 +123,9 @@ def _inputs(results: list[Result]) -> Table:
     listed = ", ".join(f"{density:g}" for density in densities)
     known = ", ".join(f"{density:g}" for density in DENSITIES)
     note = (
-        f"Inputs with the densities {listed}. {AWARE!r} has searched for those that are called known ({known}), "
-        f"{AWARE_OF_ALL!r} for all; {ROOMY!r} is tuned to each density among the mappings that have room for dense "
+        f"Inputs with the densities {listed}. {quoted(AWARE)} has searched for those that are called known ({known}), "
+        f"{quoted(AWARE_OF_ALL)} for all; {quoted(ROOMY)} is tuned to each density among the mappings that have room "
+        "for dense "
         "inputs. Kept: performance (1 / EDP) over that of the mapping that is tuned to the density, geometric mean "
         "over densities, layers and seeds, with a 95 % interval over seeds; then over the known densities, over the "
         "others, and the worst case. Of roomy: the same over the roomy ones. Of best: over the best of all mappings "

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from mapgym.cost.tables import KEY, make_tables
 from mapgym.errors import SpecificationError
 from mapgym.mapping import divisors
+from mapgym.text import quoted
 
 if TYPE_CHECKING:
     from mapgym.mapspace import MapSpace
@@ -82,17 +83,17 @@ class Task:
 def check_supported(space: MapSpace) -> None:
     """Raises SpecificationError, in one sentence, if the theory does not cover the hardware or the workload."""
     workload, accelerator = space.workload, space.accelerator
-    where = f"no certified optimum for {workload.name!r} on {accelerator.name!r}: "
+    where = f"no certified optimum for {quoted(workload.name)} on {quoted(accelerator.name)}: "
     if len(accelerator.levels) not in (2, 3):
         raise SpecificationError(
             f"{where}it has {len(accelerator.levels)} storage levels and the theory covers two or three; "
             "use a search such as gamma"
         )
     if accelerator.fanout_check != "per_level":
-        raise SpecificationError(f"{where}fanout_check is {accelerator.fanout_check!r}; set it to 'per_level'")
+        raise SpecificationError(f"{where}fanout_check is {quoted(accelerator.fanout_check)}; set it to 'per_level'")
     if len(accelerator.levels) == 3 and accelerator.fanout_x[2] * accelerator.fanout_y[2] > 1:
         raise SpecificationError(
-            f"{where}several instances of {accelerator.level_names[1]!r} are not covered; use one instance of it"
+            f"{where}several instances of {quoted(accelerator.level_names[1])} are not covered; use one instance of it"
         )
     if any(level.energy_per_hop_pj or level.router_energy_pj for level in accelerator.levels):
         raise SpecificationError(
@@ -112,19 +113,19 @@ def _check_workload(workload: Workload, where: str) -> None:
         used = [dim for rank in ranks for dim, _ in rank]
         if len(set(used)) != len(used):
             raise SpecificationError(
-                f"{where}tensor {tensor.name!r} has a dim in two ranks; use a search such as gamma"
+                f"{where}tensor {quoted(tensor.name)} has a dim in two ranks; use a search such as gamma"
             )
         if any(len(rank) > 2 for rank in ranks):
             raise SpecificationError(
-                f"{where}tensor {tensor.name!r} has a rank of more than two dims; use a search such as gamma"
+                f"{where}tensor {quoted(tensor.name)} has a rank of more than two dims; use a search such as gamma"
             )
         if tensor.is_output and any(len(rank) > 1 or rank[0][1] != 1 for rank in ranks if rank):
             raise SpecificationError(
-                f"{where}the output {tensor.name!r} has a sliding rank; use a search such as gamma"
+                f"{where}the output {quoted(tensor.name)} has a sliding rank; use a search such as gamma"
             )
     for dim, bound in bounds.items():
         if bound > 1 and sum(dim not in tensor.dims for tensor in workload.tensors) > 1:
-            raise SpecificationError(f"{where}dim {dim!r} is in fewer than two tensors; sum over it beforehand")
+            raise SpecificationError(f"{where}dim {quoted(dim)} is in fewer than two tensors; sum over it beforehand")
     if math.prod(len(divisors(bound)) for bound in workload.bounds) > MAX_LATTICE:
         raise SpecificationError(f"{where}its bounds have too many divisors; use bounds with fewer factors")
 
@@ -269,6 +270,7 @@ def _spatial_factors(space: MapSpace, dims: tuple[int, ...], level: int) -> NDAr
         partial = grown
     if not partial:
         raise SpecificationError(
-            f"the fixed spatial factors at {accelerator.level_names[level]!r} exceed its fan-out; make them smaller"
+            f"the fixed spatial factors at {quoted(accelerator.level_names[level])} exceed its fan-out; make them "
+            "smaller"
         )
     return np.array([factors for factors, _ in partial], np.int64)

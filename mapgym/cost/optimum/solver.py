@@ -27,6 +27,7 @@ from mapgym.cost.optimum.work import Work, make_work
 from mapgym.errors import SpecificationError
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapspace import MapSpace
+from mapgym.text import quoted
 from mapgym.workload import matmul
 
 Progress = Callable[[float, float, float], None]
@@ -380,7 +381,7 @@ def _conclude(solver: Solver, bound: float, gap: float, seconds: float, interrup
     if solver.best is None:
         space = solver.task.space
         raise SpecificationError(
-            f"no mapping of {space.workload.name!r} on {space.accelerator.name!r} is legal; "
+            f"no mapping of {quoted(space.workload.name)} on {quoted(space.accelerator.name)} is legal; "
             "enlarge the capacities or loosen the constraints"
         )
     space, (mapping, cost) = solver.task.space, solver.best

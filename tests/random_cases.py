@@ -102,15 +102,60 @@ def random_einsum(rng: np.random.Generator) -> Workload:
     return Workload("einsum", tuple(dims), tuple(bounds), tuple(tensors))
 
 
+def random_holes(rng: np.random.Generator) -> Workload:
+    """An output with holes: a transposed convolution, with a stride and a dilation of the output."""
+    pairs = [(f"P{i}", f"R{i}") for i in range(int(rng.integers(1, 3)))]
+    bounds = {"C": pick(rng, (1, 2, 3, 4, 6))}
+    for window in pairs:
+        bounds |= {window[0]: pick(rng, (2, 3, 4, 6, 8, 12)), window[1]: pick(rng, (1, 2, 2, 3, 4))}
+    coefficients = (1, 2, 2, 3, 4, 5, 7)
+    sums = tuple(tuple((dim, pick(rng, coefficients)) for dim in window) for window in pairs)
+    if chance(rng, 0.25):
+        bounds["S"] = pick(rng, (2, 3, 4))
+        sums = ((*sums[0], ("S", pick(rng, coefficients))), *sums[1:])
+    tensors = (
+        Tensor("Weights", ((("C", 1),), *(((window[1], 1),) for window in pairs))),
+        Tensor("Inputs", ((("C", 1),), *(((window[0], 1),) for window in pairs))),
+        Tensor("Outputs", sums, is_output=True),
+    )
+    return Workload("holes", tuple(bounds), tuple(bounds.values()), tensors)
+
+
+def random_diagonal(rng: np.random.Generator) -> Workload:
+    """A dim in two ranks of an operand, of the output or of both, alone there or beside others."""
+    bounds = {dim: pick(rng, (2, 2, 3, 4, 6, 8)) for dim in "IKLM"}
+
+    def twice(others: str) -> tuple[Rank, ...]:
+        ranks = []
+        for other in others:
+            rank = [("I", pick(rng, (1, 1, 1, 2, 3)))]
+            if chance(rng, 0.8):
+                rank.append((other, pick(rng, (1, 1, 2))))
+            ranks.append(tuple(rank))
+        return (*ranks, (("M", 1),)) if chance(rng, 0.3) else tuple(ranks)
+
+    plain = tuple(((dim, 1),) for dim in "KLM")
+    operand, output = pick(rng, ((True, False), (True, False), (False, True), (True, True)))
+    tensors = (
+        Tensor("A", twice("KL") if operand else plain),
+        Tensor("B", ((("I", 1),), (("L", 1),))),
+        Tensor("Outputs", twice("LK") if output else plain[:2], is_output=True),
+    )
+    return Workload("diagonal", tuple(bounds), tuple(bounds.values()), tensors)
+
+
 WORKLOADS = (random_conv2d, random_conv2d, random_depthwise, random_matmul, random_mttkrp, random_conv3d, random_einsum)
+WITH_CORNERS = (random_einsum, random_holes, random_diagonal)
 
 
 def random_workload(rng: np.random.Generator) -> Workload:
     while True:
-        workload = pick(rng, (*WORKLOADS, random_einsum))(rng)
+        workload = pick(rng, (*WORKLOADS, *WITH_CORNERS))(rng)
         if workload.macs > MAX_ITERATIONS:
             continue
-        return enlarged(rng, workload) if chance(rng, 0.1) else workload
+        # The reference model looks at each word of an output that may have holes.
+        has_holes = any(c > 1 or rank[1:] for rank in workload.output.ranks for _, c in rank)
+        return enlarged(rng, workload) if chance(rng, 0.1) and not has_holes else workload
 
 
 def enlarged(rng: np.random.Generator, workload: Workload) -> Workload:

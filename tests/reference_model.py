@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mapgym.accelerator import Accelerator
 from mapgym.mapping import Mapping
 from mapgym.workload import Tensor, Workload
+from reference_holes import covered_words
 from reference_traffic import Traffic, boundary_traffic, step_vector, tile_lengths
 
 COUNTS = ("reads", "fills", "updates", "tile_words", "partition_words", "spatial_reductions", "multicast")
@@ -146,13 +147,19 @@ def tensor_traffic(tensor: Tensor, accelerator: Accelerator, nest: Nest) -> list
     return found
 
 
-def partitions(tensor: Tensor, nest: Nest) -> list[int]:
+def partitions(tensor: Tensor, nest: Nest, kept: list[bool]) -> list[int]:
     """Distinct words that one instance of each level is responsible for, rounded down level by level."""
-    sizes = [tensor.tile_size(extents) for extents in nest.extents]
-    found = [sizes[-1]]
-    for s in range(len(sizes) - 2, -1, -1):
-        found.append(found[-1] * sizes[s] // tensor.tile_size(nest.extended(s)))
-    return found[::-1]
+    found = []
+    unit: dict[str, int] = {}  # extents of what an output's updates come in: single words, or tiles of a kept level
+    for s in range(len(kept)):
+        part = covered_words(tensor, nest.extents[-1], unit)
+        for q in range(len(kept) - 2, s - 1, -1):
+            part *= covered_words(tensor, nest.extents[q], unit)
+            part //= covered_words(tensor, nest.extended(q), unit)
+        found.append(part)
+        if kept[s]:
+            unit = nest.extents[s]
+    return found
 
 
 def hand_over_bypassed(traffic: list[Traffic], kept: list[bool], fanout: list[int]) -> list[float]:
@@ -215,7 +222,7 @@ def price_tensor(
     """Sections 5 and 6 for one tensor: fills its column of the arrays."""
     traffic = tensor_traffic(tensor, accelerator, nest)
     received = hand_over_bypassed(traffic, kept, cost.fanout_used)
-    partition = partitions(tensor, nest)
+    partition = partitions(tensor, nest, kept)
     for s, level in enumerate(accelerator.levels):
         price_network(cost, s, t, tensor, accelerator, traffic[s], partition[s] if kept[s] else 0)
         if not kept[s]:
@@ -224,7 +231,7 @@ def price_tensor(
         peer = traffic[s + 1].links / cost.used_instances[s] if s + 1 < len(traffic) else 0.0
         content = traffic[s].content()
         first_writes = partition[s] if tensor.is_output else 0
-        # An output with holes has fewer words than its bounding box; Timeloop's count would wrap around.
+        # Links can leave fewer accesses than there are first visits.
         reads = max(math.floor(content + peer - first_writes + 0.5), 0)
         updates = math.floor(content + 0.5) if tensor.is_output else 0
         fills = int(received[s] + peer)

@@ -16,8 +16,10 @@ from mapgym.workload import Tensor
 Vector = tuple[int, ...]
 Loops = tuple[tuple[Vector, int], ...]
 """(step vector in the tensor's ranks, bound) per loop."""
-Delta = tuple[tuple[int, int], ...]
-"""The words that a step needs anew: (start within the tile, length) per rank; an empty tuple means no words."""
+Box = tuple[tuple[int, int], ...]
+"""(start within the tile, length) per rank."""
+Delta = tuple[Box, ...]
+"""The words that a step needs anew, as boxes without a word in common; an empty tuple means no words."""
 
 
 def step_vector(tensor: Tensor, dim: str, stride: int) -> Vector:
@@ -32,15 +34,34 @@ def tile_lengths(tensor: Tensor, extents: dict[str, int]) -> Vector:
 
 def fresh_words(lengths: Vector, translation: Vector) -> Delta:
     """What a tile needs that its immediate predecessor, ``translation`` before it, did not hold."""
-    moved = [rank for rank, distance in enumerate(translation) if distance]
-    if not moved:
-        return ()
     whole = tuple((0, length) for length in lengths)
-    rank, distance = moved[0], translation[moved[0]]
-    if len(moved) > 1 or abs(distance) >= lengths[rank]:
-        return whole
-    slab = (lengths[rank] - distance, distance) if distance > 0 else (0, -distance)
-    return (*whole[:rank], slab, *whole[rank + 1 :])
+    if any(abs(distance) >= length for distance, length in zip(translation, lengths, strict=True)):
+        return (whole,)
+    boxes, rest = [], whole
+    for rank, (distance, length) in enumerate(zip(translation, lengths, strict=True)):
+        # What is new along this rank, of that which is old along the ones before.
+        new = (length - distance, distance) if distance > 0 else (0, -distance)
+        old = (0, length - distance) if distance > 0 else (-distance, length + distance)
+        if distance:
+            boxes.append((*rest[:rank], new, *rest[rank + 1 :]))
+        rest = (*rest[:rank], old, *rest[rank + 1 :])
+    return tuple(boxes)
+
+
+def size(words: Delta) -> int:
+    """Number of words."""
+    return sum(math.prod(length for _, length in box) for box in words)
+
+
+def wanted_offset(words: Delta, translation: Vector, previous: Delta) -> Vector | None:
+    """Where, relative to its own, an instance wants a neighbour that held its words one step ago; None for nowhere."""
+    if [[n for _, n in box] for box in words] != [[n for _, n in box] for box in previous]:
+        return None
+    offsets = {
+        tuple(now + t - before for (now, _), t, (before, _) in zip(box, translation, other, strict=True))
+        for box, other in zip(words, previous, strict=True)
+    }
+    return offsets.pop() if len(offsets) == 1 else None
 
 
 class Walk:
@@ -52,7 +73,7 @@ class Walk:
 
     def __init__(self, lengths: Vector, loops: Loops, reuse: bool) -> None:
         self.lengths, self.reuse = lengths, reuse
-        self.whole: Delta = tuple((0, length) for length in lengths)
+        self.whole: Delta = (tuple((0, length) for length in lengths),)
         self.bounds = [bound for _, bound in loops]
         # Inner loops stand at iteration 1, not at their last one, when a loop advances: Timeloop extrapolates.
         self.translations: list[Vector] = []
@@ -179,18 +200,15 @@ def boundary_traffic(
     for (words, previous, translation), times in Walk(lengths, temporal, reuse).steps().items():
         if not words:
             continue
-        size = math.prod(length for _, length in words)
         served, used_classes = 0, classes
-        if grid and previous and spatial and [n for _, n in words] == [n for _, n in previous]:
-            wanted = tuple(
-                now + t - before for (now, _), t, (before, _) in zip(words, translation, previous, strict=True)
-            )
+        wanted = wanted_offset(words, translation, previous) if grid and previous and spatial else None
+        if wanted is not None:
             fewer, linked = without_linked(offsets, *grid, wanted)
             if sum(count for _, count in fewer) < sum(count for _, count in classes):
                 served, used_classes = linked, fewer
         for multicast, count in used_classes:
-            accesses[multicast, count] += times * size * count
-        traffic.links += times * size * served
+            accesses[multicast, count] += times * size(words) * count
+        traffic.links += times * size(words) * served
     traffic.accesses = {key: float(words) for key, words in accesses.items() if words}
     traffic.links = float(traffic.links)
     return traffic

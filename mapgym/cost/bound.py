@@ -99,8 +99,6 @@ class _Traffic:
                     # k dims in a rank have at least as many offsets as the largest factor among them.
                     self.multicast_exponent[dim] = 1.0 - 1.0 / len(rank)
         self.max_multicast = math.prod(bounds[dim] ** e for dim, e in self.multicast_exponent.items())
-        # What counts as read at the first visits is the bounding box, holes included.
-        self.box_words = workload.tensor_size(tensor.name)
         self.reductions = math.prod(bounds[dim] for dim in workload.dims if dim not in used)
         self._accelerator = accelerator
 
@@ -196,7 +194,7 @@ def _joint_energy(
             accesses.append(per_word * workload.macs)
             if tensor.tensor.is_output and tensor.plain:
                 # Each update comes with a read, but for the first visits of the words of each instance.
-                less += per_word * tensor.box_words * min(levels[s].instances, tensor.reductions)
+                less += per_word * tensor.distinct_words * min(levels[s].instances, tensor.reductions)
         once = _cheapest_multicast(accesses, caps, parallelism**shared)
         outputs = [
             2.0 if tensor.tensor.is_output and tensor.plain else 1.0

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mapgym.compilation import inlined_kernel, kernel
 from mapgym.cost.links import append_class, link_steps
 from mapgym.cost.offsets import count_distinct, enumerate_instances, multiplicities, needs_enumeration
+from mapgym.cost.partition import partition_chain
 from mapgym.cost.scratch import (
     DIGIT,
     DIGITS,
@@ -45,7 +46,7 @@ from mapgym.cost.tables import (
     WRITE,
     Tables,
 )
-from mapgym.cost.traffic import list_loops, partition_chain, words_from_above
+from mapgym.cost.traffic import list_loops, words_from_above
 from mapgym.legality import legality_status
 
 
@@ -155,7 +156,7 @@ def _price_tensor(
     is_output = tables.tensors[t, IS_OUTPUT] != 0
     plain = tables.tensors[t, PLAIN] != 0
     if is_output or detail is not None:
-        partition_chain(tables, scratch, t)
+        partition_chain(tables, scratch, keep, i, t)
     outermost = levels - 1
     while not keep[i, outermost, t]:
         outermost -= 1
@@ -248,9 +249,8 @@ def _price_tensor(
             peer = links / scratch.levels[below, REPLICATION]
             served = content_below + peer
             if is_output:
-                # The first visit of a word needs no read. QUIRK: the fills do not know that. The estimate can exceed
-                # the accesses where an output has holes (a strided projection): Timeloop's count wraps around there,
-                # the sane value is no read at all.
+                # The first visit of a word needs no read. QUIRK: the fills do not know that. Where links have taken
+                # accesses away, the estimate of first visits can be more than is left.
                 reads = int(max(math.floor(served - scratch.levels[below, PARTITION] + 0.5), 0.0))
                 updates = math.floor(content_below + 0.5)
             else:

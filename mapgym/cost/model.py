@@ -14,7 +14,7 @@ from mapgym.cost.kernel import Detail, price_batch
 from mapgym.cost.scratch import make_scratch
 from mapgym.cost.sparse import price_sparse_batch
 from mapgym.cost.sparse_tables import SparseDetail, SparseTables, make_sparse_detail, make_sparse_tables
-from mapgym.cost.tables import make_tables
+from mapgym.cost.tables import HOLES, make_tables
 from mapgym.errors import SpecificationError, require_kind, suggest
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.text import quoted
@@ -41,7 +41,7 @@ class CostDetail(Detail):
             level above, and writes that come from below (outputs only).
         tile_words: int64 words of the tile that the level holds.
         partition_words: int64 words of the tensor that the instance is responsible for, by Timeloop's estimate; they
-            need no read at their first visit.
+            need no read at their first visit. Holes of the output that nothing updates do not count.
         energy_pj: float64 storage energy of all instances.
         network_energy_pj: float64 energy of all networks between this level and the next inner one.
         ingresses: float64 words that enter the network below one instance.
@@ -205,7 +205,7 @@ class CostModel:
         self._names = (workload.dims, accelerator.level_names, tuple(tensor.name for tensor in workload.tensors))
         self._tables = make_tables(workload, accelerator)
         self._rules = legality.pack_rules(workload, accelerator)
-        self._scratch = make_scratch(*shape, accelerator)
+        self._scratch = make_scratch(*shape, accelerator, int(self._tables.tensors[:, HOLES].max()))
         self._mac_units = accelerator.mac.instances
         self._sparse: SparseTables | None = None
         if accelerator.is_sparse:

@@ -23,7 +23,7 @@ class Scratch(NamedTuple):
     traffic: NDArray[np.float64]  # [capacity] accesses of each class of plane OWN
     demand: NDArray[np.float64]  # [L, 2] words per cycle, reads and writes
     differences: NDArray[np.int64]  # [..] what the offsets of grid neighbours can differ by
-    instances: NDArray[np.int64]  # [3, slots] planes KEYS, SLOTS, COUNTS; one entry per instance, or hash slot
+    instances: NDArray[np.int64]  # [3, slots] planes KEYS (or marks), SLOTS, COUNTS; for each instance, or hash slot
 
 
 # Planes of Scratch.places.
@@ -46,14 +46,18 @@ KEYS, SLOTS, COUNTS = 0, 1, 2
 MAX_PATTERN_DIGITS = 6
 """Spatial loops of one level up to which all patterns of carries between grid rows are tried."""
 
+MARKS_PER_ENTRY = 32
+MAX_MARKS = 2**22
+"""Words of an output with holes up to which they are looked at one by one."""
 
-def make_scratch(levels: int, dims: int, tensors: int, accelerator: Accelerator) -> Scratch:
-    """Allocates the working memory for one task."""
+
+def make_scratch(levels: int, dims: int, tensors: int, accelerator: Accelerator, marks: int) -> Scratch:
+    """Allocates the working memory for one task; ``marks``: words of an output with holes, 0 for another one."""
     loops, macs = levels * dims, accelerator.mac.instances
     # n instances have at most sqrt(2n) different multiplicities, and each temporal loop can add a histogram.
     capacity = int((2 * macs) ** 0.5 + 2) * (loops + 2)
     # An open-addressing table needs a power of two of slots, at least twice as many as instances.
-    slots = 1 << (2 * macs - 1).bit_length()
+    slots = max(1 << (2 * macs - 1).bit_length(), min(marks, MAX_MARKS) // MARKS_PER_ENTRY + 1)
     return Scratch(
         extents=np.zeros((levels, dims)),
         tile_words=np.zeros((levels, tensors)),

@@ -18,7 +18,6 @@ from mapgym.cost.scratch import (
     LOOP_DIM,
     LOOP_STEP,
     OUTSIDE,
-    PARTITION,
     REPLICATION,
     SPAN,
     STEP,
@@ -29,7 +28,7 @@ from mapgym.cost.scratch import (
     X_DIGITS,
     Scratch,
 )
-from mapgym.cost.tables import COEFFICIENT, DIM, KEY, PINNING, SLIDING, TERMS, Tables
+from mapgym.cost.tables import COEFFICIENT, DIM, KEY, PINNING, SEVERAL, SLIDING, TERMS, Tables
 
 
 @inlined_kernel
@@ -106,6 +105,23 @@ def list_loops(
     return outside
 
 
+@kernel
+def _overlap(tables: Tables, scratch: Scratch, t: int, s: int, moved: int, step: int) -> int:
+    """Words that a tile below level s > 0 shares with the one ``step`` iterations of the dim ``moved`` before."""
+    words = 1
+    for k in range(1, tables.product_dims[t, 0] + 1):
+        words *= scratch.places[STEP, s, tables.product_dims[t, k]]
+    for r in range(tables.affine.shape[2]):
+        length = 1
+        for k in range(tables.affine[TERMS, t, r, 0]):
+            d, coefficient = tables.affine[DIM, t, r, k], tables.affine[COEFFICIENT, t, r, k]
+            length += coefficient * (scratch.places[STEP, s, d] - 1)
+            if d == moved:
+                length -= coefficient * step
+        words *= max(0, length)
+    return words
+
+
 @inlined_kernel
 def words_from_above(
     tables: Tables, scratch: Scratch, t: int, s: int, full: int, loops: int
@@ -113,7 +129,8 @@ def words_from_above(
     """Words that one instance below level s > 0 needs over the run, for a tensor with halos.
 
     total = F + sum_j w_j * (D1 if T_j == T_1 else F) + w_1 * D1 over the temporal loops j at or above level s, where
-    F is the full tile and D1 the words that a step of the innermost loop needs anew. QUIRK: of each loop only the
+    F is the full tile and D1 the words that a step of the innermost loop needs anew, the tile less its overlap with
+    the one before. QUIRK: of each loop only the
     step from iteration 0 to 1 is looked at, with the inner loops at iteration 1, so that the translation of a step is
     T_j = v_j - sum of the inner v.
 
@@ -126,7 +143,7 @@ def words_from_above(
     d = scratch.loops[LOOP_DIM, first]
     translation = tables.dims[KEY, t, d] * scratch.loops[LOOP_STEP, first]
     whole = scratch.loops[OUTSIDE, first]
-    # A dim with a rank to itself leaves the tile at once; one of two ranks moves it along both, which reuses nothing.
+    # A dim with a rank to itself leaves the tile at once.
     anew = full if translation != 0 else 0
     r = tables.dims[SLIDING, t, d]
     if r >= 0:
@@ -140,6 +157,8 @@ def words_from_above(
                 distance = coefficient * scratch.loops[LOOP_STEP, first]
         if distance < length:
             anew = full // length * distance
+    elif r == SEVERAL:
+        anew = full - _overlap(tables, scratch, t, s, d, scratch.loops[LOOP_STEP, first])
     if anew == full:
         return full * whole, translation, full, 0
     repeats = 0
@@ -154,70 +173,3 @@ def words_from_above(
         inner += step
     after_first = scratch.loops[OUTSIDE, first + 1]
     return full * (after_first - repeats) + anew * (whole - after_first + repeats), translation, anew, repeats
-
-
-@inlined_kernel
-def partition_chain(tables: Tables, scratch: Scratch, t: int) -> None:
-    """Words of the tensor that each instance is responsible for, by Timeloop's estimate, outermost level first."""
-    levels = scratch.tiles.shape[1]
-    if tables.affine[TERMS, t, 0, 0] == 0:
-        # Tile sizes are products of extents: the estimate is the tensor divided by the relevant spatial factors,
-        # without a remainder (so that the division of floats is exact).
-        part_words = float(scratch.tiles[WORDS, levels - 1, t])
-        for s in range(levels - 1, -1, -1):
-            scratch.levels[s, PARTITION] = int(part_words)
-            distinct = 1
-            for k in range(scratch.levels[s, DIGITS]):
-                d = scratch.places[DIGIT, s, k]
-                if tables.dims[KEY, t, d] != 0:
-                    distinct *= scratch.places[SPAN, s, d]
-            part_words /= distinct
-    else:
-        _general_partition_chain(tables, scratch, t)
-
-
-@kernel
-def _floor_of_quotient(a: int, b: int, c: int) -> int:
-    """floor(a * b / c) for 0 <= a < c < 2**62 and 0 <= b < 2**62, where a * b may not fit an int64: long division."""
-    quotient, remainder = 0, 0
-    for bit in range(61, -1, -1):
-        quotient *= 2
-        remainder *= 2
-        if remainder >= c:
-            remainder -= c
-            quotient += 1
-        if b >> bit & 1:
-            remainder += a
-            if remainder >= c:
-                remainder -= c
-                quotient += 1
-    return quotient
-
-
-@kernel
-def _general_partition_chain(tables: Tables, scratch: Scratch, t: int) -> None:
-    """As partition_chain, for any projection."""
-    levels = scratch.tiles.shape[1]
-    part = scratch.tiles[WORDS, levels - 1, t]
-    scratch.levels[levels - 1, PARTITION] = part
-    for s in range(levels - 2, -1, -1):
-        if scratch.levels[s + 1, USED] > 1:
-            extended = 1
-            for k in range(1, tables.product_dims[t, 0] + 1):
-                d = tables.product_dims[t, k]
-                extended *= scratch.places[STEP, s + 1, d] * scratch.places[SPAN, s + 1, d]
-            for r in range(tables.affine.shape[2]):
-                length = 1
-                for k in range(tables.affine[TERMS, t, r, 0]):
-                    d = tables.affine[DIM, t, r, k]
-                    extent = scratch.places[STEP, s + 1, d] * scratch.places[SPAN, s + 1, d]
-                    length += tables.affine[COEFFICIENT, t, r, k] * (extent - 1)
-                extended *= length
-            # floor(part * tile / extended), in parts that stay small.
-            tile = scratch.tiles[WORDS, s, t]
-            rest = part % extended
-            if rest < 2**62 // tile:
-                part = part // extended * tile + rest * tile // extended
-            else:
-                part = part // extended * tile + _floor_of_quotient(rest, tile, extended)
-        scratch.levels[s, PARTITION] = part

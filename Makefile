@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TYPES := build/types
+BOUNDS := $(CURDIR)/build/bounds
 
 # The comparison of `make demo`; it ends within five minutes on two cores.
 DEMO_WORKLOAD ?= paper/resnet_conv4
@@ -14,14 +15,17 @@ DEMO_SAMPLES ?= 5000
 DEMO_SEEDS ?= 3
 DEMO_FOLDER ?= runs/demo
 
+# The tests of `make test-bounds`; all of them when left out.
+BOUNDS_TESTS ?=
+
 # loadgroup keeps tests that share a costly fixture on one worker.
 PYTEST_ARGUMENTS ?= -n 2 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint types format bench clean
+.PHONY: help install demo test test-bounds check lint types format bench clean
 
 help:  ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 install: $(STAMP)  ## Create .venv and install mapgym, its extras and the development tools
 
@@ -42,6 +46,12 @@ demo: install  ## Compare learned and classical mappers on one convolution
 
 test: install  ## Run the tests
 	$(BIN)/python -m pytest $(PYTEST_ARGUMENTS)
+
+# Numba then raises IndexError where a kernel would read or write outside of an array, and prints the index and the size
+# of the axis. The cache is one of its own, so that checked code never mixes with the ordinary one.
+test-bounds: install  ## Run the tests with kernels that check every index
+	NUMBA_BOUNDSCHECK=1 NUMBA_FULL_TRACEBACKS=1 NUMBA_CACHE_DIR=$(BOUNDS) \
+	  $(BIN)/python -m pytest $(PYTEST_ARGUMENTS) $(BOUNDS_TESTS)
 
 check: lint types  ## Run the linter, the format check and the type checker
 

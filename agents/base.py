@@ -29,12 +29,17 @@ DEFAULT_AGENT = "evolution"
 AXES = ("tile", "order", "parallelism", "bypass")
 
 
+MOST_WHOLE, MOST_REAL = 10**6, 1e9
+"""Upper limits of parameters that declare none: of whole numbers, which are mostly numbers of mappings that are held at
+once, and of others, which are mostly weights."""
+
+
 def parameter(
     default: Any,
     help: str,
     *,
     low: float = -math.inf,
-    high: float = math.inf,
+    high: float | None = None,
     choices: Sequence[str] | None = None,
 ) -> Any:
     """A parameter of an agent: a dataclass field with a range and one line of documentation.
@@ -42,9 +47,11 @@ def parameter(
     Args:
         default: its value when left out; its type (bool, int, float, str) is the parameter's type.
         help: what it does, where the default comes from.
-        low, high: limits, both allowed.
+        low, high: limits, both allowed; without a high one, ``MOST_WHOLE`` or ``MOST_REAL``.
         choices: the allowed texts.
     """
+    if high is None:
+        high = MOST_WHOLE if isinstance(default, int) else MOST_REAL
     return field(default=default, metadata={"help": help, "low": low, "high": high, "choices": choices})
 
 
@@ -275,7 +282,7 @@ def _checked(agent: str, name: str, value: Any, default: Any, entry: Any) -> Any
         raise SpecificationError(f"{where}; give {wanted}") from None
     if entry.metadata.get("choices") and value not in entry.metadata["choices"]:
         raise SpecificationError(f"{where}; {suggest(str(value), entry.metadata['choices'])}")
-    low, high = entry.metadata.get("low", -math.inf), entry.metadata.get("high", math.inf)
+    low, high = entry.metadata.get("low", -math.inf), entry.metadata.get("high", MOST_REAL)
     if kind in (int, float) and not low <= value <= high:
         raise SpecificationError(f"{where}; give a number from {low:g} to {high:g}")
     return value

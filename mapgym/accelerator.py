@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import TypeVar
 
-from mapgym.errors import SpecificationError, positive_int, require_keys, suggest
+from mapgym import ranges
+from mapgym.errors import MAX_INTEGER, SpecificationError, positive_int, require_keys, suggest
 from mapgym.sparsity import Formats, SparseAction, parse_actions, parse_compute, parse_formats
 from mapgym.text import quoted
 
@@ -36,7 +36,7 @@ class Mac:
 
     def __post_init__(self) -> None:
         where = f"MAC {quoted(self.name)}"
-        _check_fields(self, where, ("mesh_x", "mesh_y", "word_bits"), ("energy_pj",))
+        _check_fields(self, where, ("mesh_x", "mesh_y"), ("energy_pj",))
         object.__setattr__(self, "zero_operands", parse_compute(self.zero_operands, where))
 
     @property
@@ -91,18 +91,18 @@ class StorageLevel:
         _check_fields(
             self,
             where,
-            ("mesh_x", "mesh_y", "block_size_words", "word_bits"),
+            ("mesh_x", "mesh_y"),
             ("access_energy_pj", "energy_per_hop_pj", "router_energy_pj"),
         )
+        positive_int(self.block_size_words, f"{where}: block_size_words", ranges.MAX_BLOCK_WORDS)
         if self.capacity_words is not None:
             positive_int(self.capacity_words, f"{where}: capacity_words")
         for key in ("read", "write", "shared"):
-            value = getattr(self, f"{key}_bandwidth_words_per_cycle")
-            if value is not None and (not _is_number(value) or value <= 0):
-                raise SpecificationError(
-                    f"{where}: {key}_bandwidth_words_per_cycle is {quoted(value)}; give a number above 0, or leave it "
-                    "out"
-                )
+            name = f"{key}_bandwidth_words_per_cycle"
+            if getattr(self, name) is not None:
+                remedy = "a number above 0, or leave it out"
+                limits = ranges.LEAST_BANDWIDTH, ranges.MOST_BANDWIDTH
+                ranges.number(getattr(self, name), f"{where}: {name}", remedy, *limits)
         if self.keep_only is not None:
             names = self.keep_only
             if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
@@ -110,10 +110,9 @@ class StorageLevel:
             object.__setattr__(self, "keep_only", tuple(self.keep_only))
         object.__setattr__(self, "formats", parse_formats(self.formats, where))
         object.__setattr__(self, "actions", parse_actions(self.actions, where))
-        for key in ("metadata_word_bits", "metadata_capacity_bits"):
-            value = getattr(self, key)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
-                raise SpecificationError(f"{where}: {key} is {quoted(value)}; give a whole number of bits, at least 0")
+        _check_bits(self.metadata_word_bits, f"{where}: metadata_word_bits", ranges.MAX_WORD_BITS)
+        if self.metadata_capacity_bits is not None:
+            _check_bits(self.metadata_capacity_bits, f"{where}: metadata_capacity_bits", MAX_INTEGER)
 
     @property
     def instances(self) -> int:
@@ -284,16 +283,18 @@ def _construct(kind: type[_Part], entry: Mapping[str, object], where: str) -> _P
     return kind(**entry)  # type: ignore[arg-type]
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _check_bits(value: object, where: str, most: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+        raise SpecificationError(
+            f"{where} is {quoted(value)}; give a whole number of bits, at least 0 and at most {most}"
+        )
 
 
 def _check_fields(part: Mac | StorageLevel, where: str, counts: tuple[str, ...], energies: tuple[str, ...]) -> None:
     if not isinstance(part.name, str) or not part.name:
         raise SpecificationError(f"{where}: name is {quoted(part.name)}; give text such as 'GlobalBuffer'")
+    positive_int(part.word_bits, f"{where}: word_bits", ranges.MAX_WORD_BITS)
     for key in counts:
         positive_int(getattr(part, key), f"{where}: {key}")
     for key in energies:
-        value = getattr(part, key)
-        if not _is_number(value) or value < 0:
-            raise SpecificationError(f"{where}: {key} is {quoted(value)}; give a finite energy in pJ of at least 0")
+        ranges.energy_pj(getattr(part, key), f"{where}: {key}")

@@ -103,9 +103,17 @@ class Construction:
         """The mappings of complete states.
 
         Args:
-            states: int32[n, at least len(initial_state)].
+            states: int32[n, at least len(initial_state)], as environments keep them.
             rows: int64[k], which of them.
+
+        Raises:
+            SpecificationError: there are no such rows, or the states are too short.
         """
+        if states.shape[1] < len(self.initial_state) or rows.min(initial=0) < 0 or rows.max(initial=-1) >= len(states):
+            raise SpecificationError(
+                f"there are {len(states)} states of {states.shape[1]} numbers; give rows of them, and states of this "
+                "task"
+            )
         batch = self.none.blank(len(rows))
         export_states(self.task, states, rows, *batch.arrays())
         return batch

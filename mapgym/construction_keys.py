@@ -48,6 +48,7 @@ from mapgym.construction_kernels import (
 )
 from mapgym.construction_rollout import export_mapping
 from mapgym.errors import SpecificationError
+from mapgym.legality import require_task
 from mapgym.mapping import MappingBatch, divisors
 from mapgym.mapspace_fit import mesh_axes
 
@@ -254,11 +255,15 @@ class KeyEncoding:
         """Vectors that :meth:`decode` turns into these mappings of the space, in canonical form.
 
         Args:
-            batch: n mappings of the space; this is not checked.
+            batch: n mappings of the space; of this only the task and the orders are checked.
 
         Returns:
             float64[n, size].
+
+        Raises:
+            SpecificationError: the mappings are of another task, or an order is no permutation of the dims.
         """
+        require_task(batch, self.space.workload, self.space.accelerator)
         n, levels, dims = batch.temporal.shape
         keys = np.full((n, self.size), 0.5)
         columns, axis_free = self._columns, self.space.freedom.axis_free

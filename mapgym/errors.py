@@ -50,12 +50,13 @@ def require_keys(given: Iterable[str], allowed: Iterable[str], where: str) -> No
             raise SpecificationError(f"{where}: unknown key {quoted(key)}; {suggest(str(key), allowed)}")
 
 
-def positive_int(value: object, where: str) -> int:
-    """Returns value as an int, or raises SpecificationError unless it is a whole number of at least 1."""
+def positive_int(value: object, where: str, most: int = MAX_INTEGER) -> int:
+    """Returns value as an int, or raises SpecificationError unless it is a whole number from 1 to ``most``."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise SpecificationError(f"{where} is {quoted(value)}; give a whole number of at least 1")
-    if value > MAX_INTEGER:
-        raise SpecificationError(f"{where} is {value}; give a whole number of at most 2**53")
+    if value > most:
+        limit = "2**53" if most == MAX_INTEGER else f"{most}"
+        raise SpecificationError(f"{where} is {quoted(value)}; give a whole number of at most {limit}")
     return value
 
 

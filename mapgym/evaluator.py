@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mapgym import ranges
 from mapgym.cost import OBJECTIVES, Cost, CostBatch, CostModel, LowerBound, lower_bound
 from mapgym.errors import SpecificationError, positive_int, require_kind, suggest
 from mapgym.front import PARETO, ParetoFront
@@ -43,11 +44,10 @@ class Budget:
             raise SpecificationError("a budget without a limit never ends; give samples, seconds or both")
         if self.samples is not None:
             positive_int(self.samples, "budget: samples")
-        seconds = self.seconds
-        if seconds is not None and (
-            isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf
-        ):
-            raise SpecificationError(f"budget: seconds is {quoted(seconds)}; give a finite number above 0")
+        if self.seconds is not None:
+            ranges.number(
+                self.seconds, "budget: seconds", "a finite number above 0", math.ulp(0.0), ranges.MOST_SECONDS
+            )
 
 
 @dataclass

@@ -335,6 +335,54 @@ def batch_status(batch: MappingBatch, table: NDArray[np.int64]) -> NDArray[np.in
     return out
 
 
+@kernel
+def _first_disorder(order: NDArray[np.int8], spatial_order: NDArray[np.int8], spatial_split: NDArray[np.int8]) -> int:
+    """The first mapping of a batch with an order that is no permutation, or a split out of range; -1 for none."""
+    n, levels, dims = order.shape
+    everything = (np.int64(1) << dims) - 1
+    for i in range(n):
+        for s in range(levels):
+            seen, seen_spatial = np.int64(0), np.int64(0)
+            for d in range(dims):
+                seen |= np.int64(1) << np.int64(min(np.uint8(order[i, s, d]), np.uint8(63)))
+                seen_spatial |= np.int64(1) << np.int64(min(np.uint8(spatial_order[i, s, d]), np.uint8(63)))
+            if seen != everything or seen_spatial != everything or not 0 <= spatial_split[i, s] <= dims:
+                return i
+    return -1
+
+
+def require_orders(batch: MappingBatch, what: str = "mapping {} of the batch") -> None:
+    """Raises SpecificationError unless all orders of a batch are permutations of the dims and all splits in range.
+
+    The door to every kernel that uses an order as an index: the arrays of a batch can be written to after it was made.
+
+    Args:
+        batch: any mappings.
+        what: for the message, with a place for the index of the mapping.
+    """
+    arrays: tuple[Any, ...] = (batch.order, batch.spatial_order, batch.spatial_split)
+    i = int(_first_disorder(*arrays))
+    if i >= 0:
+        every = np.arange(batch.order.shape[2])
+        for name in ("order", "spatial_order"):
+            if not (np.sort(getattr(batch, name)[i], axis=1) == every).all():
+                raise SpecificationError(
+                    f"{what.format(i)}: {name} is not a permutation of the dims; list each dim of a level once"
+                )
+        raise SpecificationError(f"{what.format(i)}: spatial_split is out of range; give 0 to {len(every)}")
+
+
+def require_task(batch: MappingBatch | Mapping, workload: Workload, accelerator: Accelerator) -> None:
+    """Raises SpecificationError if mappings are of another task: their dims, levels or tensors have other names."""
+    expected = (workload.dims, accelerator.level_names, tuple(tensor.name for tensor in workload.tensors))
+    for what, theirs, ours in zip(("dims", "levels", "tensors"), batch.names, expected, strict=True):
+        if theirs != ours:
+            raise SpecificationError(
+                f"the mapping has the {what} {', '.join(theirs)}, but {quoted(workload.name)} on "
+                f"{quoted(accelerator.name)} has {', '.join(ours)}; build the mapping for this task"
+            )
+
+
 def reason(status: int, workload: Workload, accelerator: Accelerator, mapping: Mapping) -> str:
     """One sentence that says what is wrong with a mapping and what to change; "" if the status is legal.
 

@@ -7,17 +7,20 @@ spatial loops are inside its temporal loops and replicate the next inner level; 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping as AbcMapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping as AbcMapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict, overload
+from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.errors import SpecificationError, require_keys, suggest
+from mapgym.memory import require_memory
 from mapgym.text import quoted
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from mapgym.accelerator import Accelerator
     from mapgym.workload import Workload
 
@@ -33,12 +36,6 @@ ARRAYS = tuple(_DTYPES)
 """Names of the arrays of a mapping, in the order in which the compiled kernels take them."""
 
 
-class _Axes(TypedDict):
-    dims: tuple[str, ...]
-    levels: tuple[str, ...]
-    tensors: tuple[str, ...]
-
-
 @dataclass(frozen=True, eq=False)
 class _Arrays:
     """What Mapping and MappingBatch share; a batch has one leading axis more.
@@ -52,7 +49,14 @@ class _Arrays:
             others lie on Y.
         keep: bool[..., level, tensor] which tensors a level stores; the others bypass it.
         dims, levels, tensors: names of the axes.
+
+    Raises:
+        SpecificationError: arrays of wrong shapes, values that their types cannot hold, an order that names a dim that
+            there is not, or a split that is none. That an order is a permutation, and what the factors are, is
+            legality, which is judged when a mapping is used.
     """
+
+    _leading_axes: ClassVar[int]
 
     temporal: NDArray[np.int32]
     spatial: NDArray[np.int32]
@@ -77,13 +81,71 @@ class _Arrays:
         """The six arrays, in the order of ``ARRAYS``."""
         return (self.temporal, self.spatial, self.order, self.spatial_order, self.spatial_split, self.keep)
 
-    def _axes(self) -> _Axes:
-        return {"dims": self.dims, "levels": self.levels, "tensors": self.tensors}
+    def __post_init__(self) -> None:
+        for name in ("dims", "levels", "tensors"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name, dtype in _DTYPES.items():
+            object.__setattr__(self, name, _converted(name, getattr(self, name), dtype))
+        leading = self.temporal.shape[: self._leading_axes]
+        by_level = (*leading, len(self.levels))
+        expected = {
+            **dict.fromkeys(("temporal", "spatial", "order", "spatial_order"), (*by_level, len(self.dims))),
+            "spatial_split": by_level,
+            "keep": (*by_level, len(self.tensors)),
+        }
+        for name, shape in expected.items():
+            if getattr(self, name).shape != shape:
+                raise SpecificationError(
+                    f"mapping array {quoted(name)} has shape {getattr(self, name).shape}, expected {shape}: "
+                    f"{'mappings, ' if leading else ''}{len(self.levels)} levels, and {len(self.dims)} dims or "
+                    f"{len(self.tensors)} tensors; all arrays describe the same mappings"
+                )
+        for name, most in (
+            ("order", len(self.dims) - 1),
+            ("spatial_order", len(self.dims) - 1),
+            ("spatial_split", len(self.dims)),
+        ):
+            array = getattr(self, name)
+            if array.size and (array.min() < 0 or array.max() > most):
+                raise SpecificationError(
+                    f"mapping array {quoted(name)} has values out of range; give 0 to {most}, for {len(self.dims)} dims"
+                )
+
+    @classmethod
+    def _made(cls, arrays: Iterable[NDArray[Any]], names: Sequence[tuple[str, ...]]) -> Self:
+        """Of arrays that are right for sure.
+
+        They are not looked at again: searchers make small batches so often that looking takes as long as pricing.
+        """
+        made = object.__new__(cls)
+        made.__dict__.update(zip(ARRAYS, arrays, strict=True), dims=names[0], levels=names[1], tensors=names[2])
+        return made
+
+
+def _converted(name: str, values: Any, dtype: Any) -> NDArray[Any]:
+    """The array as kernels take it: itself, or a copy in the right type and layout that they may write to."""
+    if type(values) is np.ndarray and values.dtype == dtype and values.flags.carray:
+        return values
+    try:
+        given = np.asarray(values)
+        with np.errstate(invalid="ignore"):
+            converted = given.astype(dtype, order="C", subok=False)
+        same = given.dtype.kind in "biuf" and np.array_equal(converted, given)
+    except (TypeError, ValueError, OverflowError):
+        same = False
+    if not same:
+        raise SpecificationError(
+            f"mapping array {quoted(name)} has values that {np.dtype(dtype)} cannot hold; give whole numbers in its "
+            "range (True and False for keep)"
+        )
+    return converted
 
 
 @dataclass(frozen=True, eq=False)
 class Mapping(_Arrays):
     """One mapping of a workload onto an accelerator; see :class:`_Arrays` for the fields (no leading axis)."""
+
+    _leading_axes = 0
 
     @classmethod
     def trivial(cls, workload: Workload, accelerator: Accelerator) -> Mapping:
@@ -98,7 +160,7 @@ class Mapping(_Arrays):
 
     def batch(self) -> MappingBatch:
         """A batch of one that shares this mapping's arrays."""
-        return MappingBatch(**{name: getattr(self, name)[None] for name in ARRAYS}, **self._axes())
+        return MappingBatch._made([array[None] for array in self.arrays()], self.names)
 
     def spatial_axes(self, level: int) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
         """Spatial loops (dim, factor > 1) of a level on X and on Y, innermost first."""
@@ -267,41 +329,14 @@ class MappingBatch(_Arrays):
     Indexing with a number gives a :class:`Mapping`; with a slice, an index array or a mask, a batch.
     """
 
-    def __post_init__(self) -> None:
-        for name, dtype in _DTYPES.items():
-            array = getattr(self, name)
-            if array.dtype != dtype or not array.flags.c_contiguous:
-                converted: NDArray[Any] = np.ascontiguousarray(array, dtype=dtype)
-                if not np.array_equal(converted, array):
-                    raise SpecificationError(
-                        f"mapping array {quoted(name)} has values that {np.dtype(dtype)} cannot hold; give whole "
-                        "numbers in "
-                        "its range (True and False for keep)"
-                    )
-                object.__setattr__(self, name, converted)
-        n, levels, dims = self.temporal.shape
-        expected = {
-            **dict.fromkeys(("temporal", "spatial", "order", "spatial_order"), (n, levels, dims)),
-            "spatial_split": (n, levels),
-            "keep": (n, levels, len(self.tensors)),
-        }
-        for name, shape in expected.items():
-            if getattr(self, name).shape != shape:
-                raise SpecificationError(
-                    f"mapping array {quoted(name)} has shape {getattr(self, name).shape}, expected {shape}; "
-                    "all arrays of a batch describe the same mappings"
-                )
-        if (len(self.levels), len(self.dims)) != (levels, dims):
-            raise SpecificationError(
-                f"mapping arrays have {levels} levels and {dims} dims, "
-                f"but {len(self.levels)} level names and {len(self.dims)} dim names are given"
-            )
+    _leading_axes = 1
 
     @classmethod
     def trivial(cls, workload: Workload, accelerator: Accelerator, n: int) -> MappingBatch:
         """A batch of n copies of :meth:`Mapping.trivial`, writable."""
         levels, dims, tensors = len(accelerator.levels), len(workload.dims), len(workload.tensors)
         names = tuple(tensor.name for tensor in workload.tensors)
+        _require_room(n, levels, dims, tensors)
         temporal = np.ones((n, levels, dims), np.int32)
         temporal[:, -1] = workload.bounds
         order = np.empty((n, levels, dims), np.int8)
@@ -310,16 +345,10 @@ class MappingBatch(_Arrays):
         for s, level in enumerate(accelerator.levels):
             if level.keep_only is not None:
                 keep[:, s] = [name in level.keep_only for name in names]
-        return cls(
-            temporal,
-            np.ones_like(temporal),
-            order,
-            order.copy(),
-            np.zeros((n, levels), np.int8),
-            keep,
-            workload.dims,
-            accelerator.level_names,
-            names,
+        split = np.zeros((n, levels), np.int8)
+        return cls._made(
+            (temporal, np.ones_like(temporal), order, order.copy(), split, keep),
+            (workload.dims, accelerator.level_names, names),
         )
 
     @classmethod
@@ -359,8 +388,9 @@ class MappingBatch(_Arrays):
         )
         if plain:
             return self._alike(arrays)
-        kind = Mapping if isinstance(index, int | np.integer) else MappingBatch
-        return kind(*arrays, *self.names)  # type: ignore[arg-type, call-arg]
+        if isinstance(index, int | np.integer) and not isinstance(index, bool):
+            return Mapping._made(arrays, self.names)
+        return MappingBatch(*arrays, *self.names)  # type: ignore[arg-type, call-arg]
 
     def __setitem__(self, rows: slice | NDArray | Sequence[int], others: MappingBatch) -> None:
         """Overwrites some mappings by those of another batch of the same task, in order."""
@@ -376,21 +406,28 @@ class MappingBatch(_Arrays):
         return self._alike([array.copy() for array in self.arrays()])
 
     def blank(self, n: int) -> MappingBatch:
-        """A batch of n mappings of the same task that holds anything, to be overwritten."""
+        """A batch of n mappings of the same task that holds anything, to be overwritten.
+
+        Raises:
+            SpecificationError: so many do not fit into memory.
+        """
+        _require_room(n, len(self.levels), len(self.dims), len(self.tensors))
         return self._alike([np.empty((n, *array.shape[1:]), array.dtype) for array in self.arrays()])
 
     def _alike(self, arrays: Sequence[NDArray[Any]]) -> MappingBatch:
-        """A batch of the same task from arrays that are right for sure.
-
-        They are not looked at again: searchers make small batches so often that looking takes as long as pricing.
-        """
-        batch = object.__new__(MappingBatch)
-        batch.__dict__.update(zip(ARRAYS, arrays, strict=True), **self._axes())
-        return batch
+        """A batch of the same task from arrays that are right for sure; see :meth:`_made`."""
+        return MappingBatch._made(arrays, self.names)
 
     def used_macs(self) -> NDArray[np.int64]:
         """int64[n]: MAC units in use, the product of all spatial factors."""
         return np.prod(self.spatial.astype(np.int64), axis=(1, 2))
+
+
+def _require_room(n: int, levels: int, dims: int, tensors: int) -> None:
+    """Raises SpecificationError if a batch of n mappings does not fit into memory."""
+    size = n * levels * (10 * dims + 1 + tensors)
+    if size > 2**28:
+        require_memory(size, f"a batch of {quoted(n)} mappings", "ask for fewer at a time")
 
 
 def factor_products(batch: MappingBatch) -> NDArray[np.int64]:

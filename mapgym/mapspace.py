@@ -138,10 +138,11 @@ class MapSpace:
             n: how many, at least 0.
 
         Raises:
-            SpecificationError: the constraints leave no mapping, or so few that none was found.
+            SpecificationError: the constraints leave no mapping, or so few that none was found; or n mappings do not
+                fit into memory.
         """
-        if n < 0:
-            raise SpecificationError(f"cannot draw {n} mappings; ask for at least 0")
+        if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 0:
+            raise SpecificationError(f"cannot draw {quoted(n)} mappings; ask for a whole number of at least 0")
         construction = self._construction
         if self.construction_is_exact:
             return construction.sample(rng, n)
@@ -177,8 +178,9 @@ class MapSpace:
         spatial loops on an axis are sorted by dim, because nothing depends on their order.
 
         Raises:
-            SpecificationError: an order is not a permutation of the dims.
+            SpecificationError: the mappings are of another task, or an order is not a permutation of the dims.
         """
+        self._require(batch)
         return self._normalised(batch, self._canonical_sorting)
 
     @property
@@ -204,7 +206,8 @@ class MapSpace:
             int64[n, k], or int64[k] for one mapping; below :attr:`nvec`.
 
         Raises:
-            SpecificationError: a mapping has wrong products, or differs from the base off the searched axes.
+            SpecificationError: a mapping is of another task, has an order that is no permutation or wrong products, or
+                differs from the base off the searched axes.
         """
         if isinstance(mappings, Mapping):
             return self.encode(mappings.batch())[0]
@@ -229,8 +232,12 @@ class MapSpace:
         Raises:
             SpecificationError: wrong number of columns, or a value out of range.
         """
-        numbers = np.array(codes, np.int64)
         sizes = self._code.sizes
+        try:
+            numbers = np.array(codes)
+            numbers = numbers.astype(np.int64, casting="same_kind" if numbers.size else "unsafe")
+        except (TypeError, ValueError, OverflowError):
+            raise SpecificationError(f"codes are {quoted(codes)}; give rows of whole numbers below nvec") from None
         if numbers.ndim != 2 or numbers.shape[1] != len(sizes):
             raise SpecificationError(
                 f"codes have shape {numbers.shape}, expected (n, {len(sizes)}); give one column for each of nvec"
@@ -269,16 +276,21 @@ class MapSpace:
             check: whether to make sure that the mapping is in the space, which takes longer than all the rest.
 
         Raises:
-            SpecificationError: the mapping is not in the space.
+            SpecificationError: the mapping is not in the space, or an order is no permutation of the dims.
         """
+        start = mapping.batch()
+        self._require(start)
         if check and not self.contains(mapping):
             why = self.reason(mapping) or "it differs from the base or the constraints in something not searched"
             raise SpecificationError(f"the mapping is not in {quoted(self)} and so has no neighbours there: {why}")
         sorting = self.sorting
         if order is not None:
+            order = np.asarray(order)
+            if order.shape != mapping.order.shape or not (np.sort(order) == np.arange(order.shape[-1])).all():
+                raise SpecificationError(f"order is {quoted(order)}; give a permutation of the dims for each level")
             rank = np.where(self.freedom.order_free[:, None], np.argsort(order, axis=1), sorting.temporal_rank)
             sorting = sorting._replace(temporal=np.ones_like(sorting.temporal), temporal_rank=rank.astype(np.int8))
-        start = self._normalised(mapping.batch(), sorting)
+        start = self._normalised(start, sorting)
         starts = np.empty(KINDS + 1, np.int64)
         edits = self._edit_buffer(start)
         edits = edits[: list_edits(0, start.arrays(), sorting, self.edit_tables, edits, starts)]
@@ -297,7 +309,11 @@ class MapSpace:
 
         Returns:
             One neighbour each, in canonical form; the mapping itself where it has none.
+
+        Raises:
+            SpecificationError: the mappings are of another task, or an order is no permutation of the dims.
         """
+        self._require(batch)
         results = batch.copy()
         state = np.array([rng.integers(2**64, dtype=np.uint64)])
         if len(batch):
@@ -326,7 +342,17 @@ class MapSpace:
 
     def repair(self, batch: MappingBatch) -> tuple[MappingBatch, NDArray[np.bool_]]:
         """The mappings of the space nearest to those of a batch, which may be illegal; see :meth:`fit`."""
+        self._require(batch)
         return self._fitting.fit(Wishes.of(batch))
+
+    def _require(self, batch: MappingBatch) -> None:
+        """Raises SpecificationError unless a batch is of this task and its orders are permutations of the dims.
+
+        The kernels of this class use orders as indices into memory. What the factors are does not matter to that.
+        """
+        require_kind(batch, MappingBatch, "batch", "MapSpace(...).sample(rng, n)")
+        legality.require_task(batch, self.workload, self.accelerator)
+        legality.require_orders(batch)
 
     def _follows(self, batch: MappingBatch) -> NDArray[np.bool_]:
         """bool[n]: right products, and agreement with whatever is not searched; orders must be permutations."""
@@ -343,16 +369,13 @@ class MapSpace:
         np.put_along_axis(on_y, batch.spatial_order, positions >= batch.spatial_split[..., None], axis=2)
         misplaced = (batch.spatial > 1) & ~freedom.axis_free[:, None] & (on_y != freedom.on_y)
         inside &= ~misplaced.any(axis=(1, 2))
-        canonical, expected = self.canonical(batch), self._normalised(batch, self.sorting)
+        canonical, expected = (self._normalised(batch, s) for s in (self._canonical_sorting, self.sorting))
         for name in ("order", "spatial_order"):
             inside &= (getattr(canonical, name) == getattr(expected, name)).all(axis=(1, 2))
         return inside
 
     def _normalised(self, batch: MappingBatch, sorting: Sorting) -> MappingBatch:
-        every = np.arange(len(self.workload.dims))
-        for name in ("order", "spatial_order"):
-            if not (np.sort(getattr(batch, name), axis=2) == every).all():
-                raise SpecificationError(f"a mapping's {name} is not a permutation of the dims; list each dim once")
+        """The mappings with their loops sorted; orders must be permutations, which :meth:`_require` looks at."""
         results = batch.copy()
         normalise_batch(results.arrays(), sorting)
         return results

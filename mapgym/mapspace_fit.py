@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.errors import SpecificationError
-from mapgym.legality import LEGAL
+from mapgym.legality import LEGAL, require_orders
 from mapgym.mapping import MappingBatch, divisors
 from mapgym.mapspace_fit_kernels import FitTables, fit_batch
 from mapgym.mapspace_kernels import normalise_batch
@@ -69,7 +69,12 @@ class Wishes:
 
 
 def mesh_axes(batch: MappingBatch) -> NDArray[np.bool_]:
-    """bool[n, level, dim]: whether a spatial factor of the dim lies on Y."""
+    """bool[n, level, dim]: whether a spatial factor of the dim lies on Y.
+
+    Raises:
+        SpecificationError: an order is no permutation of the dims.
+    """
+    require_orders(batch)
     on_y = np.empty(batch.spatial.shape, np.bool_)
     positions = np.arange(batch.spatial.shape[2])
     np.put_along_axis(on_y, batch.spatial_order.astype(np.intp), positions >= batch.spatial_split[..., None], axis=2)
@@ -104,9 +109,10 @@ class Fitting:
             ("keep", tensors),
         ):
             array = getattr(wishes, name)
-            if array.shape != (n, levels, width):
+            if np.shape(array) != (n, levels, width):
                 raise SpecificationError(
-                    f"wishes: {name} has shape {array.shape}, expected {(n, levels, width)}; build them for this space"
+                    f"wishes: {name} has shape {np.shape(array)}, expected {(n, levels, width)}; build them for this "
+                    "space"
                 )
         every = np.arange(dims)
         for name in ("order", "spatial_order"):
@@ -124,8 +130,8 @@ class Fitting:
         fit_batch(
             tables,
             wish,
-            np.ascontiguousarray(wishes.on_y),
-            np.ascontiguousarray(wishes.spatial_order),
+            np.ascontiguousarray(wishes.on_y, np.bool_),
+            np.ascontiguousarray(wishes.spatial_order, np.int8),
             batch.arrays(),
             ok,
             np.empty(len(tables.totals), np.int64),

@@ -14,6 +14,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from mapgym import ranges
 from mapgym.accelerator import Accelerator
 from mapgym.cost import Cost, CostBatch, CostModel, LowerBound, check_objective, lower_bound
 from mapgym.errors import SpecificationError, require_kind
@@ -77,10 +78,12 @@ class SparsityAware(str):
         Raises:
             SpecificationError: no density, one out of range or given twice, or weights that do not fit.
         """
-        given = _numbers(densities, "density", "above 0 and at most 1", 1.0)
+        given = _numbers(densities, "density", "above 0 and at most 1", ranges.LEAST_DENSITY, 1.0)
         if not given or len(set(given)) < len(given):
             raise SpecificationError(f"densities are {quoted(_joined(given))}; give at least one, and each one once")
-        shares = (1.0,) * len(given) if weights is None else _numbers(weights, "weight of a density", "above 0")
+        shares = (1.0,) * len(given)
+        if weights is not None:
+            shares = _numbers(weights, "weight of a density", "above 0", ranges.LEAST_WEIGHT, ranges.MOST_WEIGHT)
         if len(shares) != len(given):
             raise SpecificationError(
                 f"there are {len(given)} densities ({_joined(given)}) and {len(shares)} weights ({_joined(shares)}); "
@@ -339,16 +342,16 @@ class DensitySet:
         return np.exp(total)
 
 
-def _numbers(values: Iterable[float | str], what: str, allowed: str, high: float = math.inf) -> tuple[float, ...]:
-    """Numbers above 0, from numbers or texts."""
+def _numbers(values: Iterable[float | str], what: str, allowed: str, least: float, most: float) -> tuple[float, ...]:
+    """Numbers of a range above 0, from numbers or texts."""
     numbers = []
     for value in values if isinstance(values, Iterable) and not isinstance(values, str) else [values]:
         try:
             number = math.nan if isinstance(value, bool) else float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = math.nan
-        if not (0.0 < number <= high and math.isfinite(number)):
-            raise SpecificationError(f"a {what} is {quoted(value)}; give a number {allowed}")
+        if not least <= number <= most:
+            raise SpecificationError(f"a {what} is {quoted(value)}; give a number {allowed} ({least:g} to {most:g})")
         numbers.append(number)
     return tuple(numbers)
 

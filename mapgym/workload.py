@@ -13,16 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from mapgym import ranges
 from mapgym.errors import SpecificationError, positive_int, require_keys, suggest
 from mapgym.text import quoted
 
 Rank = tuple[tuple[str, int], ...]
 
-# Counts are sums of products that stay below this bound, so that float64 holds each of them exactly
-# (2**53), with one bit to spare for the doubled output traffic at the outermost level.
-MAX_COUNT = 2**52
-
 DENSITY_DISTRIBUTIONS = ("fixed-structured", "hypergeometric")
+_MAX_DIGITS = 16  # of 2**53; Python refuses to read numbers of some thousand
 _TERM = re.compile(r"^(?:(\d+)\s*\*\s*)?([A-Za-z_]\w*)$")
 
 
@@ -34,7 +32,7 @@ class Tensor:
         name: such as "Weights".
         ranks: one entry per axis; each is a tuple of (dim, coefficient) terms that are added up.
         is_output: True for the one tensor that is accumulated (read, modified, written).
-        density: fraction of non-zero words, in (0, 1].
+        density: fraction of non-zero words, from 1e-9 to 1.
         density_distribution: where the non-zeros are, one of ``DENSITY_DISTRIBUTIONS``.
     """
 
@@ -55,9 +53,7 @@ class Tensor:
                 positive_int(coefficient, f"{where}: the coefficient of dim {quoted(dim)}")
             if len({dim for dim, _ in rank}) != len(rank):
                 raise SpecificationError(f"{where} names a dim twice in one rank; add its coefficients up instead")
-        density = self.density
-        if isinstance(density, bool) or not isinstance(density, int | float) or not 0.0 < density <= 1.0:
-            raise SpecificationError(f"{where}: density is {quoted(density)}; give a number above 0 and at most 1")
+        ranges.density(self.density, f"{where}: density")
         if self.density_distribution not in DENSITY_DISTRIBUTIONS:
             raise SpecificationError(
                 f"{where}: density_distribution is {quoted(self.density_distribution)}; "
@@ -114,14 +110,7 @@ class Workload:
                         f"{where}: tensor {quoted(tensor.name)} uses unknown dim {quoted(dim)}; "
                         f"{suggest(dim, self.dims)}"
                     )
-        if len(self.dims) > 32 or len(self.tensors) > 8:
-            raise SpecificationError(f"{where} has more than 32 dims or more than 8 tensors; split the layer")
-        worst = max(math.prod(sum(c for _, c in rank) for rank in tensor.ranks) for tensor in self.tensors)
-        if self.macs * worst > MAX_COUNT:
-            raise SpecificationError(
-                f"{where}: access counts could reach {self.macs * worst:.3g}, above the 2**52 that can be counted "
-                "exactly; split the layer along its largest dim"
-            )
+        ranges.check_sizes(self)
 
     @cached_property
     def macs(self) -> int:
@@ -220,7 +209,10 @@ def parse_rank(text: object, where: str) -> Rank:
         match = _TERM.match(part.strip())
         if match is None:
             raise SpecificationError(f"{where}: cannot read rank {quoted(text)}; write sums of dims such as '2*P + R'")
-        terms.append((match[2], int(match[1] or 1)))
+        digits = match[1] or "1"
+        if len(digits) > _MAX_DIGITS:
+            raise SpecificationError(f"{where}: rank {quoted(text)} has a coefficient above 2**53; give a smaller one")
+        terms.append((match[2], int(digits)))
     return tuple(terms)
 
 

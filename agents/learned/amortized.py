@@ -70,7 +70,7 @@ class AmortizedSearch(AskTellAgent):
 
     model: str = parameter(DEFAULT_MODEL, _MODEL_HELP)
     proposals: int = parameter(64, "mappings that the policy proposes", low=1)
-    drawn: float = parameter(1.0, "random mappings that join them, as a multiple of the population", low=1)
+    drawn: float = parameter(1.0, "random mappings that join them, as a multiple of the population", low=1, high=1000)
 
     def warm_up(self, space: MapSpace) -> None:
         """Loads the policy and compiled code."""

@@ -27,12 +27,14 @@ class Dqn(StockAgent):
     summary = "DQN of Stable-Baselines3; illegal actions are replaced by the environment"
     smallest: ClassVar[dict[str, Any]] = {"learning_starts": 1, "batch_size": 4}
 
-    buffer_size: int = parameter(20_000, "steps that are remembered (SB3: 1,000,000)", low=1)
+    buffer_size: int = parameter(20_000, "steps that are remembered (SB3: 1,000,000)", low=1, high=10**8)
     batch_size: int = parameter(256, "steps of an update (SB3: 32)", low=2)
-    learning_starts: int = parameter(1000, "steps before the first update (SB3: 100)", low=1)
+    learning_starts: int = parameter(1000, "steps before the first update (SB3: 100)", low=1, high=10**9)
     gradient_steps: int = parameter(2, "updates after each step of all environments", low=1)
-    target_interval: int = parameter(1000, "steps from one copy of the target network to the next (SB3: 10,000)", low=1)
-    exploration_steps: int = parameter(30_000, "steps in which exploration falls to its end", low=1)
+    target_interval: int = parameter(
+        1000, "steps from one copy of the target network to the next (SB3: 10,000)", low=1, high=10**9
+    )
+    exploration_steps: int = parameter(30_000, "steps in which exploration falls to its end", low=1, high=10**9)
     exploration_end: float = parameter(0.1, "probability of a random action after them (SB3: 0.05)", low=0, high=1)
 
     def algorithm(self) -> Any:

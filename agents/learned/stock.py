@@ -61,7 +61,7 @@ class StockAgent(Agent):
     num_envs: int = parameter(64, "environments side by side", low=1)
     learning_rate: float = parameter(1e-3, "of the optimiser", low=1e-8, high=1)
     discount: float = parameter(1.0, "gamma; the reward comes at the end, so 1 (SB3: 0.99)", low=0, high=1)
-    hidden: int = parameter(128, "units in each of the two hidden layers (SB3: 64)", low=1)
+    hidden: int = parameter(128, "units in each of the two hidden layers (SB3: 64)", low=1, high=8192)
     orders: str = parameter(
         "full", "which part of the loop orders the policy decides, see MapSpace-v0", choices=("full", "innermost")
     )
@@ -69,7 +69,7 @@ class StockAgent(Agent):
         0, "samples without an improvement after which a search starts again with a new policy; 0 for never", low=0
     )
     policy: str = parameter("", "folder of a trained policy, which is sampled and learns nothing")
-    threads: int = parameter(1, "threads of torch; more do not help a network of this size", low=1)
+    threads: int = parameter(1, "threads of torch; more do not help a network of this size", low=1, high=1024)
 
     @abstractmethod
     def algorithm(self) -> Any:

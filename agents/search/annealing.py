@@ -44,7 +44,7 @@ class Annealing(AskTellAgent):
     hot: float = parameter(0.05, "first temperature, in units of ln(cost)", low=1e-9)
     cold: float = parameter(0.01, "last temperature, in units of ln(cost)", low=1e-9)
     persistence: float = parameter(0.7, "probability of one more edit after each one", low=0, high=0.95)
-    cycle: int = parameter(5000, "samples of the first cycle where the budget is in seconds only", low=1)
+    cycle: int = parameter(5000, "samples of the first cycle where the budget is in seconds only", low=1, high=10**9)
 
     def warm_up(self, space: MapSpace) -> None:
         """Compiles the edits, or loads them from the disk."""

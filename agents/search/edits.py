@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.agents.search.edits_kernels import edit_each
+from mapgym.legality import require_orders
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
 from mapgym.mapspace_kernels import EDIT_COLUMNS
@@ -65,7 +66,11 @@ class Edits:
         Args:
             batch: mappings of the space in canonical form, which everything that a space returns is.
             attempts: how often the edits of a mapping are drawn anew because the result is illegal or not new.
+
+        Raises:
+            SpecificationError: an order is no permutation of the dims.
         """
+        require_orders(batch)
         edited = batch.copy()
         edit_each(
             batch.arrays(),

@@ -67,7 +67,9 @@ class Evolution(AskTellAgent):
     objectives = (*OBJECTIVES, PARETO, SPARSITY_AWARE)
 
     population: int = parameter(20, "distinct mappings that survive and breed, at first", low=2)
-    drawn: float = parameter(2.5, "random mappings that a population starts from, as a multiple of its size", low=1)
+    drawn: float = parameter(
+        2.5, "random mappings that a population starts from, as a multiple of its size", low=1, high=1000
+    )
     oversampling: int = parameter(8, "random mappings drawn for each of these; those that use the most MACs", low=1)
     share: float = parameter(0.25, "largest share with the same dataflow", low=0, high=1)
     tournament: int = parameter(2, "mappings of which the best becomes a parent, if there are several dataflows", low=1)

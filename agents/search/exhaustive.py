@@ -45,7 +45,9 @@ class ExhaustiveSearch(AskTellAgent):
     objectives = (*OBJECTIVES, PARETO, SPARSITY_AWARE)
     deterministic = True
 
-    limit: float = parameter(1e8, "refuses spaces with more mappings than this, counted before legality", low=1)
+    limit: float = parameter(
+        1e8, "refuses spaces with more mappings than this, counted before legality", low=1, high=1e18
+    )
     batch_size: int = parameter(256, "mappings priced at a time; changes the speed only", low=1)
 
     def __post_init__(self) -> None:

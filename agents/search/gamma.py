@@ -121,6 +121,12 @@ class Gamma(AskTellAgent):
             elites = len(self._parents) if is_front else math.ceil(self.elites * self.population)
             batch = MappingBatch.concatenate([self._parents[:elites], batch])
             values = np.concatenate([self._values[:elites], values])
+        else:
+            # A warm start may hold anything, and all that is bred comes from here.
+            legal = np.flatnonzero(costs.legal)
+            if not len(legal):
+                return
+            batch, values = batch[legal], values[legal]
         # A front needs many hands: parents that are few follow one corner of it.
         count = min(len(values), self.population if is_front else max(1, round(self.parents * self.population)))
         chosen = select_nondominated(values, count) if is_front else np.argsort(values, kind="stable")[:count]

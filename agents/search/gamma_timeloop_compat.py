@@ -127,8 +127,10 @@ class GammaTimeloopCompat(AskTellAgent):
         values = costs.objective(self._objective)
         values = np.where(batch.used_macs() < self._space.freedom.min_used_macs, np.inf, values)
         if self._children is None:
-            told = _genomes(self._space, self._rules, batch)
-            pool, values = np.concatenate([told, self._parents]), np.append(values, [np.inf] * len(self._parents))
+            legal = np.flatnonzero(costs.legal)
+            told = _genomes(self._space, self._rules, batch[legal])
+            pool = np.concatenate([told, self._parents])
+            values = np.append(values[legal], [np.inf] * len(self._parents))
         else:
             pool = np.concatenate([self._elites, self._children[: len(batch)]])
             values = np.concatenate([self._elite_values, values])

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NoReturn, overload
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym import legality
+from mapgym import legality, ranges
 from mapgym.accelerator import Accelerator
 from mapgym.cost.kernel import Detail, price_batch
 from mapgym.cost.scratch import make_scratch
@@ -192,12 +192,13 @@ class CostModel:
         accelerator: the hardware; its ``peer_links`` and ``fanout_check`` select the rules.
 
     Raises:
-        SpecificationError: counts of the workload could overflow.
+        SpecificationError: cycles or counts could be inexact; see :mod:`mapgym.ranges`.
     """
 
     def __init__(self, workload: Workload, accelerator: Accelerator) -> None:
         require_kind(workload, Workload, "workload", "mapgym.catalog.workload(...)")
         require_kind(accelerator, Accelerator, "accelerator", "mapgym.catalog.accelerator(...)")
+        ranges.check_task(workload, accelerator)
         self.workload = workload
         self.accelerator = accelerator
         shape = (len(accelerator.levels), len(workload.dims), len(workload.tensors))
@@ -235,7 +236,7 @@ class CostModel:
             return self.evaluate(mapping.batch(), detail)[0]
         require_kind(mapping, MappingBatch, "mapping", "MapSpace(...).sample(rng, n)")
         if mapping.names != self._names:
-            self._refuse(mapping)
+            legality.require_task(mapping, self.workload, self.accelerator)
         n = len(mapping)
         status, energy, cycles = np.empty(n, np.int32), np.empty(n), np.empty(n)
         counts = self._make_detail(n) if detail else None
@@ -258,15 +259,6 @@ class CostModel:
     def reason(self, status: int, mapping: Mapping) -> str:
         """Why a mapping is illegal, one sentence; "" for status 0."""
         return legality.reason(status, self.workload, self.accelerator, mapping) if status else ""
-
-    def _refuse(self, mapping: MappingBatch) -> NoReturn:
-        for what, theirs, ours in zip(("dims", "levels", "tensors"), mapping.names, self._names, strict=True):
-            if theirs != ours:
-                raise SpecificationError(
-                    f"the mapping has the {what} {', '.join(theirs)}, but {quoted(self.workload.name)} on "
-                    f"{quoted(self.accelerator.name)} has {', '.join(ours)}; build the mapping for this task"
-                )
-        raise AssertionError
 
     def _make_detail(self, n: int) -> Detail:
         levels, _, tensors = self._shape

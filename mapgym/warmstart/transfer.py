@@ -110,7 +110,8 @@ def transfer_batch(batch: MappingBatch, source: Workload, space: MapSpace) -> tu
         n mappings, and bool[n], whether each is in the space; see :meth:`mapgym.MapSpace.fit`.
 
     Raises:
-        SpecificationError: the number of levels differs, or the batch is not one of the source.
+        SpecificationError: the number of levels differs, the batch is not one of the source, or an order is no
+            permutation of its dims.
     """
     levels = len(space.accelerator.levels)
     if len(batch.levels) != levels:

@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 from mapgym.compilation import allocating_kernel
 from mapgym.errors import SpecificationError
 from mapgym.mapspace_size import prime_exponents
+from mapgym.ranges import MAX_ARRANGED, MAX_WHOLE
 
 if TYPE_CHECKING:
     from mapgym.accelerator import Accelerator
     from mapgym.mapspace_freedom import Freedom
     from mapgym.workload import Workload
 
-_MAX_LOOPS = 20
-_MAX_CODE = 2**62
 # Columns of a row of the factor table.
 COLUMN, DIM, PRIME, EXPONENT, FIRST_SLOT, SLOTS, COUNT = range(7)
 
@@ -80,7 +79,7 @@ def build_code(workload: Workload, accelerator: Accelerator, freedom: Freedom) -
     sizes: list[int] = []
 
     def add(name: str, size: int) -> int:
-        if size >= _MAX_CODE:
+        if size >= MAX_WHOLE:
             raise SpecificationError(f"the {name} have {size} values, too many for one column; fix some of them")
         names.append(name)
         sizes.append(size)
@@ -110,10 +109,10 @@ def build_code(workload: Workload, accelerator: Accelerator, freedom: Freedom) -
         for s, level in enumerate(accelerator.level_names):
             arranged = int(loops[s].sum())
             if free[s] and arranged > 1:
-                if arranged > _MAX_LOOPS:
+                if arranged > MAX_ARRANGED:
                     raise SpecificationError(
-                        f"the {what} {level} arranges {arranged} loops, more than the {_MAX_LOOPS} that one column can "
-                        "code; fix this order"
+                        f"the {what} {level} arranges {arranged} loops, more than the {MAX_ARRANGED} that one column "
+                        "can code; fix this order"
                     )
                 columns[s] = add(f"{what} {level}", math.factorial(arranged))
     axis = np.full((levels, dims), -1)

@@ -224,7 +224,7 @@ def _fixed_factors(
             d = workload.dims.index(dim)
             for kind, number in kinds.items():
                 factors = temporal if kind == "temporal" else spatial
-                if factors[s, d] not in (0, number) or (totals[s, d] and totals[s, d] % number):
+                if factors[s, d] not in (0, number) or (totals[s, d] and int(totals[s, d]) % number):
                     raise SpecificationError(
                         f"constraints: factors of {quoted(name)}, dim {quoted(dim)}: the {kind} factor cannot be "
                         f"{number}, because "

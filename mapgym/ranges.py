@@ -23,6 +23,9 @@ MAX_COUNT = 2**52
 MAX_DIMS, MAX_TENSORS, MAX_RANKS = 32, 8, 64
 """Of a workload, and ranks of one of its tensors."""
 
+MAX_ARRANGED = 20
+"""Most loops of a level whose orders can be numbered: 20! is below 2**62."""
+
 MAX_WHOLE = 2**62
 """Largest whole number of which nothing but its size matters: cycles, addresses within a tensor."""
 

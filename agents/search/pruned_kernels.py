@@ -20,7 +20,7 @@ from mapgym.agents.search.pruned_factor_kernels import draw_factors, next_factor
 from mapgym.compilation import kernel
 from mapgym.legality import LEGAL, LEVEL_FANOUT, MAC_FANOUT, MESH_FANOUT, legality_status
 from mapgym.mapspace_kernels import copy_mapping
-from mapgym.random_kernels import next_below
+from mapgym.random_kernels import next_below, next_random
 
 VISITS, SPLIT, KEPT, SEEN, INVALID = range(5)
 """State of the random walk: permutations left, index of the split, of the bypass variant, whether the present
@@ -37,6 +37,20 @@ def _factorial(n):  # type: ignore[no-untyped-def]
     for k in range(2, n + 1):
         product *= k
     return product
+
+
+@kernel
+def _draw_rank(generator, n):  # type: ignore[no-untyped-def]
+    """A random integer in 0..n-1, for n up to 20!."""
+    if n < 2**31:
+        return next_below(generator, n)
+    # The largest multiple of n that fits: what is drawn beyond it would favour small ranks.
+    n = np.uint64(n)
+    end = ~np.uint64(0) - ~np.uint64(0) % n
+    while True:
+        drawn = next_random(generator)
+        if drawn < end:
+            return np.int64(drawn % n)
 
 
 @kernel
@@ -146,9 +160,9 @@ def _draw_orders(tables, point, current, generator):  # type: ignore[no-untyped-
     for level in range(current[0].shape[1]):
         point.order_ranks[level] = point.drawn_ranks[level] = 0
         if tables.order_free[level]:
-            point.order_ranks[level] = next_below(generator, _factorial(_loops(current[0], 0, level)))
+            point.order_ranks[level] = _draw_rank(generator, _factorial(_loops(current[0], 0, level)))
         if tables.spatial_order_free[level] or tables.axis_free[level]:
-            point.drawn_ranks[level] = next_below(generator, _factorial(_loops(current[1], 0, level)))
+            point.drawn_ranks[level] = _draw_rank(generator, _factorial(_loops(current[1], 0, level)))
     write_orders(tables, point, current, 0)
 
 

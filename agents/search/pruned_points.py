@@ -9,17 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.agents.search.pruned_factor_kernels import COUNT, FACTORS, DrawTables, Point, PointTables, count_completions
+from mapgym.errors import SpecificationError
 from mapgym.legality import pack_rules
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
 from mapgym.mapspace_size import prime_exponents
+from mapgym.ranges import MAX_ARRANGED
+from mapgym.text import quoted
 
 MOST_STATES = 2**17
 """States of a draw, at most; levels with a larger fan-out are left to refusals, of which they cause few."""
 
 
 def point_tables(space: MapSpace) -> PointTables:
-    """What is open in a map space."""
+    """What is open in a map space.
+
+    Raises:
+        SpecificationError: the orders of a level are too many to be numbered.
+    """
     freedom, accelerator = space.freedom, space.accelerator
     primes: list[tuple[int, ...]] = []
     slots: list[int] = []
@@ -31,6 +38,15 @@ def point_tables(space: MapSpace) -> PointTables:
             primes.append((group.dim, prime, exponent, len(slots), parts, len(spatial), ways))
         # The spatial slots come first, because they alone decide whether a draw is too parallel.
         slots += [*spatial, *(slot for slot in group.slots if slot not in spatial)]
+    levels = len(accelerator.levels)
+    for s, level in enumerate(accelerator.level_names):
+        temporal, spatial_loops = ((freedom.fixed[slot] != 1).sum() for slot in (s, levels + s))
+        is_placed = freedom.spatial_order_free[s] or freedom.axis_free[s]
+        if max(temporal * freedom.order_free[s], spatial_loops * is_placed) > MAX_ARRANGED:
+            raise SpecificationError(
+                f"level {quoted(level)} has more than {MAX_ARRANGED} loops, whose orders cannot be numbered; fix its "
+                "order, join dims, or use an agent that numbers no orders, such as 'evolution'"
+            )
     most = 1 + max((exponent + parts for _, _, exponent, _, parts, *_ in primes), default=1)
     columns = 1 + max((parts for _, _, _, _, parts, *_ in primes), default=1)
     inner_meshes = [(accelerator.mac.mesh_x, accelerator.mac.mesh_y)]

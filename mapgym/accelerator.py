@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from mapgym import ranges
 from mapgym.errors import MAX_INTEGER, SpecificationError, positive_int, require_keys, suggest
+from mapgym.format_rules import check_block, check_ranks
 from mapgym.sparsity import Formats, SparseAction, parse_actions, parse_compute, parse_formats
 from mapgym.text import quoted
 
@@ -66,6 +67,8 @@ class StorageLevel:
         actions: accesses that are saved because of zeros.
         metadata_word_bits: width of a word of metadata (bitmasks take single bits), 0 for none.
         metadata_capacity_bits: room for metadata in one instance, None for unlimited.
+        decompression_supported, compression_supported: whether a tensor that is stored compressed further out can be
+            kept uncompressed here; outputs need both. Timeloop charges nothing for it.
     """
 
     name: str
@@ -85,6 +88,8 @@ class StorageLevel:
     actions: tuple[SparseAction, ...] = ()
     metadata_word_bits: int = 0
     metadata_capacity_bits: int | None = None
+    decompression_supported: bool = False
+    compression_supported: bool = False
 
     def __post_init__(self) -> None:
         where = f"storage level {quoted(self.name)}"
@@ -109,6 +114,10 @@ class StorageLevel:
                 raise SpecificationError(f"{where}: keep_only is {quoted(self.keep_only)}; give a list of tensor names")
             object.__setattr__(self, "keep_only", tuple(self.keep_only))
         object.__setattr__(self, "formats", parse_formats(self.formats, where))
+        check_block(self.formats, self.block_size_words, where)
+        for key in ("decompression_supported", "compression_supported"):
+            if not isinstance(getattr(self, key), bool):
+                raise SpecificationError(f"{where}: {key} is {quoted(getattr(self, key))}; give true or false")
         object.__setattr__(self, "actions", parse_actions(self.actions, where))
         _check_bits(self.metadata_word_bits, f"{where}: metadata_word_bits", ranges.MAX_WORD_BITS)
         if self.metadata_capacity_bits is not None:
@@ -171,6 +180,7 @@ class Accelerator:
             raise SpecificationError(
                 f"{where}: the outermost level {quoted(names[-1])} must keep every tensor; remove its keep_only"
             )
+        check_ranks(self.levels, where)
 
     @property
     def is_sparse(self) -> bool:
@@ -260,7 +270,10 @@ class Accelerator:
 
 def _without_defaults(entry: dict[str, object]) -> dict[str, object]:
     """Leaves out sparse features that are not there."""
-    names = ("formats", "actions", "metadata_word_bits", "zero_operands")
+    names = (
+        *("formats", "actions", "metadata_word_bits", "zero_operands"),
+        *("decompression_supported", "compression_supported"),
+    )
     return {key: value for key, value in entry.items() if key not in names or value}
 
 

@@ -40,7 +40,8 @@ LEVELS, DIMS, TENSORS, DIVISORS, GROUPS, ACTIVE, Y_OFFSET, INNERMOST_ONLY, PLAIN
     MESH_X,  # [level]: instances of the next inner level (MACs below level 0) along X
     MESH_Y,  # [level]
     CAPACITY,  # [level]: words, -1 for no limit; the outermost level is checked once, by the tables
-    MAY_KEEP,  # [level, tensor]
+    MAY_KEEP,  # [level + 1, level, tensor]: by the nearest level inside that keeps it (0: none, 1: level 0, ...), the
+    # sum of BYPASSES if the level may bypass it and KEEPS if the level may keep it
     KNOWN_EXTENT,  # [level, dim]: extent that every mapping has at the level, 0 if it varies
     LATER_FIXED,  # [slot + 1, level, dim]: product of the given factors in slots slot..2 * level + 1
     PROJECTION,  # [tensor]: position in task of its ranks: count, then for each terms, then (dim, coefficient) pairs
@@ -69,6 +70,9 @@ HEADER = 44
 # Positions in a state, ahead of its blocks.
 GROUP, ITEM = 0, 1
 STATE_HEADER = 2
+
+BYPASSES, KEEPS = 1, 2
+"""What a level may do with a tensor: bits of an entry of MAY_KEEP."""
 
 COMPLETE, DEAD_END = 0, -1
 """What :func:`advance` returns when no decision is left, and when an inexact constraint has left no legal choice."""
@@ -314,18 +318,30 @@ def _legal_factors(task, ways, state, level, slot, d, choices, weights):  # type
 
 @inlined_kernel
 def _legal_keeps(task, state, level, t, choices):  # type: ignore[no-untyped-def]
-    """Whether a level may keep tensor t; undecided tensors can still be bypassed, and bypassing is always legal."""
+    """Whether a level may keep tensor t, and whether it may bypass it; levels that are undecided can bypass it.
+
+    Capacity never forbids to bypass. Where formats forbid it as well as capacity forbids to keep, the mapping will be
+    illegal, as it is when metadata do not fit.
+    """
+    tensors = task[TENSORS]
+    kept = level * tensors + t
+    inside = level
+    while inside > 0 and state[task[KEPT] + (inside - 1) * tensors + t] == 0:
+        inside -= 1
+    allowed = task[task[MAY_KEEP] + inside * task[LEVELS] * tensors + kept]
     choices[0] = 0
-    kept = level * task[TENSORS] + t
-    if task[task[MAY_KEEP] + kept] == 0:
-        return 1
     capacity = task[task[CAPACITY] + level]
-    if capacity >= 0:
+    if allowed & KEEPS and capacity >= 0:
         state[task[KEPT] + kept] = 1
         words = minimum_words(task, state, level, -1, 1)
         state[task[KEPT] + kept] = 0
         if words > capacity:
-            return 1
+            allowed = BYPASSES
+    if allowed & KEEPS == 0:
+        return 1
+    if allowed & BYPASSES == 0:
+        choices[0] = 1
+        return 1
     choices[1] = 1
     return 2
 

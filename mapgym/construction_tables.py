@@ -31,7 +31,9 @@ from numpy.typing import ArrayLike, NDArray
 from mapgym import construction_kernels as kernels
 from mapgym.density_kernels import RECORD, density_record
 from mapgym.errors import SpecificationError
+from mapgym.format_rules import clash, may_hold
 from mapgym.mapping import divisors
+from mapgym.metadata_kernels import list_clashes
 from mapgym.text import quoted
 
 if TYPE_CHECKING:
@@ -383,11 +385,32 @@ class _Builder:
                     groups.append((kernels.ORDER, s))
         return groups
 
-    def _may_keep(self) -> list[list[bool]]:
-        names = [tensor.name for tensor in self.workload.tensors]
-        return [
-            [level.keep_only is None or name in level.keep_only for name in names] for level in self.accelerator.levels
-        ]
+    def _may_keep(self) -> NDArray[np.int64]:
+        """int64[level + 1, level, tensor]: see the kernels.
+
+        Levels decide from the innermost outwards, and the outermost keeps everything, so a choice is allowed if the
+        levels that are left have one that leads there without a clash of formats.
+        """
+        levels, tensors = self.accelerator.levels, self.workload.tensors
+        table = np.zeros((len(levels) + 1, len(levels), len(tensors)), np.int64)
+        if not any(level.formats for level in levels):
+            table[:, :, :] = [
+                [kernels.BYPASSES + kernels.KEEPS * may_hold(level, tensor.name) for tensor in tensors]
+                for level in levels
+            ]
+            return table
+        clashes = list_clashes(self.workload, self.accelerator)
+        for t, tensor in enumerate(tensors):
+            for s in reversed(range(len(levels))):
+                for inside in range(s + 1):
+                    keeps = may_hold(levels[s], tensor.name) and not (inside and clashes[s, inside - 1, t])
+                    if s + 1 == len(levels):
+                        table[inside, s, t] = kernels.KEEPS * keeps
+                        continue
+                    keeps = keeps and table[s + 1, s + 1, t] > 0
+                    bypasses = table[inside, s + 1, t] > 0
+                    table[inside, s, t] = kernels.KEEPS * keeps + kernels.BYPASSES * bypasses
+        return table
 
     def _projections(self) -> list[list[int]]:
         """For each tensor its number of ranks, and for each rank its number of terms and (dim, coefficient) pairs."""
@@ -440,6 +463,13 @@ class _Builder:
 
     def _check_smallest(self, task: NDArray[np.int64], state: NDArray[np.int32]) -> None:
         """Raises unless the smallest completion of the initial state is legal."""
+        if "bypass" not in self.space.axes:
+            for s, t in np.argwhere(self.space.base.keep[:-1]):
+                outer = s + 1 + int(np.argmax(self.space.base.keep[s + 1 :, t]))
+                tensor = self.workload.tensors[t]
+                why = clash(self.accelerator.levels, outer, int(s), tensor.name, tensor.is_output)
+                if why:
+                    raise SpecificationError(f"{self.where} is empty: {why}")
         for s, level in enumerate(self.accelerator.levels):
             words = kernels.minimum_words(task, state, s, -1, 1)
             if s == self.levels - 1:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from mapgym.compilation import allocating_kernel, inlined_kernel, kernel
 from mapgym.density_kernels import RECORD, density_record, largest_occupancy
 from mapgym.errors import SpecificationError
+from mapgym.format_rules import clash
 from mapgym.mapping import divisors
 from mapgym.text import quoted
 
@@ -52,6 +53,8 @@ KEEP = 9
 
 METADATA = 10
 """Kind: the metadata of compressed tiles exceed their room, or need more ranks than the format has; index = level."""
+FORMATS = 11
+"""Kind: a level cannot take a tensor in the format that the next outer level that keeps it has; index = level."""
 
 HEADER = 7
 """Entries of the packed table ahead of its arrays."""
@@ -74,7 +77,8 @@ def pack_rules(workload: Workload, accelerator: Accelerator) -> NDArray[np.int64
         The last part is there if a level stores a tensor in a format: flags [L, T], and each tensor's density record.
 
     Raises:
-        SpecificationError: a bound does not fit the int32 factors of a mapping, or keep_only names an unknown tensor.
+        SpecificationError: a bound does not fit the int32 factors of a mapping, or the accelerator names a tensor that
+            the workload does not have.
     """
     for dim, bound in zip(workload.dims, workload.bounds, strict=True):
         if bound > _MAX_FACTOR:
@@ -82,9 +86,7 @@ def pack_rules(workload: Workload, accelerator: Accelerator) -> NDArray[np.int64
                 f"workload {quoted(workload.name)}: the bound {bound} of dim {quoted(dim)} exceeds {_MAX_FACTOR}, "
                 "the largest factor of a mapping; split the dim in two"
             )
-    for level in accelerator.levels:
-        for name in level.keep_only or ():
-            workload.tensor(name)
+    _check_tensor_names(workload, accelerator)
     levels = accelerator.levels
     table = [len(levels), len(workload.dims), len(workload.tensors), int(accelerator.fanout_check == "per_level")]
     table += [accelerator.mac.mesh_x, accelerator.mac.mesh_y, 0, *workload.bounds]
@@ -430,6 +432,8 @@ def reason(status: int, workload: Workload, accelerator: Accelerator, mapping: M
             f"the metadata of the compressed tiles do not fit {level.name}, or a tile has more loops than its format "
             "has ranks; move a factor outwards or give the level more metadata_capacity_bits or ranks"
         )
+    if kind == FORMATS:
+        return _formats_reason(index, workload, accelerator, mapping)
     if kind == MESH_FANOUT:
         used = _used_parallelism(mapping, index + 1)
         return (
@@ -474,6 +478,35 @@ def _keep_reason(index: int, workload: Workload, accelerator: Accelerator, mappi
             return f"{level.name} keeps {tensor.name} but may hold only {held}; bypass it there"
     missing = [t.name for t, kept in zip(workload.tensors, mapping.keep[index], strict=True) if not kept]
     return f"the outermost level {level.name} bypasses {', '.join(missing)}; keep every tensor there"
+
+
+def _formats_reason(inner: int, workload: Workload, accelerator: Accelerator, mapping: Mapping) -> str:
+    for t in np.flatnonzero(mapping.keep[inner]):
+        tensor = workload.tensors[t]
+        for outer in np.flatnonzero(mapping.keep[inner + 1 :, t])[:1] + inner + 1:
+            why = clash(accelerator.levels, int(outer), inner, tensor.name, tensor.is_output)
+            if why:
+                return why
+    raise AssertionError("no two levels clash")
+
+
+def _check_tensor_names(workload: Workload, accelerator: Accelerator) -> None:
+    """Raises SpecificationError if a level of the accelerator names a tensor that the workload does not have."""
+    known = [tensor.name for tensor in workload.tensors]
+    for level in accelerator.levels:
+        given = {
+            "keep_only": level.keep_only or (),
+            "formats": [tensor for tensor, _ in level.formats],
+            "actions": [name for action in level.actions for name in (action.target, *action.condition_on)],
+        }
+        for key, names in given.items():
+            for name in names:
+                if name not in known:
+                    raise SpecificationError(
+                        f"accelerator {quoted(accelerator.name)}: {key} of {quoted(level.name)} names the tensor "
+                        f"{quoted(name)}, but those of workload {quoted(workload.name)} are {quoted(known)}; rename "
+                        "the tensors of one of the two, or take another accelerator"
+                    )
 
 
 def _product(factors: NDArray[Any]) -> int:

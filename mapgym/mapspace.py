@@ -23,12 +23,13 @@ from mapgym.mapspace_kernels import (
     EditTables,
     Sorting,
     apply_each,
+    canonical_sorting,
     list_edits,
     normalise_batch,
     random_edits,
 )
 from mapgym.mapspace_size import log10_count, prime_exponents
-from mapgym.metadata_kernels import Formats, make_formats, metadata_fit
+from mapgym.metadata_kernels import Formats, formats_fit, make_formats
 from mapgym.nest_kernels import Nest, make_nest
 from mapgym.text import quoted
 from mapgym.workload import Workload
@@ -107,9 +108,9 @@ class MapSpace:
         status = legality.batch_status(batch, self._rules)
         if self._metadata is not None:
             legal = np.flatnonzero(status == legality.LEGAL)
-            levels = np.empty(len(legal), np.int64)
-            metadata_fit(*self._metadata, batch[legal].arrays(), levels)
-            status[legal] = np.where(levels < 0, legality.LEGAL, legality.METADATA << 8 | np.maximum(levels, 0))
+            found = np.empty(len(legal), np.int32)
+            formats_fit(*self._metadata, batch[legal].arrays(), self._canonical_sorting, found)
+            status[legal] = found
         return status
 
     def reason(self, mapping: Mapping) -> str:
@@ -402,10 +403,7 @@ class MapSpace:
 
     @cached_property
     def _canonical_sorting(self) -> Sorting:
-        levels, dims = self.freedom.order_key.shape
-        ascending = np.tile(np.arange(dims, dtype=np.int8), (levels, 1))
-        never, unlinked = np.zeros(levels, np.bool_), np.full(levels, not self.accelerator.peer_links)
-        return Sorting(never, ascending, unlinked, ascending)
+        return canonical_sorting(*self.freedom.order_key.shape, self.accelerator.peer_links)
 
     @cached_property
     def edit_tables(self) -> EditTables:

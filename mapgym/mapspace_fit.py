@@ -3,7 +3,8 @@
 A wish is a mapping whose factors may be anything: of other bounds, real numbers, too large for the hardware. The rule
 keeps what it can, decides in a fixed order, and is deterministic:
 
-1. Orders, mesh axes and kept tensors are taken over where they are searched; elsewhere the space says what they are.
+1. Orders, mesh axes and kept tensors are taken over where they are searched; elsewhere the space says what they are. A
+   level whose format for a tensor clashes with that of the next outer level bypasses it.
 2. Spatial factors, from the outermost level inwards, the largest wish of a level first: the divisor nearest to the wish
    (as a ratio) for which the fan-out still has room, on the other mesh axis if there is more room.
 3. Temporal factors, from the innermost level outwards: the divisor that brings the extent of the tile of the level
@@ -28,7 +29,7 @@ from mapgym.legality import LEGAL, require_orders
 from mapgym.mapping import MappingBatch, divisors
 from mapgym.mapspace_fit_kernels import FitTables, fit_batch
 from mapgym.mapspace_kernels import normalise_batch
-from mapgym.mapspace_metadata import make_room
+from mapgym.mapspace_metadata import bypass_clashes, make_room
 from mapgym.mapspace_size import prime_exponents
 
 if TYPE_CHECKING:
@@ -126,6 +127,8 @@ class Fitting:
         batch = MappingBatch.trivial(space.workload, space.accelerator, n)
         batch.order[:] = np.where(freedom.order_free[:, None], wishes.order, freedom.order_key)
         batch.keep[:] = np.where(freedom.keep_free, wishes.keep, freedom.keep)
+        if space._metadata is not None:
+            bypass_clashes(space, space._metadata[0].clashes, batch)
         ok = np.zeros(n, np.bool_)
         fit_batch(
             tables,

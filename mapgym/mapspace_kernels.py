@@ -60,6 +60,12 @@ class EditTables(NamedTuple):
     min_used_macs: int
 
 
+def canonical_sorting(levels: int, dims: int, peer_links: bool) -> Sorting:
+    """Makes :func:`normalise` give the canonical form: without links, spatial loops on an axis are sorted by dim."""
+    ascending = np.tile(np.arange(dims, dtype=np.int8), (levels, 1))
+    return Sorting(np.zeros(levels, np.bool_), ascending, np.full(levels, not peer_links), ascending)
+
+
 @kernel
 def _units_last(order: NDArray[np.int8], factors: NDArray[np.int32], i: int, s: int) -> int:
     """Moves loops of bound 1 to the end, by ascending dim; returns the number of the others."""

@@ -24,6 +24,25 @@ if TYPE_CHECKING:
     from mapgym.mapspace import MapSpace
 
 
+def bypass_clashes(space: MapSpace, clashes: NDArray[np.bool_], batch: MappingBatch) -> None:
+    """Bypasses a tensor, in place, where its format clashes with that of the next outer level, if that is searched.
+
+    From the outermost level inwards, so that levels are compared with what is left outside.
+
+    Args:
+        space: the map space.
+        clashes: of its formats, see :class:`mapgym.metadata_kernels.Formats`.
+        batch: n mappings.
+    """
+    rows = np.arange(len(batch))
+    for t in range(len(space.workload.tensors)):
+        outer = np.full(len(batch), len(space.accelerator.levels) - 1)
+        for s in reversed(range(len(space.accelerator.levels) - 1)):
+            if space.freedom.keep_free[s, t]:
+                batch.keep[rows, s, t] &= ~clashes[outer, s, t]
+            outer = np.where(batch.keep[:, s, t], s, outer)
+
+
 def make_room(space: MapSpace, batch: MappingBatch) -> NDArray[np.int32]:
     """Moves factors outwards, in place, in those mappings that are illegal for their metadata alone.
 

@@ -16,16 +16,17 @@ from numpy.typing import NDArray
 from mapgym.accelerator import Accelerator
 from mapgym.compilation import kernel
 from mapgym.density_kernels import RECORD, density_record, largest_occupancy, probability_empty_within
+from mapgym.format_rules import clash
+from mapgym.legality import FORMATS, LEGAL, METADATA
+from mapgym.mapspace_kernels import normalise
 from mapgym.nest_kernels import list_nest, pack_projections, words_of, words_of_loop
-from mapgym.sparsity import RANK_FORMATS, expand_ranks
+from mapgym.sparsity import COMPRESSED, RANK_FORMATS, expand_ranks
 from mapgym.workload import Workload
 
 UOP, CP, RLE, B, UB = range(5)
 """Codes of the formats, in the order of ``RANK_FORMATS``."""
 
 UNLIMITED = -1
-FITS, TOO_FEW_RANKS, TOO_LARGE = range(3)
-"""What :func:`metadata_status` says; the last two are joined with the level."""
 
 
 class Formats(NamedTuple):
@@ -37,7 +38,8 @@ class Formats(NamedTuple):
     densities: NDArray[np.int64]  # [T * RECORD]
     ranks: NDArray[np.int64]  # [L, T] number of ranks, 0 without a format
     codes: NDArray[np.int8]  # [L, T, any] their formats, innermost first
-    is_compressed: NDArray[np.bool_]  # [L, T] whether zeros take no room: any rank but UOP and UB
+    is_compressed: NDArray[np.bool_]  # [L, T] whether zeros take no room
+    clashes: NDArray[np.bool_]  # [L, L, T] outer, inner: whether the levels cannot pass the tensor to each other
     word_bits: NDArray[np.int64]  # [L] of metadata
     room_bits: NDArray[np.int64]  # [L] for metadata, UNLIMITED for no limit
     # Working memory: for the tensor at hand, the fibers of each level (0: a rank that no loop needs), the words of the
@@ -61,6 +63,7 @@ def make_formats(workload: Workload, accelerator: Accelerator) -> Formats:
             ranks[s, t] = len(found)
             codes[s, t, : len(found)] = [RANK_FORMATS.index(name) for name in found]
     inside = np.arange(most) < ranks[..., None]
+    compressed = [RANK_FORMATS.index(name) for name in COMPRESSED]
     table, starts = pack_projections(workload)
     return Formats(
         projections=table,
@@ -69,7 +72,8 @@ def make_formats(workload: Workload, accelerator: Accelerator) -> Formats:
         densities=np.array([density_record(workload, tensor.name) for tensor in tensors], np.int64).ravel(),
         ranks=ranks,
         codes=codes,
-        is_compressed=np.any(inside & np.isin(codes, (CP, RLE, B)), axis=2).reshape(ranks.shape),
+        is_compressed=np.any(inside & np.isin(codes, compressed), axis=2).reshape(ranks.shape),
+        clashes=list_clashes(workload, accelerator),
         word_bits=np.array([level.metadata_word_bits for level in levels], np.int64),
         room_bits=np.array(
             [UNLIMITED if level.metadata_capacity_bits is None else level.metadata_capacity_bits for level in levels]
@@ -79,6 +83,17 @@ def make_formats(workload: Workload, accelerator: Accelerator) -> Formats:
         lengths=np.zeros(len(levels), np.int64),
         needed=np.zeros(ranks.shape),
     )
+
+
+def list_clashes(workload: Workload, accelerator: Accelerator) -> NDArray[np.bool_]:
+    """bool[outer, inner, tensor]: whether two levels cannot pass a tensor to each other, if those between bypass it."""
+    levels, tensors = accelerator.levels, workload.tensors
+    clashes = np.zeros((len(levels), len(levels), len(tensors)), np.bool_)
+    for outer in range(len(levels)):
+        for inner in range(outer):
+            for t, tensor in enumerate(tensors):
+                clashes[outer, inner, t] = bool(clash(levels, outer, inner, tensor.name, tensor.is_output))
+    return clashes
 
 
 @kernel
@@ -97,9 +112,8 @@ def tile_words(formats, nest, t, s):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _list_fibers(formats, nest, keep, i, t, s):  # type: ignore[no-untyped-def]
+def _list_fibers(formats, nest, child, t, s):  # type: ignore[no-untyped-def]
     """Lists the fibers of a tile, level by level from the innermost; returns whether the ranks suffice."""
-    child = child_of(keep, i, t, s)
     projection, fibers, inner = formats.projection[t], formats.fibers, formats.inner
     ranks = formats.ranks[s, t]
     if ranks == 0:
@@ -115,6 +129,8 @@ def _list_fibers(formats, nest, keep, i, t, s):  # type: ignore[no-untyped-def]
     inner[s, 0] = 1
     if shares:
         length = formats.lengths[child]
+        if length > ranks:
+            return False
         for r in range(length + 1):
             inner[s, r] = inner[child, r]
             if r < length:
@@ -182,38 +198,46 @@ def _bits(formats, nest, t, s):  # type: ignore[no-untyped-def]
 
 @kernel
 def metadata_status(formats, nest, keep, i):  # type: ignore[no-untyped-def]
-    """Whether the metadata of mapping i fit: FITS, or what is wrong << 8 | level. The nest must be listed."""
+    """Whether the formats of mapping i go together and its metadata fit: a status of :mod:`mapgym.legality`.
+
+    The nest must be listed.
+    """
     levels, tensors = keep.shape[1:]
     for s in range(levels):
         for t in range(tensors):
             formats.needed[s, t] = 0.0
     for t in range(tensors):
+        child = -1
         for s in range(levels):
             if keep[i, s, t]:
-                if not _list_fibers(formats, nest, keep, i, t, s):
-                    return TOO_FEW_RANKS << 8 | s
+                if child >= 0 and formats.clashes[s, child, t]:
+                    return FORMATS << 8 | child
+                if not _list_fibers(formats, nest, child, t, s):
+                    return METADATA << 8 | s
                 if formats.ranks[s, t] > 0:
                     formats.needed[s, t] = math.ceil(_bits(formats, nest, t, s))
+                child = s
     for s in range(levels):
         if formats.room_bits[s] != UNLIMITED:
             need = 0.0
             for t in range(tensors):
                 need += formats.needed[s, t]
             if need > formats.room_bits[s]:
-                return TOO_LARGE << 8 | s
-    return FITS
+                return METADATA << 8 | s
+    return LEGAL
 
 
 @kernel
-def metadata_fit(formats, nest, maps, fits):  # type: ignore[no-untyped-def]
-    """Sets whether the metadata of each mapping of a batch fit; the others are given the level where they do not.
+def formats_fit(formats, nest, maps, sorting, status):  # type: ignore[no-untyped-def]
+    """Sets the status of each mapping of a batch, which the other rules of legality allow.
 
     Args:
         formats, nest: see the classes.
-        maps: the six arrays of the batch.
-        fits: int64[n], receives -1 where they fit, otherwise the level.
+        maps: the six arrays of the batch, brought into canonical form.
+        sorting: of the canonical form.
+        status: int32[n].
     """
-    for i in range(len(fits)):
+    for i in range(len(status)):
+        normalise(i, maps, sorting)
         list_nest(maps[0], maps[1], maps[2], maps[3], i, nest)
-        status = metadata_status(formats, nest, maps[5], i)
-        fits[i] = -1 if status == FITS else status & 255
+        status[i] = metadata_status(formats, nest, maps[5], i)

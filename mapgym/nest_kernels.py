@@ -1,6 +1,7 @@
 """Compiled list of all loops of a mapping, with the tile that each of them completes.
 
-Loops of bound 1 are listed too: where they lie decides some of Timeloop's sparse counts.
+Loops of bound 1 are listed too: where they lie decides some of Timeloop's sparse counts. Mappings are listed in their
+canonical form, so that a mapping has one cost, whatever it says about loops that do nothing.
 """
 
 from __future__ import annotations

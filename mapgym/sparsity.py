@@ -10,6 +10,7 @@ Three features, after Sparseloop (Wu et al., MICRO 2022), each declared where th
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +24,10 @@ SAVINGS = ("gating", "skipping")
 RANK_FORMATS = ("UOP", "CP", "RLE", "B", "UB")
 """Formats of a rank: uncompressed offset pointers, coordinate-payload, run lengths, bitmask, uncompressed bitmask."""
 
-_RANK = re.compile(r"^(?:(\d+)\s*\*\s*)?(\w+)$")
+COMPRESSED = ("CP", "RLE", "B")
+"""Those that leave zeros out."""
+
+_RANK = re.compile(r"^(?:([0-9]{1,9})\s*\*\s*)?(\w+)$")
 _MAX_RANKS = 256
 
 Formats = tuple[tuple[str, tuple[str, ...]], ...]
@@ -59,6 +63,11 @@ def expand_ranks(ranks: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(expanded)
 
 
+def is_compressed(ranks: tuple[str, ...]) -> bool:
+    """Whether a format, as it is written, leaves zeros out."""
+    return any(name in COMPRESSED for name in expand_ranks(ranks))
+
+
 def parse_formats(data: object, where: str) -> Formats:
     """Reads formats: a mapping of tensors to lists such as ["2*UOP", "CP"], outermost rank first.
 
@@ -70,9 +79,11 @@ def parse_formats(data: object, where: str) -> Formats:
         raise SpecificationError(
             f"{where}: formats is {quoted(data)}; give tensor: [rank, ...] pairs such as Weights: [UOP, CP]"
         )
-    formats = []
+    formats: list[tuple[str, tuple[str, ...]]] = []
     for tensor, ranks in pairs:
         place = f"{where}: the formats of {quoted(tensor)}"
+        if not isinstance(tensor, str):
+            raise SpecificationError(f"{place}: give the name of a tensor, as text")
         if isinstance(ranks, str) or not isinstance(ranks, list | tuple) or not ranks:
             raise SpecificationError(
                 f"{place} are {quoted(ranks)}; give a list of ranks, outermost first, such as [UOP, CP]"
@@ -86,7 +97,17 @@ def parse_formats(data: object, where: str) -> Formats:
             count += int(match[1] or 1)
         if not 0 < count <= _MAX_RANKS:
             raise SpecificationError(f"{place} have {count} ranks; give 1 to {_MAX_RANKS}")
-        formats.append((str(tensor), tuple(map(str, ranks))))
+        written = tuple(map(str, ranks))
+        names = expand_ranks(written)
+        for outside, inside in itertools.pairwise(names):
+            if outside in COMPRESSED and inside not in COMPRESSED:
+                raise SpecificationError(
+                    f"{place} have the uncompressed rank {inside} inside the compressed rank {outside}; list "
+                    " uncompressed ranks first, such as [UOP, CP]"
+                )
+        if any(tensor == other for other, _ in formats):
+            raise SpecificationError(f"{place} are given twice; give each tensor one list")
+        formats.append((tensor, written))
     return tuple(formats)
 
 
@@ -110,12 +131,18 @@ def parse_actions(data: object, where: str) -> tuple[SparseAction, ...]:
             raise SpecificationError(
                 f"{where}: the type of an action is {quoted(saving)}; {suggest(str(saving), SAVINGS)}"
             )
-        if not isinstance(target, str) or not isinstance(on, list | tuple) or not on or target in on:
+        names = list(on) if isinstance(on, list | tuple) else []
+        if not names or not all(isinstance(name, str) for name in (target, *names)) or target in names:
             raise SpecificationError(
                 f"{where}: an action has target {quoted(target)} and condition_on {quoted(on)}; name a tensor and a "
                 "list of others"
             )
-        actions.append(SparseAction(str(saving), target, tuple(map(str, on))))
+        if len(set(names)) < len(names):
+            raise SpecificationError(
+                f"{where}: condition_on of the action on {quoted(target)} is {quoted(on)}, which names a tensor twice; "
+                "name each tensor once"
+            )
+        actions.append(SparseAction(str(saving), str(target), tuple(names)))
     return tuple(actions)
 
 

@@ -129,7 +129,7 @@ def validate_file(
             with _reading(record, path):
                 mappings.append(timeloop_mapping(record, workload, accelerator).batch())
         batch = MappingBatch.concatenate(mappings)
-        costs = CostModel(workload, accelerator).evaluate(batch, detail=True)
+        costs = CostModel(workload, accelerator, is_canonical=False).evaluate(batch, detail=True)
         for i, record in enumerate(group):
             cost = costs[i]
             if is_artefact(record, cost):

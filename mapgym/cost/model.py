@@ -190,12 +190,14 @@ class CostModel:
     Args:
         workload: the layer.
         accelerator: the hardware; its ``peer_links`` and ``fanout_check`` select the rules.
+        is_canonical: whether the cost of a mapping is that of its canonical form. Timeloop's sparse counts can depend
+            on where loops of bound 1 lie; False leaves them there, for comparisons with its own mappings.
 
     Raises:
         SpecificationError: cycles or counts could be inexact; see :mod:`mapgym.ranges`.
     """
 
-    def __init__(self, workload: Workload, accelerator: Accelerator) -> None:
+    def __init__(self, workload: Workload, accelerator: Accelerator, *, is_canonical: bool = True) -> None:
         require_kind(workload, Workload, "workload", "mapgym.catalog.workload(...)")
         require_kind(accelerator, Accelerator, "accelerator", "mapgym.catalog.accelerator(...)")
         ranges.check_task(workload, accelerator)
@@ -210,7 +212,7 @@ class CostModel:
         self._mac_units = accelerator.mac.instances
         self._sparse: SparseTables | None = None
         if accelerator.is_sparse:
-            self._sparse = make_sparse_tables(workload, accelerator)
+            self._sparse = make_sparse_tables(workload, accelerator, is_canonical)
             row = MappingBatch.trivial(workload, accelerator, 1).arrays()
             self._memory = (row, self._make_detail(1), np.zeros(shape[2]), np.zeros((2, 3)))
 

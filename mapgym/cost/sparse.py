@@ -20,8 +20,9 @@ from mapgym.density_kernels import (
     probability,
     smallest_occupancy,
 )
-from mapgym.legality import METADATA
-from mapgym.metadata_kernels import FITS, child_of, metadata_status
+from mapgym.legality import LEGAL
+from mapgym.mapspace_kernels import copy_mapping, normalise
+from mapgym.metadata_kernels import child_of, metadata_status
 from mapgym.nest_kernels import list_nest, words_of
 
 GATING, SKIPPING = range(2)
@@ -283,11 +284,8 @@ def _block_ratio(sparse, t, s, words):  # type: ignore[no-untyped-def]
     block, density = sparse.blocks[s], sparse.density[s, t]
     if not sparse.formats.is_compressed[s, t] or density >= 1.0 or density == 0.0:
         return 1.0
-    row = 0 if block == 2 else 1 if block == 4 else 2 if block == 8 else -1
-    if row < 0:
-        return 1.0
     decile = math.floor(density / 0.1) - 1 if density >= 0.1 else 0
-    if sparse.small_tiles[row, decile] <= words // block:
+    if sparse.small_tiles[s, decile] <= words // block:
         return 1.0
     table, at = sparse.formats.densities, t * RECORD
     top = min(words, largest_occupancy(table, at, words))
@@ -376,18 +374,6 @@ def _price_levels(sparse, keep, i, dense, cycles, out):  # type: ignore[no-untyp
 
 
 @kernel
-def _copy_row(maps, i, row):  # type: ignore[no-untyped-def]
-    levels, dims = maps[0].shape[1:]
-    for s in range(levels):
-        for d in range(dims):
-            row[0][0, s, d], row[1][0, s, d], row[2][0, s, d] = maps[0][i, s, d], maps[1][i, s, d], maps[2][i, s, d]
-            row[3][0, s, d] = maps[3][i, s, d]
-        row[4][0, s] = maps[4][i, s]
-        for t in range(maps[5].shape[2]):
-            row[5][0, s, t] = maps[5][i, s, t]
-
-
-@kernel
 def price_sparse_batch(  # type: ignore[no-untyped-def]
     tables,
     rules,
@@ -420,19 +406,21 @@ def price_sparse_batch(  # type: ignore[no-untyped-def]
     levels, tensors = keep.shape[1:]
     has_formats = sparse.formats.codes.shape[2] > 0
     for i in range(len(maps[0])):
-        _copy_row(maps, i, row)
+        copy_mapping(i, maps, 0, row)
         dense.network_energy_pj[:] = 0.0
         busy[i] = 0
         status[i], energy_pj[i], latency_cycles[i] = price_one(
             tables, rules, temporal, spatial, order, spatial_order, spatial_split, keep, 0, scratch, dense
         )
-        if status[i] != 0:
+        if status[i] != LEGAL:
             continue
+        if sparse.is_canonical:
+            # Not before it is known that the orders are permutations.
+            normalise(0, row, sparse.sorting)
         list_nest(temporal, spatial, order, spatial_order, 0, sparse.nest)
         if has_formats:
-            found = metadata_status(sparse.formats, sparse.nest, keep, 0)
-            if found != FITS:
-                status[i] = METADATA << 8 | (found & 255)
+            status[i] = metadata_status(sparse.formats, sparse.nest, keep, 0)
+            if status[i] != LEGAL:
                 energy_pj[i], latency_cycles[i] = math.inf, math.inf
                 continue
         macs = dense.compute_cycles[0] * dense.used_instances[0, 0] * dense.fanout_used[0, 0]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mapgym.accelerator import Accelerator
 from mapgym.errors import SpecificationError
+from mapgym.mapspace_kernels import Sorting, canonical_sorting
 from mapgym.metadata_kernels import Formats, make_formats
 from mapgym.nest_kernels import Nest, make_nest
 from mapgym.sparsity import SAVINGS
@@ -20,15 +21,15 @@ ABORTED, WRAPPED = 1, 2
 """Bits of ``SparseDetail.artefacts``."""
 
 # Vector accesses of compressed data are corrected only for tiles of less than so many blocks (Timeloop, buffer.hpp), by
-# words of a block (2, 4, 8) and decile of the density.
-_SMALL_TILES = np.array(
-    [
-        [251, 125, 84, 63, 51, 42, 36, 32, 28, 1],
-        [375, 188, 125, 94, 75, 63, 54, 47, 42, 1],
-        [438, 219, 146, 110, 88, 73, 63, 55, 49, 1],
-    ],
-    np.int64,
-)
+# words of a block and decile of the density.
+_SMALL_TILES = {
+    1: [0] * 10,
+    2: [251, 125, 84, 63, 51, 42, 36, 32, 28, 1],
+    4: [375, 188, 125, 94, 75, 63, 54, 47, 42, 1],
+    8: [438, 219, 146, 110, 88, 73, 63, 55, 49, 1],
+    16: [469, 235, 157, 118, 94, 79, 67, 59, 52, 1],
+    32: [485, 243, 162, 122, 97, 81, 70, 61, 52, 1],
+}
 
 
 class SparseTables(NamedTuple):
@@ -45,7 +46,9 @@ class SparseTables(NamedTuple):
     mac_energy: float
     gates: bool  # what the MACs do about zeros
     skips: bool
-    small_tiles: NDArray[np.int64]
+    small_tiles: NDArray[np.int64]  # [L, 10] blocks of a tile from which on its rounding is neglected, by density
+    is_canonical: bool  # whether mappings are priced in their canonical form
+    sorting: Sorting  # of that form
     # Working memory.
     counts: NDArray[np.int64]  # [3, L, T] accesses that are left, READS, FILLS, UPDATES
     passed: NDArray[np.int64]  # [3, L, T] those that outer levels let through
@@ -79,11 +82,11 @@ class SparseDetail(NamedTuple):
     artefacts: NDArray[np.int64]  # [n] ABORTED | WRAPPED
 
 
-def make_sparse_tables(workload: Workload, accelerator: Accelerator) -> SparseTables:
-    """Packs the sparse features of a task.
+def make_sparse_tables(workload: Workload, accelerator: Accelerator, is_canonical: bool) -> SparseTables:
+    """Packs the sparse features of a task, whose tensors the accelerator knows (``mapgym.legality.pack_rules``).
 
     Raises:
-        SpecificationError: the workload has other than two operands, or an action names an unknown tensor.
+        SpecificationError: the workload has other than two operands.
     """
     names = [tensor.name for tensor in workload.tensors]
     operands = [t for t, tensor in enumerate(workload.tensors) if not tensor.is_output]
@@ -97,13 +100,8 @@ def make_sparse_tables(workload: Workload, accelerator: Accelerator) -> SparseTa
         for s, level in enumerate(accelerator.levels):
             for action in level.actions:
                 if action.saving == saving:
-                    involved = [
-                        workload.tensors.index(workload.tensor(n)) for n in (action.target, *action.condition_on)
-                    ]
+                    involved = [names.index(name) for name in (action.target, *action.condition_on)]
                     rows.append([code, s, *involved] + [-1] * (len(names) - len(involved)))
-    for level in accelerator.levels:
-        for tensor, _ in level.formats:
-            workload.tensor(tensor)
     shape = (len(accelerator.levels), len(names))
     unlimited = math.inf
     levels = accelerator.levels
@@ -128,7 +126,10 @@ def make_sparse_tables(workload: Workload, accelerator: Accelerator) -> SparseTa
         mac_energy=float(accelerator.mac.energy_pj),
         gates="gating" in accelerator.mac.zero_operands,
         skips="skipping" in accelerator.mac.zero_operands,
-        small_tiles=_SMALL_TILES,
+        # No level has compressed tiles in other blocks (mapgym.format_rules).
+        small_tiles=np.array([_SMALL_TILES.get(level.block_size_words, _SMALL_TILES[1]) for level in levels], np.int64),
+        is_canonical=is_canonical,
+        sorting=canonical_sorting(len(levels), len(workload.dims), accelerator.peer_links),
         counts=np.zeros((3, *shape), np.int64),
         passed=np.zeros((3, *shape), np.int64),
         removed=np.zeros((2, 2, *shape), np.int64),

@@ -6,6 +6,7 @@ that was chosen. :func:`mapgym.agents.make_agent` takes the chosen values where 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -110,7 +111,11 @@ def _agent(entry: object, where: str) -> AgentTuning:
         raise SpecificationError(f"{where} has {len(settings)} settings; give at most {MOST_SETTINGS}")
     if chosen not in settings:
         raise SpecificationError(f"{where}: chosen is {quoted(chosen)}, none of its settings; copy one of them")
-    if scores is not None and (not isinstance(scores, list) or len(scores) != len(settings)):
+    if scores is not None and (
+        not isinstance(scores, list)
+        or len(scores) != len(settings)
+        or not all(isinstance(score, int | float) and math.isfinite(score) for score in scores)
+    ):
         raise SpecificationError(f"{where}: scores must have one number for each of the {len(settings)} settings")
     return AgentTuning(
         tuple(dict(setting) for setting in settings),

@@ -17,15 +17,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from mapgym.accelerator import Accelerator
+from mapgym.checksums import UNSEALED, is_whole, seal
 from mapgym.constraints import Constraints
+from mapgym.cost import OBJECTIVES
+from mapgym.errors import SpecificationError
+from mapgym.files import write_bytes
 from mapgym.mapping import Mapping
 from mapgym.mapspace import MapSpace
 from mapgym.mapspace_freedom import AXES
+from mapgym.text import quoted
 from mapgym.workload import Workload
 
 CERTIFIED, GAP = "certified", "gap"
@@ -39,6 +45,12 @@ _HEADER = """\
 # Each key is a hash of the task. value and lower_bound are in the unit of the objective (EDP: pJ*cycles, energy: pJ,
 # latency: cycles). certified: no mapping of the map space is better, to 1e-6; gap: lower_bound is what is proven.
 """
+_SEALED = "# The last line is a checksum of this file.\n"
+_SEAL = f"# {UNSEALED}\n"
+_TASK = {"workload": str, "accelerator": str, "peer_links": bool, "objective": str, "axes": list}
+_DATA = {"value": float, "lower_bound": float, "status": str, "command": str, "mapping": dict}
+_DAMAGE = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+"""What PyYAML raises about a text that is no YAML, or whose tags do not fit."""
 
 
 @dataclass(frozen=True)
@@ -130,8 +142,47 @@ def all_best_known() -> list[BestKnown]:
 
 
 def read_entries(text: str) -> list[BestKnown]:
-    """The entries in a text that :func:`to_yaml` wrote."""
-    return [_parse(key, block) for key, block in _cut(text).items()]
+    """The entries in a text that :func:`to_yaml` wrote.
+
+    Raises:
+        ValueError: it is something else, or damaged.
+    """
+    if not text.startswith(_HEADER):
+        raise ValueError("the comment at the beginning is another one")
+    entries = text.removeprefix(_HEADER)
+    if entries and not _ENTRY.match(entries):
+        raise ValueError("it does not begin with an entry")
+    return [_parse(key, block) for key, block in _cut(entries).items()]
+
+
+def read_file(path: Path) -> list[BestKnown]:
+    """The entries of a file of one's own, one that :func:`write_file` wrote or a copy of the installed one.
+
+    Raises:
+        SpecificationError: the file cannot be read, is damaged, or is something else.
+    """
+    try:
+        data = path.read_bytes()
+        text = data.decode()
+        sealed = text.startswith(_HEADER + _SEALED)
+        if sealed:
+            if not is_whole(data):
+                raise ValueError("the checksum does not fit")
+            text = text.replace(_SEALED, "", 1)[: -len(_SEAL)]
+        return read_entries(text)
+    except OSError as error:
+        raise SpecificationError(f"{quoted(path)} cannot be read ({error.strerror}); give a readable file") from None
+    except ValueError as error:
+        raise SpecificationError(
+            f"{quoted(path)} is damaged, or is no file of best known mappings ({error}); give one that "
+            "--update-best-known has written, or the name of a new file"
+        ) from None
+
+
+def write_file(path: Path, entries: Iterable[BestKnown]) -> None:
+    """Writes a file of one's own atomically: as :func:`to_yaml`, with a checksum."""
+    text = _HEADER + _SEALED + to_yaml(entries).removeprefix(_HEADER) + _SEAL
+    write_bytes(path, seal(text.encode()))
 
 
 def to_yaml(entries: Iterable[BestKnown]) -> str:
@@ -173,9 +224,27 @@ def _cut(text: str) -> dict[str, str]:
 
 
 def _parse(key: str, block: str) -> BestKnown:
-    data = yaml.load(block, _LOADER)
-    task = data.pop("task")
-    return BestKnown(key=key, **{**task, "axes": tuple(task["axes"])}, **data)
+    """An entry; raises ValueError for one that :func:`to_yaml` does not write."""
+    try:
+        data = yaml.load(block, _LOADER)
+        task = data.pop("task")
+        for given, kinds in ((task, _TASK), (data, _DATA)):
+            if list(map(type, map(given.get, kinds))) != list(kinds.values()) or len(given) != len(kinds):
+                raise ValueError("keys are missing, unknown or of another kind")
+        entry = BestKnown(key=key, **{**task, "axes": tuple(task["axes"])}, **data)
+        if not 0.0 < entry.lower_bound <= entry.value < math.inf:
+            raise ValueError("the lower bound is not between 0 and the value")
+        if (
+            not set(entry.axes) <= set(AXES)
+            or entry.objective not in OBJECTIVES
+            or entry.status not in (CERTIFIED, GAP)
+        ):
+            raise ValueError("an axis, the objective or the status is unknown")
+        if not all(isinstance(level, dict) for level in entry.mapping["levels"]):
+            raise ValueError("the mapping has no levels")
+    except _DAMAGE as error:
+        raise ValueError(f"entry {key}: {quoted(str(error))}") from None
+    return entry
 
 
 def _dict(value: object) -> dict[str, object]:

@@ -25,14 +25,6 @@ from mapgym.agents.experiment.benchmark import (
 )
 from mapgym.agents.experiment.certificate import Certificate
 from mapgym.agents.experiment.experiment import AgentEntry, Experiment, Run, Task
-from mapgym.agents.experiment.files import (
-    TEMPORARY_PREFIX,
-    check_output_file,
-    prepare_output_folder,
-    replacing,
-    write_json,
-    write_text,
-)
 from mapgym.agents.experiment.folder import ExperimentFolder, load_results
 from mapgym.agents.experiment.results import RunResult, read_result, write_result
 from mapgym.agents.experiment.runner import Observer, run_experiment
@@ -41,6 +33,14 @@ from mapgym.agents.experiment.summary import default_budgets, summarize
 from mapgym.cost import CostModel
 from mapgym.errors import SpecificationError
 from mapgym.evaluator import Budget, Trace
+from mapgym.files import (
+    TEMPORARY_PREFIX,
+    check_output_file,
+    prepare_output_folder,
+    replacing,
+    write_json,
+    write_text,
+)
 from mapgym.mapspace import MapSpace
 
 

@@ -19,14 +19,14 @@ from mapgym.agents.cli import main
 from mapgym.agents.experiment import experiment as matrix, known_mappings
 from mapgym.agents.experiment.experiment import AgentEntry, Experiment, Task
 from mapgym.agents.experiment.experiment_file import experiment_names, load_experiment
-from mapgym.agents.experiment.files import TEMPORARY_PREFIX
 from mapgym.agents.experiment.folder import ExperimentFolder, load_results
 from mapgym.agents.experiment.known_mappings import improvements, join
-from mapgym.agents.experiment.locks import FolderLocks
 from mapgym.agents.experiment.runner import Observer, run_experiment
 from mapgym.best_known import CERTIFIED, GAP, read_entries
 from mapgym.errors import SpecificationError
 from mapgym.evaluator import Budget
+from mapgym.files import TEMPORARY_PREFIX
+from mapgym.locks import FolderLocks
 
 pytest.importorskip("pyarrow")
 
@@ -195,7 +195,7 @@ def _written(path, text):
 class TestLocks:
     def test_work_is_refused_while_another_process_is_at_it(self, tmp_path):
         code = (
-            "import sys\nfrom pathlib import Path\nfrom mapgym.agents.experiment.locks import FolderLocks\n"
+            "import sys\nfrom pathlib import Path\nfrom mapgym.locks import FolderLocks\n"
             "locks = FolderLocks(Path(sys.argv[1]))\nlocks.join(lambda: print('alone'))\n"
             "with locks.work('a') as is_ours:\n    print(is_ours, flush=True)\n    input()\n"
         )

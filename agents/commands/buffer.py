@@ -77,7 +77,7 @@ def add_mapping(
     """Prices a mapping and adds it; the file is made if it is not there."""
     from mapgym import catalog
     from mapgym.agents.commands.show import read_mapping
-    from mapgym.agents.experiment.files import check_output_file
+    from mapgym.files import check_output_file
 
     common.parse_objective(objective)
     layer = catalog.workload(workload)

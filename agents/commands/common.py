@@ -23,6 +23,8 @@ from mapgym.errors import SpecificationError, suggest
 from mapgym.text import quoted
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mapgym.accelerator import Accelerator
     from mapgym.agents.experiment.certificate import Progress
     from mapgym.agents.experiment.warm_start import WarmStart
@@ -277,6 +279,11 @@ def notify_damaged_lines(path: object, damaged: Sequence[Damage]) -> None:
         f"{len(damaged)} damaged lines of {path} are left out, the first is line {damaged[0].line}; "
         f"see: mapgym buffer verify {path}"
     )
+
+
+def notify_damaged(path: Path) -> None:
+    """Says that a result cannot be read and is made again."""
+    notify(f"mapgym: {path} is damaged or of another version, and is made again")
 
 
 def load_agents() -> None:

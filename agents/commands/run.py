@@ -49,11 +49,11 @@ def run(
         print_warm_starts,
     )
     from mapgym.agents.experiment.experiment_file import load_experiment
-    from mapgym.agents.experiment.files import check_output_file
     from mapgym.agents.experiment.folder_report import read_folder
+    from mapgym.agents.experiment.known_mappings import check_known_file
 
     if update_best_known is not None:
-        check_output_file(update_best_known)
+        check_known_file(update_best_known)
     matrix = load_experiment(experiment)
     if (warm := common.load_warm_start(warm_start)) is not None:
         matrix = replace(matrix, agents=tuple(entry.warm(warm) for entry in matrix.agents))

@@ -103,7 +103,7 @@ def search(
         )
     common.parse_certify(certify, objective)
     if output is not None:
-        from mapgym.agents.experiment.files import check_output_file
+        from mapgym.files import check_output_file
 
         check_output_file(output)
     common.load_agents()

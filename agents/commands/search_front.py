@@ -30,7 +30,7 @@ def write_front(path: Path, front: ParetoFront, about: str) -> None:
     """Writes all mappings of a front as one YAML file, atomically."""
     import yaml
 
-    from mapgym.agents.experiment.files import write_text
+    from mapgym.files import write_text
 
     comment = "".join(f"# {line}\n" for line in about.splitlines())
     text = yaml.safe_dump({"front": front_data(front)}, sort_keys=False, default_flow_style=None, width=120)

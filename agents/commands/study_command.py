@@ -99,7 +99,7 @@ def work_through(output: Path, cells: Sequence[Cell], learn: Callable[[Result], 
     board = _Board(len(cells), learn)
     try:
         with common.live_display(board.console, board.render, keep=False):
-            return run_cells(cells, output, board.started, board.finished)
+            return run_cells(cells, output, board.started, board.finished, common.notify_damaged)
     except KeyboardInterrupt:
         common.notify(
             f"Interrupted: {board.done} of {len(cells)} parts are finished and kept in {output}; "

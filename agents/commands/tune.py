@@ -42,9 +42,10 @@ def tune(
     """
     common.load_agents()
     from mapgym.agents.base import agent_class, make_agent
-    from mapgym.agents.experiment.files import check_output_file, write_text
     from mapgym.agents.experiment.tuning_study import scores_of, tuning_cells, tuning_tables
     from mapgym.agents.tuning import choose, read_tuning, tuning_text
+    from mapgym.files import check_output_file, write_text
+    from mapgym.locks import alone_with
 
     agent_class(agent)
     tuning = read_tuning(file)
@@ -57,6 +58,9 @@ def tune(
         make_agent(agent, **setting)
     if update is not None:
         check_output_file(update)
+        if update.exists():
+            # What is something else must not be overwritten in the end.
+            read_tuning(update)
     for what, value in (("--samples", samples), ("--seeds", seeds)):
         if value is not None:
             shared.at_least(value, 1, what)
@@ -76,7 +80,8 @@ def tune(
     chosen = choose(entry.settings, scores)
     common.say(f"Chosen: {chosen or 'its own defaults'}")
     if update is not None:
-        written = read_tuning(update) if update.exists() else tuning
         tuned = replace(entry, chosen=chosen, scores=scores, command=common.command_line(context))
-        write_text(update, tuning_text(replace(written, agents={**written.agents, agent: tuned})))
+        with alone_with(update):
+            written = read_tuning(update) if update.exists() else tuning
+            write_text(update, tuning_text(replace(written, agents={**written.agents, agent: tuned})))
         common.say(f"Written to {update}.")

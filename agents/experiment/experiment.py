@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -16,13 +14,13 @@ from mapgym.agents.experiment.warm_start import PREVIOUS_LAYER, WITHIN_EXPERIMEN
 from mapgym.agents.tuning import chosen_parameters
 from mapgym.errors import SpecificationError
 from mapgym.evaluator import Budget, Evaluator
+from mapgym.file_names import file_name
 from mapgym.mapspace import MapSpace
 from mapgym.sparsity_aware import is_sparsity_aware
 from mapgym.text import quoted
 from mapgym.workload import Workload
 
-_LONGEST_STEM = 180
-"""File systems take names of 255 bytes; objectives over many densities have longer ones."""
+_NO_LINKS = "no links"
 
 
 @dataclass(frozen=True)
@@ -47,13 +45,20 @@ class Task:
 
     @property
     def file_stem(self) -> str:
-        """The name as part of a file name, such as "paper-resnet_conv4__accel_b"."""
-        parts = (self.workload.name, self.accelerator.name, *self._peculiarities)
-        return _short("__".join(plain_name(part) for part in parts))
+        """A file name without an ending, such as "paper-resnet_conv4__accel_b"; others for tasks of other names."""
+        workload, accelerator, *peculiarities = self.identity
+        return file_name(
+            workload, accelerator, *("no-links" if text == _NO_LINKS else text for text in peculiarities), slash=True
+        )
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """What the name is made of: equal for tasks that an experiment cannot have both."""
+        return self.workload.name, self.accelerator.name, *self._peculiarities
 
     @property
     def _peculiarities(self) -> list[str]:
-        links = [] if self.accelerator.peer_links else ["no links"]
+        links = [] if self.accelerator.peer_links else [_NO_LINKS]
         axes = [] if set(self.axes) == set(KEEP_ALL) else [axes_label(self.axes)]
         densities = [text] if (text := density_text(self.workload)) else []
         return links + axes + densities + ([] if self.objective == "edp" else [self.objective])
@@ -154,7 +159,7 @@ class Run:
     @property
     def file_name(self) -> str:
         """Where its result is kept within the folder of the experiment; differs for different runs."""
-        return f"runs/{self.task.file_stem}/{plain_name(self.agent.label)}-seed{self.seed}.parquet"
+        return f"runs/{self.task.file_stem}/{file_name(self.agent.label)}-seed{self.seed}.parquet"
 
     def config(self, budget: Budget) -> dict[str, Any]:
         """Everything that the result depends on, as plain JSON values; equal for runs that are the same."""
@@ -203,9 +208,9 @@ class Experiment:
 
     def __post_init__(self) -> None:
         for what, names in (
-            ("task", [task.name for task in self.tasks]),
-            ("agent", [entry.label for entry in self.agents]),
-            ("seed", [str(seed) for seed in self.seeds]),
+            ("task", [(task.name, task.identity) for task in self.tasks]),
+            ("agent", [(entry.label, entry.label) for entry in self.agents]),
+            ("seed", [(str(seed), seed) for seed in self.seeds]),
         ):
             if not names:
                 raise SpecificationError(f"the experiment has no {what}; give at least one")
@@ -257,19 +262,11 @@ def cross(
     return tuple(Task(layer, machine, axes, objective) for machine in accelerators for layer in layers)
 
 
-def plain_name(name: str) -> str:
-    """A name in letters that every file system takes."""
-    return re.sub(r"[^A-Za-z0-9_.]+", "-", name).strip("-.") or "unnamed"
-
-
-def _short(stem: str) -> str:
-    """Part of a file name that leaves room for the rest; a digest takes the place of what is too much."""
-    if len(stem) <= _LONGEST_STEM:
-        return stem
-    return f"{stem[: _LONGEST_STEM - 17]}-{hashlib.sha256(stem.encode()).hexdigest()[:16]}"
-
-
-def _first_repeated(names: Sequence[str]) -> str | None:
-    """The first name that another one before it equals, as a file name in any case."""
-    plain = [plain_name(name).lower() for name in names]
-    return next((name for i, name in enumerate(names) if plain[i] in plain[:i]), None)
+def _first_repeated(named: Iterable[tuple[str, Hashable]]) -> str | None:
+    """The first name of something that equals something before it."""
+    seen: set[Hashable] = set()
+    for name, thing in named:
+        if thing in seen:
+            return name
+        seen.add(thing)
+    return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -11,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from mapgym import __version__
 from mapgym.agents.experiment.certificate import Certificate
 from mapgym.agents.experiment.experiment import Experiment, Run, Task
-from mapgym.agents.experiment.files import TEMPORARY_PREFIX, prepare_output_folder, write_json, write_text
 from mapgym.agents.experiment.results import RunResult, read_result, require_pyarrow, write_result
 from mapgym.best_known import key_of
 from mapgym.errors import SpecificationError
 from mapgym.evaluator import Budget
+from mapgym.files import TEMPORARY_PREFIX, prepare_output_folder, read_json, write_json, write_text
+from mapgym.locks import FolderLocks
 from mapgym.text import quoted
 
 if TYPE_CHECKING:
@@ -40,15 +40,28 @@ class ExperimentFolder:
     def prepare(self, experiment: Experiment, command: str) -> dict[Run, RunResult]:
         """Makes the folder ready for an experiment and returns the runs that it already holds, failed ones too.
 
-        Result files that cannot be read are set aside.
+        Result files that cannot be read are set aside. Of processes that begin at the same time, one after the other
+        looks what is there and says what it wants.
 
         Raises:
             SpecificationError: it is not writable, or holds results that were made with other settings.
         """
         require_pyarrow()
         prepare_output_folder(self.path)
-        self._check_settings(experiment.budget)
-        found = {run: result for run in experiment.runs if (result := self.load(run, experiment.budget)) is not None}
+        with FolderLocks(self.path) as locks, locks.work(EXPERIMENT_FILE, waiting=lambda: None):
+            self._check_settings(experiment.budget)
+            found = {}
+            for run in experiment.runs:
+                # What somebody else is at is not there yet.
+                with locks.work(run.file_name) as is_ours:
+                    result = self.load(run, experiment.budget, set_aside=is_ours)
+                if result is not None:
+                    found[run] = result
+            self._define(experiment, command)
+        return found
+
+    def _define(self, experiment: Experiment, command: str) -> None:
+        """Writes what was asked for."""
         data = {
             "mapgym_version": __version__,
             "description": experiment.description,
@@ -60,13 +73,6 @@ class ExperimentFolder:
         }
         write_json(self.path / EXPERIMENT_FILE, data)
         write_text(self.path / COMMAND_FILE, command + "\n")
-        return found
-
-    def remove_leftovers(self) -> None:
-        """Removes what killed processes were writing; only for who is alone in the folder."""
-        for pattern in (f"{TEMPORARY_PREFIX}*", f"runs/*/{TEMPORARY_PREFIX}*", f"optima/{TEMPORARY_PREFIX}*"):
-            for leftover in self.path.glob(pattern):
-                leftover.unlink(missing_ok=True)
 
     def definition(self) -> dict[str, Any]:
         """What was asked for last: description, budget, names of tasks and agents, seeds, number of runs, version.
@@ -81,7 +87,7 @@ class ExperimentFolder:
                 "that is in its command.txt with another folder"
             )
         try:
-            data = json.loads((self.path / EXPERIMENT_FILE).read_text(encoding="utf-8"))
+            data = read_json(self.path / EXPERIMENT_FILE, unsealed=True)
             names = {key: [str(name) for name in data[key]] for key in ("tasks", "agents")}
             seeds, runs = [int(seed) for seed in data["seeds"]], int(data["runs"])
             version, description = str(data["mapgym_version"]), str(data["description"])
@@ -91,9 +97,10 @@ class ExperimentFolder:
                 f"{where} holds no experiment; give what 'mapgym run -o', 'mapgym compare -o' or 'mapgym study -o' "
                 "has written"
             ) from None
-        except (KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
             raise SpecificationError(
-                f"{where} holds an {EXPERIMENT_FILE} that is not one of ours; give another folder"
+                f"{where} holds an {EXPERIMENT_FILE} that is damaged or not one of ours; give another folder, or "
+                "remove the file and give the command that made the results again, which keeps them"
             ) from None
         about = {"mapgym_version": version, "description": description, "budget": budget}
         return {**about, "seeds": seeds, "runs": runs, **names}
@@ -105,14 +112,19 @@ class ExperimentFolder:
         except (OSError, ValueError):
             return ""
 
-    def load(self, run: Run, budget: Budget) -> RunResult | None:
-        """The result of a run, None when there is none; a file that cannot be read is set aside.
+    def load(self, run: Run, budget: Budget, *, set_aside: bool = False) -> RunResult | None:
+        """The result of a run, None when there is none or its file cannot be read.
+
+        Args:
+            run: which.
+            budget: of the experiment.
+            set_aside: rename a file that cannot be read; only for who holds the lock of the run.
 
         Raises:
             SpecificationError: the file holds something else than the result of this run.
         """
         path = self.path / run.file_name
-        result = self._read(path, set_aside=True) if path.exists() else None
+        result = self._read(path, set_aside=set_aside) if path.exists() else None
         if result is None:
             return None
         remedy = "remove the file, or give another folder with -o"
@@ -162,7 +174,7 @@ class ExperimentFolder:
         """What an earlier start has proven about a task, None if nothing, or if more seconds may prove more."""
         path = self.certificate_file(task)
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
+            data = read_json(path)
             certificate, limit = Certificate(**data["certificate"]), float(data["seconds_allowed"])
         except (OSError, KeyError, TypeError, ValueError):
             # It can be made again, so that a file that is missing or strange is no mistake of the user.

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from mapgym.agents.experiment import curves, report
 from mapgym.agents.experiment.charts import to_file
-from mapgym.agents.experiment.files import prepare_output_folder, write_text
 from mapgym.agents.experiment.folder import ExperimentFolder, experiment_folders
 from mapgym.agents.experiment.mapping_file import write_mapping
 from mapgym.agents.experiment.page import Part, to_html
 from mapgym.agents.experiment.proofs import ProofObserver, certify_tasks
 from mapgym.agents.experiment.summary import Summary, summarize
 from mapgym.errors import SpecificationError
+from mapgym.files import prepare_output_folder, write_text
 from mapgym.text import quoted
 
 PAGE = "report.html"
@@ -69,7 +69,8 @@ def write_reports(path: Path) -> list[FolderReport]:
         raise SpecificationError(f"{quoted(path)} is no folder; give what 'mapgym run -o' has written")
     folders = list(experiment_folders(path)) or [path]
     found = [read_folder(folder) for folder in folders]
-    prepare_output_folder(path)
+    for folder in {path, *folders}:
+        prepare_output_folder(folder)
     for one in found:
         _write_tables(one)
     title = found[0].about.description or "comparison of mappers"

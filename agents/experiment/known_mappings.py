@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mapgym.agents.experiment.files import write_text
 from mapgym.agents.experiment.labels import OBJECTIVE_UNITS, OPTIMAL_GAP
 from mapgym.agents.experiment.results import RunResult
-from mapgym.best_known import CERTIFIED, GAP, BestKnown, best_known, key_of, read_entries, to_yaml
+from mapgym.best_known import CERTIFIED, GAP, BestKnown, best_known, key_of, read_file, write_file
 from mapgym.cost import OBJECTIVES, CostModel
+from mapgym.files import check_output_file
+from mapgym.locks import alone_with
 from mapgym.mapping import Mapping
 from mapgym.text import quoted
 
@@ -70,10 +71,22 @@ def _figure(value: float, entry: BestKnown) -> str:
     return f"{quoted(value)} {OBJECTIVE_UNITS[entry.objective]}"
 
 
+def check_known_file(path: Path) -> None:
+    """Makes sure, before the work begins, that :func:`join` can join what it finds into a file.
+
+    Raises:
+        SpecificationError: the file cannot be written, is damaged, or is something else; it stays as it is.
+    """
+    check_output_file(path)
+    if path.exists():
+        read_file(path)
+
+
 def join(path: Path, entries: Iterable[BestKnown]) -> int:
     """Joins entries into a file of best known mappings and replaces it atomically.
 
-    An entry gives way only to one that says more: a lower value, or a higher bound for the same value.
+    An entry gives way only to one that says more: a lower value, or a higher bound for the same value. What another
+    process joins at the same time is kept.
 
     Args:
         path: the file; it is made if it is missing.
@@ -81,15 +94,20 @@ def join(path: Path, entries: Iterable[BestKnown]) -> int:
 
     Returns:
         Number of entries that are new or better.
+
+    Raises:
+        SpecificationError: the file cannot be written, is damaged, or is something else; it stays as it is.
     """
-    known = {entry.key: entry for entry in read_entries(path.read_text(encoding="utf-8"))} if path.exists() else {}
+    entries = list(entries)
     changed = 0
-    for entry in entries:
-        old = known.get(entry.key)
-        if old is None or _says_more(entry, old):
-            known[entry.key] = entry
-            changed += 1
-    write_text(path, to_yaml(known.values()))
+    with alone_with(path):
+        known = {entry.key: entry for entry in read_file(path)} if path.exists() else {}
+        for entry in entries:
+            old = known.get(entry.key)
+            if old is None or _says_more(entry, old):
+                known[entry.key] = entry
+                changed += 1
+        write_file(path, known.values())
     return changed
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from mapgym.agents.experiment.files import write_text
+from mapgym.files import write_text
 from mapgym.mapping import Mapping
 
 

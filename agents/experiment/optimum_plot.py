@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mapgym.agents.experiment.files import replacing
 from mapgym.agents.experiment.optimum_report import (
     FEATURES,
     LIMIT_SECONDS,
@@ -17,6 +16,7 @@ from mapgym.agents.experiment.optimum_report import (
     by_series,
     shares,
 )
+from mapgym.agents.experiment.studies.drawing import save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,15 +45,8 @@ def plot_study(outcomes: Outcomes, folder: Path) -> list[str]:
     for name, draw in pictures.items():
         figure = Figure(dpi=130, layout="constrained")
         draw(figure, groups)
-        _save(figure, folder / name)
+        save(figure, folder / name)
     return list(pictures)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    with replacing(path) as temporary:
-        FigureCanvasAgg(figure).print_png(str(temporary))
 
 
 def _label(series: Series) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,12 +12,14 @@ from mapgym import __version__
 from mapgym.accelerator import Accelerator
 from mapgym.agents.base import DEFAULT_AGENT, make_agent
 from mapgym.agents.experiment.certificate import Certificate, Progress, certificate_of
-from mapgym.agents.experiment.files import TEMPORARY_PREFIX, prepare_output_folder, write_json
 from mapgym.agents.experiment.known_mappings import join
 from mapgym.agents.experiment.labels import OPTIMAL_GAP, axes_label
 from mapgym.best_known import CERTIFIED, GAP, BestKnown, task_key
 from mapgym.errors import SpecificationError
 from mapgym.evaluator import Budget, Evaluator
+from mapgym.file_names import file_name
+from mapgym.files import prepare_output_folder, read_json, write_json
+from mapgym.locks import FolderLocks
 from mapgym.mapspace import MapSpace
 from mapgym.text import quoted
 from mapgym.workload import Workload
@@ -43,10 +43,10 @@ class StudyTask:
 
     @property
     def file_stem(self) -> str:
-        """The name as part of a file name."""
+        """A file name without an ending; others for tasks of other names."""
         links = "links" if self.accelerator.peer_links else "no-links"
         parts = (self.workload.name, self.accelerator.name, links, axes_label(self.axes), self.objective)
-        return "__".join(re.sub(r"[^A-Za-z0-9_.]+", "-", part).strip("-.") for part in parts)
+        return file_name(*parts, slash=True)
 
     @property
     def key(self) -> str:
@@ -102,6 +102,9 @@ class Observer(Protocol):
     def finished(self, task: StudyTask, outcome: Outcome, *, was_there: bool) -> None:
         """A task is done; ``was_there`` when its result had been in the folder already."""
 
+    def damaged(self, path: Path) -> None:
+        """A file cannot be read and is made again."""
+
 
 def distinct_tasks(
     workloads: Iterable[Workload],
@@ -124,7 +127,8 @@ def run_study(
 ) -> dict[StudyTask, Outcome]:
     """Solves what is not solved yet.
 
-    An interruption (KeyboardInterrupt) passes through; what was finished before it is in the folder.
+    An interruption (KeyboardInterrupt) passes through; what was finished before it is in the folder. Several processes
+    may do the same work in the same folder: each task is solved by one of them, and the others wait for it.
 
     Args:
         tasks: what to solve.
@@ -138,29 +142,32 @@ def run_study(
     """
     prepare_output_folder(folder)
     (folder / "tasks").mkdir(exist_ok=True)
-    for leftover in folder.glob(f"tasks/{TEMPORARY_PREFIX}*"):
-        leftover.unlink(missing_ok=True)
     outcomes: dict[StudyTask, Outcome] = {}
-    for task in tasks:
-        path = folder / "tasks" / f"{task.file_stem}.json"
-        earlier = _load(path, task, seconds)
-        if earlier is None:
-            progress = Progress()
-            observer.started(task, progress)
-            outcomes[task] = _solve(task, seconds, command, progress)
-            write_json(path, asdict(outcomes[task]))
-        else:
-            outcomes[task] = earlier
-        observer.finished(task, outcomes[task], was_there=earlier is not None)
+    with FolderLocks(folder) as locks:
+        for task in tasks:
+            path = folder / "tasks" / f"{task.file_stem}.json"
+            with locks.work(f"tasks/{path.name}", waiting=lambda: None):
+                earlier = _load(path, task, seconds, observer)
+                if earlier is None:
+                    progress = Progress()
+                    observer.started(task, progress)
+                    outcomes[task] = _solve(task, seconds, command, progress)
+                    write_json(path, asdict(outcomes[task]))
+                else:
+                    outcomes[task] = earlier
+            observer.finished(task, outcomes[task], was_there=earlier is not None)
     return outcomes
 
 
-def _load(path: Path, task: StudyTask, seconds: float) -> Outcome | None:
+def _load(path: Path, task: StudyTask, seconds: float, observer: Observer) -> Outcome | None:
     """An earlier result of the task, if it is of this version and more seconds would not improve it."""
     try:
-        outcome = Outcome.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        outcome = Outcome.from_dict(read_json(path))
+    except FileNotFoundError:
+        return None
     except (OSError, KeyError, TypeError, ValueError):
-        # It can be made again, so that a file that is missing or strange is no mistake of the user.
+        # It can be made again, so that a strange file is no mistake of the user.
+        observer.damaged(path)
         return None
     if (outcome.key, outcome.mapgym_version) != (task.key, __version__):
         return None

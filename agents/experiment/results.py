@@ -21,10 +21,11 @@ from mapgym import __version__
 from mapgym.accelerator import Accelerator
 from mapgym.agents.base import agent_class
 from mapgym.agents.experiment.experiment import AgentEntry, Run, Task
-from mapgym.agents.experiment.files import replacing
 from mapgym.agents.experiment.warm_start import WarmStart
+from mapgym.checksums import UNSEALED, is_whole, seal
 from mapgym.errors import SpecificationError
 from mapgym.evaluator import Trace
+from mapgym.files import write_bytes
 from mapgym.sparsity_aware import samples_per_mapping
 from mapgym.workload import Workload
 
@@ -33,8 +34,10 @@ if TYPE_CHECKING:
 
     from mapgym.evaluator import Evaluator
 
-FORMAT = 1
-"""Of the Parquet files; a file of another format is not read."""
+FORMAT = 2
+"""Of the Parquet files, whose metadata have a checksum of the whole file since format 2."""
+
+_WITHOUT_CHECKSUM = 1
 
 COST_FIELDS = ("edp", "energy_pj", "latency_cycles", "utilization")
 """What a result keeps of the cost of its best mapping."""
@@ -216,7 +219,7 @@ def require_pyarrow() -> None:
 
 
 def write_result(path: Path, result: RunResult) -> None:
-    """Writes a result atomically, as a table with one row."""
+    """Writes a result atomically, as a table with one row and a checksum."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -253,8 +256,11 @@ def write_result(path: Path, result: RunResult) -> None:
         "finished_at": result.finished_at,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        parquet.write_table(pa.Table.from_pylist([row], schema=_schema()), temporary, compression="zstd")
+    # The metadata come last in the file, after everything that may hold text from outside.
+    table = pa.Table.from_pylist([row], schema=_schema().with_metadata({"checksum": UNSEALED}))
+    buffer = pa.BufferOutputStream()
+    parquet.write_table(table, buffer, compression="zstd")
+    write_bytes(path, seal(buffer.getvalue().to_pybytes()))
 
 
 def read_result(path: Path) -> RunResult:
@@ -263,14 +269,19 @@ def read_result(path: Path) -> RunResult:
     Raises:
         ValueError: the file is damaged, or something else.
     """
+    import pyarrow as pa
     from pyarrow import parquet
 
     try:
+        data = path.read_bytes()
+        whole = is_whole(data)
+        if whole is False:
+            raise ValueError("the checksum does not fit")
         # Not read_table, which would take key=value parts of the path for columns.
-        (row,) = parquet.ParquetFile(path).read().to_pylist()
-        if row["format"] != FORMAT:
+        (row,) = parquet.ParquetFile(pa.BufferReader(data)).read().to_pylist()
+        if row["format"] != (FORMAT if whole else _WITHOUT_CHECKSUM):
             raise ValueError(f"format {row['format']}")
-        return RunResult(
+        result = RunResult(
             config=json.loads(row["config"]),
             versions=json.loads(row["versions"]),
             machine=row["machine"],
@@ -288,9 +299,12 @@ def read_result(path: Path) -> RunResult:
             # Files that were written before there were warm starts have no such column.
             begun_from=json.loads(row.get("begun_from") or "null"),
         )
-    except (OSError, KeyError, TypeError) as error:
-        # Arrow's own errors are ValueErrors and OSErrors.
+        # What the configuration says is needed by all who ask for results.
+        _ = result.run, result.versions["mapgym"]
+    except Exception as error:
+        # Whatever happens in here, it is the file: Arrow and the readers of definitions have errors of many kinds.
         raise ValueError(str(error)) from error
+    return result
 
 
 @cache

@@ -15,11 +15,11 @@ import numpy as np
 from mapgym.agents.experiment.experiment import Experiment, Run
 from mapgym.agents.experiment.folder import ExperimentFolder
 from mapgym.agents.experiment.interruption import Interruption
-from mapgym.agents.experiment.locks import FolderLocks
 from mapgym.agents.experiment.results import RunResult
 from mapgym.agents.experiment.warm_start import WITHIN_EXPERIMENT
 from mapgym.errors import SpecificationError
 from mapgym.evaluator import Budget, Evaluator
+from mapgym.locks import FolderLocks
 from mapgym.mapping import Mapping
 from mapgym.mapspace import MapSpace
 from mapgym.text import quoted
@@ -82,13 +82,9 @@ class Workplace:
     @classmethod
     @contextmanager
     def opened(cls, folder: ExperimentFolder, budget: Budget, command: str) -> Iterator[Workplace]:
-        """Enters the folder, and tidies it up if nobody else is there."""
-        locks = FolderLocks(folder.path)
-        try:
-            locks.join(folder.remove_leftovers)
+        """Enters the folder."""
+        with FolderLocks(folder.path) as locks:
             yield cls(folder, locks, budget, command)
-        finally:
-            locks.close()
 
     def do(self, run: Run, observer: Observer) -> tuple[RunResult, bool] | None:
         """Executes a run and stores its result, unless somebody has done so meanwhile.
@@ -103,7 +99,7 @@ class Workplace:
         with self.locks.work(run.file_name) as is_ours:
             if not is_ours:
                 return None
-            earlier = self.folder.load(run, self.budget)
+            earlier = self.folder.load(run, self.budget, set_aside=True)
             if earlier is not None and not earlier.failure:
                 return earlier, True
             observer.started(run)

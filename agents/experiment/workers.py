@@ -18,6 +18,7 @@ from mapgym.agents.experiment.experiment import Run
 from mapgym.agents.experiment.folder import ExperimentFolder
 from mapgym.agents.experiment.results import RunResult
 from mapgym.agents.experiment.runner import SECONDS_BETWEEN_TRIALS, Observer, Precedence, Snapshot, Workplace
+from mapgym.errors import SpecificationError
 from mapgym.evaluator import Budget
 
 _STARTED, _DONE, _WAS_THERE, _BUSY, _DIED = "started", "done", "was there", "busy", "died"
@@ -71,6 +72,8 @@ def run_in_workers(
                 elif message == _BUSY:
                     busy.append((time.monotonic() + SECONDS_BETWEEN_TRIALS, run))
                     worker.run = None
+                elif isinstance(message, SpecificationError):
+                    raise message
                 elif message in (_DONE, _WAS_THERE):
                     worker.run = None
                     precedence.done(run)
@@ -183,10 +186,15 @@ def _work(connection: Connection, folder: str, budget: Budget, command: str) -> 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     relay = _Relay(connection)
-    with contextlib.suppress(EOFError, OSError), Workplace.opened(ExperimentFolder(folder), budget, command) as place:
-        while True:
-            done = place.do(connection.recv(), relay)
-            connection.send(_BUSY if done is None else _WAS_THERE if done[1] else _DONE)
+    with contextlib.suppress(EOFError, OSError):
+        try:
+            with Workplace.opened(ExperimentFolder(folder), budget, command) as place:
+                while True:
+                    done = place.do(connection.recv(), relay)
+                    connection.send(_BUSY if done is None else _WAS_THERE if done[1] else _DONE)
+        except SpecificationError as error:
+            # A full disk, say: nothing can go on, and whoever gave the command must be told.
+            connection.send(error)
 
 
 def _end_with_parent() -> None:

@@ -24,7 +24,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym import __version__
-from mapgym.agents.experiment.files import prepare_output_folder
 from mapgym.agents.learned.amortized_episodes import Decisions, Episodes, retrace, roll_out
 from mapgym.agents.learned.amortized_model import MODEL, Policy, load_policy, make_network, one_thread
 from mapgym.agents.learned.amortized_tasks import SOLVER_SAMPLES, TrainingTask
@@ -37,6 +36,7 @@ from mapgym.agents.learned.stored_arrays import (
     write_arrays,
 )
 from mapgym.agents.learned.training import CHECKPOINT, Trainer, TrainingProgress, TrainingRequest, register_trainer
+from mapgym.files import prepare_output_folder
 
 if TYPE_CHECKING:
     import torch

@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym import __version__
-from mapgym.agents.experiment.files import prepare_output_folder
 from mapgym.agents.learned.mind_mappings_data import AXES, cost_targets, make_chunk, random_mappings, random_problem
 from mapgym.agents.learned.mind_mappings_encoding import Encoding, vector_width
 from mapgym.agents.learned.mind_mappings_model import (
@@ -32,6 +31,7 @@ from mapgym.agents.learned.stored_arrays import (
     write_arrays,
 )
 from mapgym.agents.learned.training import CHECKPOINT, Trainer, TrainingProgress, TrainingRequest, register_trainer
+from mapgym.files import prepare_output_folder
 from mapgym.mapspace import MapSpace
 from mapgym.text import quoted
 

@@ -21,7 +21,6 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from mapgym.agents.base import make_agent
-from mapgym.agents.experiment.files import prepare_output_folder, write_text
 from mapgym.agents.experiment.studies.tables import Table
 from mapgym.agents.learned.stock import DEFAULT_ENV, StockAgent, computing, is_searchable, vector_class
 from mapgym.agents.learned.stock_policy import POLICY, Arrays, fill_policy, policy_arrays, sizes_of, write_policy
@@ -36,6 +35,7 @@ from mapgym.agents.learned.stored_arrays import (
 from mapgym.agents.learned.training import CHECKPOINT, Trainer, TrainingProgress, TrainingRequest, register_trainer
 from mapgym.envs.sparse_tasks import WEIGHT_DENSITIES
 from mapgym.errors import SpecificationError
+from mapgym.files import prepare_output_folder, write_text
 from mapgym.sparsity_aware import SPARSITY_AWARE
 from mapgym.text import quoted
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.agents.experiment.files import replacing
 from mapgym.errors import SpecificationError
+from mapgym.files import replacing
 from mapgym.text import quoted
 
 if TYPE_CHECKING:

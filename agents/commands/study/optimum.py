@@ -63,9 +63,9 @@ def run(
     common.parse_objective(objective)
     common.parse_seconds(seconds_per_layer, "--seconds-per-layer")
     if update_best_known is not None:
-        from mapgym.agents.experiment.files import check_output_file
+        from mapgym.agents.experiment.known_mappings import check_known_file
 
-        check_output_file(update_best_known)
+        check_known_file(update_best_known)
     named = common.comma_separated(networks, "--networks") if networks else list(catalog.network_names())
     machines = common.comma_separated(accelerators or _STANDARD_ACCELERATORS, "--accelerators")
     tasks = distinct_tasks(
@@ -112,6 +112,9 @@ class _Board:
         there = ", was there already" if was_there else ""
         common.say(f"[{self.finished_tasks}/{len(self._tasks)}] {task.name}: {text}{there}")
 
+    def damaged(self, path: Path) -> None:
+        common.notify_damaged(path)
+
     def render(self) -> RenderableType:
         current = self._current
         line = Table.grid(padding=(0, 2))
@@ -126,7 +129,7 @@ class _Board:
 def _report(outcomes: dict[StudyTask, Outcome], output: Path, command: str) -> None:
     """Writes the report and the pictures, and prints what matters most."""
     from mapgym.agents.experiment import optimum_report
-    from mapgym.agents.experiment.files import write_text
+    from mapgym.files import write_text
 
     write_text(output / "optimum.csv", optimum_report.to_csv(outcomes))
     written = ["optimum.md", "optimum.csv"]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mapgym.agents.experiment.files import replacing
+from mapgym.files import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,5 +44,6 @@ def save(figure: Figure, path: Path) -> None:
     """Writes a PNG atomically."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    with replacing(path) as temporary:
-        FigureCanvasAgg(figure).print_png(str(temporary))
+    picture = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(picture)
+    write_bytes(path, picture.getvalue())

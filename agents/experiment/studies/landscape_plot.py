@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
 
 from mapgym.agents.experiment.studies.cells import Result
 from mapgym.agents.experiment.studies.drawing import new_panels, save
+from mapgym.file_names import file_name
 
 _STEPS = 12
 
@@ -20,8 +20,7 @@ def draw_landscapes(results: list[Result], folder: Path) -> list[str]:
     """
     names = []
     for result in results:
-        task = re.sub(r"[^A-Za-z0-9_]+", "-", f"{result['workload']}_{result['accelerator']}")
-        names.append(f"landscape_{task}.png")
+        names.append(f"landscape_{file_name(result['workload'], result['accelerator'], slash=True)}.png")
         _draw(result, folder / names[-1])
     return names
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mapgym import __version__
-from mapgym.agents.experiment.files import write_text
+from mapgym.files import write_text
 
 
 @dataclass(frozen=True)

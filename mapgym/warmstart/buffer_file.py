@@ -1,0 +1,469 @@
+"""The file of a replay buffer: an SQLite database that only ever grows, and is whole whenever nobody writes to it.
+
+- It is open only while it is read or added to, each addition is one transaction, and the journal is a rollback journal:
+  a write-ahead log would need shared memory, which network file systems lack, would leave what was added in a second
+  file, and pays for connections that stay open only.
+- An addition first reads what others have added, so that memory and file agree; see :func:`append`.
+- Nothing in it is executed: a schema other than ours is refused, and SQLite distrusts it (``trusted_schema``).
+- SQLite notices damage of pages; damage of fields is noticed by the checksum of each row.
+- ``MAPGYM_NO_LOCKS=1`` in the environment does without file locks, for file systems that have none; then only one
+  process may use a buffer at a time.
+
+An older file (:mod:`mapgym.warmstart.buffer_text`) is read as it is; the first addition makes a database of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mapgym.errors import SpecificationError
+from mapgym.text import quoted
+from mapgym.warmstart import buffer_text
+from mapgym.warmstart.buffer_answers import (
+    SLICE_SECONDS,
+    DamagedError,
+    answered,
+    locking,
+    patiently,
+    refuse_link,
+    without_locks,
+)
+from mapgym.warmstart.buffer_contents import ACCELERATORS, ENTRIES, STRUCTURES, Contents, Damage, Definition, Row
+
+VERSION = 2
+_APPLICATION_ID = 0x6D617067
+"""Tells ``file`` and us what this is: "mapg" in ASCII."""
+
+_COLUMNS = {
+    STRUCTURES: "key TEXT, definition TEXT",
+    ACCELERATORS: "key TEXT, definition TEXT",
+    ENTRIES: "structure TEXT, accelerator TEXT, objective TEXT, value REAL, name TEXT, bounds TEXT, mapping TEXT, "
+    "checksum BLOB",
+}
+_SCHEMA = {table: f"CREATE TABLE {table} (id INTEGER PRIMARY KEY, {columns})" for table, columns in _COLUMNS.items()}
+_DEFINITIONS = (STRUCTURES, ACCELERATORS)
+_LONGEST_TEXT = 1 << 24
+_SMALLEST_ROW = 32
+"""Bytes; fewer than any row takes, for how many rows a damaged file can have at most."""
+
+
+@dataclass
+class _Found:
+    """Rows of a file as they are: of each table the tuples (id, fields...).
+
+    Attributes:
+        rows: by table.
+        damage: what SQLite says about the pages of the file, "" if they are sound.
+    """
+
+    rows: dict[str, list[tuple[Any, ...]]] = field(default_factory=dict)
+    damage: str = ""
+
+    def into(self, contents: Contents) -> None:
+        """Takes in what is good and notes what is not."""
+        if self.damage:
+            why = f"is damaged ({self.damage}); what can be read is used"
+            contents.damaged.append(Damage(0, why, ""))
+        for table in _DEFINITIONS:
+            for number, *fields in self.rows[table]:
+                if why := contents.define(Definition(table, *fields)):
+                    contents.damaged.append(Damage(number, why, _shown(fields), table))
+        for number, structure, accelerator, objective, value, name, bounds, mapping, expected in self.rows[ENTRIES]:
+            row = (structure, accelerator, objective, value, name, bounds, mapping)
+            if why := contents.take(row, expected or b""):
+                contents.damaged.append(Damage(number, why, _shown([*row, expected]), ENTRIES))
+            contents.last_row = number, expected
+
+
+def read(path: Path) -> Contents:
+    """Reads a buffer.
+
+    Raises:
+        SpecificationError: it is no buffer, is of another version, or cannot be read.
+    """
+    _require_file(path)
+    with answered(path, "read"):
+        found = patiently(path, lambda: _read(path))
+        if found is None:
+            return buffer_text.parse(path.read_bytes(), path).contents
+    contents = Contents()
+    found.into(contents)
+    return contents
+
+
+def append(path: Path, known: Contents, rows: list[Row], definitions: Iterable[Definition]) -> Contents:
+    """Adds rows in one transaction.
+
+    Args:
+        path: the file, which is made if it is not there.
+        known: what has been read from it; takes in what others have added since, then the rows.
+        rows: of the new entries.
+        definitions: what they refer to.
+
+    Returns:
+        ``known``; or, if the file is not any more the one from which it was read, the contents of the one that is
+        there, rows included.
+
+    Raises:
+        SpecificationError: they could not be added; file and memory are as before.
+    """
+    definitions = [*definitions]
+    with answered(path, "write"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        is_whole = all(damage.line for damage in known.damaged)
+        last_row = known.last_row if is_whole else None
+        is_new, found = patiently(path, lambda: _append(path, last_row, rows, definitions))
+    contents = Contents() if is_new else known
+    found.into(contents)
+    return contents
+
+
+def repair(path: Path) -> Path | None:
+    """Moves what is damaged aside, as the file is now, whoever else has repaired it.
+
+    Returns:
+        The file that has it now: rows, as lines of JSON, or the lines of an old text file, or the whole damaged
+        database if its pages are damaged, of which what can be read is then in a new one. None if nothing is damaged.
+    """
+    _require_file(path)
+    with answered(path, "write"):
+        aside = patiently(path, lambda: _upgrade(path))
+        return patiently(path, lambda: _repair(path)) or aside
+
+
+def _read(path: Path) -> _Found | None:
+    """What a database has; None if it is none."""
+    with _opened(path) as connection:
+        damage = _examined(connection, path)
+        if damage is None:
+            return None
+        connection.execute("BEGIN")
+        return _fetch(connection, path, damage=damage)
+
+
+def _append(
+    path: Path, last_row: tuple[int, bytes] | None, rows: list[Row], definitions: list[Definition]
+) -> tuple[bool, _Found]:
+    """Whether the file is another one than that of the last row, and what it has beyond that row."""
+    while True:
+        with _made(path) as identity, _writing(path, identity) as opened:
+            if opened is None:
+                continue
+            connection, damage = opened
+            if not damage and not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+                _make_tables(connection)
+            number, checksum = last_row or (0, b"")
+            query = f"SELECT checksum FROM {ENTRIES} WHERE id = ?"
+            is_new = last_row is None or connection.execute(query, (number,)).fetchone() != (checksum,)
+            if not damage:
+                _insert(connection, rows, definitions)
+            found = _fetch(connection, path, 0 if is_new else number, damage)
+            if found.damage:
+                # What is written there may destroy what could still be read.
+                raise DamagedError(found.damage)
+            connection.execute("COMMIT")
+        # Removed or replaced in the meantime, it would have taken the rows with it.
+        if _identity(path) == identity:
+            return is_new, found
+
+
+def _upgrade(path: Path) -> Path | None:
+    """Makes a database of an old file; returns where its damaged lines are."""
+    refuse_link(path)
+    identity = _identity(path)
+    with _opened(path) as connection:
+        return _convert(path, identity) if _examined(connection, path) is None else None
+
+
+def _repair(path: Path) -> Path | None:
+    while True:
+        identity = _identity(path)
+        with _writing(path, identity) as opened:
+            if opened is None:
+                continue
+            connection, damage = opened
+            found, contents = _fetch(connection, path, damage=damage), Contents()
+            found.into(contents)
+            if found.damage:
+                return _rebuild(path, found)
+            if not contents.damaged:
+                return None
+            aside = _set_aside(path, [json.dumps(vars(damage)).encode() for damage in contents.damaged])
+            for one in contents.damaged:
+                connection.execute(f"DELETE FROM {one.table} WHERE id = ?", (one.line,))
+            connection.execute("COMMIT")
+            return aside
+
+
+# Opening
+
+
+@contextmanager
+def _opened(path: Path, mode: str = "rw") -> Iterator[sqlite3.Connection]:
+    """A connection, closed and rolled back in the end."""
+    # Journals of killed writers are rolled back by readers, too.
+    address = f"{path.absolute().as_uri()}?mode={mode}{'&nolock=1' if without_locks() else ''}"
+    with closing(sqlite3.connect(address, uri=True, timeout=SLICE_SECONDS, isolation_level=None)) as connection:
+        # Text that is damaged may be no text.
+        connection.text_factory = bytes
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST_TEXT)
+        for setting in ("trusted_schema = OFF", "cell_size_check = ON", "mmap_size = 0"):
+            connection.execute(f"PRAGMA {setting}")
+        yield connection
+
+
+@contextmanager
+def _writing(path: Path, identity: tuple[int, int] | None) -> Iterator[tuple[sqlite3.Connection, str] | None]:
+    """A connection in a transaction that writes, and how the pages of the file are damaged, as far as is known yet.
+
+    None, if the path by now leads to another file than that of the identity; an old file is made such another one.
+    """
+    refuse_link(path)
+    with _opened(path) as connection:
+        damage = _examined(connection, path)
+        if damage is None:
+            _convert(path, identity)
+            yield None
+            return
+        if not damage:
+            for setting in ("journal_mode = DELETE", "synchronous = EXTRA"):
+                connection.execute(f"PRAGMA {setting}")
+        connection.execute("BEGIN IMMEDIATE")
+        # Whoever repairs a file replaces it: the lock of a file that is gone says nothing.
+        yield (connection, damage) if _identity(path) == identity else None
+
+
+@contextmanager
+def _made(path: Path) -> Iterator[tuple[int, int] | None]:
+    """Makes a file if there is none; it is removed again if the block ends with an error and it has no content."""
+    refuse_link(path)
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666))
+    except FileExistsError:
+        _require_file(path)
+        yield _identity(path)
+        return
+    identity = _identity(path)
+    try:
+        yield identity
+    except BaseException:
+        if _identity(path) == identity and not path.stat().st_size:
+            path.unlink()
+        raise
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    with suppress(FileNotFoundError):
+        status = path.stat()
+        return status.st_dev, status.st_ino
+    return None
+
+
+def _require_file(path: Path) -> None:
+    if path.is_dir():
+        raise SpecificationError(f"{quoted(path)} is a folder; give the path of a replay buffer, or of a new file")
+    if path.exists() and not path.is_file():
+        raise SpecificationError(f"{quoted(path)} is not a file; give the path of a replay buffer, or of a new file")
+
+
+def _examined(connection: sqlite3.Connection, path: Path) -> str | None:
+    """How the pages of a database of ours are damaged, as far as opening it shows; "" if not at all.
+
+    None, if it is no database, but may be an old file.
+
+    Raises:
+        SpecificationError: it is a database of something else, or of another version.
+    """
+    damage, query = "", "SELECT name, sql FROM sqlite_master"
+    try:
+        schema = connection.execute(query).fetchall()
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
+            return None
+        damage = _of_pages(error)
+        # SQLite refuses a file that is shorter than it should be unless it is told that one wants to mend it.
+        connection.execute("PRAGMA writable_schema = ON")
+        schema = connection.execute(query).fetchall()
+    application, version = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
+    )
+    if not schema and not application and not version:
+        return damage
+    if application != _APPLICATION_ID:
+        raise SpecificationError(
+            f"{quoted(path)} is a database of something else; give the path of a replay buffer, or of a new file"
+        )
+    if version != VERSION:
+        raise SpecificationError(
+            f"{quoted(path)} is a replay buffer of version {version}, this is version {VERSION}; make a new one with "
+            "the mapgym that is installed"
+        )
+    if sorted(schema) != sorted((table.encode(), sql.encode()) for table, sql in _SCHEMA.items()):
+        raise SpecificationError(
+            f"{quoted(path)} is a replay buffer whose tables were altered or damaged; use a copy of it, or make a new "
+            "one"
+        )
+    return damage
+
+
+# Rows
+
+
+def _make_tables(connection: sqlite3.Connection) -> None:
+    for sql in _SCHEMA.values():
+        connection.execute(sql)
+    connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _insert(connection: sqlite3.Connection, rows: Iterable[Row], definitions: Iterable[Definition]) -> None:
+    for table, key, text in definitions:
+        fields = key.decode(), text.decode()
+        # Looked for as a whole: one that is damaged does not count.
+        query = f"SELECT 1 FROM {table} WHERE key = ? AND definition = ?"
+        if not connection.execute(query, fields).fetchone():
+            connection.execute(f"INSERT INTO {table} (key, definition) VALUES (?, ?)", fields)
+    connection.executemany(
+        f"INSERT INTO {ENTRIES} (structure, accelerator, objective, value, name, bounds, mapping, checksum) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        ((*(part.decode() if isinstance(part, bytes) else part for part in row), row.checksum()) for row in rows),
+    )
+
+
+def _fetch(connection: sqlite3.Connection, path: Path, after: int = 0, damage: str = "") -> _Found:
+    """All definitions, and the entries after one; what can be read of them, if pages are damaged."""
+    found = _Found({table: [] for table in _SCHEMA}, damage)
+    if not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+        return found
+    if not after and not damage:
+        try:
+            (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            found.damage = "" if said == b"ok" else said.decode("utf-8", "replace").rpartition("*** ")[2].strip()
+        except sqlite3.DatabaseError as error:
+            found.damage = _of_pages(error)
+    for table in _SCHEMA:
+        first = after if table == ENTRIES else 0
+        # Pages that lead to each other in circles could be read forever.
+        if not found.damage:
+            try:
+                query = f"SELECT * FROM {table} WHERE id > ? ORDER BY id"
+                found.rows[table] = connection.execute(query, (first,)).fetchall()
+                continue
+            except sqlite3.DatabaseError as error:
+                found.damage = _of_pages(error)
+        found.rows[table] = [*_one_by_one(connection, table, first, path.stat().st_size // _SMALLEST_ROW)]
+    return found
+
+
+def _one_by_one(connection: sqlite3.Connection, table: str, after: int, most: int) -> Iterator[tuple[Any, ...]]:
+    """The rows of a table of which some pages are damaged."""
+    try:
+        last = connection.execute(f"SELECT max(id) FROM {table}").fetchone()[0] or 0
+    except sqlite3.DatabaseError as error:
+        _of_pages(error)
+        last = most
+    for number in range(after + 1, min(last, most) + 1):
+        try:
+            row = connection.execute(f"SELECT * FROM {table} WHERE id = ?", (number,)).fetchone()
+        except sqlite3.DatabaseError as error:
+            _of_pages(error)
+            continue
+        if row is not None:
+            yield row
+
+
+def _of_pages(error: sqlite3.DatabaseError) -> str:
+    """What an error says about damaged pages; others are raised."""
+    if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_TOOBIG):
+        raise error
+    return str(error)
+
+
+def _shown(fields: Iterable[Any]) -> str:
+    return "\t".join(f.decode("utf-8", "backslashreplace") if isinstance(f, bytes) else str(f) for f in fields)
+
+
+# Replacing
+
+
+def _convert(path: Path, identity: tuple[int, int] | None) -> Path | None:
+    """Makes a database of an old file, unless it is another one by now; returns where its damaged lines are."""
+    with locking(path):
+        if _identity(path) != identity:
+            return None
+        text = buffer_text.parse(path.read_bytes(), path)
+        aside = _set_aside(path, text.damaged_lines) if text.damaged_lines else None
+        _replace(path, text.rows, text.definitions)
+        return aside
+
+
+def _rebuild(path: Path, found: _Found) -> Path:
+    """Replaces a database whose pages are damaged by one with what could be read; returns where the old one is."""
+    contents = Contents()
+    definitions = [
+        definition
+        for table in _DEFINITIONS
+        for _, *fields in found.rows[table]
+        if not contents.define(definition := Definition(table, *fields))
+    ]
+    rows = [Row(*row) for _, *row, expected in found.rows[ENTRIES] if not contents.take(Row(*row), expected or b"")]
+    number = 0
+    while True:
+        aside = path.with_name(f"{path.name}.corrupt{number or ''}")
+        with suppress(FileExistsError):
+            os.link(path, aside)
+            break
+        number += 1
+    _replace(path, rows, definitions)
+    return aside
+
+
+def _replace(path: Path, rows: Iterable[Row], definitions: Iterable[Definition]) -> None:
+    """Puts a new database in the place of a file that is locked."""
+    # Whoever holds the lock is the only one to use this name; what is left of a killed one is removed.
+    new = path.with_name(f".{path.name}.new")
+    new.unlink(missing_ok=True)
+    try:
+        with closing(sqlite3.connect(new, isolation_level=None)) as connection:
+            for setting in ("journal_mode = OFF", "synchronous = OFF"):
+                connection.execute(f"PRAGMA {setting}")
+            connection.execute("BEGIN")
+            _make_tables(connection)
+            _insert(connection, rows, definitions)
+            connection.execute("COMMIT")
+        new.chmod(path.stat().st_mode)
+        _flush(new, os.O_RDWR)
+        new.replace(path)
+        with suppress(OSError):
+            # Some file systems cannot flush folders.
+            _flush(path.parent, os.O_RDONLY)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def _set_aside(path: Path, lines: list[bytes]) -> Path:
+    """Appends lines to the file beside a buffer that keeps what was damaged."""
+    aside = path.with_name(path.name + ".damaged")
+    if aside.is_symlink():
+        raise SpecificationError(f"cannot write {quoted(aside)}, which is a link; remove it")
+    with aside.open("ab") as file:
+        file.writelines(line + b"\n" for line in lines)
+        file.flush()
+        os.fsync(file.fileno())
+    return aside
+
+
+def _flush(path: Path, flags: int) -> None:
+    """Waits until the disk has a file, or the names in a folder."""
+    file = os.open(path, flags)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

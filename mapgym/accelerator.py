@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TypeVar
 
 from mapgym import ranges
-from mapgym.errors import MAX_INTEGER, SpecificationError, positive_int, require_keys, suggest
+from mapgym.errors import MAX_INTEGER, SpecificationError, positive_int, require_keys, require_name, suggest
 from mapgym.format_rules import check_block, check_ranks
 from mapgym.sparsity import Formats, SparseAction, parse_actions, parse_compute, parse_formats
 from mapgym.text import quoted
@@ -150,6 +150,7 @@ class Accelerator:
 
     def __post_init__(self) -> None:
         where = f"accelerator {quoted(self.name)}"
+        require_name(self.name, where, "accel_b")
         object.__setattr__(self, "levels", tuple(self.levels))
         if not self.levels:
             raise SpecificationError(f"{where} has no storage levels; give at least one")
@@ -304,8 +305,7 @@ def _check_bits(value: object, where: str, most: int) -> None:
 
 
 def _check_fields(part: Mac | StorageLevel, where: str, counts: tuple[str, ...], energies: tuple[str, ...]) -> None:
-    if not isinstance(part.name, str) or not part.name:
-        raise SpecificationError(f"{where}: name is {quoted(part.name)}; give text such as 'GlobalBuffer'")
+    require_name(part.name, where, "GlobalBuffer")
     positive_int(part.word_bits, f"{where}: word_bits", ranges.MAX_WORD_BITS)
     for key in counts:
         positive_int(getattr(part, key), f"{where}: {key}")

@@ -5,7 +5,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-from mapgym.text import quoted
+from mapgym.text import harmful_character, printable, quoted, shortened
+
+LONGEST_NAME = 1000
+"""Characters of the longest name that anything may have."""
 
 MAX_INTEGER = 2**53
 """Largest whole number of a specification: up to here float64 holds each of them exactly."""
@@ -16,7 +19,12 @@ class SpecificationError(ValueError):
 
     The command line prints the message without a traceback and exits with status 2. Anything
     else that is raised is a defect of mapgym and keeps its traceback.
+
+    Whatever foreign text the message holds, a terminal gets no control character and no second line of it.
     """
+
+    def __init__(self, message: object) -> None:
+        super().__init__(printable(str(message)))
 
 
 def suggest(name: str, choices: Iterable[str]) -> str:
@@ -27,12 +35,14 @@ def suggest(name: str, choices: Iterable[str]) -> str:
         choices: the valid names.
     """
     known = list(choices)
+    # Nobody misspells a name as something of a thousand characters, and comparing such takes time.
+    name = str(name)[:LONGEST_NAME]
     # Capitals are how people misspell names most often (meshX, m), so they do not count as a difference.
     folded = {str(choice).lower(): choice for choice in reversed(known)}
-    close = difflib.get_close_matches(str(name).lower(), folded, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=0.5)
     if close:
         return f"did you mean {quoted(folded[close[0]])}?"
-    listed = ", ".join(repr(choice) for choice in known[:12])
+    listed = shortened(", ".join(quoted(choice) for choice in known[:12]), 400)
     return f"valid names are {listed}{', ...' if len(known) > 12 else ''}"
 
 
@@ -58,6 +68,26 @@ def positive_int(value: object, where: str, most: int = MAX_INTEGER) -> int:
         limit = "2**53" if most == MAX_INTEGER else f"{most}"
         raise SpecificationError(f"{where} is {quoted(value)}; give a whole number of at most {limit}")
     return value
+
+
+def require_name(value: object, where: str, example: str) -> None:
+    """Raises SpecificationError unless a value can be a name: some text, of one line, that every file can hold.
+
+    Args:
+        value: what is to be the name.
+        where: of what, for the message.
+        example: a name of that kind.
+    """
+    if not isinstance(value, str) or not value.strip():
+        raise SpecificationError(f"{where}: name is {quoted(value)}; give text such as {quoted(example)}")
+    if (character := harmful_character(value)) is not None:
+        raise SpecificationError(
+            f"{where}: name is {quoted(value)} with {quoted(character)}, which is no visible character; remove it"
+        )
+    if len(value) > LONGEST_NAME:
+        raise SpecificationError(
+            f"{where}: name is {quoted(value)} of {len(value):,} characters; give at most {LONGEST_NAME:,}"
+        )
 
 
 def require_kind(value: object, kind: type, what: str, remedy: str) -> None:

@@ -27,7 +27,7 @@ RANK_FORMATS = ("UOP", "CP", "RLE", "B", "UB")
 COMPRESSED = ("CP", "RLE", "B")
 """Those that leave zeros out."""
 
-_RANK = re.compile(r"^(?:([0-9]{1,9})\s*\*\s*)?(\w+)$")
+_RANK = re.compile(r"(?:([0-9]{1,9})\s*\*\s*)?(\w+)\Z")
 _MAX_RANKS = 256
 
 Formats = tuple[tuple[str, tuple[str, ...]], ...]

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
 from pathlib import PurePath
 
 QUOTED_CHARACTERS = 80
 """About how long a quoted value gets in a message."""
+
+_HARMFUL = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]"
+)
+"""What no name may hold: control characters, line separators, marks that turn the direction of writing, halves of
+characters, and what XML and YAML forbid. Spaces, joiners and whatever else is text are free."""
 
 _PATH_CHARACTERS = 1000
 """A path is of no use in a message unless it is whole."""
@@ -50,11 +57,12 @@ def quoted(value: object) -> str:
     Paths are quoted whole. Control characters and lone surrogates are escaped.
     """
     if isinstance(value, PurePath):
-        return _shortened(repr(str(value)), _PATH_CHARACTERS)
-    return _shortened(printable(_REPR.repr(value)), QUOTED_CHARACTERS)
+        return shortened(repr(str(value)), _PATH_CHARACTERS)
+    return shortened(printable(_REPR.repr(value)), QUOTED_CHARACTERS)
 
 
-def _shortened(text: str, characters: int) -> str:
+def shortened(text: str, characters: int) -> str:
+    """Text of at most so many characters; the middle of a longer one is left out."""
     half = characters // 2 - 2
     return text if len(text) <= characters else f"{text[:half]}...{text[-half:]}"
 
@@ -66,6 +74,17 @@ def printable(text: str) -> str:
     them) and marks that turn the direction of writing.
     """
     return text if text.isprintable() else "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def printable_lines(text: str) -> str:
+    """The same for text of several lines, whose line feeds stay."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def harmful_character(text: str) -> str | None:
+    """The first character of a text that no name may hold; None if there is none."""
+    found = _HARMFUL.search(text)
+    return found and found[0]
 
 
 def _escaped(character: str) -> str:

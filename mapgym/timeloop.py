@@ -6,10 +6,8 @@ architecture, gives a problem and a mapping, and says whether Timeloop ran it an
 
 from __future__ import annotations
 
-import gzip
 import json
 import math
-import zlib
 from collections.abc import Callable, Iterator, Mapping as AbcMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -20,9 +18,11 @@ from mapgym import catalog
 from mapgym.accelerator import Accelerator, Mac, StorageLevel
 from mapgym.cost import CostDetail, CostModel
 from mapgym.errors import SpecificationError, suggest
+from mapgym.input_file import parse_json, read_lines, read_text
 from mapgym.mapping import Mapping, MappingBatch
-from mapgym.text import quoted
+from mapgym.text import quoted, shortened
 from mapgym.timeloop_sparse import (
+    Keys,
     has_hypergeometric_density,
     is_artefact,
     metadata_storage,
@@ -30,7 +30,7 @@ from mapgym.timeloop_sparse import (
     with_record_densities,
     with_sparse_features,
 )
-from mapgym.workload import CONSTRUCTORS, Workload
+from mapgym.workload import CONSTRUCTORS, Tensor, Workload
 
 TOLERANCE = 1e-9
 """Relative difference up to which two figures that are not whole numbers are equal."""
@@ -39,6 +39,7 @@ TOLERANCE = 1e-9
 _UTILIZATION_DECIMALS = 10
 CLOSE_ENERGY = 0.05
 """How far energies may be off, relative, where one access more or less is a matter of rounding."""
+_EINSUM = "einsum"
 _SHAPES = {"cnn7": "conv2d", "depthwise": "depthwise_conv2d", "bmm": "matmul"}
 Record = dict[str, Any]
 
@@ -164,9 +165,10 @@ def _reading(record: Record, path: str | Path) -> Iterator[None]:
         raise SpecificationError(f"{where}: {error}") from None
     except KeyError as error:
         raise SpecificationError(f"{where}: {error} is missing; see docs/validation.md for the format") from None
-    except (TypeError, AttributeError, ValueError) as error:
+    except (TypeError, AttributeError, ValueError, LookupError, ArithmeticError, RecursionError) as error:
+        problem = shortened(str(error), 200)
         raise SpecificationError(
-            f"{where}: a value is of the wrong kind ({error}); see docs/validation.md for the format"
+            f"{where}: a value is of the wrong kind ({problem}); see docs/validation.md for the format"
         ) from None
 
 
@@ -176,26 +178,12 @@ def read_records(path: str | Path) -> Iterator[Record]:
     Raises:
         SpecificationError: the file cannot be read, or a line is not a record; names the line.
     """
-    path = Path(path)
-    opener = gzip.open if path.suffix == ".gz" else open
-    number = 0
-    try:
-        with opener(path, "rt", encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    record = json.loads(line)
-                    for key in ("id", "arch", "problem", "mapping", "valid"):
-                        if not isinstance(record, dict) or key not in record:
-                            raise SpecificationError(
-                                f"{path}: line {number} has no {quoted(key)}; see docs/validation.md"
-                            )
-                    yield record
-    except (OSError, EOFError, zlib.error) as error:
-        raise SpecificationError(
-            f"{path}: cannot read it ({error}); give a complete .jsonl or .jsonl.gz file"
-        ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise SpecificationError(f"{path}: line {number} is not JSON ({error}); one object per line") from None
+    for number, line in read_lines(Path(path), "a complete .jsonl or .jsonl.gz file"):
+        record = parse_json(line, f"{path}: line {number}", "one object per line")
+        for key in ("id", "arch", "problem", "mapping", "valid"):
+            if not isinstance(record, dict) or key not in record:
+                raise SpecificationError(f"{path}: line {number} has no {quoted(key)}; see docs/validation.md")
+        yield record
 
 
 def timeloop_accelerator(name: str, architectures: AbcMapping[str, Any] | None, where: str) -> Accelerator:
@@ -249,16 +237,28 @@ def timeloop_accelerator(name: str, architectures: AbcMapping[str, Any] | None, 
 def timeloop_workload(record: Record, where: str) -> Workload:
     """The workload of a record."""
     problem = record["problem"]
-    shape = problem.get("shape")
-    if shape not in _SHAPES:
-        raise SpecificationError(f"unknown shape {quoted(shape)}; {suggest(shape, _SHAPES)}")
-    constructor = CONSTRUCTORS[_SHAPES[shape]][0]
-    window = {} if shape == "bmm" else {"stride": problem["stride"], "dilation": problem["dilation"]}
-    try:
-        workload = constructor(str(record.get("workload", shape)), **problem["dims"], **window)
-    except TypeError as error:
-        raise SpecificationError(f"dims do not fit {quoted(shape)} ({error})") from None
+    shape, name = problem.get("shape"), str(record.get("workload", problem.get("shape")))
+    if shape == _EINSUM:
+        workload = _einsum(name, problem["dims"], problem["tensors"])
+    elif shape in _SHAPES:
+        constructor = CONSTRUCTORS[_SHAPES[shape]][0]
+        window = {} if shape == "bmm" else {"stride": problem["stride"], "dilation": problem["dilation"]}
+        try:
+            workload = constructor(name, **problem["dims"], **window)
+        except TypeError as error:
+            raise SpecificationError(f"dims do not fit {quoted(shape)} ({error})") from None
+    else:
+        raise SpecificationError(f"unknown shape {quoted(shape)}; {suggest(str(shape), (*_SHAPES, _EINSUM))}")
     return with_record_densities(workload, problem.get("densities") or {})
+
+
+def _einsum(name: str, dims: AbcMapping[str, Any], tensors: AbcMapping[str, Any]) -> Workload:
+    """The workload of a record that spells its tensors out: of each rank the coefficient of each dim."""
+    built = (
+        Tensor(tensor, tuple(tuple(rank.items()) for rank in entry["projection"]), bool(entry.get("output", False)))
+        for tensor, entry in tensors.items()
+    )
+    return Workload(name, tuple(dims), tuple(dims.values()), tuple(built))
 
 
 def timeloop_mapping(record: Record, workload: Workload, accelerator: Accelerator) -> Mapping:
@@ -279,74 +279,70 @@ def timeloop_mapping(record: Record, workload: Workload, accelerator: Accelerato
     return Mapping.from_dict({"levels": levels}, workload, accelerator)
 
 
-def _figures(accelerator: Accelerator, workload: Workload, detail: CostDetail, cost: Any) -> dict[str, Any]:
-    """Our figures by the path that they have in a record."""
-    figures: dict[str, Any] = {
-        "cycles": cost.latency_cycles,
-        "utilization": round(cost.utilization, _UTILIZATION_DECIMALS),
-        "energy_total_pJ": cost.energy_pj,
-        "energy_network_pJ": float(detail.network_energy_pj.sum()),
-        "actual_computes": workload.macs,
+def _figures(accelerator: Accelerator, workload: Workload, detail: CostDetail, cost: Any) -> dict[Keys, Any]:
+    """Our figures by the path that they have in a record: keys within keys."""
+    figures: dict[Keys, Any] = {
+        ("cycles",): cost.latency_cycles,
+        ("utilization",): round(cost.utilization, _UTILIZATION_DECIMALS),
+        ("energy_total_pJ",): cost.energy_pj,
+        ("energy_network_pJ",): float(detail.network_energy_pj.sum()),
+        ("actual_computes",): workload.macs,
     }
     inner = (accelerator.mac.name, *accelerator.level_names)
     for s, level in enumerate(accelerator.level_names):
-        figures[f"per_level/{level}/cycles"] = int(detail.level_cycles[s])
+        figures["per_level", level, "cycles"] = int(detail.level_cycles[s])
         for t, tensor in enumerate(workload.tensors):
             if detail.tile_words[s, t]:
-                path = f"per_level/{level}/{tensor.name}"
-                figures[f"{path}/partition_size"] = int(detail.partition_words[s, t])
-                figures[f"{path}/utilized_capacity"] = int(detail.tile_words[s, t])
-                figures[f"{path}/utilized_instances"] = int(detail.used_instances[s])
-                figures[f"{path}/reads"] = int(detail.reads[s, t])
-                figures[f"{path}/fills"] = int(detail.fills[s, t])
-                figures[f"{path}/updates"] = int(detail.updates[s, t])
-                figures[f"{path}/energy_total_pJ"] = float(detail.energy_pj[s, t])
-            path = f"networks/{level} <==> {inner[s]}/{tensor.name}"
-            figures[f"{path}/ingresses"] = float(detail.ingresses[s, t])
-            figures[f"{path}/link_transfers"] = float(detail.link_transfers[s, t])
-            figures[f"{path}/multicast_factor"] = int(detail.multicast[s, t])
-            figures[f"{path}/spatial_reductions"] = int(detail.spatial_reductions[s, t])
-            figures[f"{path}/fanout"] = int(detail.fanout_used[s])
+                path = ("per_level", level, tensor.name)
+                figures[*path, "partition_size"] = int(detail.partition_words[s, t])
+                figures[*path, "utilized_capacity"] = int(detail.tile_words[s, t])
+                figures[*path, "utilized_instances"] = int(detail.used_instances[s])
+                figures[*path, "reads"] = int(detail.reads[s, t])
+                figures[*path, "fills"] = int(detail.fills[s, t])
+                figures[*path, "updates"] = int(detail.updates[s, t])
+                figures[*path, "energy_total_pJ"] = float(detail.energy_pj[s, t])
+            path = ("networks", f"{level} <==> {inner[s]}", tensor.name)
+            figures[*path, "ingresses"] = float(detail.ingresses[s, t])
+            figures[*path, "link_transfers"] = float(detail.link_transfers[s, t])
+            figures[*path, "multicast_factor"] = int(detail.multicast[s, t])
+            figures[*path, "spatial_reductions"] = int(detail.spatial_reductions[s, t])
+            figures[*path, "fanout"] = int(detail.fanout_used[s])
     return figures
 
 
-def _compare(report: ValidationReport, record: Record, figures: dict[str, Any]) -> None:
+def _compare(report: ValidationReport, record: Record, figures: dict[Keys, Any]) -> None:
     equal, close = True, has_hypergeometric_density(record)
     for path, ours in figures.items():
         theirs: Any = record
-        for key in path.split("/"):
+        for key in path:
             theirs = theirs.get(key, 0) if isinstance(theirs, dict) else 0
         theirs = theirs or 0
         error = 0.0 if ours == theirs else abs(ours - theirs) / max(abs(theirs), abs(ours))
         if not math.isfinite(error):  # a figure that is not a number is equal to nothing
             error = math.inf
-        kind = "energy_pj" if "energy" in path else "latency_cycles" if path.endswith("cycles") else "counts"
+        kind = "energy_pj" if "energy" in path[-1] else "latency_cycles" if path[-1] == "cycles" else "counts"
         report.fields_compared += 1
         report.max_rel_error[kind] = max(report.max_rel_error[kind], error)
         # Whole numbers are equal or not: a relative tolerance would hide one word in a large count.
         if error > (0.0 if isinstance(ours, int) else TOLERANCE):
             equal = False
             close = close and _is_close(path, ours, theirs, error)
-            report.add(Difference(record["id"], path, ours, theirs, error))
+            report.add(Difference(record["id"], "/".join(path), ours, theirs, error))
     report.compared += 1
     report.exact += equal
     report.close += close and not equal
 
 
-def _is_close(path: str, ours: Any, theirs: Any, error: float) -> bool:
-    if "energy" in path:
+def _is_close(path: Keys, ours: Any, theirs: Any, error: float) -> bool:
+    if "energy" in path[-1]:
         return error <= CLOSE_ENERGY
-    is_access = path.rpartition("/")[2].endswith(("reads", "fills", "updates"))
+    is_access = path[-1].endswith(("reads", "fills", "updates"))
     return is_access and abs(ours - theirs) <= 1
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SpecificationError(f"{path}: cannot read it ({error}); give the file with the architectures") from None
-    except ValueError as error:
-        raise SpecificationError(f"{path}: is not JSON ({error}); give the file with the architectures") from None
+    kind = "the file with the architectures"
+    data = parse_json(read_text(path, kind), str(path), f"give {kind}")
     if not isinstance(data, dict):
         raise SpecificationError(f"{path}: is not an object of architecture descriptions; one key per architecture")
     return data

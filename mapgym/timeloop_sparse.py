@@ -13,6 +13,9 @@ from mapgym.workload import Workload
 if TYPE_CHECKING:
     from mapgym.cost import Cost
 
+Keys = tuple[str, ...]
+"""Where a figure is in a record: key, key within that, and so on. Names of levels and tensors may hold anything."""
+
 _WRAPPED_COUNT = 2.0**63
 """A count from here on has fallen below zero and wrapped around modulo 2**64."""
 
@@ -84,29 +87,29 @@ def _has_wrapped(data: Any) -> bool:
     return isinstance(data, int | float) and data >= _WRAPPED_COUNT
 
 
-def sparse_figures(accelerator: Accelerator, workload: Workload, cost: Cost) -> dict[str, Any]:
+def sparse_figures(accelerator: Accelerator, workload: Workload, cost: Cost) -> dict[Keys, Any]:
     """Our figures by the path that they have in a record, those that sparse hardware changes."""
     savings = cost.savings
     assert savings is not None
     done, gated, skipped = (int(count) for count in savings.computes)
-    mac = f"per_level/{accelerator.mac.name}"
-    figures: dict[str, Any] = {
-        "actual_computes": done,
-        f"{mac}/actual_computes": done,
-        f"{mac}/gated_computes": gated,
-        f"{mac}/skipped_computes": skipped,
+    mac = ("per_level", accelerator.mac.name)
+    figures: dict[Keys, Any] = {
+        ("actual_computes",): done,
+        (*mac, "actual_computes"): done,
+        (*mac, "gated_computes"): gated,
+        (*mac, "skipped_computes"): skipped,
     }
     for s, level in enumerate(accelerator.level_names):
-        figures[f"per_level/{level}/cycles"] = int(savings.level_cycles[s])
+        figures["per_level", level, "cycles"] = int(savings.level_cycles[s])
         for t, tensor in enumerate(workload.tensors):
             if not savings.occupied_words[s, t]:
                 continue
-            path = f"per_level/{level}/{tensor.name}"
-            figures[f"{path}/utilized_capacity"] = int(savings.occupied_words[s, t])
-            figures[f"{path}/utilized_instances_average"] = float(savings.used_instances[s, t])
-            figures[f"{path}/energy_total_pJ"] = float(savings.energy_pj[s, t])
+            path = ("per_level", level, tensor.name)
+            figures[*path, "utilized_capacity"] = int(savings.occupied_words[s, t])
+            figures[*path, "utilized_instances_average"] = float(savings.used_instances[s, t])
+            figures[*path, "energy_total_pJ"] = float(savings.energy_pj[s, t])
             for name in ("reads", "fills", "updates"):
-                figures[f"{path}/actual_{name}"] = int(getattr(savings, name)[s, t])
+                figures[*path, f"actual_{name}"] = int(getattr(savings, name)[s, t])
             for name in ("gated_reads", "gated_updates", "skipped_reads", "skipped_updates"):
-                figures[f"{path}/{name}"] = int(getattr(savings, name)[s, t])
+                figures[*path, name] = int(getattr(savings, name)[s, t])
     return figures

@@ -14,14 +14,17 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from mapgym import ranges
-from mapgym.errors import SpecificationError, positive_int, require_keys, suggest
+from mapgym.errors import LONGEST_NAME, SpecificationError, positive_int, require_keys, require_name, suggest
 from mapgym.text import quoted
 
 Rank = tuple[tuple[str, int], ...]
 
 DENSITY_DISTRIBUTIONS = ("fixed-structured", "hypergeometric")
+_DIM = re.compile(r"[^\W\d]\w*")
+"""How a dim may be called, so that sums of dims can be written down: a letter first, then letters and digits."""
+
 _MAX_DIGITS = 16  # of 2**53; Python refuses to read numbers of some thousand
-_TERM = re.compile(r"^(?:(\d+)\s*\*\s*)?([A-Za-z_]\w*)$")
+_TERM = re.compile(rf"(?:([0-9]+)\s*\*\s*)?({_DIM.pattern})")
 
 
 @dataclass(frozen=True)
@@ -44,12 +47,14 @@ class Tensor:
 
     def __post_init__(self) -> None:
         where = f"tensor {quoted(self.name)}"
+        require_name(self.name, where, "Weights")
         if not self.ranks:
             raise SpecificationError(f"{where} has no ranks; list at least one, such as ['M']")
         for rank in self.ranks:
             if not rank:
                 raise SpecificationError(f"{where} has an empty rank; name a dim in it or leave the rank out")
             for dim, coefficient in rank:
+                _require_dim(dim, where)
                 positive_int(coefficient, f"{where}: the coefficient of dim {quoted(dim)}")
             if len({dim for dim, _ in rank}) != len(rank):
                 raise SpecificationError(f"{where} names a dim twice in one rank; add its coefficients up instead")
@@ -92,10 +97,13 @@ class Workload:
 
     def __post_init__(self) -> None:
         where = f"workload {quoted(self.name)}"
+        require_name(self.name, where, "net/conv1")
         if not self.dims or len(self.dims) != len(self.bounds):
             raise SpecificationError(f"{where} needs one bound for each dim, at least one dim")
+        for dim in self.dims:
+            _require_dim(dim, where)
         if len(set(self.dims)) != len(self.dims):
-            raise SpecificationError(f"{where} names a dim twice: {', '.join(self.dims)}")
+            raise SpecificationError(f"{where} names a dim twice: {quoted(', '.join(self.dims))}; name each dim once")
         for dim, bound in zip(self.dims, self.bounds, strict=True):
             positive_int(bound, f"{where}: the bound of dim {quoted(dim)}")
         if len({tensor.name for tensor in self.tensors}) != len(self.tensors):
@@ -206,7 +214,7 @@ def parse_rank(text: object, where: str) -> Rank:
     """Reads one rank such as "2*P + R"; raises SpecificationError when it is something else."""
     terms = []
     for part in str(text).split("+"):
-        match = _TERM.match(part.strip())
+        match = _TERM.fullmatch(part.strip())
         if match is None:
             raise SpecificationError(f"{where}: cannot read rank {quoted(text)}; write sums of dims such as '2*P + R'")
         digits = match[1] or "1"
@@ -256,6 +264,13 @@ def _einsum(name: str, dims: object, tensors: object) -> Workload:
             )
         )
     return Workload(name, tuple(map(str, dims)), tuple(dims.values()), tuple(built))
+
+
+def _require_dim(dim: object, where: str) -> None:
+    if not isinstance(dim, str) or not _DIM.fullmatch(dim) or len(dim) > LONGEST_NAME:
+        raise SpecificationError(
+            f"{where} has the dim {quoted(dim)}; call it by a letter, or a letter and more letters and digits"
+        )
 
 
 def _boolean(value: object, where: str) -> bool:

@@ -54,7 +54,7 @@ MACHINE = (
         ("workload", "type: !!python/name:os.system\n", r"file\.yaml, line 1: not valid YAML"),
         ("workload", "a: \x07\n", r"file\.yaml, line 1: a character that YAML forbids"),
         ("workload", "? [1]\n: 2\n", r"file\.yaml, line 1: .*a key must be text"),
-        ("workload", "a: " + "[" * 5000 + "\n", r"file\.yaml: is nested too deeply"),
+        ("workload", "a: " + "[" * 5000 + "\n", r"file\.yaml, line 1: .*nested more than 100 deep"),
         ("workload", "type: matmul\nM: 2\nK: 2\n", r"file\.yaml: matmul needs the bound of 'N'"),
         (
             "workload",

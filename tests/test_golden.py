@@ -166,3 +166,92 @@ def test_a_malformed_record_is_named(tmp_path, changes, message):
     file = rewrite(tmp_path / "bad.jsonl.gz", [record | changes])
     with pytest.raises(SpecificationError, match=rf"bad\.jsonl\.gz: record '{record['id']}': .*{message}"):
         validate_file(file)
+
+
+def as_einsum(record: dict) -> dict:
+    """The same record with its tensors spelt out, as records of other layers than the three known shapes have them."""
+    problem = record["problem"]
+    workload = read_workload(problem, FACTS_READ["shapes"])
+    tensors = {
+        tensor.name: {"projection": [dict(rank) for rank in tensor.ranks]}
+        | ({"output": True} if tensor.is_output else {})
+        for tensor in workload.tensors
+    }
+    dims = dict(zip(workload.dims, workload.bounds, strict=True))
+    return record | {"problem": {"shape": "einsum", "dims": dims, "tensors": tensors}}
+
+
+def test_records_that_spell_their_tensors_out_are_read(tmp_path):
+    report = validate_file(rewrite(tmp_path / "einsum.jsonl.gz", [as_einsum(record) for record in RECORDS]))
+    assert (report.cases, report.verdicts_agree, report.compared, report.exact) == (250, 250, 189, 189)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tensors": {"A": {"projection": [{"M": 1}]}}}, "0 output tensors"),
+        ({"tensors": {"A": {"projection": [{"M": 1.5}], "output": True}}}, "the coefficient of dim 'M' is 1.5"),
+        ({"tensors": {"A": {"projection": "M", "output": True}}}, "a value is of the wrong kind"),
+        ({"tensors": {"A": {"output": True}}}, "'projection' is missing"),
+        ({"tensors": ["A"]}, "a value is of the wrong kind"),
+        ({"dims": [3]}, "a value is of the wrong kind"),
+        ({"dims": {"M": "x"}}, "the bound of dim 'M' is 'x'"),
+        ({"densities": {"A": {"distribution": "fixed-structured", "density": 0.5}}}, "has no tensor 'A'"),
+    ],
+)
+def test_a_malformed_einsum_is_named(tmp_path, changes, message):
+    record = as_einsum(next(record for record in RECORDS if record["valid"]))
+    file = rewrite(tmp_path / "bad.jsonl.gz", [record | {"problem": record["problem"] | changes}])
+    with pytest.raises(SpecificationError, match=rf"bad\.jsonl\.gz: record '{record['id']}': .*{message}"):
+        validate_file(file)
+
+
+def test_names_of_levels_and_tensors_are_no_paths(tmp_path):
+    """A level whose name has a slash or the word energy is compared like any other."""
+    record = next(record for record in RECORDS if record["valid"])
+    name = FACTS_READ["accelerators"][record["arch"]]["levels"][0]["name"]
+    renamed = json.loads(json.dumps(record).replace(name, "energy/cycles"))
+    arch = tmp_path / "arch.json"
+    described = {record["arch"]: FACTS_READ["accelerators"][record["arch"]]}
+    arch.write_text(json.dumps(described).replace(name, "energy/cycles"))
+    level = renamed["per_level"]["energy/cycles"]
+    tensor = next(key for key, figures in level.items() if isinstance(figures, dict))
+    report = validate_file(rewrite(tmp_path / "names.jsonl.gz", [renamed]), arch)
+    assert (report.exact, report.compared) == (1, 1)
+    level[tensor]["reads"] += 1
+    report = validate_file(rewrite(tmp_path / "wrong.jsonl.gz", [renamed]), arch)
+    assert report.max_rel_error["counts"] > 0
+    assert report.max_rel_error["energy_pj"] < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("[" * 100_000, "line 2 is nested too deeply"),
+        ('{"id": ' + "9" * 5000 + "}", "line 2 is not JSON"),
+        ('{"id": 1', "line 2 is not JSON"),
+        ("[1]", "line 2 has no 'id'"),
+        (b"\xff", "line 2 is not UTF-8"),
+        (b"{" + b" " * 17_000_000 + b"}", "line 2 is beyond 16 MiB"),
+    ],
+)
+def test_a_line_that_is_no_record_is_named(tmp_path, line, message):
+    file = tmp_path / "bad.jsonl.gz"
+    text = line if isinstance(line, bytes) else line.encode()
+    with gzip.open(file, "wb") as lines:
+        lines.write(b"\n" + text + b"\n")
+    with pytest.raises(SpecificationError, match=rf"bad\.jsonl\.gz: {message}"):
+        validate_file(file)
+
+
+def test_a_file_that_is_not_whole_is_refused(tmp_path):
+    whole = rewrite(tmp_path / "whole.jsonl.gz", RECORDS[:3]).read_bytes()
+    for name, content in (("cut", whole[:-20]), ("other", b"text"), ("empty", b"")):
+        file = tmp_path / f"{name}.jsonl.gz"
+        file.write_bytes(content)
+        with pytest.raises(SpecificationError, match=rf"{name}\.jsonl\.gz: (cannot read it|holds no records)"):
+            validate_file(file)
+    with pytest.raises(SpecificationError, match="cannot read it"):
+        validate_file(tmp_path)
+    with pytest.raises(SpecificationError, match="cannot read it"):
+        validate_file(tmp_path / "missing.jsonl")

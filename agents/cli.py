@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
-from mapgym import __version__
+from mapgym import __version__, command_start
 from mapgym.agents.commands.bench import bench
 from mapgym.agents.commands.buffer import buffer
 from mapgym.agents.commands.compare import compare
@@ -23,9 +26,13 @@ from mapgym.agents.commands.train import train
 from mapgym.agents.commands.tune import tune
 from mapgym.agents.commands.validate import validate
 from mapgym.errors import SpecificationError
+from mapgym.text import printable
 
 USER_ERROR = 2
 """Exit status when the input is wrong, the same as for a wrong option."""
+
+UNREAD = 141
+"""Exit status when whoever read the output has gone, 128 + SIGPIPE as shells count."""
 
 # Plain tracebacks: what is not the user's mistake should be quotable in a bug report.
 app = typer.Typer(
@@ -61,25 +68,66 @@ def _options(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command and exits: 0 done, 1 validation or runs failed, 2 wrong input, 130 interrupted.
+    """Runs the command and exits.
+
+    The status is 0 when all is done, 1 when validation or runs have failed, 2 for wrong input, 130 after Ctrl-C and
+    141 when whoever read the output has gone.
 
     Args:
         arguments: what follows ``mapgym`` on the command line; the process's own when left out.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    command_start.imported()
+    command_start.occupy_standard_streams()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Names may hold what the encoding of a terminal or a pipe does not have.
+            stream.reconfigure(errors="backslashreplace")
     try:
-        app(args=given, prog_name="mapgym", obj=given)
+        try:
+            app(args=given, prog_name="mapgym", obj=given)
+        finally:
+            sys.stdout.flush()
+    except SystemExit as exit:
+        # Typer has dealt with this one in its own way.
+        if isinstance(exit.__context__, BrokenPipeError):
+            _end_unread()
+        raise
+    except BrokenPipeError:
+        _end_unread()
     except SpecificationError as error:
         _fail(str(error))
+    except MemoryError as error:
+        _fail(f"there is not enough memory ({printable(str(error)) or 'for what is asked for'}); ask for less")
     except OSError as error:
         # Files that vanish, folders that may not be written, a full disk: the user's to mend, unlike other exceptions.
         place = f"{error.filename}: " if error.filename else ""
-        _fail(f"{place}{(error.strerror or str(error)).lower()}; check the path, its permissions and the free space")
+        what = f"{place}{(error.strerror or str(error)).lower()}; check the path, its permissions and the free space"
+        _fail(printable(what))
+    except KeyboardInterrupt:
+        raise SystemExit(command_start.INTERRUPTED) from None
 
 
 def _fail(message: str) -> None:
-    sys.stderr.write(f"mapgym: {message}\n")
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"mapgym: {message}\n")
+    _discard_unwritten()
     raise SystemExit(USER_ERROR) from None
+
+
+def _end_unread() -> None:
+    """Ends as every tool does whose reader has gone, ``mapgym ... | head -1``."""
+    _discard_unwritten()
+    raise SystemExit(UNREAD) from None
+
+
+def _discard_unwritten() -> None:
+    """Lets go of what could not be written, which Python would try, and complain about, again at the end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from pathlib import Path
 if not (Path(__file__).parent / "agents").is_dir():
     __path__.append(str(Path(__file__).parent.parent))
 
+# The first import: what follows takes a while, in which the command can be interrupted.
+from mapgym import command_start as command_start
 from mapgym.accelerator import Accelerator, Mac, StorageLevel
 from mapgym.constraints import Constraints
 from mapgym.cost import Cost, CostBatch, CostModel, LowerBound, lower_bound

@@ -7,7 +7,7 @@ everything that takes a workload or an accelerator takes one.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from mapgym.accelerator import Accelerator
-from mapgym.errors import SpecificationError, positive_int, require_keys, suggest
+from mapgym.errors import SpecificationError, positive_int, require_keys, require_name, suggest
 from mapgym.text import quoted
 from mapgym.workload import Workload
 from mapgym.yaml_loader import load_yaml
@@ -25,7 +25,7 @@ from mapgym.yaml_loader import load_yaml
 Spec: TypeAlias = "str | PathLike[str] | Mapping[str, object]"
 
 _DATA_PACKAGE = "mapgym.envs_config"
-_PATH = re.compile(r"(?P<file>.+\.(?:ya?ml|json))(?::(?P<layer>[^:]+))?", re.IGNORECASE)
+_SUFFIX = re.compile(r"(?<=.)\.(?:ya?ml|json)(?=:|\Z)", re.IGNORECASE | re.DOTALL)
 _OWN_FILE = "(a file of your own needs a path that ends in .yaml)"
 
 
@@ -60,6 +60,16 @@ class Network:
     layers: tuple[Layer, ...]
     source: str = ""
 
+    def __post_init__(self) -> None:
+        where = f"network {quoted(self.name)}"
+        require_name(self.name, where, "resnet18")
+        names = set()
+        for layer in self.layers:
+            require_name(layer.name, f"{where}: layer {quoted(layer.name)}", "conv1")
+            if layer.name in names:
+                raise SpecificationError(f"{where} has two layers {quoted(layer.name)}; call one of them otherwise")
+            names.add(layer.name)
+
     @property
     def macs(self) -> int:
         """Multiply-accumulates of the whole network, repeats included."""
@@ -93,12 +103,11 @@ class Network:
             raise SpecificationError(
                 f"{where}: layers is {quoted(layers)}; give layer name: {{type: conv2d, ...}} pairs"
             )
-        return cls(
-            name=name,
-            description=str(data.get("description", "")),
-            layers=tuple(_layer(name, str(key), entry, where) for key, entry in layers.items()),
-            source=str(data.get("source", "")),
-        )
+        built = tuple(_layer(name, str(key), entry, where) for key, entry in layers.items())
+        try:
+            return cls(name, str(data.get("description", "")), built, str(data.get("source", "")))
+        except SpecificationError as error:
+            raise SpecificationError(f"{where}: {error}") from None
 
 
 def workload(spec: Spec | Workload) -> Workload:
@@ -116,8 +125,8 @@ def workload(spec: Spec | Workload) -> Workload:
     if isinstance(spec, Mapping):
         return Workload.from_dict(spec)
     text = _as_text(spec, "workload", "'resnet18/conv1'")
-    if found := _PATH.fullmatch(text):
-        return _workload_from_file(Path(found["file"]), found["layer"])
+    if found := _file_and_layer(text):
+        return _workload_from_file(*found)
     network_name, slash, layer_name = text.partition("/")
     if network_name not in network_names():
         if slash:
@@ -125,9 +134,7 @@ def workload(spec: Spec | Workload) -> Workload:
             raise SpecificationError(
                 f"unknown network {quoted(network_name)} in workload {quoted(text)}; {hint} {_OWN_FILE}"
             )
-        # A layer's name alone is most likely meant as that layer.
-        choices = [name for name in workload_names() if name.endswith(f"/{text}")] or workload_names()
-        raise SpecificationError(f"unknown workload {quoted(text)}; {suggest(text, choices)} {_OWN_FILE}")
+        raise _unknown_name("workload", text, workload_names())
     found_network = _catalog_network(network_name)
     if not layer_name:
         raise SpecificationError(_names_a_network(repr(text), found_network, "/"))
@@ -149,7 +156,7 @@ def accelerator(spec: Spec | Accelerator) -> Accelerator:
     if isinstance(spec, Mapping):
         return Accelerator.from_dict(spec)
     text = _as_text(spec, "accelerator", "'accel_b'")
-    if _PATH.fullmatch(text):
+    if _is_path(text):
         return Accelerator.from_dict(_read(Path(text)), text)
     if text not in accelerator_names():
         raise SpecificationError(
@@ -173,30 +180,41 @@ def network(spec: Spec | Network) -> Network:
     if isinstance(spec, Mapping):
         return Network.from_dict(spec)
     text = _as_text(spec, "network", "'resnet18'")
-    if _PATH.fullmatch(text):
+    if _is_path(text):
         return Network.from_dict(_read(Path(text)), text)
     if text not in network_names():
         raise SpecificationError(f"unknown network {quoted(text)}; {suggest(text, network_names())} {_OWN_FILE}")
     return _catalog_network(text)
 
 
-def workloads(spec: Spec | Workload | Network) -> list[Workload]:
+def workloads(spec: Spec | Workload | Network, what: str = "workload") -> list[Workload]:
     """Returns what a specification of one workload or of a whole network stands for; of a network all layers.
 
     Args:
         spec: what :func:`workload` or :func:`network` takes.
+        what: name of the argument, for messages.
 
     Raises:
         SpecificationError: as those.
     """
-    found = _PATH.fullmatch(str(spec)) if isinstance(spec, str | Path) else None
-    if found is not None:
-        has_layers = found["layer"] is None and "layers" in _read(Path(spec))  # type: ignore[arg-type]
-    else:
-        has_layers = isinstance(spec, Network) or (isinstance(spec, Mapping) and "layers" in spec)
-    if has_layers or (isinstance(spec, str) and spec in network_names()):
-        return [layer.workload for layer in network(spec).layers]  # type: ignore[arg-type]
-    return [workload(spec)]  # type: ignore[arg-type]
+    if isinstance(spec, Network):
+        return [layer.workload for layer in spec.layers]
+    if isinstance(spec, Workload):
+        return [spec]
+    if isinstance(spec, Mapping):
+        return workloads(Network.from_dict(spec)) if "layers" in spec else [workload(spec)]
+    text = _as_text(spec, what, "'resnet18/conv1'")
+    if found := _file_and_layer(text):
+        file, layer = found
+        data = _read(file)
+        if layer is None and "layers" in data:
+            return workloads(Network.from_dict(data, str(file)))
+        return [_workload_from_file(file, layer, data)]
+    if text in network_names():
+        return workloads(_catalog_network(text))
+    if "/" not in text:
+        raise _unknown_name(what, text, (*network_names(), *workload_names()))
+    return [workload(text)]
 
 
 @cache
@@ -246,6 +264,30 @@ def _as_text(spec: object, what: str, example: str) -> str:
     return str(spec)
 
 
+def _unknown_name(what: str, text: str, choices: Sequence[str]) -> SpecificationError:
+    # A layer's name alone is most likely meant as that layer.
+    layers = [name for name in workload_names() if name.endswith(f"/{text}")]
+    return SpecificationError(f"unknown {what} {quoted(text)}; {suggest(text, layers or choices)} {_OWN_FILE}")
+
+
+def _is_path(text: str) -> bool:
+    """Whether a specification is the path of a file."""
+    return any(found.end() == len(text) for found in _SUFFIX.finditer(text))
+
+
+def _file_and_layer(text: str) -> tuple[Path, str | None] | None:
+    """The file that a specification names, and the layer after the colon, if any; None if it names no file.
+
+    Layers are called anything, ``conv1/Conv2D:0`` and ``a.yaml`` too, and so are files: the first ending of a file
+    counts, unless only a longer file is there.
+    """
+    ends = [found.end() for found in _SUFFIX.finditer(text)]
+    if not ends:
+        return None
+    end = next((end for end in ends[1:] and ends if Path(text[:end]).is_file()), ends[0])
+    return Path(text[:end]), None if end == len(text) else text[end + 1 :]
+
+
 def _read(file: Path | Traversable) -> Mapping[str, object]:
     data = load_yaml(file)
     if not isinstance(data, Mapping):
@@ -254,8 +296,8 @@ def _read(file: Path | Traversable) -> Mapping[str, object]:
     return {"name": Path(file.name).stem, **data}
 
 
-def _workload_from_file(file: Path, layer_name: str | None) -> Workload:
-    data = _read(file)
+def _workload_from_file(file: Path, layer_name: str | None, data: Mapping[str, object] | None = None) -> Workload:
+    data = _read(file) if data is None else data
     if "layers" in data:
         found = Network.from_dict(data, str(file))
         if layer_name is None:
@@ -265,7 +307,7 @@ def _workload_from_file(file: Path, layer_name: str | None) -> Workload:
         except SpecificationError as error:
             raise SpecificationError(f"{file}: {error}") from None
     if layer_name is not None:
-        raise SpecificationError(f"{file}: has no layers to take {quoted(layer_name)} from; leave ':{layer_name}' out")
+        raise SpecificationError(f"{file}: has no layers to take {quoted(layer_name)} from; leave the colon and it out")
     return Workload.from_dict(data, str(file))
 
 

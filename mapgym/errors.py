@@ -80,6 +80,8 @@ def require_name(value: object, where: str, example: str) -> None:
     """
     if not isinstance(value, str) or not value.strip():
         raise SpecificationError(f"{where}: name is {quoted(value)}; give text such as {quoted(example)}")
+    if value != value.strip():
+        raise SpecificationError(f"{where}: name is {quoted(value)}; leave out the spaces at its ends")
     if (character := harmful_character(value)) is not None:
         raise SpecificationError(
             f"{where}: name is {quoted(value)} with {quoted(character)}, which is no visible character; remove it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import shlex
@@ -19,8 +20,9 @@ from rich.live import Live
 from rich.table import Table
 
 from mapgym.agents.experiment.labels import OBJECTIVE_NAMES, short_gap
+from mapgym.command_start import INTERRUPTED
 from mapgym.errors import SpecificationError, suggest
-from mapgym.text import quoted
+from mapgym.text import printable, printable_lines, quoted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,9 +33,6 @@ if TYPE_CHECKING:
     from mapgym.evaluator import Evaluator
     from mapgym.warmstart import Damage
     from mapgym.workload import Workload
-
-INTERRUPTED = 130
-"""Exit status after Ctrl-C, 128 + SIGINT as shells count."""
 
 AXES = ("tile", "order", "parallelism", "bypass")
 DEFAULT_AXES = "tile,order,parallelism"
@@ -107,8 +106,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 
 def out() -> Console:
     """The console for results. Made anew each time, because tests and pipes exchange the stream."""
-    # Square brackets are ours, as in "mapgym[rl]", and no markup.
-    console = Console(highlight=False, markup=False)
+    # Square brackets are ours, as in "mapgym[rl]", and no markup; neither are colons.
+    console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         # A pipe or a file has no width; tables must not be squeezed into 80 columns there.
         console.width = 200
@@ -117,7 +116,19 @@ def out() -> Console:
 
 def err() -> Console:
     """The console for notices and progress, so that results can be piped."""
-    return Console(stderr=True, highlight=False, markup=False)
+    return Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+
+class PrintableTable(Table):
+    """A table that writes foreign text as text: no control character reaches the terminal."""
+
+    def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
+        """Adds a row; see :class:`rich.table.Table`."""
+        super().add_row(*(printable(cell) if isinstance(cell, str) else cell for cell in cells), **options)
+
+    def add_column(self, header: RenderableType = "", *arguments: Any, **options: Any) -> None:
+        """Adds a column; see :class:`rich.table.Table`."""
+        super().add_column(printable(header) if isinstance(header, str) else header, *arguments, **options)
 
 
 def new_table(title: str, left: Sequence[str] = (), right: Sequence[str] = ()) -> Table:
@@ -127,7 +138,9 @@ def new_table(title: str, left: Sequence[str] = (), right: Sequence[str] = ()) -
         title: above it.
         left, right: headings of the first columns, aligned to the left, and of the others, aligned to the right.
     """
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table = PrintableTable(
+        title=printable(title), title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False
+    )
     for heading in left:
         table.add_column(heading, overflow="fold")
     for heading in right:
@@ -137,13 +150,13 @@ def new_table(title: str, left: Sequence[str] = (), right: Sequence[str] = ()) -
 
 def say(text: str) -> None:
     """Prints a plain line of results, without markup and without wrapping; at once, for whoever reads a pipe."""
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(printable_lines(text) + "\n")
     sys.stdout.flush()
 
 
 def notify(text: str) -> None:
     """Prints a notice to stderr."""
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(printable_lines(text) + "\n")
     sys.stderr.flush()
 
 
@@ -163,13 +176,20 @@ def _finite(data: Any) -> Any:
 def command_line(context: typer.Context) -> str:
     """The command as it was typed, quoted for a shell."""
     known = context.find_root().obj
-    return shlex.join(["mapgym", *(sys.argv[1:] if known is None else known)])
+    return printable(shlex.join(["mapgym", *(sys.argv[1:] if known is None else known)]))
 
 
 def comma_separated(text: str | Sequence[str], what: str) -> list[str]:
-    """Splits "a,b" (or several such) into names; raises SpecificationError when there is none."""
+    """Splits "a,b" (or several such) into names; raises SpecificationError when there is none.
+
+    A name that holds a comma stands in double quotes, as in CSV: '"net.yaml:a,b",resnet18'.
+    """
     texts = [text] if isinstance(text, str) else text
-    names = [name.strip() for part in texts for name in part.split(",") if name.strip()]
+    try:
+        rows = [row for part in texts for row in csv.reader([part], skipinitialspace=True)]
+    except csv.Error as error:
+        raise SpecificationError(f"{what} is {quoted(text)}, which cannot be read as a list ({error})") from None
+    names = [name.strip() for row in rows for name in row if name.strip()]
     if not names:
         raise SpecificationError(f"{what} is empty; give at least one name")
     return names
@@ -225,7 +245,8 @@ def parse_densities(texts: Sequence[str] | None) -> dict[str, float]:
     """Reads --density: tensor, as it was typed, -> density."""
     densities = {}
     for text in comma_separated(texts, "--density") if texts else ():
-        name, _, value = text.partition("=")
+        # A tensor may be called anything, and a density has no equals sign.
+        name, _, value = text.rpartition("=")
         if name.strip() in densities:
             raise SpecificationError(
                 f"--density: {quoted(name.strip())} is given twice; give one density for each tensor"
@@ -327,6 +348,22 @@ def fraction_done(evaluator: Evaluator) -> float:
     parts = [evaluator.samples / budget.samples] if budget.samples else []
     parts += [evaluator.seconds / budget.seconds] if budget.seconds else []
     return min(1.0, max(parts, default=0.0))
+
+
+@contextmanager
+def kept_when_interrupted(sentence: Callable[[], str]) -> Iterator[None]:
+    """Says what an interrupted command has kept: after Ctrl-C, or when nobody reads its output any more.
+
+    Args:
+        sentence: that says so.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, BrokenPipeError) as error:
+        notify(sentence())
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise typer.Exit(INTERRUPTED) from None
 
 
 @contextmanager

@@ -54,17 +54,20 @@ def carry_out(
     folder.prepare(experiment, command)
     notify_damaged(folder, "set aside and made again")
     board = _Board(experiment)
-    try:
-        with common.live_display(board.console, board.render, keep=True):
-            board.certificates = certify_tasks(experiment.tasks, folder, certify, board)
-            return run_experiment(experiment, output, jobs=jobs, observer=board, command=command)
-    except KeyboardInterrupt:
-        kept = sum((output / run.file_name).exists() for run in experiment.runs)
-        common.notify(
-            f"Interrupted: {kept} of {len(experiment.runs)} runs are finished and kept in {output}; "
+
+    def sentence() -> str:
+        finished = sum((output / run.file_name).exists() for run in experiment.runs)
+        return (
+            f"Interrupted: {finished} of {len(experiment.runs)} runs are finished and kept in {output}; "
             "run the same command again to continue."
         )
-        raise typer.Exit(common.INTERRUPTED) from None
+
+    with (
+        common.kept_when_interrupted(sentence),
+        common.live_display(board.console, board.render, keep=True),
+    ):
+        board.certificates = certify_tasks(experiment.tasks, folder, certify, board)
+        return run_experiment(experiment, output, jobs=jobs, observer=board, command=command)
 
 
 def available_cores() -> int:
@@ -170,13 +173,13 @@ class _Board(Observer, ProofObserver):
     def render(self) -> RenderableType:
         """The picture: the task that was begun last, and how far everything is."""
         current = self._current
-        bar = Table.grid(padding=(0, 2))
+        bar = common.PrintableTable.grid(padding=(0, 2))
         shares = sum(map(self._share, current.values()))
         done = f"{len(self._results)} of {self._total} runs"
         bar.add_row(ProgressBar(total=self._total, completed=len(self._results) + shares, width=16), done, self._note)
         if self._proving is not None:
             bar.add_row("", "solver", common.solver_text(self._proving[1], self._proving[0].objective))
-        lines = Table.grid(padding=(0, 2))
+        lines = common.PrintableTable.grid(padding=(0, 2))
         for run, snapshot in current.items():
             lines.add_row(run.name, "starts" if snapshot is None else self._progress(snapshot))
         return Group(self._table(self._shown_task()), bar, lines)

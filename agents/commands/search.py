@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import RenderableType
 from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
 
 from mapgym.agents.commands import common
@@ -245,7 +244,7 @@ def _read_constraints(path: Path | None) -> Constraints | None:
 
 
 def _progress(evaluator: Evaluator, proof: Progress) -> RenderableType:
-    line = Table.grid(padding=(0, 2))
+    line = common.PrintableTable.grid(padding=(0, 2))
     if proof.lower_bound > 0:
         line.add_row(common.solver_text(proof, evaluator.objective), f"{evaluator.seconds:.1f} s")
         return line

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import RenderableType
 from rich.progress_bar import ProgressBar
-from rich.table import Table as Grid
 
 from mapgym.agents.commands import common
 from mapgym.errors import SpecificationError
@@ -97,15 +96,14 @@ def work_through(output: Path, cells: Sequence[Cell], learn: Callable[[Result], 
     from mapgym.agents.experiment.studies.cells import run_cells
 
     board = _Board(len(cells), learn)
-    try:
-        with common.live_display(board.console, board.render, keep=False):
-            return run_cells(cells, output, board.started, board.finished, common.notify_damaged)
-    except KeyboardInterrupt:
-        common.notify(
+    kept = common.kept_when_interrupted(
+        lambda: (
             f"Interrupted: {board.done} of {len(cells)} parts are finished and kept in {output}; "
             "run the same command again to continue."
         )
-        raise typer.Exit(common.INTERRUPTED) from None
+    )
+    with kept, common.live_display(board.console, board.render, keep=False):
+        return run_cells(cells, output, board.started, board.finished, common.notify_damaged)
 
 
 def summaries_of(experiment: Experiment, results: list[RunResult], folder: Path) -> list[Summary]:
@@ -169,7 +167,7 @@ class _Board:
         common.say(f"[{self.done}/{self._total}] {cell.name}: {result['summary']}{there}")
 
     def render(self) -> RenderableType:
-        line = Grid.grid(padding=(0, 2))
+        line = common.PrintableTable.grid(padding=(0, 2))
         line.add_row(
             ProgressBar(total=self._total, completed=self.done, width=16),
             f"{self.done} of {self._total} parts",

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import RenderableType
 from rich.progress_bar import ProgressBar
-from rich.table import Table
 
 from mapgym.agents.commands import common
 
@@ -97,20 +96,20 @@ def train(
     progress = TrainingProgress()
     if not console.is_terminal:
         progress.on_milestone = common.notify
-    try:
-        with common.live_display(console, lambda: _render(progress), keep=False):
-            outcome = trainer.train(request, progress)
-    except KeyboardInterrupt:
-        if (output / CHECKPOINT).exists():
-            common.notify(f"Interrupted; run the same command again to continue from the last checkpoint in {output}.")
-        else:
-            common.notify("Interrupted before the first checkpoint; the same command begins again from the start.")
-        raise typer.Exit(common.INTERRUPTED) from None
+    kept = common.kept_when_interrupted(
+        lambda: (
+            f"Interrupted; run the same command again to continue from the last checkpoint in {output}."
+            if (output / CHECKPOINT).exists()
+            else "Interrupted before the first checkpoint; the same command begins again from the start."
+        )
+    )
+    with kept, common.live_display(console, lambda: _render(progress), keep=False):
+        outcome = trainer.train(request, progress)
     common.say(outcome)
 
 
 def _render(progress: TrainingProgress) -> RenderableType:
-    line = Table.grid(padding=(0, 2))
+    line = common.PrintableTable.grid(padding=(0, 2))
     line.add_row(
         ProgressBar(total=max(progress.total, 1), completed=progress.done, width=24),
         f"{progress.done:,} of {progress.total:,} {progress.unit}",

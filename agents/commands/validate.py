@@ -9,6 +9,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from mapgym.agents.commands import common
+from mapgym.text import printable
 
 if TYPE_CHECKING:
     from mapgym.timeloop import ValidationReport
@@ -34,9 +35,9 @@ def validate(
     reports = []
     for file in files:
         console = common.err()
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
         with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-            bar = progress.add_task(file.name, total=None)
+            bar = progress.add_task(printable(file.name), total=None)
             reports.append(
                 validate_file(
                     file,

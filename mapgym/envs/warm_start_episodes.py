@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mapgym import catalog
 from mapgym.envs.episodes import Infos
 from mapgym.envs.refine_episodes import RefineEpisodes
 from mapgym.envs.refine_tasks import RefineTask, RefineTasks
+from mapgym.envs.task import listed
 from mapgym.errors import SpecificationError
 from mapgym.mapping import MappingBatch
 from mapgym.text import quoted
@@ -56,6 +58,7 @@ class WarmStartTasks(RefineTasks):
                 "record a buffer of its own, or a path"
             )
         network = DEFAULT_NETWORK if network is None else network
+        network = [layer for spec in listed(network, "network") for layer in catalog.workloads(spec, "network")]
         super().__init__(network, accelerator, objective, axes, steps, "random", constraints, None)
         machines = list(dict.fromkeys(task.accelerator for task in self.generator.tasks))
         in_order = sorted(self.generator.tasks, key=lambda task: machines.index(task.accelerator))

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import RenderableType
 from rich.progress_bar import ProgressBar
-from rich.table import Table
 
 from mapgym.agents.commands import common
 
@@ -76,15 +75,14 @@ def run(
     )
     command = common.command_line(context)
     board = _Board(tasks)
-    try:
-        with common.live_display(board.console, board.render, keep=False):
-            outcomes = run_study(tasks, output, seconds_per_layer, command, board)
-    except KeyboardInterrupt:
-        common.notify(
+    kept = common.kept_when_interrupted(
+        lambda: (
             f"Interrupted: {board.finished_tasks} of {len(tasks)} tasks are finished and kept in {output}; "
             "run the same command again to continue."
         )
-        raise typer.Exit(common.INTERRUPTED) from None
+    )
+    with kept, common.live_display(board.console, board.render, keep=False):
+        outcomes = run_study(tasks, output, seconds_per_layer, command, board)
     _report(outcomes, output, command)
     if update_best_known is not None:
         common.say(f"{update(update_best_known, outcomes)} entries of {update_best_known} are new or better.")
@@ -117,7 +115,7 @@ class _Board:
 
     def render(self) -> RenderableType:
         current = self._current
-        line = Table.grid(padding=(0, 2))
+        line = common.PrintableTable.grid(padding=(0, 2))
         line.add_row(
             ProgressBar(total=len(self._tasks), completed=self.finished_tasks, width=16),
             f"{self.finished_tasks} of {len(self._tasks)} tasks",

@@ -15,11 +15,9 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mapgym.errors import SpecificationError, positive_int, require_keys
 from mapgym.text import quoted
-from mapgym.yaml_loader import load_yaml
+from mapgym.yaml_loader import dump_yaml, load_yaml
 
 MOST_SETTINGS = 12
 """So that every agent has about the same budget of tuning."""
@@ -111,15 +109,15 @@ def _agent(entry: object, where: str) -> AgentTuning:
         raise SpecificationError(f"{where} has {len(settings)} settings; give at most {MOST_SETTINGS}")
     if chosen not in settings:
         raise SpecificationError(f"{where}: chosen is {quoted(chosen)}, none of its settings; copy one of them")
-    if scores is not None and (
-        not isinstance(scores, list)
-        or len(scores) != len(settings)
-        or not all(isinstance(score, int | float) and math.isfinite(score) for score in scores)
+    if scores is not None and not (
+        isinstance(scores, list)
+        and len(scores) == len(settings)
+        and all(type(score) in (int, float) and math.isfinite(score) for score in scores)
     ):
         raise SpecificationError(f"{where}: scores must have one number for each of the {len(settings)} settings")
     return AgentTuning(
-        tuple(dict(setting) for setting in settings),
-        dict(chosen),
+        tuple({str(name): value for name, value in setting.items()} for setting in settings),
+        {str(name): value for name, value in chosen.items()},
         None if scores is None else tuple(float(score) for score in scores),
         str(entry.get("command", "")),
     )
@@ -142,7 +140,7 @@ def tuning_text(tuning: Tuning) -> str:
 
 
 def _in_one_line(value: object) -> str:
-    return yaml.safe_dump(value, sort_keys=False, default_flow_style=True, width=10_000).removesuffix("...\n").strip()
+    return dump_yaml(value, flow=True, width=math.inf).removesuffix("...\n").strip()
 
 
 @cache

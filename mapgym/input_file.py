@@ -99,9 +99,10 @@ def parse_json(text: str, where: str, remedy: str) -> Any:
         raise SpecificationError(f"{where} is not JSON ({shortened(str(error), 200)}); {remedy}") from None
 
 
-def _open(path: Path | Traversable) -> IO[bytes]:
-    packed = isinstance(path, Path) and path.suffix == ".gz"
-    return gzip.open(path, "rb") if packed else path.open("rb")
+def _open(path: Path | Traversable) -> IO[bytes] | gzip.GzipFile:
+    if isinstance(path, Path) and path.suffix == ".gz":
+        return gzip.open(path, "rb")
+    return path.open("rb")
 
 
 def _reason(error: Exception) -> str:

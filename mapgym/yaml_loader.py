@@ -154,7 +154,7 @@ class _Loader(yaml.SafeLoader):
             kind = node.tag.rpartition(":")[2]
             raise _wrong(f"{quoted(node.value)} cannot be read as {kind}", node.start_mark) from None
 
-    def construct_scalar(self, node: yaml.ScalarNode) -> str:
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> str:
         """The text of a scalar. JSON writes some characters as two halves, which are joined; a lone half is none."""
         text: str = super().construct_scalar(node)
         if text.isascii():

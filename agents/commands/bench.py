@@ -21,8 +21,8 @@ def cost(
         str | None, typer.Option(help="Workloads, separated by commas; a standard set when left out.")
     ] = None,
     density: common.DensityOption = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Timed rounds; the median is reported.")] = 9,
-    mappings: Annotated[int, typer.Option(min=1, help="Mappings in the sample of each case.")] = 20_000,
+    rounds: Annotated[int, typer.Option(min=1, max=10_000, help="Timed rounds; the median is reported.")] = 9,
+    mappings: Annotated[int, typer.Option(min=1, max=10_000_000, help="Mappings in the sample of each case.")] = 20_000,
     as_json: common.JsonOption = False,
 ) -> None:
     """Measures evaluations of the cost model per second of CPU time, and the time of a single call.
@@ -80,8 +80,10 @@ def cost(
 
 @bench.command("env")
 def env(
-    num_envs: Annotated[int, typer.Option(min=1, help="Environments that step together in the vector twin.")] = 1024,
-    rounds: Annotated[int, typer.Option(min=1, help="Timed rounds; the median is reported.")] = 5,
+    num_envs: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="Environments that step together in the vector twin.")
+    ] = 1024,
+    rounds: Annotated[int, typer.Option(min=1, max=10_000, help="Timed rounds; the median is reported.")] = 5,
     as_json: common.JsonOption = False,
 ) -> None:
     """Measures steps of MapSpace-v0 per second of CPU time, with a masked random policy."""
@@ -103,14 +105,14 @@ def learning(
     agent: Annotated[str, typer.Option(help="An agent that learns in an environment.")] = "maskable-ppo",
     workload: Annotated[str, typer.Option(help="The layer that it learns to map.")] = "paper/resnet_conv4",
     accelerator: Annotated[str, typer.Option(help="The accelerator.")] = "accel_b",
-    num_envs: Annotated[int, typer.Option(min=1, help="Environments side by side.")] = 64,
+    num_envs: Annotated[int, typer.Option(min=1, max=1_000_000, help="Environments side by side.")] = 64,
     parameter: Annotated[
         list[str] | None,
         typer.Option("--parameter", "-p", help="NAME=VALUE of the agent; may be repeated.", show_default=False),
     ] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of torch.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, max=1024, help="Threads of torch.")] = 1,
     steps: Annotated[int, typer.Option(min=1, help="Steps of a round, of all environments together.")] = 50_000,
-    rounds: Annotated[int, typer.Option(min=1, help="Timed rounds; the median is reported.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, max=10_000, help="Timed rounds; the median is reported.")] = 3,
     as_json: common.JsonOption = False,
 ) -> None:
     """Measures steps of a training per second, learning included, from nothing and with the parameters of searches.
@@ -158,7 +160,9 @@ def agents(
     ] = "paper",
     accelerator: Annotated[str, typer.Option(help="Accelerators, separated by commas.")] = "accel_a,accel_b",
     samples: Annotated[int, typer.Option(min=1, help="Mappings that each search may price.")] = 5000,
-    seeds: Annotated[int, typer.Option(min=1, help="Searches of each task (seeds 0, 1, ...); the best counts.")] = 3,
+    seeds: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Searches of each task (seeds 0, 1, ...); the best counts.")
+    ] = 3,
     as_json: common.JsonOption = False,
 ) -> None:
     """Measures what agents themselves cost per sample: the CPU time of a search outside the cost model.
@@ -204,10 +208,10 @@ def agents(
 
 @bench.command("buffer")
 def buffer(
-    entries: Annotated[int, typer.Option(min=1, help="Solved layers in the buffer.")] = 100_000,
+    entries: Annotated[int, typer.Option(min=1, max=10_000_000, help="Solved layers in the buffer.")] = 100_000,
     accelerator: Annotated[str, typer.Option(help="Accelerator of all entries.")] = "accel_b",
     workload: Annotated[str, typer.Option(help="The layer that is asked about.")] = "resnet18/conv3",
-    rounds: Annotated[int, typer.Option(min=1, help="Timed rounds; the median is reported.")] = 5,
+    rounds: Annotated[int, typer.Option(min=1, max=10_000, help="Timed rounds; the median is reported.")] = 5,
     as_json: common.JsonOption = False,
 ) -> None:
     """Measures what a replay buffer takes to load and to find the nearest entry, and a transfer.

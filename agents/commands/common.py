@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from mapgym.warmstart import Damage
     from mapgym.workload import Workload
 
+LARGEST_SEED = 2**32 - 1
+"""What every library that draws at random takes."""
+
 AXES = ("tile", "order", "parallelism", "bypass")
 DEFAULT_AXES = "tile,order,parallelism"
 

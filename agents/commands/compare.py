@@ -30,7 +30,9 @@ def compare(
         typer.Option(help="Mappings that each run may price; 5000 when seconds are not given.", show_default=False),
     ] = None,
     seconds: common.SecondsOption = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds for each agent and task (0, 1, ...).")] = 3,
+    seeds: Annotated[
+        int, typer.Option(min=1, max=100_000, help="Number of seeds for each agent and task (0, 1, ...).")
+    ] = 3,
     axes: common.AxesOption = common.DEFAULT_AXES,
     no_peer_links: common.PeerLinksOption = False,
     objective: Annotated[

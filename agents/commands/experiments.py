@@ -55,7 +55,7 @@ def carry_out(
     notify_damaged(folder, "set aside and made again")
     board = _Board(experiment)
 
-    def sentence() -> str:
+    def what_is_kept() -> str:
         finished = sum((output / run.file_name).exists() for run in experiment.runs)
         return (
             f"Interrupted: {finished} of {len(experiment.runs)} runs are finished and kept in {output}; "
@@ -63,7 +63,7 @@ def carry_out(
         )
 
     with (
-        common.kept_when_interrupted(sentence),
+        common.kept_when_interrupted(what_is_kept),
         common.live_display(board.console, board.render, keep=True),
     ):
         board.certificates = certify_tasks(experiment.tasks, folder, certify, board)

@@ -24,7 +24,7 @@ def run(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for results; continues what it holds.", show_default=False)
     ],
-    jobs: Annotated[int, typer.Option(min=1, help="Worker processes, each with one thread.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, max=1024, help="Worker processes, each with one thread.")] = 1,
     certify: common.CertifyOption = None,
     warm_start: common.WarmStartOption = None,
     update_best_known: Annotated[

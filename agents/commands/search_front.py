@@ -28,13 +28,11 @@ def front_data(front: ParetoFront) -> list[dict[str, object]]:
 
 def write_front(path: Path, front: ParetoFront, about: str) -> None:
     """Writes all mappings of a front as one YAML file, atomically."""
-    import yaml
-
+    from mapgym.agents.experiment.mapping_file import yaml_comment
     from mapgym.files import write_text
+    from mapgym.yaml_loader import dump_yaml
 
-    comment = "".join(f"# {line}\n" for line in about.splitlines())
-    text = yaml.safe_dump({"front": front_data(front)}, sort_keys=False, default_flow_style=None, width=120)
-    write_text(path, comment + text)
+    write_text(path, yaml_comment(about) + dump_yaml({"front": front_data(front)}))
 
 
 def print_front(front: ParetoFront, evaluator: Evaluator, agent: str, seconds: float, output: Path | None) -> None:

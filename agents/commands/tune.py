@@ -28,7 +28,8 @@ def tune(
         int | None, typer.Option(help="Budget of each search; that of the file when left out.", show_default=False)
     ] = None,
     seeds: Annotated[
-        int | None, typer.Option(help="Seeds of each search; those of the file when left out.", show_default=False)
+        int | None,
+        typer.Option(max=10_000, help="Seeds of each search; those of the file when left out.", show_default=False),
     ] = None,
     update: Annotated[
         Path | None,

@@ -12,13 +12,16 @@ from mapgym.agents.base import Agent, make_agent
 from mapgym.agents.experiment.labels import KEEP_ALL, axes_label, density_text
 from mapgym.agents.experiment.warm_start import PREVIOUS_LAYER, WITHIN_EXPERIMENT, WarmStart
 from mapgym.agents.tuning import chosen_parameters
-from mapgym.errors import SpecificationError
+from mapgym.errors import SpecificationError, require_name
 from mapgym.evaluator import Budget, Evaluator
 from mapgym.file_names import file_name
 from mapgym.mapspace import MapSpace
 from mapgym.sparsity_aware import is_sparsity_aware
 from mapgym.text import quoted
 from mapgym.workload import Workload
+
+MOST_RUNS = 200_000
+"""Of an experiment."""
 
 _NO_LINKS = "no links"
 
@@ -93,6 +96,7 @@ class AgentEntry:
         if not self.label:
             label = self.agent if self.warm_start is None else f"{self.agent}, {self.warm_start.label}"
             object.__setattr__(self, "label", label)
+        require_name(self.label, f"agent {quoted(self.agent)}: label", "small population")
 
     def warm(self, warm_start: WarmStart) -> AgentEntry:
         """The same with a warm start, and a label that says so; itself if it has one already."""
@@ -207,6 +211,7 @@ class Experiment:
     absent: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_size(len(self.tasks), len(self.agents), len(self.seeds))
         for what, names in (
             ("task", [(task.name, task.identity) for task in self.tasks]),
             ("agent", [(entry.label, entry.label) for entry in self.agents]),
@@ -249,6 +254,15 @@ class Experiment:
                             run = replace(run, before=earlier.get(chain, ()))
                             earlier[chain] = (*run.before, task)
                         yield run
+
+
+def check_size(tasks: int, agents: int, seeds: int) -> None:
+    """Raises SpecificationError if an experiment has more runs than can be kept account of."""
+    if (runs := tasks * agents * seeds) > MOST_RUNS:
+        raise SpecificationError(
+            f"the experiment has {quoted(runs)} runs ({tasks:,} tasks, {agents:,} agents, {quoted(seeds)} seeds); "
+            f"give at most {MOST_RUNS:,}, or make several experiments of it"
+        )
 
 
 def cross(

@@ -14,7 +14,7 @@ from mapgym import catalog
 from mapgym.accelerator import Accelerator
 from mapgym.agents.base import AXES, missing_package
 from mapgym.agents.experiment.densities import objective_in, read_objective, task_workload
-from mapgym.agents.experiment.experiment import AgentEntry, Experiment, Task, cross
+from mapgym.agents.experiment.experiment import AgentEntry, Experiment, Task, check_size, cross
 from mapgym.agents.experiment.labels import KEEP_ALL
 from mapgym.agents.experiment.warm_start import WarmStart, read_warm_start
 from mapgym.errors import SpecificationError, require_keys, suggest
@@ -37,6 +37,9 @@ _TASK_KEYS = (
 )
 _AGENT_KEYS = ("agent", "label", "parameters", "axes", "seeds", "optional", "warm_start")
 _NO_WARM_START = "none"
+
+MOST_ENTRIES = 10_000
+"""Of a list in an experiment; a network counts as one."""
 
 
 def load_experiment(source: str | PathLike[str] | Mapping[str, Any]) -> Experiment:
@@ -80,10 +83,11 @@ def _experiment(data: object, where: str) -> Experiment:
             raise SpecificationError(f"{where}: the key {quoted(key)} is missing; add it")
     groups = data["tasks"] if isinstance(data["tasks"], list) else [data["tasks"]]
     several = len(groups) > 1
-    tasks = [
-        task for i, group in enumerate(groups) for task in _tasks(group, f"{where}: tasks{f'[{i}]' if several else ''}")
-    ]
-    entries = data["agents"] if isinstance(data["agents"], list) else [data["agents"]]
+    tasks: list[Task] = []
+    for i, group in enumerate(groups):
+        tasks += _tasks(group, f"{where}: tasks{f'[{i}]' if several else ''}")
+        _within(where, lambda count: check_size(count, 1, 1), len(tasks))
+    entries = _list(data, "agents", where, "of agents")
     agents, absent = _agents(entries, _warm_start(data, where), where)
     _check_environments(groups, agents, where)
     seeds, budget = _seeds(data.get("seeds", 3), f"{where}: seeds"), _budget(data["budget"], f"{where}: budget")
@@ -101,6 +105,7 @@ def _tasks(data: object, where: str) -> tuple[Task, ...]:
         workloads += _within(f"{where}: workloads", catalog.workloads, spec)
     for spec in _list(data, "accelerators", where, "such as [accel_a, accel_b]"):
         machines.append(_within(f"{where}: accelerators", catalog.accelerator, spec))
+    _within(where, lambda layers: check_size(len(layers) * len(machines), 1, 1), workloads)
     if (links := data.get("peer_links")) is not None:
         if not isinstance(links, bool):
             raise SpecificationError(f"{where}: peer_links is {quoted(links)}; give true or false")
@@ -189,7 +194,9 @@ def _warm_start(data: Mapping[str, Any], where: str) -> WarmStart | None:
 
 
 def _seeds(value: object, where: str) -> tuple[int, ...]:
-    seeds = list(range(value)) if isinstance(value, int) and not isinstance(value, bool) else value
+    if type(value) is int:
+        _within(where, lambda count: check_size(1, 1, count), value)
+    seeds = list(range(value)) if type(value) is int else value
     if not isinstance(seeds, list) or not seeds or not all(type(s) is int and 0 <= s < 2**32 for s in seeds):
         raise SpecificationError(
             f"{where} is {quoted(value)}; give how many (such as 5, for 0 to 4) or a list of whole numbers of at least "
@@ -225,6 +232,8 @@ def _list(data: Mapping[str, Any], key: str, where: str, example: str) -> list[A
     entries = [value] if isinstance(value, str | Mapping) else value
     if not isinstance(entries, list) or not entries:
         raise SpecificationError(f"{where}: {key} is {quoted(value)}; give a list {example}")
+    if len(entries) > MOST_ENTRIES:
+        raise SpecificationError(f"{where}: {key} has {len(entries):,} entries; give at most {MOST_ENTRIES:,}")
     return entries
 
 

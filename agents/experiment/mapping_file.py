@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
-
 from mapgym.files import write_text
 from mapgym.mapping import Mapping
+from mapgym.text import printable
+from mapgym.yaml_loader import dump_yaml
 
 
 def write_mapping(path: Path, mapping: Mapping | dict[str, object], about: str) -> None:
@@ -19,5 +19,9 @@ def write_mapping(path: Path, mapping: Mapping | dict[str, object], about: str) 
         about: what it maps and what it costs; becomes comment lines.
     """
     data = mapping if isinstance(mapping, dict) else mapping.to_dict()
-    comment = "".join(f"# {line}\n" for line in about.splitlines())
-    write_text(path, comment + yaml.safe_dump(data, sort_keys=False, default_flow_style=None, width=120))
+    write_text(path, yaml_comment(about) + dump_yaml(data))
+
+
+def yaml_comment(text: str) -> str:
+    """Lines of text as a comment."""
+    return "".join(f"# {printable(line)}\n" for line in text.splitlines())

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
+from mapgym.text import printable_lines
+
 
 class Markup(str):
     """Text that is markup already; everything else is escaped when it is put into an element."""
@@ -25,7 +27,7 @@ def element(tag: str, *children: object, **attributes: object) -> Markup:
     for name, value in attributes.items():
         if value is not None and value is not False:
             name = name.rstrip("_").replace("_", "-")
-            opening += f" {name}" if value is True else f' {name}="{escape(str(value), quote=True)}"'
+            opening += f" {name}" if value is True else f' {name}="{_plain(value)}"'
     if not children and tag in _VOID:
         return Markup(f"<{opening}>")
     return Markup(f"<{opening}>{joined(children)}</{tag}>")
@@ -33,7 +35,12 @@ def element(tag: str, *children: object, **attributes: object) -> Markup:
 
 def joined(children: Iterable[object], separator: str = "") -> Markup:
     """Several children one after the other."""
-    return Markup(separator.join(child if isinstance(child, Markup) else escape(str(child)) for child in children))
+    return Markup(separator.join(child if isinstance(child, Markup) else _plain(child) for child in children))
+
+
+def _plain(value: object) -> str:
+    # XML has no control characters but line feeds, not even as entities.
+    return escape(printable_lines(str(value)), quote=True)
 
 
 _VOID = frozenset({"meta", "br", "hr", "col"})

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from statistics import median
@@ -14,6 +12,7 @@ from mapgym import __version__
 from mapgym.agents.experiment.labels import KEEP_ALL, OBJECTIVE_NAMES, OBJECTIVE_UNITS, axes_label, percent, short_gap
 from mapgym.agents.experiment.optimum_structure import Structure, dim_label
 from mapgym.agents.experiment.optimum_study import Outcome, StudyTask
+from mapgym.agents.experiment.text_tables import csv_text, markdown, markdown_code, markdown_table
 from mapgym.mapping import Mapping
 
 LIMIT_SECONDS = 60.0
@@ -63,9 +62,7 @@ def _mapping(task: StudyTask, outcome: Outcome) -> Mapping:
 
 def to_csv(outcomes: Outcomes) -> str:
     """One row for each task, every figure at full precision."""
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(_COLUMNS)
+    table: list[Sequence[object]] = [_COLUMNS]
     for task, outcome in outcomes.items():
         row: list[object] = [task.workload.name, *series_of(task), task.objective]
         row += [str(task.accelerator.peer_links).lower(), task.workload.macs, outcome.log10_size]
@@ -79,8 +76,8 @@ def to_csv(outcomes: Outcomes) -> str:
             row += [certificate.nodes, certificate.seconds, outcome.cpu_seconds, outcome.seconds_allowed]
             row += [int(mapping.batch().used_macs()[0]) / task.accelerator.mac.instances, *_structure_cells(structure)]
             row += [""]
-        writer.writerow(row)
-    return table.getvalue()
+        table.append(row)
+    return csv_text(table)
 
 
 def _structure_cells(structure: Structure) -> list[str]:
@@ -102,7 +99,7 @@ def to_markdown(outcomes: Outcomes, command: str) -> str:
         "",
         f"Made by mapgym {__version__} with",
         "",
-        f"    {command}",
+        markdown_code(command),
         "",
         f"Objective: {OBJECTIVE_NAMES[objective]} ({OBJECTIVE_UNITS[objective]}). Times are CPU seconds of one thread; "
         "compilation is not in them if compiled code had been stored before.",
@@ -115,18 +112,13 @@ def to_markdown(outcomes: Outcomes, command: str) -> str:
     unsupported = {task: outcome for task, outcome in outcomes.items() if outcome.certificate is None}
     if unsupported:
         lines += ["## Not treated", ""]
-        lines += [f"- {task.name}: {outcome.unsupported}." for task, outcome in unsupported.items()]
+        lines += [f"- {markdown(f'{task.name}: {outcome.unsupported}.')}" for task, outcome in unsupported.items()]
         lines.append("")
     return "\n".join(lines)
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    return [
-        "| " + " | ".join(header) + " |",
-        "|" + " --- |" * len(header),
-        *("| " + " | ".join(row) + " |" for row in rows),
-        "",
-    ]
+    return [*markdown_table(header, rows), ""]
 
 
 def overview_rows(outcomes: Outcomes) -> tuple[list[str], list[list[str]]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -15,6 +13,13 @@ from mapgym.agents.experiment.experiment import Task
 from mapgym.agents.experiment.labels import objective_name, objective_unit, short_gap
 from mapgym.agents.experiment.results import RunResult
 from mapgym.agents.experiment.summary import TARGETS, Interval, Row, Summary
+from mapgym.agents.experiment.text_tables import (
+    csv_text,
+    markdown,
+    markdown_code,
+    markdown_paragraph,
+    markdown_table,
+)
 from mapgym.agents.experiment.warm_start import POLICY
 from mapgym.sparsity_aware import is_sparsity_aware, samples_per_mapping
 
@@ -48,8 +53,6 @@ class About:
 
 def to_csv(summary: Summary) -> str:
     """The rows with every figure at full precision; an empty cell means "none" or "never reached"."""
-    table = io.StringIO()
-    writer = csv.writer(table, lineterminator="\n")
     header = ["workload", "accelerator", "peer_links", "axes", "objective", "agent", "seeds"]
     header += ["best_value", "best_over_lower_bound", "best_known_value"]
     header += ["gap_to_proven_bound", "optimum_certified", "proven_lower_bound"]
@@ -59,7 +62,7 @@ def to_csv(summary: Summary) -> str:
         header += [f"{prefix}_iqm", f"{prefix}_low", f"{prefix}_high"]
     for target in TARGETS:
         header += [f"samples_to_{target:g}x_best_known", f"reached_{target:g}x_best_known"]
-    writer.writerow([*header, "samples", "mappings", "seconds", "samples_per_second", "tuning"])
+    table: list[list[object]] = [[*header, "samples", "mappings", "seconds", "samples_per_second", "tuning"]]
     for row in summary.rows:
         names, certificate, known = [ALL_TASKS, "", "", "", ""], None, None
         if (task := row.task) is not None:
@@ -75,20 +78,21 @@ def to_csv(summary: Summary) -> str:
         for samples, reached in zip(row.samples_to_target, row.reached, strict=True):
             figures += [samples, reached]
         figures += [row.samples, row.mappings, row.seconds, row.samples_per_second]
-        writer.writerow([*names, row.agent, row.seeds, *best, *map(_cell, figures), row.tuning])
-    return table.getvalue()
+        table.append([*names, row.agent, row.seeds, *best, *map(_cell, figures), row.tuning])
+    return csv_text(table)
 
 
 def to_markdown(summary: Summary, about: About) -> str:
     """The report for people: one table for each task, and what its columns mean."""
     lines = ["# Experiment", ""]
-    lines += [f"{about.description[0].upper()}{about.description[1:]}.", ""] if about.description else []
-    lines += [f"Made by mapgym {__version__} with", "", f"    {about.command}", ""]
+    if about.description:
+        lines += [markdown_paragraph(f"{about.description[0].upper()}{about.description[1:]}."), ""]
+    lines += [f"Made by mapgym {__version__} with", "", markdown_code(about.command), ""]
     lines += [f"Budget of a run: {budget_text(summary)}. {about.state(summary)}", ""]
     if warm := warm_start_lines(summary.all_results):
-        lines += ["Warm starts:", "", *(f"- {line}" for line in warm), ""]
+        lines += ["Warm starts:", "", *(f"- {markdown(line)}" for line in warm), ""]
     for task in summary.tasks:
-        lines += [f"## {task.name}", "", *task_lines(summary, task), ""]
+        lines += [f"## {markdown(task.name)}", "", *map(markdown, task_lines(summary, task)), ""]
         lines += [*_table([row for row in summary.rows if row.task == task], summary), ""]
     if len(summary.tasks) > 1:
         lines += ["## All tasks", "", *_table([row for row in summary.rows if row.task is None], summary), ""]
@@ -203,12 +207,7 @@ def explanation(summary: Summary) -> list[str]:
 
 
 def _table(rows: list[Row], summary: Summary) -> list[str]:
-    header = header_of(summary)
-    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
-    # A label may hold what Markdown takes for the border of a cell.
-    return lines + [
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in cells_of(row, summary)) + " |" for row in rows
-    ]
+    return markdown_table(header_of(summary), [cells_of(row, summary) for row in rows])
 
 
 def _interval(interval: Interval) -> str:

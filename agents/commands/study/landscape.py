@@ -25,7 +25,7 @@ def run(
     axes: common.AxesOption = common.DEFAULT_AXES,
     objective: common.ObjectiveOption = "edp",
     samples: Annotated[int, typer.Option(help="Budget of each search.")] = 2500,
-    seeds: Annotated[int, typer.Option(help="Searches of each agent; the first is drawn.")] = 2,
+    seeds: Annotated[int, typer.Option(max=10_000, help="Searches of each agent; the first is drawn.")] = 2,
     peer_links: shared.PeerLinksOption = False,
     quick: shared.QuickOption = False,
 ) -> None:

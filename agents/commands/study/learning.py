@@ -25,7 +25,7 @@ def run(
     context: typer.Context,
     output: shared.OutputOption,
     samples: Annotated[int, typer.Option(help="Budget of the searches of unseen layers.")] = 20_000,
-    seeds: Annotated[int, typer.Option(help="Seeds of the searches of unseen layers.")] = 3,
+    seeds: Annotated[int, typer.Option(max=10_000, help="Seeds of the searches of unseen layers.")] = 3,
     accelerators: Annotated[
         str | None,
         typer.Option(

@@ -15,7 +15,7 @@ def run(
     workloads: shared.WorkloadsOption = shared.PAPER_LAYERS,
     accelerators: shared.AcceleratorsOption = shared.ACCELERATORS,
     objective: common.ObjectiveOption = "edp",
-    bases: Annotated[int, typer.Option(help="Good mappings, and random ones, of each layer.")] = 5,
+    bases: Annotated[int, typer.Option(max=10_000, help="Good mappings, and random ones, of each layer.")] = 5,
     peer_links: shared.PeerLinksOption = False,
     quick: shared.QuickOption = False,
 ) -> None:

@@ -19,7 +19,7 @@ def run(
     agent: Annotated[str, typer.Option(help="Who searches; one that can search a front.")] = "gamma",
     axes: common.AxesOption = common.DEFAULT_AXES,
     samples: Annotated[int, typer.Option(help="Budget of each search.")] = 20000,
-    seeds: Annotated[int, typer.Option(help="Searches, whose fronts are joined.")] = 3,
+    seeds: Annotated[int, typer.Option(max=10_000, help="Searches, whose fronts are joined.")] = 3,
     certify: Annotated[
         float, typer.Option(help="Wall time of the solver for each end of each front; 0 for stored optima only.")
     ] = 5.0,

@@ -16,7 +16,7 @@ def run(
     accelerators: shared.AcceleratorsOption = "accel_a_sparse_md,accel_b_sparse_md",
     agent: Annotated[str, typer.Option(help="Who searches; one that can search for several densities.")] = "evolution",
     samples: Annotated[int, typer.Option(help="Cost-model calls for each density that a mapping is tuned to.")] = 5000,
-    seeds: Annotated[int, typer.Option(help="Searches of each kind.")] = 5,
+    seeds: Annotated[int, typer.Option(max=10_000, help="Searches of each kind.")] = 5,
     quick: shared.QuickOption = False,
 ) -> None:
     """Tests mappings at densities that they were not tuned to, and searches one mapping for many densities.

@@ -18,7 +18,7 @@ def run(
     accelerator: Annotated[str, typer.Option(help="The accelerator.")] = "accel_b",
     agents: Annotated[str, typer.Option(help="Agents, separated by commas.")] = "gamma,evolution,hill-climb,annealing",
     samples: Annotated[int, typer.Option(help="Budget of each search.")] = 5000,
-    seeds: Annotated[int, typer.Option(help="Seeds of each agent.")] = 5,
+    seeds: Annotated[int, typer.Option(max=10_000, help="Seeds of each agent.")] = 5,
     quick: shared.QuickOption = False,
 ) -> None:
     """Maps networks layer by layer, each search begun from nothing, from the layer before, or from similar layers.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,9 +42,16 @@ def new_panels(count: int, columns: int, size: tuple[float, float], **options: A
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Writes a PNG atomically."""
+    """Writes a PNG atomically; dollars in names are dollars, and letters that the font does not have are boxes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.text import Text
 
+    for text in figure.findobj(Text):
+        # Nothing of ours is a formula, but for the ticks of logarithmic axes, which are written when they are drawn.
+        if isinstance(text, Text) and "$" in text.get_text():
+            text.set_parse_math(False)
     picture = io.BytesIO()
-    FigureCanvasAgg(figure).print_png(picture)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")
+        FigureCanvasAgg(figure).print_png(picture)
     write_bytes(path, picture.getvalue())

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mapgym import __version__
+from mapgym.agents.experiment.text_tables import csv_text, markdown, markdown_code, markdown_table
 from mapgym.files import write_text
 
 
@@ -30,11 +29,7 @@ class Table:
 
     def to_csv(self) -> str:
         """With every figure at full precision."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(self.columns)
-        writer.writerows(self.rows)
-        return text.getvalue()
+        return csv_text([self.columns, *self.rows])
 
     def text_rows(self) -> list[list[str]]:
         """The cells for people: four digits."""
@@ -42,10 +37,8 @@ class Table:
 
     def to_markdown(self) -> str:
         """With its title and note."""
-        lines = [f"## {self.title}", "", self.note, ""]
-        lines += ["| " + " | ".join(self.columns) + " |", "|" + " --- |" * len(self.columns)]
-        lines += ["| " + " | ".join(row) + " |" for row in self.text_rows()]
-        return "\n".join(lines) + "\n"
+        lines = [f"## {markdown(self.title)}", "", self.note, ""]
+        return "\n".join([*lines, *markdown_table(self.columns, self.text_rows())]) + "\n"
 
 
 def _text(cell: object) -> str:
@@ -70,7 +63,7 @@ def write_report(
     Returns:
         The names of the files.
     """
-    lines = [f"# {title}", "", f"Made by mapgym {__version__} with", "", f"    {command}", ""]
+    lines = [f"# {markdown(title)}", "", f"Made by mapgym {__version__} with", "", markdown_code(command), ""]
     for picture in pictures:
         lines += [f"![{Path(picture).stem}]({picture})", ""]
     names = [f"{name}_{index}.csv" for index in range(1, len(tables))] + [f"{name}.csv"]

@@ -173,6 +173,7 @@ class Workload:
                 entry["output"] = True
             if tensor.density != 1.0:
                 entry["density"] = tensor.density
+            if tensor.density != 1.0 or tensor.density_distribution != DENSITY_DISTRIBUTIONS[0]:
                 entry["density_distribution"] = tensor.density_distribution
             tensors[tensor.name] = entry
         return {

@@ -15,7 +15,13 @@ from brute_force import Key, enumerate_space, key_of
 from mapgym import catalog
 from mapgym.accelerator import Accelerator, Mac, StorageLevel
 from mapgym.cost import CostModel, lower_bound
-from mapgym.envs import MapSpaceEnv, MapSpaceOneShotEnv, MapSpaceSparseEnv, MapSpaceSparseVectorEnv, mapspace_tasks
+from mapgym.envs import (
+    MapSpaceEnv,
+    MapSpaceOneShotEnv,
+    MapSpaceSparseEnv,
+    MapSpaceSparseVectorEnv,
+    tasks as environment_tasks,
+)
 from mapgym.envs.reward import ILLEGAL_REWARD
 from mapgym.envs.sparse_tasks import WEIGHT_DENSITIES
 from mapgym.errors import SpecificationError
@@ -216,7 +222,7 @@ def first_legal(mask: np.ndarray) -> np.ndarray:
 
 
 def test_reset_options__do_not_pile_up_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mapspace_tasks, "MOST_GIVEN", 3)
+    monkeypatch.setattr(environment_tasks, "MOST_GIVEN", 3)
     env = MapSpaceSparseEnv(LAYER, "tiny_sparse")
     densities = [k / 40 for k in range(1, 31)]
     first = [finish(env, 0, options={"weight_density": density})[1]["ratio"] for density in densities]
@@ -232,7 +238,7 @@ def test_reset_options__do_not_pile_up_tasks(monkeypatch: pytest.MonkeyPatch) ->
 def test_vector_reset_options__leave_running_episodes_their_tasks(resets: list[tuple[int, float]]) -> None:
     arguments = {"workload": LAYER, "accelerator": "tiny_sparse", "weight_densities": 0.55}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mapspace_tasks, "MOST_GIVEN", 1)
+        patch.setattr(environment_tasks, "MOST_GIVEN", 1)
         vector, scalars = MapSpaceSparseVectorEnv(3, **arguments), [MapSpaceSparseEnv(**arguments) for _ in range(3)]
         vector.reset()
         infos = [env.reset()[1] for env in scalars]

@@ -11,22 +11,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-import gymnasium as gym
 import numpy as np
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
-from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from mapgym.errors import SpecificationError, positive_int, suggest
-from mapgym.text import quoted
+from mapgym.envs.faces import ScalarFace, VectorFace, seeds_at
+from mapgym.envs.inputs import require_columns
 
 if TYPE_CHECKING:
     from mapgym.envs.task import Task, TaskGenerator
     from mapgym.envs.tasks import EnvironmentTasks
     from mapgym.mapping import Mapping
 
-RENDER_MODES = ("ansi", "rgb_array")
+_FIRST = np.zeros(1, np.int64)
 
 
 class Infos:
@@ -93,7 +91,6 @@ class Episodes(ABC):
         generators: Sequence[np.random.Generator],
         fixed: TaskGenerator | None,
         seeded: NDArray[np.bool_],
-        infos: Infos,
     ) -> None:
         """Starts an episode in some environments.
 
@@ -102,7 +99,15 @@ class Episodes(ABC):
             generators: the random numbers of each of them.
             fixed: the tasks to choose from; None for those of the environment.
             seeded: bool[len(rows)], whether the reset has a seed.
-            infos: receives what they say.
+        """
+
+    @abstractmethod
+    def report(self, rows: NDArray[np.int64], infos: Infos) -> None:
+        """Says what the info of a reset says, also of environments that it has left alone.
+
+        Args:
+            rows: of which environments.
+            infos: receives it.
         """
 
     @abstractmethod
@@ -133,42 +138,24 @@ class Episodes(ABC):
         numbers = self.task_of[rows]
         return [(self.tasks.prepared[k], int(k), np.flatnonzero(numbers == k)) for k in np.unique(numbers)]
 
-    def draw(self, rows: NDArray[np.int64], generators: Sequence[np.random.Generator], fixed: Any) -> None:
+    def draw(
+        self, rows: NDArray[np.int64], generators: Sequence[np.random.Generator], fixed: TaskGenerator | None
+    ) -> None:
         """Draws the tasks of some environments, each from its own random numbers."""
-        generator = self.tasks.generator if fixed is None else fixed
-        for i, rng in zip(rows, generators, strict=True):
-            self.task_of[i] = self.tasks.number_of(generator.tasks[generator.draw(rng)])
+        self.task_of[rows] = self.tasks.draw_numbers(generators, fixed, self.task_of)
 
 
 State = TypeVar("State", bound=Episodes)
 Action = TypeVar("Action")
 
 
-def check_render_mode(render_mode: str | None) -> None:
-    """Raises SpecificationError for an unknown one."""
-    if render_mode is not None and render_mode not in RENDER_MODES:
-        raise SpecificationError(f"render_mode is {quoted(render_mode)}; {suggest(str(render_mode), RENDER_MODES)}")
-
-
-class EpisodesEnv(gym.Env[NDArray[np.float32], Action], Generic[State, Action]):
+class EpisodesEnv(ScalarFace[Action], Generic[State, Action]):
     """One environment; a subclass makes the episodes and documents them."""
-
-    # Declared so by Gymnasium.
-    metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 4}  # noqa: RUF012
 
     def __init__(self, episodes: State, render_mode: str | None) -> None:
         """Shows episodes of length 1; a subclass reads the arguments."""
-        check_render_mode(render_mode)
-        self.render_mode = render_mode
         self._episodes = episodes
-        self.observation_space = episodes.tasks.observation_space
-        self.action_space = episodes.tasks.action_space
-        self._must_reset = True
-
-    @property
-    def observation_fields(self) -> dict[str, slice]:
-        """Name of each part of the observation -> its slice."""
-        return self._episodes.tasks.layout.fields
+        self._show(episodes.tasks, render_mode)
 
     @property
     def task(self) -> Task:
@@ -192,10 +179,10 @@ class EpisodesEnv(gym.Env[NDArray[np.float32], Action], Generic[State, Action]):
         Raises:
             SpecificationError: an unknown option, or a task that does not fit the spaces.
         """
-        super().reset(seed=seed)
+        fixed = self._read_reset(seed, options)
         infos = Infos(1)
-        fixed = self._episodes.tasks.fixed_by(options)
-        self._episodes.begin(np.zeros(1, np.int64), [self.np_random], fixed, np.array([seed is not None]), infos)
+        self._episodes.begin(_FIRST, [self.np_random], fixed, np.array([seed is not None]))
+        self._episodes.report(_FIRST, infos)
         self._must_reset = False
         return self._episodes.observations[0].copy(), infos.only()
 
@@ -203,33 +190,21 @@ class EpisodesEnv(gym.Env[NDArray[np.float32], Action], Generic[State, Action]):
         """Takes one step.
 
         Raises:
+            SpecificationError: the action is no whole number, or not as many as the action space has columns.
             gymnasium.error.ResetNeeded: the episode is over.
         """
-        if self._must_reset:
-            raise gym.error.ResetNeeded("the episode is over or has not begun; call reset() before step()")
+        self._require_episode()
         infos = Infos(1)
-        rewards, over = self._episodes.step(np.zeros(1, np.int64), np.asarray(action)[None], infos)
+        rewards, over = self._episodes.step(_FIRST, self._read_action(action)[None], infos)
         self._must_reset = bool(over[0])
         return self._episodes.observations[0].copy(), float(rewards[0]), self._must_reset, False, infos.only()
 
-    def render(self) -> Any:
-        """The mapping as text, or a picture of it as uint8[height, width, 3]."""
-        if self.render_mode is None:
-            gym.logger.warn(
-                'render() does nothing without a render_mode; make the environment with "ansi" or "rgb_array"'
-            )
-            return None
-        return self._episodes.render(self.render_mode, 0)
+    def _render(self, mode: str) -> Any:
+        return self._episodes.render(mode, 0)
 
 
-class EpisodesVectorEnv(gym.vector.VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[Any]], Generic[State]):
+class EpisodesVectorEnv(VectorFace, Generic[State]):
     """Many environments that step together; a subclass makes the episodes."""
-
-    metadata: dict[str, Any] = {  # noqa: RUF012 - declared so by Gymnasium
-        "render_modes": list(RENDER_MODES),
-        "render_fps": 4,
-        "autoreset_mode": AutoresetMode.NEXT_STEP,
-    }
 
     def __init__(
         self,
@@ -240,31 +215,9 @@ class EpisodesVectorEnv(gym.vector.VectorEnv[NDArray[np.float32], NDArray[np.int
     ) -> None:
         """Shows episodes; a subclass reads the other arguments."""
         super().__init__()
-        check_render_mode(render_mode)
-        if max_episode_steps is not None:
-            raise SpecificationError("max_episode_steps is not supported; every episode ends by itself")
-        modes = [mode.value for mode in AutoresetMode]
-        if autoreset_mode not in (*AutoresetMode, *modes):
-            raise SpecificationError(
-                f"autoreset_mode is {quoted(autoreset_mode)}; {suggest(str(autoreset_mode), modes)}"
-            )
-        self.autoreset_mode = AutoresetMode(autoreset_mode)
-        self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
-        self.render_mode = render_mode
         self._episodes = episodes
-        self.num_envs = episodes.n
-        self.single_observation_space = episodes.tasks.observation_space
-        self.single_action_space = episodes.tasks.action_space
-        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
-        self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self._generators: list[np.random.Generator | None] = [None] * self.num_envs
+        self._show(episodes.n, episodes.tasks, render_mode, autoreset_mode, max_episode_steps)
         self._over = np.ones(self.num_envs, np.bool_)
-        self._must_reset = True
-
-    @property
-    def observation_fields(self) -> dict[str, slice]:
-        """Name of each part of an observation -> its slice."""
-        return self._episodes.tasks.layout.fields
 
     def tasks(self) -> list[Task]:
         """The current task of each environment."""
@@ -274,13 +227,13 @@ class EpisodesVectorEnv(gym.vector.VectorEnv[NDArray[np.float32], NDArray[np.int
         """The present mapping of each environment."""
         return [self._episodes.mapping(i) for i in range(self.num_envs)]
 
-    def _begin(self, rows: NDArray[np.int64], seeded: NDArray[np.bool_], infos: Infos, fixed: Any = None) -> None:
+    def _begin(self, rows: NDArray[np.int64], seeded: NDArray[np.bool_], fixed: TaskGenerator | None = None) -> None:
         generators = []
         for i in rows:
             if (rng := self._generators[i]) is None:
                 rng = self._generators[i] = seeding.np_random()[0]
             generators.append(rng)
-        self._episodes.begin(rows, generators, fixed, seeded, infos)
+        self._episodes.begin(rows, generators, fixed, seeded)
         self._over[rows] = False
 
     def reset(
@@ -295,27 +248,14 @@ class EpisodesVectorEnv(gym.vector.VectorEnv[NDArray[np.float32], NDArray[np.int
         Raises:
             SpecificationError: an unknown option, a task that does not fit, or a list of the wrong length.
         """
-        options = dict(options or {})
-        chosen = np.ones(self.num_envs, np.bool_)
-        if "reset_mask" in options:
-            chosen = np.asarray(options.pop("reset_mask"))
-            if chosen.shape != (self.num_envs,) or chosen.dtype != np.bool_ or not chosen.any():
-                raise SpecificationError(f"reset_mask must be bool[{self.num_envs}] with at least one True")
-        seeds: list[int | None] = [None] * self.num_envs
-        if isinstance(seed, int | np.integer):
-            seeds = [int(seed) + i for i in range(self.num_envs)]
-        elif seed is not None:
-            seeds = list(seed)
-        if len(seeds) != self.num_envs:
-            raise SpecificationError(f"{len(seeds)} seeds given for {self.num_envs} environments; give one for each")
-        fixed = self._episodes.tasks.fixed_by(options)
-        rows = np.flatnonzero(chosen)
+        rows, seeds, fixed = self._read_reset(seed, options)
         for i in rows:
             if seeds[i] is not None:
                 self._generators[i] = seeding.np_random(seeds[i])[0]
-        infos = Infos(self.num_envs)
-        self._begin(rows, np.array([seeds[i] is not None for i in rows]), infos, fixed)
+        self._begin(rows, seeds_at(rows, seeds), fixed)
         self._must_reset = False
+        infos = Infos(self.num_envs)
+        self._episodes.report(np.arange(self.num_envs), infos)
         return self._episodes.observations.copy(), infos.data
 
     def step(
@@ -330,21 +270,17 @@ class EpisodesVectorEnv(gym.vector.VectorEnv[NDArray[np.float32], NDArray[np.int
             SpecificationError: actions have another shape or are no integers.
             gymnasium.error.ResetNeeded: reset was never called, or autoreset is disabled and an episode is over.
         """
-        actions = np.asarray(actions)
-        shape = (self.num_envs, *(self.single_action_space.shape or ()))
-        if actions.shape != shape or actions.dtype.kind not in "iu":
-            raise SpecificationError(
-                f"actions have shape {actions.shape} and type {actions.dtype}; give integers of shape {shape}"
-            )
-        if self._must_reset:
-            raise gym.error.ResetNeeded("the environments have not begun; call reset() before step()")
+        actions = self._read_actions(actions)
+        self._require_episodes()
         ended, running = np.flatnonzero(self._over), np.flatnonzero(~self._over)
-        if len(ended) and self.autoreset_mode is AutoresetMode.DISABLED:
-            raise gym.error.ResetNeeded(f'environment {ended[0]} is over; reset it with options={{"reset_mask": ...}}')
+        self._require_none_over(ended)
+        # The actions of environments that are reset instead are ignored.
+        require_columns(actions[running], self.single_action_space, self.where)
         infos = Infos(self.num_envs)
         rewards, terminations = np.zeros(self.num_envs), np.zeros(self.num_envs, np.bool_)
         if len(ended):
-            self._begin(ended, np.zeros(len(ended), np.bool_), infos)
+            self._begin(ended, np.zeros(len(ended), np.bool_))
+            self._episodes.report(ended, infos)
         if len(running):
             rewards[running], terminations[running] = self._episodes.step(running, actions[running], infos)
         self._over[:] = terminations
@@ -360,7 +296,8 @@ class EpisodesVectorEnv(gym.vector.VectorEnv[NDArray[np.float32], NDArray[np.int
         final_obs = np.full(self.num_envs, None, dtype=object)
         for i in done:
             final_obs[i] = self._episodes.observations[i].copy()
-        self._begin(done, np.zeros(len(done), np.bool_), infos)
+        self._begin(done, np.zeros(len(done), np.bool_))
+        self._episodes.report(done, infos)
         is_done = np.zeros(self.num_envs, np.bool_)
         is_done[done] = True
         infos.data |= {
@@ -371,13 +308,5 @@ class EpisodesVectorEnv(gym.vector.VectorEnv[NDArray[np.float32], NDArray[np.int
         }
         return infos
 
-    def render(self) -> tuple[Any, ...] | None:
-        """The picture or text of every environment."""
-        if self.render_mode is None:
-            return None
-        return tuple(self._episodes.render(self.render_mode, i) for i in range(self.num_envs))
-
-
-def count_of(num_envs: int) -> int:
-    """The number of environments; raises SpecificationError if it is none."""
-    return positive_int(num_envs, "num_envs")
+    def _render(self, mode: str, row: int) -> Any:
+        return self._episodes.render(mode, row)

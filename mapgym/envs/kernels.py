@@ -245,8 +245,8 @@ def _write_mask(mask, choices, count):  # type: ignore[no-untyped-def]
 def _nearest_legal(mask, action):  # type: ignore[no-untyped-def]
     """The legal action closest to one that is not; the lower one of two that are as close."""
     size = len(mask)
-    action = min(max(action, -1), size)
-    for distance in range(size + 1):
+    action = min(max(action, 0), size - 1)
+    for distance in range(size):
         if action - distance >= 0 and mask[action - distance]:
             return action - distance
         if action + distance < size and mask[action + distance]:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import gymnasium as gym
 import numpy as np
-from gymnasium import spaces
 from numpy.typing import NDArray
 
 from mapgym.envs import kernels, rendering
-from mapgym.envs.episodes import RENDER_MODES, check_render_mode
+from mapgym.envs.faces import ScalarFace
 from mapgym.envs.mapspace_tasks import MapSpaceTasks, action_mask_info
 from mapgym.mapping import Mapping
 
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
 _FIRST = np.zeros(1, np.int64)
 
 
-class MapSpaceEnv(gym.Env[NDArray[np.float32], int]):
+class MapSpaceEnv(ScalarFace[int]):
     """Builds a mapping of a DNN layer onto an accelerator, one legal decision at a time.
 
     ## Description
@@ -138,8 +136,7 @@ class MapSpaceEnv(gym.Env[NDArray[np.float32], int]):
     - v0: first version.
     """  # noqa: E501 - rows of a table cannot be broken
 
-    # Declared so by Gymnasium.
-    metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 4}  # noqa: RUF012
+    _tasks: MapSpaceTasks
 
     def __init__(
         self,
@@ -163,20 +160,11 @@ class MapSpaceEnv(gym.Env[NDArray[np.float32], int]):
 
     def _open(self, tasks: MapSpaceTasks, render_mode: str | None) -> None:
         """Makes the environment of tasks that are ready."""
-        check_render_mode(render_mode)
-        self.render_mode = render_mode
-        self._tasks = tasks
-        self.observation_space = tasks.observation_space
-        self.action_space: spaces.Discrete = tasks.action_space  # type: ignore[assignment]
-        self._layout = self._tasks.layout.table
-        self._is_shaped = self._tasks.is_shaped
-        self._must_reset = True
+        self._show(tasks, render_mode)
+        self._layout = tasks.layout.table
+        self._is_shaped = tasks.is_shaped
+        self._actions = int(tasks.action_space.n)
         self._begin(0)
-
-    @property
-    def observation_fields(self) -> dict[str, slice]:
-        """Name of each part of the observation -> its slice."""
-        return self._tasks.layout.fields
 
     @property
     def task(self) -> Task:
@@ -211,26 +199,29 @@ class MapSpaceEnv(gym.Env[NDArray[np.float32], int]):
         Raises:
             SpecificationError: an unknown option, or a task that does not fit the spaces.
         """
-        super().reset(seed=seed)
-        generator = self._tasks.fixed_by(options)
-        if generator is None:
-            self._begin(self._tasks.draw(self.np_random))
+        fixed = self._read_reset(seed, options)
+        if fixed is None:
+            self._begin(self._tasks.generator.draw(self.np_random))
         else:
-            self._begin(self._tasks.number_of(generator.tasks[generator.draw(self.np_random)]))
+            self._begin(self._tasks.number_of(fixed.tasks[fixed.draw(self.np_random)]))
         self._must_reset = False
         return self._observation.copy(), action_mask_info(self._mask, False)
 
-    def step(self, action: int) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+    def step(self, action: int | np.int64) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Takes one decision.
 
         Args:
             action: see the class; an illegal one is replaced by the nearest legal one.
 
         Raises:
+            SpecificationError: the action is no whole number.
             gymnasium.error.ResetNeeded: the episode is over.
         """
         if self._must_reset:
-            raise gym.error.ResetNeeded("the episode is over or has not begun; call reset() before step()")
+            self._require_episode()
+        # Almost every action is a Python integer that is in the space; any other takes the way through the door.
+        if type(action) is not int or not 0 <= action < self._actions:
+            action = int(action) if type(action) is np.int64 else int(self._read_action(action))
         is_complete, is_illegal, reward = kernels.step_one(
             self._table,
             self._numbers,
@@ -238,7 +229,7 @@ class MapSpaceEnv(gym.Env[NDArray[np.float32], int]):
             self._state,
             self._observation,
             self._mask,
-            int(action),
+            action,
             self._is_shaped,
         )
         info = {"action_mask": self._mask.copy(), "illegal_action": is_illegal}
@@ -260,11 +251,5 @@ class MapSpaceEnv(gym.Env[NDArray[np.float32], int]):
         info.update((name, float(values[0])) for name, values in figures.items())
         return float(rewards[0])
 
-    def render(self) -> Any:
-        """The loop nest so far as text, or a picture of it as uint8[height, width, 3]."""
-        if self.render_mode is None:
-            gym.logger.warn(
-                'render() does nothing without a render_mode; make the environment with "ansi" or "rgb_array"'
-            )
-            return None
-        return rendering.render(self.render_mode, self._prepared, self._state)
+    def _render(self, mode: str) -> Any:
+        return rendering.render(mode, self._prepared, self._state, self._tasks.layout)

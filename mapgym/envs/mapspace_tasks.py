@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -27,10 +27,6 @@ if TYPE_CHECKING:
 
 
 _FIRST = np.zeros(1, np.int64)
-
-MOST_GIVEN = 64
-"""Tasks from the options of resets that are kept ready, unless more are in use at once. Densities are numbers, so that
-there is no end of different tasks."""
 
 
 class PreparedTask:
@@ -145,26 +141,6 @@ class MapSpaceTasks(EnvironmentTasks[PreparedTask]):
         """Makes a task ready."""
         actions = (int(self.action_space.n), self._max_divisors)
         return self.task_type(task, self.space_of(task), self.orders, self.layout, actions, self.evaluator)
-
-    def number_of(self, task: Task, in_use: Iterable[int] = ()) -> int:
-        """Number of a task in ``prepared``; it is prepared if it is new.
-
-        Where many have come from options, the new one takes the place of the oldest of these that is not in use.
-
-        Args:
-            task: the task.
-            in_use: numbers that must keep their tasks.
-        """
-        own = len(self.generator)
-        if task not in self._numbers_of and len(self.prepared) >= own + MOST_GIVEN:
-            kept = set(in_use)
-            given = ((old, k) for old, k in self._numbers_of.items() if k >= own and k not in kept)
-            if (oldest := next(given, None)) is not None:
-                old, number = oldest
-                self.prepared[number] = self.prepare(task)
-                del self._numbers_of[old]
-                self._numbers_of[task] = number
-        return super().number_of(task)
 
     def fits(self, task: Task) -> bool:
         """Whether the spaces of the environment have room for a task."""

@@ -6,19 +6,15 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import gymnasium as gym
 import numpy as np
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
-from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from mapgym.envs import kernels, rendering
-from mapgym.envs.episodes import RENDER_MODES, check_render_mode, count_of
+from mapgym.envs.faces import VectorFace
 from mapgym.envs.mapspace_tasks import MapSpaceTasks, PreparedTask
-from mapgym.errors import SpecificationError, suggest
 from mapgym.mapping import MappingBatch
-from mapgym.text import quoted
 
 if TYPE_CHECKING:
     from mapgym.envs.task import Task, TaskGenerator
@@ -27,7 +23,7 @@ if TYPE_CHECKING:
 _MAX_RETURNED = 4
 
 
-class MapSpaceVectorEnv(gym.vector.VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[Any]]):
+class MapSpaceVectorEnv(VectorFace):
     """``num_envs`` environments ``MapSpace-v0`` that step together; see :class:`mapgym.envs.MapSpaceEnv`.
 
     Environment i behaves exactly as a scalar one that was reset with seed ``seed + i``. All decisions of a step are
@@ -43,15 +39,11 @@ class MapSpaceVectorEnv(gym.vector.VectorEnv[NDArray[np.float32], NDArray[np.int
       last observation and info of an episode are in ``info["final_obs"]`` and ``info["final_info"]``), or DISABLED
       (reset by ``reset(options={"reset_mask": ...})``);
     - ``max_episode_steps``: accepted because Gymnasium passes it, and must be None: episodes end by themselves;
-    - ``copy``: whether observations and masks are copies (default). Without, they are overwritten by the next step,
-      which saves a fifth of the time.
+    - ``copy``: whether observations and masks are copies (default). Without, they can only be read and are overwritten
+      by the next step, which saves a fifth of the time.
     """
 
-    metadata: dict[str, Any] = {  # noqa: RUF012 - declared so by Gymnasium
-        "render_modes": list(RENDER_MODES),
-        "render_fps": 4,
-        "autoreset_mode": AutoresetMode.NEXT_STEP,
-    }
+    _tasks: MapSpaceTasks
 
     def __init__(
         self,
@@ -88,30 +80,9 @@ class MapSpaceVectorEnv(gym.vector.VectorEnv[NDArray[np.float32], NDArray[np.int
     ) -> None:
         """Makes the environments of tasks that are ready."""
         super().__init__()
-        self.num_envs = count_of(num_envs)
-        check_render_mode(render_mode)
-        if max_episode_steps is not None:
-            raise SpecificationError(
-                "max_episode_steps is not supported; every episode ends when its mapping is complete"
-            )
-        modes = [mode.value for mode in AutoresetMode]
-        if autoreset_mode not in (*AutoresetMode, *modes):
-            raise SpecificationError(
-                f"autoreset_mode is {quoted(autoreset_mode)}; {suggest(str(autoreset_mode), modes)}"
-            )
-        self.autoreset_mode = AutoresetMode(autoreset_mode)
-        self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
-        self.render_mode = render_mode
+        self._show(num_envs, tasks, render_mode, autoreset_mode, max_episode_steps)
         self._copy = copy
-        self._tasks = tasks
-        self.single_observation_space = self._tasks.observation_space
-        self.single_action_space = self._tasks.action_space
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
-        self._layout = self._tasks.layout.table
-        # One generator for each environment, made when there is something to draw.
-        self._generators: list[np.random.Generator | None] = [None] * num_envs
-        self._fixed: TaskGenerator | None = None
+        self._layout = tasks.layout.table
         self.finished: list[tuple[NDArray[np.int64], MappingBatch]] = []
         """Indices of environments and their mappings, for each task of which some were completed in the last step."""
         self._packed: list[PreparedTask] = []
@@ -121,13 +92,7 @@ class MapSpaceVectorEnv(gym.vector.VectorEnv[NDArray[np.float32], NDArray[np.int
         self._masks = np.zeros((num_envs, int(self._tasks.action_space.n)), np.int8)
         self._states = np.zeros((num_envs, 1), np.int32)
         self._returned: list[NDArray[np.float32]] = []
-        self._must_reset = True
         self._pack_tasks()
-
-    @property
-    def observation_fields(self) -> dict[str, slice]:
-        """Name of each part of an observation -> its slice."""
-        return self._tasks.layout.fields
 
     def tasks(self) -> list[Task]:
         """The current task of each environment."""
@@ -161,18 +126,13 @@ class MapSpaceVectorEnv(gym.vector.VectorEnv[NDArray[np.float32], NDArray[np.int
         states[:, : self._states.shape[1]] = self._states
         self._states = states
 
-    def _draw_tasks(self, rows: NDArray[np.int64]) -> None:
+    def _draw_tasks(self, rows: NDArray[np.int64], fixed: TaskGenerator | None = None) -> None:
         """Draws the next task of some environments, each from its own random numbers."""
-        generator = self._tasks.generator if self._fixed is None else self._fixed
-        for i in rows:
-            rng = self._generators[i]
-            if rng is None and len(generator) > 1:
-                rng = self._generators[i] = seeding.np_random()[0]
-            drawn = generator.draw(rng) if rng is not None else 0
-            # The environment's own tasks are numbered as its generator numbers them; to look them up takes a while.
-            if self._fixed is not None:
-                drawn = self._tasks.number_of(generator.tasks[drawn], self._task_of)
-            self._task_of[i] = drawn
+        if len(self._tasks.generator if fixed is None else fixed) > 1:
+            for i in rows:
+                if self._generators[i] is None:
+                    self._generators[i] = seeding.np_random()[0]
+        self._task_of[rows] = self._tasks.draw_numbers([self._generators[i] for i in rows], fixed, self._task_of)
 
     def _restart(self, rows: NDArray[np.int64]) -> None:
         kernels.reset_many(
@@ -198,39 +158,20 @@ class MapSpaceVectorEnv(gym.vector.VectorEnv[NDArray[np.float32], NDArray[np.int
         Raises:
             SpecificationError: an unknown option, a task that does not fit, or a list of the wrong length.
         """
-        options = dict(options or {})
-        chosen = np.ones(self.num_envs, np.bool_)
-        if "reset_mask" in options:
-            chosen = np.asarray(options.pop("reset_mask"))
-            if chosen.shape != (self.num_envs,) or chosen.dtype != np.bool_ or not chosen.any():
-                raise SpecificationError(f"reset_mask must be bool[{self.num_envs}] with at least one True")
-        seeds = self._seeds(seed)
-        generator = self._tasks.fixed_by(options)
-        is_drawn = len(self._tasks.generator if generator is None else generator) > 1
+        rows, seeds, fixed = self._read_reset(seed, options)
+        is_drawn = len(self._tasks.generator if fixed is None else fixed) > 1
         if is_drawn or len(self._tasks.generator) > 1:
-            for i in np.flatnonzero(chosen):
+            for i in rows:
                 if seeds[i] is not None:
                     self._generators[i] = seeding.np_random(seeds[i])[0]
-        rows = np.flatnonzero(chosen)
         # As for scalar environments, options hold for the episode that they begin, not for those after it.
-        self._fixed = generator
-        self._draw_tasks(rows)
-        self._fixed = None
+        self._draw_tasks(rows, fixed)
         self._pack_tasks()
         self._restart(rows)
         self._outcomes[rows] = kernels.RUNNING
         self._must_reset = False
         self.finished = []
         return self._output(), self._mask_infos(np.zeros(self.num_envs, np.bool_))
-
-    def _seeds(self, seed: int | Sequence[int | None] | None) -> list[int | None]:
-        if seed is None:
-            return [None] * self.num_envs
-        if isinstance(seed, int | np.integer):
-            return [int(seed) + i for i in range(self.num_envs)]
-        if len(seed) != self.num_envs:
-            raise SpecificationError(f"{len(seed)} seeds given for {self.num_envs} environments; give one for each")
-        return list(seed)
 
     def step(
         self, actions: NDArray[np.int64]
@@ -244,20 +185,14 @@ class MapSpaceVectorEnv(gym.vector.VectorEnv[NDArray[np.float32], NDArray[np.int
             SpecificationError: actions have another shape or are no integers.
             gymnasium.error.ResetNeeded: reset was never called, or autoreset is disabled and an episode is over.
         """
-        actions = np.asarray(actions)
-        if actions.shape != (self.num_envs,) or actions.dtype.kind not in "iu":
-            raise SpecificationError(
-                f"actions have shape {actions.shape} and type {actions.dtype}; give {self.num_envs} integers"
-            )
+        actions = self._read_actions(actions)
         if self._must_reset:
-            raise gym.error.ResetNeeded("the environments have not begun; call reset() before step()")
+            self._require_episodes()
         if len(self._tasks.generator) > 1 or self.autoreset_mode is not AutoresetMode.NEXT_STEP:
             over = np.flatnonzero(self._outcomes == kernels.FINISHED)
-            if len(over) and self.autoreset_mode is AutoresetMode.DISABLED:
-                raise gym.error.ResetNeeded(
-                    f'environment {over[0]} is over; reset it with options={{"reset_mask": ...}}'
-                )
-            self._draw_tasks(over)
+            if len(over):
+                self._require_none_over(over)
+                self._draw_tasks(over)
         elif self._task_of.any():
             self._task_of[self._outcomes == kernels.FINISHED] = 0
         rewards = np.empty(self.num_envs)
@@ -274,7 +209,7 @@ class MapSpaceVectorEnv(gym.vector.VectorEnv[NDArray[np.float32], NDArray[np.int
             self._states,
             self._observations,
             self._masks,
-            actions.astype(np.int64, copy=False),
+            actions,
             self._tasks.is_shaped,
             self._outcomes,
             illegal,
@@ -350,7 +285,7 @@ class MapSpaceVectorEnv(gym.vector.VectorEnv[NDArray[np.float32], NDArray[np.int
     def _output(self) -> NDArray[np.float32]:
         """The observations, in an array that nobody else holds."""
         if not self._copy:
-            return self._observations
+            return _read_only(self._observations)
         for index in range(len(self._returned)):
             if _references(self._returned, index) == _UNSHARED:
                 # The caller has dropped this one. Fresh memory would cost a third of a step in page faults.
@@ -362,21 +297,22 @@ class MapSpaceVectorEnv(gym.vector.VectorEnv[NDArray[np.float32], NDArray[np.int
 
     def _mask_infos(self, illegal: NDArray[np.bool_]) -> dict[str, Any]:
         return {
-            "action_mask": self._masks.copy() if self._copy else self._masks,
+            "action_mask": self._masks.copy() if self._copy else _read_only(self._masks),
             "_action_mask": np.ones(self.num_envs, np.bool_),
             "illegal_action": illegal,
             "_illegal_action": np.ones(self.num_envs, np.bool_),
         }
 
-    def render(self) -> tuple[Any, ...] | None:
-        """The picture or loop nest of every environment."""
-        if self.render_mode is None:
-            return None
-        prepared = self._tasks.prepared
-        return tuple(
-            rendering.render(self.render_mode, prepared[k], state)
-            for k, state in zip(self._task_of, self._states, strict=True)
-        )
+    def _render(self, mode: str, row: int) -> Any:
+        prepared = self._tasks.prepared[self._task_of[row]]
+        return rendering.render(mode, prepared, self._states[row], self._tasks.layout)
+
+
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """What is handed out without a copy; a caller that wrote to it would change what is legal."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def _references(arrays: list[NDArray[np.float32]], index: int) -> int:

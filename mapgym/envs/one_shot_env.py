@@ -12,12 +12,12 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from mapgym.envs import rendering
-from mapgym.envs.episodes import Episodes, EpisodesEnv, EpisodesVectorEnv, Infos, count_of
+from mapgym.envs.episodes import Episodes, EpisodesEnv, EpisodesVectorEnv, Infos
+from mapgym.envs.faces import count_of
 from mapgym.envs.observation import DYNAMIC_FIELDS, ObservationLayout
 from mapgym.envs.reward import Pricing
 from mapgym.envs.task import Task
 from mapgym.envs.tasks import EnvironmentTasks
-from mapgym.errors import SpecificationError
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapspace import MapSpace
 from mapgym.mapspace_fit import Wishes, mesh_axes
@@ -134,7 +134,6 @@ class OneShotEpisodes(Episodes):
         generators: Sequence[np.random.Generator],
         fixed: TaskGenerator | None,
         seeded: NDArray[np.bool_],
-        infos: Infos,
     ) -> None:
         """Starts an episode in some environments; see :class:`mapgym.envs.episodes.Episodes`."""
         self.draw(rows, generators, fixed)
@@ -142,21 +141,18 @@ class OneShotEpisodes(Episodes):
             self._mappings[i], self._generators[i] = None, rng
             self.observations[i] = self.tasks.prepared[self.task_of[i]].static
 
+    def report(self, rows: NDArray[np.int64], infos: Infos) -> None:
+        """Says nothing: the observation has it all."""
+
     def step(
         self, rows: NDArray[np.int64], actions: NDArray[np.int64], infos: Infos
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Builds and prices a mapping in some environments; see :class:`mapgym.envs.episodes.Episodes`."""
-        nvec = self.tasks.action_space.nvec
-        if actions.shape[1:] != nvec.shape or (actions < 0).any() or (actions >= nvec).any():
-            raise SpecificationError(
-                f"an action is not {len(nvec)} numbers, each from 0 to below its entry of action_space.nvec; "
-                "draw actions from the action space"
-            )
         rewards = np.zeros(len(rows))
         repaired = np.zeros(len(rows), np.bool_)
         for prepared, _, among in self.by_task(rows):
             some = rows[among]
-            wishes = self.tasks.decode(prepared, actions[among].astype(np.int64))
+            wishes = self.tasks.decode(prepared, actions[among])
             batch, fits = prepared.space.fit(wishes)
             repaired[among] = ~fits | _differs(wishes, batch, prepared.space)
             drawn = [batch[[k]] if fits[k] else self._draw_mapping(prepared, int(some[k])) for k in range(len(some))]
@@ -183,7 +179,8 @@ class OneShotEpisodes(Episodes):
         mapping, task = self.mapping(row), self.task(row)
         if mode == "ansi":
             return mapping.to_text()
-        return rendering.draw(task, task.workload.name, mapping, lambda s: rendering.tile_words(task, s, mapping))
+        title, layout = task.workload.name, self.tasks.layout
+        return rendering.draw(task, title, mapping, lambda s: rendering.tile_words(task, s, mapping), layout)
 
 
 def _differs(wishes: Wishes, batch: MappingBatch, space: MapSpace) -> NDArray[np.bool_]:
@@ -297,6 +294,6 @@ class MapSpaceOneShotVectorEnv(EpisodesVectorEnv[OneShotEpisodes]):
         Raises:
             SpecificationError: an unknown name or value, or an empty map space.
         """
-        count = count_of(num_envs)
         tasks = OneShotTasks(workload, accelerator, objective, axes, constraints, evaluator)
-        super().__init__(OneShotEpisodes(count, tasks), render_mode, autoreset_mode, max_episode_steps)
+        episodes = OneShotEpisodes(count_of(num_envs, tasks), tasks)
+        super().__init__(episodes, render_mode, autoreset_mode, max_episode_steps)

@@ -9,7 +9,8 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
-from mapgym.envs.episodes import EpisodesEnv, EpisodesVectorEnv, count_of
+from mapgym.envs.episodes import EpisodesEnv, EpisodesVectorEnv
+from mapgym.envs.faces import count_of
 from mapgym.envs.refine_episodes import RefineEpisodes
 from mapgym.envs.refine_tasks import RefineTasks
 from mapgym.mapspace_kernels import MOVE, SPATIAL_SWAP, SWAP, TOGGLE_AXIS
@@ -194,9 +195,9 @@ class MapSpaceRefineVectorEnv(EpisodesVectorEnv[RefineEpisodes]):
         Raises:
             SpecificationError: an unknown name or value, an empty map space, or a start that is not in it.
         """
-        count = count_of(num_envs)
         tasks = RefineTasks(workload, accelerator, objective, axes, steps, start, constraints, evaluator)
-        super().__init__(RefineEpisodes(count, tasks), render_mode, autoreset_mode, max_episode_steps)
+        episodes = RefineEpisodes(count_of(num_envs, tasks), tasks)
+        super().__init__(episodes, render_mode, autoreset_mode, max_episode_steps)
 
     def action_masks(self) -> NDArray[np.bool_]:
         """bool[num_envs, actions]: which actions are legal now."""

@@ -47,9 +47,10 @@ class RefineEpisodes(Episodes):
         self.edits_left = np.zeros(n, np.int64)
         self.values, self.first, self.best = (np.zeros(n) for _ in range(3))
         self._figures: dict[str, NDArray[np.float64]] = {}
-        # For each task that has come up, the present and the best mapping of every environment.
-        self._mappings: dict[int, tuple[MappingBatch, MappingBatch]] = {}
-        self._transferred: dict[tuple[int, int, int], MappingBatch] = {}
+        self._random_start = np.zeros(n, np.bool_)
+        # By the numbers of tasks, which get other tasks in time: what was kept for another one is of no use.
+        self._mappings: dict[int, tuple[RefineTask, MappingBatch, MappingBatch]] = {}
+        self._transferred: dict[int, tuple[RefineTask, int, MappingBatch]] = {}
 
     def mapping(self, row: int) -> Mapping:
         """The present mapping of an environment."""
@@ -60,11 +61,13 @@ class RefineEpisodes(Episodes):
         return self._of(int(self.task_of[row]))[1][[row]][0]
 
     def _of(self, number: int) -> tuple[MappingBatch, MappingBatch]:
-        if number not in self._mappings:
-            task = self.tasks.prepared[number].task
-            trivial = MappingBatch.trivial(task.workload, task.accelerator, self.n)
-            self._mappings[number] = trivial, trivial.copy()
-        return self._mappings[number]
+        """The present and the best mapping of every environment, of which those count that have this task."""
+        prepared = self.tasks.prepared[number]
+        kept = self._mappings.get(number)
+        if kept is None or kept[0] is not prepared:
+            trivial = MappingBatch.trivial(prepared.task.workload, prepared.task.accelerator, self.n)
+            kept = self._mappings[number] = prepared, trivial, trivial.copy()
+        return kept[1:]
 
     def begin(
         self,
@@ -72,19 +75,17 @@ class RefineEpisodes(Episodes):
         generators: Sequence[np.random.Generator],
         fixed: TaskGenerator | None,
         seeded: NDArray[np.bool_],
-        infos: Infos,
     ) -> None:
         """Starts an episode in some environments; see :class:`mapgym.envs.episodes.Episodes`."""
         self.draw(rows, generators, fixed)
         self.edits_left[rows] = self.tasks.steps
         for values in self._figures.values():
             values[rows] = np.nan
-        is_random = np.zeros(len(rows), np.bool_)
         for prepared, number, chosen in self.by_task(rows):
             starts = []
             for k in chosen:
                 start = self._start(prepared, number, int(rows[k]))
-                is_random[k] = start is None
+                self._random_start[rows[k]] = start is None
                 starts.append(prepared.space.sample(generators[k], 1) if start is None else start)
             batch = MappingBatch.concatenate(starts)
             normalise_batch(batch.arrays(), prepared.space.sorting)
@@ -98,9 +99,12 @@ class RefineEpisodes(Episodes):
             self.values[some[priced:]] = np.nan
             self.first[some] = self.best[some] = self.values[some]
         self._observe(rows)
+
+    def report(self, rows: NDArray[np.int64], infos: Infos) -> None:
+        """Says what the info of a reset says; see :class:`mapgym.envs.episodes.Episodes`."""
         infos.set("action_mask", rows, self.masks[rows])
         infos.set("illegal_action", rows, np.zeros(len(rows), np.bool_))
-        infos.set("random_start", rows, is_random)
+        infos.set("random_start", rows, self._random_start[rows])
 
     def _start(self, prepared: RefineTask, number: int, row: int) -> MappingBatch | None:
         """The mapping that an environment starts from; None for a random one."""
@@ -111,15 +115,12 @@ class RefineEpisodes(Episodes):
 
     def _from_buffer(self, buffer: ReplayBuffer, prepared: RefineTask, number: int) -> MappingBatch | None:
         """The transferred nearest entry of a buffer; None if there is none that can be transferred."""
-        key = (id(buffer), len(buffer), number)
-        if key not in self._transferred:
-            # A buffer that has grown may have a nearer entry: what was found before is of no use any more.
-            stale = [old for old in self._transferred if old[0] == key[0] and old[1] != key[1]]
-            for old in stale:
-                del self._transferred[old]
-            self._transferred[key] = buffer.initial(prepared.space, prepared.task.objective)
-        found = self._transferred[key]
-        return found if len(found) else None
+        kept = self._transferred.get(number)
+        # A buffer that has grown may have a nearer entry.
+        if kept is None or kept[0] is not prepared or kept[1] != len(buffer):
+            found = buffer.initial(prepared.space, prepared.task.objective)
+            kept = self._transferred[number] = prepared, len(buffer), found
+        return kept[2] if len(kept[2]) else None
 
     def step(
         self, rows: NDArray[np.int64], actions: NDArray[np.int64], infos: Infos
@@ -236,4 +237,5 @@ class RefineEpisodes(Episodes):
         left = f"{self.edits_left[row]} edits left"
         if mode == "ansi":
             return f"{mapping.to_text()}\n{left}"
-        return rendering.draw(task, left, mapping, lambda s: rendering.tile_words(task, s, mapping))
+        words = rendering.tile_words
+        return rendering.draw(task, left, mapping, lambda s: words(task, s, mapping), self.tasks.layout)

@@ -20,6 +20,7 @@ from mapgym.mapping import Mapping
 
 if TYPE_CHECKING:
     from mapgym.envs.mapspace_tasks import PreparedTask
+    from mapgym.envs.observation import ObservationLayout
     from mapgym.envs.task import Task
 
 _GLYPHS = {
@@ -41,18 +42,20 @@ _BAR_HEIGHT, _BAR_WIDTH = 14, 96
 _LABEL_WIDTH, _ROW_GAP, _MARGIN = 100, 10, 8
 
 
-def render(mode: str, prepared: PreparedTask, state: NDArray[np.int32]) -> Any:
+def render(mode: str, prepared: PreparedTask, state: NDArray[np.int32], layout: ObservationLayout) -> Any:
     """Renders the mapping that a state describes.
 
     Args:
         mode: "ansi" or "rgb_array".
         prepared: the task.
         state: of the construction.
+        layout: of the environment.
     """
     mapping = prepared.mapping(state)
     if mode == "ansi":
         return f"{mapping.to_text()}\n{next_decision(prepared, state)}"
-    return draw(prepared.task, next_decision(prepared, state), mapping, lambda s: _words(prepared, state, s, mapping))
+    title = next_decision(prepared, state)
+    return draw(prepared.task, title, mapping, lambda s: _words(prepared, state, s, mapping), layout)
 
 
 def next_decision(prepared: PreparedTask, state: NDArray[np.int32]) -> str:
@@ -70,13 +73,25 @@ def next_decision(prepared: PreparedTask, state: NDArray[np.int32]) -> str:
     return f"{text}, dim {active[state[ITEM]]}"
 
 
-def draw(task: Task, title: str, mapping: Mapping, words: Callable[[int], int]) -> NDArray[np.uint8]:
-    """Draws a mapping of a task under a title; words gives what the tiles take at a level of limited capacity."""
+def draw(
+    task: Task, title: str, mapping: Mapping, words: Callable[[int], int], layout: ObservationLayout
+) -> NDArray[np.uint8]:
+    """Draws a mapping of a task under a title.
+
+    All pictures of an environment have the size that its largest task needs, so that they make a film.
+
+    Args:
+        task: the task.
+        title: one line.
+        mapping: what to draw.
+        words: what the tiles take at a level of limited capacity.
+        layout: the most levels and dims that a task of the environment has.
+    """
     levels = task.accelerator.levels
     dims = [d for d, bound in enumerate(task.workload.bounds) if bound > 1]
     row_height = (len(dims) + 1) * _BAR_HEIGHT + _ROW_GAP
     header = 2 * _BAR_HEIGHT
-    height = 2 * _MARGIN + header + len(levels) * row_height
+    height = 2 * _MARGIN + header + layout.levels * ((layout.dims + 1) * _BAR_HEIGHT + _ROW_GAP)
     width = 2 * _MARGIN + 2 * _LABEL_WIDTH + _BAR_WIDTH + 60
     image = np.full((height, width, 3), _WHITE, np.uint8)
     _write(image, _MARGIN, _MARGIN, title)

@@ -65,9 +65,12 @@ class TaskGenerator:
     def __len__(self) -> int:
         return len(self.tasks)
 
-    def draw(self, rng: np.random.Generator) -> int:
-        """Index of a random task; a single task uses no randomness."""
-        return int(rng.integers(len(self.tasks))) if len(self.tasks) > 1 else 0
+    def draw(self, rng: np.random.Generator | None) -> int:
+        """Index of a random task; a single task uses no randomness, and needs no generator."""
+        if len(self.tasks) == 1:
+            return 0
+        assert rng is not None
+        return int(rng.integers(len(self.tasks)))
 
 
 def listed(spec: Any, what: str) -> list[Any]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping as AbcMapping, Sequence
+from collections.abc import Mapping as AbcMapping, Sequence, Set as AbstractSet
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 
 from mapgym.envs.observation import ObservationLayout
 from mapgym.envs.task import Task, TaskGenerator
@@ -20,6 +21,10 @@ from mapgym.text import quoted
 DEFAULT_WORKLOAD = "paper/resnet_conv4"
 DEFAULT_ACCELERATOR = "accel_b"
 DEFAULT_AXES = ("tile", "order", "parallelism")
+
+MOST_GIVEN = 64
+"""Tasks from the options of resets that are kept ready, unless more are in use at once: there is no end of different
+ones."""
 
 Prepared = TypeVar("Prepared")
 
@@ -90,10 +95,6 @@ class EnvironmentTasks(ABC, Generic[Prepared]):
             return self.evaluator.space
         return MapSpace(task.workload, task.accelerator, self._axes, self._constraints)
 
-    def draw(self, rng: np.random.Generator) -> int:
-        """Number of a random task of the generator."""
-        return self.generator.draw(rng)
-
     def fixed_by(self, options: AbcMapping[str, Any] | None) -> TaskGenerator | None:
         """Reads the options of reset.
 
@@ -129,21 +130,67 @@ class EnvironmentTasks(ABC, Generic[Prepared]):
                 )
         return generator
 
-    def read_options(self, options: AbcMapping[str, Any] | None) -> dict[str, Any]:
-        """The options of reset, none of them unknown."""
+    def read_options(self, options: AbcMapping[str, Any] | None, also: tuple[str, ...] = ()) -> dict[str, Any]:
+        """The options of reset, none of them unknown; ``also`` names further ones that are known."""
         if options is None:
             return {}
         if not isinstance(options, AbcMapping):
             raise SpecificationError(f"reset options are {quoted(options)}; give a dict such as {{'objective': 'edp'}}")
-        require_keys(map(str, options), self.reset_options, "reset options")
+        require_keys(map(str, options), (*self.reset_options, *also), "reset options")
         return dict(options)
 
-    def number_of(self, task: Task) -> int:
-        """Number of a task in ``prepared``; it is prepared if it is new."""
-        if task not in self._numbers_of:
-            self.prepared.append(self.prepare(task))
-            self._numbers_of[task] = len(self.prepared) - 1
-        return self._numbers_of[task]
+    def draw_numbers(
+        self,
+        generators: Sequence[np.random.Generator | None],
+        fixed: TaskGenerator | None,
+        task_of: NDArray[np.int64],
+    ) -> NDArray[np.int64]:
+        """Numbers of the next tasks of some environments, each drawn from its own random numbers.
+
+        Args:
+            generators: their random numbers; None will do where there is a single task.
+            fixed: the tasks to choose from; None for those of the environment.
+            task_of: numbers that are in use; their tasks stay as they are, also if this raises an error.
+        """
+        if fixed is None:
+            return np.array([self.generator.draw(rng) for rng in generators], np.int64)
+        in_use, numbers = {int(number) for number in task_of}, []
+        for rng in generators:
+            numbers.append(self.number_of(fixed.tasks[fixed.draw(rng)], in_use))
+            in_use.add(numbers[-1])
+        return np.array(numbers, np.int64)
+
+    def number_of(self, task: Task, in_use: AbstractSet[int] = frozenset()) -> int:
+        """Number of a task in ``prepared``; it is prepared if it is new.
+
+        Where many have come from options, a new one takes the place of that of them which was asked for longest ago.
+
+        Args:
+            task: the task.
+            in_use: numbers that must keep their tasks.
+        """
+        number = self._numbers_of.get(task)
+        own = len(self.generator)
+        if number is None:
+            prepared = self.prepare(task)
+            number = self._number_to_replace(in_use) if len(self.prepared) >= own + MOST_GIVEN else len(self.prepared)
+            if number == len(self.prepared):
+                self.prepared.append(prepared)
+            else:
+                self.prepared[number] = prepared
+        elif number >= own:
+            # To the end, where those are that were asked for last.
+            del self._numbers_of[task]
+        self._numbers_of[task] = number
+        return number
+
+    def _number_to_replace(self, in_use: AbstractSet[int]) -> int:
+        """Forgets the given task that was asked for longest ago and returns its number; a new one if all are in use."""
+        for task, number in self._numbers_of.items():
+            if number >= len(self.generator) and number not in in_use:
+                del self._numbers_of[task]
+                return number
+        return len(self.prepared)
 
 
 def check_evaluator(evaluator: Any) -> None:

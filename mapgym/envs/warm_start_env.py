@@ -7,7 +7,8 @@ from typing import Any
 
 from gymnasium.vector import AutoresetMode
 
-from mapgym.envs.episodes import EpisodesEnv, EpisodesVectorEnv, count_of
+from mapgym.envs.episodes import EpisodesEnv, EpisodesVectorEnv
+from mapgym.envs.faces import count_of
 from mapgym.envs.refine_env import DEFAULT_STEPS, MapSpaceRefineEnv, MapSpaceRefineVectorEnv
 from mapgym.envs.warm_start_episodes import WarmStartEpisodes, WarmStartTasks
 from mapgym.warmstart import ReplayBuffer, Similarity
@@ -139,11 +140,9 @@ class MapSpaceWarmStartVectorEnv(MapSpaceRefineVectorEnv):
         Raises:
             SpecificationError: an unknown name or value, an empty map space, or a buffer that is not there.
         """
-        count = count_of(num_envs)
         tasks = WarmStartTasks(network, accelerator, objective, axes, steps, similarity, buffer, record, constraints)
-        EpisodesVectorEnv.__init__(
-            self, WarmStartEpisodes(count, tasks), render_mode, autoreset_mode, max_episode_steps
-        )
+        episodes = WarmStartEpisodes(count_of(num_envs, tasks), tasks)
+        EpisodesVectorEnv.__init__(self, episodes, render_mode, autoreset_mode, max_episode_steps)
 
     @property
     def buffers(self) -> list[ReplayBuffer]:

@@ -21,7 +21,7 @@ from mapgym.text import quoted
 from mapgym.warmstart import Entry, ReplayBuffer, Similarity, find_start, similarity as similarity_by_name
 
 if TYPE_CHECKING:
-    from mapgym.envs.task import TaskGenerator
+    from mapgym.envs.task import Task, TaskGenerator
 
 DEFAULT_NETWORK = "resnet18"
 
@@ -79,7 +79,7 @@ class WarmStartEpisodes(RefineEpisodes):
         self.buffers = [ReplayBuffer() for _ in range(n)]
         # For each environment the place in the order of its next episode, and the best objective of each task.
         self._next = np.zeros(n, np.int64)
-        self._best: list[dict[int, float]] = [{} for _ in range(n)]
+        self._best: list[dict[Task, float]] = [{} for _ in range(n)]
         self._random_starts, self._failed_transfers = np.zeros(n, np.int64), np.zeros(n, np.int64)
 
     def begin(
@@ -88,19 +88,24 @@ class WarmStartEpisodes(RefineEpisodes):
         generators: Sequence[np.random.Generator],
         fixed: TaskGenerator | None,
         seeded: NDArray[np.bool_],
-        infos: Infos,
     ) -> None:
         """Starts an episode in some environments; with a seed they forget what they have found."""
         for i in rows[seeded]:
             self.buffers[i] = ReplayBuffer()
             self._best[i] = {}
             self._next[i] = self._random_starts[i] = self._failed_transfers[i] = 0
-        super().begin(rows, generators, fixed, seeded, infos)
+        super().begin(rows, generators, fixed, seeded)
+
+    def report(self, rows: NDArray[np.int64], infos: Infos) -> None:
+        """Says what the info of a reset says; see :class:`mapgym.envs.episodes.Episodes`."""
+        super().report(rows, infos)
         infos.set("random_starts", rows, self._random_starts[rows])
         infos.set("failed_transfers", rows, self._failed_transfers[rows])
         infos.set("solved_layers", rows, np.array([len(self._best[i]) for i in rows], np.int64))
 
-    def draw(self, rows: NDArray[np.int64], generators: Sequence[np.random.Generator], fixed: Any) -> None:
+    def draw(
+        self, rows: NDArray[np.int64], generators: Sequence[np.random.Generator], fixed: TaskGenerator | None
+    ) -> None:
         """Gives each environment its next layer; one that is fixed takes no turn."""
         if fixed is not None:
             super().draw(rows, generators, fixed)
@@ -123,11 +128,10 @@ class WarmStartEpisodes(RefineEpisodes):
     def _finish(self, rows: NDArray[np.int64]) -> None:
         """Adds the best mapping of each episode to the buffer of its environment, if it knows no better one."""
         for i in rows:
-            number = int(self.task_of[i])
-            prepared = self.tasks.prepared[number]
+            prepared = self.tasks.prepared[self.task_of[i]]
             task, value = prepared.task, math.exp(-self.best[i]) * prepared.pricing.bound
-            if value < self._best[i].get(number, math.inf):
-                self._best[i][number] = value
+            if value < self._best[i].get(task, math.inf):
+                self._best[i][task] = value
                 entry = Entry(task.workload, task.accelerator, task.objective, value, self.best_mapping(int(i)))
                 self.buffers[i].extend([entry])
                 if self.tasks.record is not None:

@@ -110,6 +110,9 @@ class Evaluator:
     The state changes only after a batch has been priced completely. A search that is interrupted (Ctrl-C) leaves an
     evaluator that can be read, and used further, as it was after the last batch.
 
+    The books are kept once: a copy of an evaluator is the evaluator itself, so that copies of an environment (a tree
+    search makes many) spend one budget. It cannot be pickled, because a copy elsewhere would count for itself.
+
     Example:
         >>> from mapgym.catalog import accelerator, workload
         >>> from mapgym.mapspace import MapSpace
@@ -183,6 +186,18 @@ class Evaluator:
         self._samples = 0
         self._best: tuple[Mapping, Cost, float] | None = None
         self._started_at: float | None = None
+
+    def __copy__(self) -> Evaluator:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Evaluator:
+        return self
+
+    def __reduce__(self) -> Any:
+        raise SpecificationError(
+            "an evaluator cannot be pickled, because a copy in another process would spend a budget of its own; make "
+            "one there, or leave it out of the environment"
+        )
 
     def _density_set(self, aware: SparsityAware) -> tuple[SparsityAware, DensitySet]:
         space, highest = self.space, aware.densities[0]

@@ -6,10 +6,11 @@ environment, scalar or vector, takes and refuses the same.
 
 from __future__ import annotations
 
+import copy
 import os
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import gymnasium as gym
 import numpy as np
@@ -40,13 +41,21 @@ Action = TypeVar("Action")
 
 
 class Described:
-    """An environment whose ``spec`` can be stored as JSON and made again from it.
+    """An environment whose ``spec`` can be stored as JSON and made again from it, and that can be copied.
 
     Attributes:
         where: what messages call the environment: its id, or its class where it was not made by its id.
     """
 
     _spec: EnvSpec | None = None
+    _tasks: EnvironmentTasks[Any]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """A copy goes on by itself, but what the caller gave it to write to, or to read, stays one and the same."""
+        memo |= {id(thing): thing for thing in self._tasks.shared}
+        copied = memo[id(self)] = type(self).__new__(type(self))
+        copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return copied
 
     @property
     def spec(self) -> EnvSpec | None:

@@ -101,7 +101,7 @@ class MapSpaceRefineEnv(EpisodesEnv[RefineEpisodes, int]):
     | objective | "edp" | "edp", "energy" or "latency" |
     | axes | ("tile", "order", "parallelism") | what is searched, also "bypass"; an axis left out stays trivial |
     | steps | 64 | edits of an episode at most |
-    | start | "random" | or "trivial", a Mapping, a ReplayBuffer or the path of one |
+    | start | "random" | or "trivial", a Mapping or its dict, a ReplayBuffer or the path of one |
     | constraints | None | a :class:`mapgym.constraints.Constraints` or its dict |
     | render_mode | None | "ansi": the loop nest; "rgb_array": a picture of it |
     | evaluator | None | an :class:`mapgym.evaluator.Evaluator` that prices (and counts) each start and each edit; it also gives the task, axes and constraints, which must then be left out |

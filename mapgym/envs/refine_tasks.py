@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping as AbcMapping, Sequence
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
@@ -157,7 +157,7 @@ class RefineTasks(EnvironmentTasks[RefineTask]):
 
     Attributes:
         steps: edits of an episode.
-        start: "random", "trivial", a mapping, or a buffer.
+        start: "random", "trivial", a mapping, its dict, or a buffer.
         table: what the actions but the last mean, in terms that all tasks share.
     """
 
@@ -189,9 +189,14 @@ class RefineTasks(EnvironmentTasks[RefineTask]):
         """Makes a task ready."""
         space = self.space_of(task)
         prepared = RefineTask(task, space, self.table, self.layout, Pricing(task, space, self.evaluator))
-        if isinstance(self.start, Mapping) or self.start == "trivial":
+        if not isinstance(self.start, ReplayBuffer) and self.start != "random":
             self.given_start(prepared)
         return prepared
+
+    @property
+    def shared(self) -> list[Any]:
+        """What copies of the environment share."""
+        return [*super().shared, *([self.start] if isinstance(self.start, ReplayBuffer) else [])]
 
     def fits(self, task: Task) -> bool:
         """Whether the spaces of the environment have room for a task."""
@@ -204,7 +209,11 @@ class RefineTasks(EnvironmentTasks[RefineTask]):
             SpecificationError: it is not in the map space.
         """
         task, space = prepared.task, prepared.space
-        start = self.start if isinstance(self.start, Mapping) else Mapping.trivial(task.workload, task.accelerator)
+        start = self.start
+        if start == "trivial":
+            start = Mapping.trivial(task.workload, task.accelerator)
+        elif isinstance(start, AbcMapping):
+            start = Mapping.from_dict(start, task.workload, task.accelerator, "start")
         batch: MappingBatch = start.batch()
         if batch.names != prepared.scratch.names:
             raise SpecificationError(
@@ -222,12 +231,12 @@ class RefineTasks(EnvironmentTasks[RefineTask]):
 
 
 def read_start(start: Any) -> Any:
-    """Reads the argument ``start``: "random", "trivial", a Mapping, a ReplayBuffer or the path of one.
+    """Reads the argument ``start``: "random", "trivial", a Mapping or its dict, a ReplayBuffer or the path of one.
 
     Raises:
         SpecificationError: it is none of these, or there is no such file.
     """
-    if isinstance(start, Mapping | ReplayBuffer) or (isinstance(start, str) and start in STARTS):
+    if isinstance(start, Mapping | AbcMapping | ReplayBuffer) or (isinstance(start, str) and start in STARTS):
         return start
     if isinstance(start, str | Path):
         if not Path(start).is_file():
@@ -238,5 +247,5 @@ def read_start(start: Any) -> Any:
             )
         return ReplayBuffer(start)
     raise SpecificationError(
-        f'start is {quoted(start)}; give "random", "trivial", a Mapping, a ReplayBuffer or its path'
+        f'start is {quoted(start)}; give "random", "trivial", a Mapping or its dict, a ReplayBuffer or its path'
     )

@@ -81,6 +81,11 @@ class EnvironmentTasks(ABC, Generic[Prepared]):
         self._numbers_of = {task: k for k, task in enumerate(self.generator.tasks)}
         self.prepared = [self.prepare(task) for task in self.generator.tasks]
 
+    @property
+    def shared(self) -> list[Any]:
+        """What copies of the environment share: what the caller uses as well; an evaluator sees to it itself."""
+        return []
+
     @abstractmethod
     def prepare(self, task: Task) -> Prepared:
         """Makes a task ready."""

@@ -64,6 +64,11 @@ class WarmStartTasks(RefineTasks):
         in_order = sorted(self.generator.tasks, key=lambda task: machines.index(task.accelerator))
         self.order = list(dict.fromkeys(map(self.number_of, in_order)))
 
+    @property
+    def shared(self) -> list[Any]:
+        """What copies of the environment share."""
+        return [*super().shared, *self.known, *([] if self.record is None else [self.record])]
+
 
 class WarmStartEpisodes(RefineEpisodes):
     """The state of n environments ``MapSpaceWarmStart-v0``.

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
-import sys
-from collections.abc import Callable, Iterator, Sequence
+import operator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
-from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 from numba import config, njit, types
 from numba.core import event
+from numba.core.caching import NullCache
+
+from mapgym.kernel_cache import open_cache, say
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -21,29 +22,6 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 #   a field) is left out; that makes the cost kernel about eight times faster.
 # - never fastmath: figures equal Timeloop's only if additions keep their order.
 _OPTIONS: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
-_PACKAGE = Path(__file__).parent
-
-
-def _files_with_kernels() -> list[Path]:
-    patterns = ("compilation.py", "legality.py", "construction*.py", "cost/*.py", "**/*kernels.py")
-    return [path for pattern in patterns for path in _PACKAGE.glob(pattern)]
-
-
-def _stamp(files: Sequence[Path]) -> tuple[float, int]:
-    """Changes when any of the modules does.
-
-    Numba looks only at the file of a cached function, and would go on running kernels that contain the former code of
-    another module.
-    """
-    found = [path.stat() for path in files]
-    return max(file.st_mtime for file in found), sum(file.st_size for file in found)
-
-
-@cache
-def _stamp_of(folder: Path) -> tuple[float, int]:
-    """The stamp of kernels in a folder: ours, and for folders elsewhere (agents) those modules of theirs as well."""
-    own = [] if folder.is_relative_to(_PACKAGE) else [*folder.glob("*kernels.py")]
-    return _stamp([*_files_with_kernels(), *own])
 
 
 class _Announcement(event.Listener):
@@ -54,10 +32,7 @@ class _Announcement(event.Listener):
     def on_start(self, event: event.Event) -> None:
         if not _Announcement.made:
             _Announcement.made = True
-            print(
-                "mapgym: compiling kernels for their first use; this can take a minute, and is kept on disk ...",
-                file=sys.stderr,
-            )
+            say("compiling kernels for their first use; this can take a minute, and is kept on disk ...")
 
     def on_end(self, event: event.Event) -> None:
         pass
@@ -79,23 +54,48 @@ def _scalar_loops() -> Iterator[None]:
 
 
 def _compile(function: _Function, **options: Any) -> _Function:
-    try:
-        dispatcher = njit(**options, cache=True)(function)
-    except RuntimeError:
-        # Neither the package's folder nor the user's cache folder can be written: every process compiles anew.
-        dispatcher = njit(**options)(function)
-    else:
-        # Numba has no public way to say so; a test guards that this one works.
-        dispatcher._cache._cache_file._source_stamp = _stamp_of(Path(inspect.getfile(function)).resolve().parent)
-    compile_signature = dispatcher.compile
+    dispatcher = njit(**options)(function)
+    compile_signature, compile_for = dispatcher.compile, dispatcher._compile_for_args
 
     def compile_once(signature: Any) -> Any:
+        if isinstance(dispatcher._cache, NullCache):
+            # Not before the first use: by then all kernels that this one calls are defined.
+            dispatcher._cache = open_cache(dispatcher)
         # A constant argument is no reason to compile the function again for that constant.
         with _scalar_loops(), event.install_listener("numba:compile", _Announcement()):
             return compile_signature(tuple(map(types.unliteral, signature)))
 
-    dispatcher.compile = compile_once
+    def compile_for_plain(*arguments: Any) -> Any:
+        plain = [_plain(argument) for argument in arguments]
+        if all(map(operator.is_, plain, arguments)):
+            return compile_for(*arguments)
+        # Numba calls what it is given here.
+        dispatcher._types_active_call.clear()
+        return lambda *_: dispatcher(*plain)
+
+    # Numba has no public way to say any of this; tests guard that it works.
+    dispatcher.compile, dispatcher._compile_for_args = compile_once, compile_for_plain
     return dispatcher
+
+
+def _plain(value: Any) -> Any:
+    """An argument as kernels are compiled for it; the argument itself unless Numba takes it for another type.
+
+    To Numba, arrays that are read-only, not aligned, of another byte order or of a subclass, and small scalars of NumPy
+    are types of their own, for which it would compile a kernel, and all that it calls, once more: half a minute.
+    It looks here only when it is about to do that, so that all other calls cost nothing.
+    """
+    if isinstance(value, np.ndarray):
+        flags, dtype = value.flags, value.dtype
+        if type(value) is np.ndarray and flags.writeable and flags.aligned and dtype.isnative:
+            return value
+        return np.require(value, dtype.newbyteorder("="), ("ALIGNED", "WRITEABLE", "ENSUREARRAY"))
+    if isinstance(value, np.floating | np.integer) and value.dtype.itemsize < 8:
+        return value.item()
+    if type(value) is tuple:
+        plain = tuple(map(_plain, value))
+        return value if all(map(operator.is_, plain, value)) else plain
+    return value
 
 
 def kernel(function: _Function) -> _Function:

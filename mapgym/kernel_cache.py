@@ -1,0 +1,226 @@
+"""Compiled kernels on disk: Numba's cache, made safe against what can happen to its files.
+
+Numba keeps machine code in pickles, and trusts them. Here an entry counts only if it is what was written for exactly
+this kernel; whatever else is there (stale, cut off, of another kernel, unreadable) counts as absent and is written
+anew. A folder that other users can write is not used at all, because reading a pickle executes what is in it.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import pickle
+import stat
+import sys
+import types
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from numba import config
+from numba.core.caching import FunctionCache, IndexDataCacheFile, NullCache
+from numba.core.dispatcher import Dispatcher
+from numba.core.serialize import dumps
+
+_SEAL_BYTES = hashlib.sha256().digest_size
+
+
+def open_cache(dispatcher: Any) -> Any:
+    """The cache of a kernel, or one that keeps nothing where there is no folder for it that can be written and trusted.
+
+    Args:
+        dispatcher: the compiled function. All kernels that it calls must be defined by now.
+    """
+    function = dispatcher.py_func
+    try:
+        cache = _KernelCache(function, stamp(dispatcher))
+    except RuntimeError:
+        # Neither the package's folder nor the user's cache folder can be written: every process compiles anew.
+        return NullCache()
+    if danger := _danger(Path(cache.cache_path), Path(function.__code__.co_filename)):
+        _warn(f"{danger}, and what is kept there is executed")
+        return NullCache()
+    return cache
+
+
+def say(text: str) -> None:
+    """Prints a line to stderr, where there is one."""
+    with suppress(OSError, ValueError):
+        if sys.stderr is not None:
+            print(f"mapgym: {text}", file=sys.stderr, flush=True)
+
+
+class _Warning:
+    """Says, once in a process, why compiled kernels are not kept."""
+
+    made = False
+
+
+def _warn(reason: str) -> None:
+    if not _Warning.made:
+        _Warning.made = True
+        say(
+            f"compiled kernels are not kept, so that each start compiles anew: {reason}; set NUMBA_CACHE_DIR to a "
+            "folder that is yours alone"
+        )
+
+
+class _KernelCache(FunctionCache):
+    """Numba's cache of one function, to which no state of the files is an error."""
+
+    def __init__(self, function: Any, freshness: str) -> None:
+        super().__init__(function)
+        self._cache_file = _SealedFiles(self._cache_path, self._impl.filename_base, freshness)
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """What is kept for a signature; None if that is nothing, or nothing sound."""
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:
+            # Sound, and yet no code that this version of Numba or LLVM can take.
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keeps what was compiled, if that can be."""
+        try:
+            super().save_overload(sig, data)
+        except OSError as error:
+            _warn(f"cannot write into {str(self._cache_path)!r} ({_reason(error)})")
+
+
+class _SealedFiles(IndexDataCacheFile):
+    """Numba's index and data files; machine code carries a digest of itself and of what it is the code of."""
+
+    def save(self, key: Any, data: Any) -> None:
+        payload = dumps(data)
+        super().save(key, self._seal(key, payload) + payload)
+
+    def load(self, key: Any) -> Any:
+        try:
+            sealed = super().load(key)
+            payload = sealed[_SEAL_BYTES:]
+            return pickle.loads(payload) if sealed == self._seal(key, payload) + payload else None
+        except Exception:
+            # Damaged pickles raise nearly anything.
+            return None
+
+    def _load_index(self) -> dict[Any, Any]:
+        try:
+            index = super()._load_index()
+        except Exception:
+            return {}
+        return index if isinstance(index, dict) else {}
+
+    def _seal(self, key: Any, payload: bytes) -> bytes:
+        return hashlib.sha256(f"{self._version} {self._source_stamp} {key}".encode() + payload).digest()
+
+
+def stamp(dispatcher: Any) -> str:
+    """A digest of all that the machine code of a kernel is made of.
+
+    That is the code, the options and the constants of the kernel and of all kernels that it calls, however deep, in
+    whatever module they are. Numba looks only at the file of the function, and would go on running machine code that
+    contains what another file held before.
+    """
+    digest = hashlib.sha256(_own_source() + str((config.BOUNDSCHECK, config.OPT)).encode())
+    seen, waiting = {id(dispatcher)}, [dispatcher]
+    while waiting:
+        own, called = _parts(waiting.pop())
+        digest.update(own)
+        for other in called:
+            if id(other) not in seen:
+                seen.add(id(other))
+                waiting.append(other)
+    return digest.hexdigest()
+
+
+@functools.cache
+def _parts(dispatcher: Any) -> tuple[bytes, tuple[Any, ...]]:
+    """Digest of a kernel alone, and the kernels that it names."""
+    function = dispatcher.py_func
+    digest = hashlib.sha256(f"{function.__qualname__} {sorted(dispatcher.targetoptions.items())}".encode())
+    digest.update(dumps(function.__defaults__))
+    named = {}
+    for code in _codes(function.__code__):
+        constants = [constant for constant in code.co_consts if not isinstance(constant, types.CodeType)]
+        digest.update(repr((code.co_code, code.co_names, constants)).encode())
+        named |= {name: function.__globals__[name] for name in code.co_names if name in function.__globals__}
+    if function.__closure__:
+        cells = zip(function.__code__.co_freevars, function.__closure__, strict=True)
+        named |= {name: cell.cell_contents for name, cell in cells}
+    called = []
+    for name, value in sorted(named.items()):
+        if isinstance(value, Dispatcher):
+            called.append(value)
+        else:
+            is_constant = not isinstance(value, types.ModuleType)
+            digest.update(dumps((name, value if is_constant else value.__name__)))
+    return digest.digest(), tuple(called)
+
+
+def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    """A code object and those of the functions inside it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _codes(constant)
+
+
+@functools.cache
+def _own_source() -> bytes:
+    """The code of the rules by which kernels are compiled."""
+    return b"".join(Path(__file__).with_name(name).read_bytes() for name in ("compilation.py", "kernel_cache.py"))
+
+
+@functools.cache
+def _danger(folder: Path, source: Path) -> str:
+    """Why files in a folder cannot be trusted; empty if they can.
+
+    The folder, and the one that it lies in, must belong to this user, to the superuser or to the owner of the source.
+    Others may not write there, nor put another folder in the place of one farther up. All of this ends where the source
+    lies, too: whoever can change that decides what runs anyway.
+
+    Args:
+        folder: of the cache.
+        source: the file of the kernel.
+    """
+    if not hasattr(os, "geteuid"):
+        return ""
+    try:
+        folder, source = folder.resolve(), source.resolve()
+        code = source.stat()
+        for depth, path in enumerate((folder, *folder.parents)):
+            if source.is_relative_to(path):
+                break
+            found = path.stat()
+            if depth < 2 and found.st_uid not in (os.geteuid(), 0, code.st_uid):
+                return f"{str(path)!r} belongs to another user"
+            if depth and found.st_mode & stat.S_ISVTX:
+                continue  # all may make files there, but not move those of others
+            if found.st_mode & ~code.st_mode & stat.S_IWOTH:
+                return f"all users can write into {str(path)!r}"
+            same_group = found.st_gid == code.st_gid and code.st_mode & stat.S_IWGRP
+            if found.st_mode & stat.S_IWGRP and not same_group and not _is_private(found.st_gid):
+                return f"a group of users can write into {str(path)!r}"
+    except OSError as error:
+        return f"cannot look at {str(folder)!r} ({_reason(error)})"
+    return ""
+
+
+@functools.cache
+def _is_private(group: int) -> bool:
+    """Whether a group is that of this user alone: of the same name, and without other members."""
+    import grp
+    import pwd
+
+    try:
+        name, entry = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(group)
+    except KeyError:
+        return False
+    return entry.gr_name == name and set(entry.gr_mem) <= {name}
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or type(error).__name__).lower()

@@ -58,11 +58,11 @@ def _compile(function: _Function, **options: Any) -> _Function:
     compile_signature, compile_for = dispatcher.compile, dispatcher._compile_for_args
 
     def compile_once(signature: Any) -> Any:
-        if isinstance(dispatcher._cache, NullCache):
-            # Not before the first use: by then all kernels that this one calls are defined.
-            dispatcher._cache = open_cache(dispatcher)
-        # A constant argument is no reason to compile the function again for that constant.
         with _scalar_loops(), event.install_listener("numba:compile", _Announcement()):
+            if isinstance(dispatcher._cache, NullCache):
+                # Not before the first use: by then all kernels that this one calls are defined.
+                dispatcher._cache = open_cache(dispatcher)
+            # A constant argument is no reason to compile the function again for that constant.
             return compile_signature(tuple(map(types.unliteral, signature)))
 
     def compile_for_plain(*arguments: Any) -> Any:
@@ -83,7 +83,8 @@ def _plain(value: Any) -> Any:
 
     To Numba, arrays that are read-only, not aligned, of another byte order or of a subclass, and small scalars of NumPy
     are types of their own, for which it would compile a kernel, and all that it calls, once more: half a minute.
-    It looks here only when it is about to do that, so that all other calls cost nothing.
+    It looks here only when it is about to do that, so that all other calls cost nothing. Who writes into an array makes
+    it: what a kernel writes into a copy of a read-only one would be lost.
     """
     if isinstance(value, np.ndarray):
         flags, dtype = value.flags, value.dtype

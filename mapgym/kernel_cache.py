@@ -24,6 +24,9 @@ from numba.core.caching import FunctionCache, IndexDataCacheFile, NullCache
 from numba.core.dispatcher import Dispatcher
 from numba.core.serialize import dumps
 
+_SETTINGS = ("BOUNDSCHECK", "LOOP_VECTORIZE", "OPT", "SLP_VECTORIZE")
+"""Settings of Numba for a whole process that change what it compiles."""
+
 _SEAL_BYTES = hashlib.sha256().digest_size
 
 
@@ -31,7 +34,7 @@ def open_cache(dispatcher: Any) -> Any:
     """The cache of a kernel, or one that keeps nothing where there is no folder for it that can be written and trusted.
 
     Args:
-        dispatcher: the compiled function. All kernels that it calls must be defined by now.
+        dispatcher: the compiled function. All kernels that it calls are defined by now, and all settings are made.
     """
     function = dispatcher.py_func
     try:
@@ -124,7 +127,7 @@ def stamp(dispatcher: Any) -> str:
     whatever module they are. Numba looks only at the file of the function, and would go on running machine code that
     contains what another file held before.
     """
-    digest = hashlib.sha256(_own_source() + str((config.BOUNDSCHECK, config.OPT)).encode())
+    digest = hashlib.sha256(str([getattr(config, name) for name in _SETTINGS]).encode())
     seen, waiting = {id(dispatcher)}, [dispatcher]
     while waiting:
         own, called = _parts(waiting.pop())
@@ -142,11 +145,17 @@ def _parts(dispatcher: Any) -> tuple[bytes, tuple[Any, ...]]:
     function = dispatcher.py_func
     digest = hashlib.sha256(f"{function.__qualname__} {sorted(dispatcher.targetoptions.items())}".encode())
     digest.update(dumps(function.__defaults__))
-    named = {}
+    named: dict[str, Any] = {}
     for code in _codes(function.__code__):
         constants = [constant for constant in code.co_consts if not isinstance(constant, types.CodeType)]
         digest.update(repr((code.co_code, code.co_names, constants)).encode())
-        named |= {name: function.__globals__[name] for name in code.co_names if name in function.__globals__}
+        for name in code.co_names:
+            value = function.__globals__.get(name)
+            named[name] = value
+            if isinstance(value, types.ModuleType):
+                # Which of the names are its attributes, the code does not say.
+                named[name] = value.__name__
+                named |= {f"{name}.{entry}": getattr(value, entry, None) for entry in code.co_names}
     if function.__closure__:
         cells = zip(function.__code__.co_freevars, function.__closure__, strict=True)
         named |= {name: cell.cell_contents for name, cell in cells}
@@ -155,8 +164,7 @@ def _parts(dispatcher: Any) -> tuple[bytes, tuple[Any, ...]]:
         if isinstance(value, Dispatcher):
             called.append(value)
         else:
-            is_constant = not isinstance(value, types.ModuleType)
-            digest.update(dumps((name, value if is_constant else value.__name__)))
+            digest.update(dumps((name, value.__name__ if isinstance(value, types.ModuleType) else value)))
     return digest.digest(), tuple(called)
 
 
@@ -166,12 +174,6 @@ def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield from _codes(constant)
-
-
-@functools.cache
-def _own_source() -> bytes:
-    """The code of the rules by which kernels are compiled."""
-    return b"".join(Path(__file__).with_name(name).read_bytes() for name in ("compilation.py", "kernel_cache.py"))
 
 
 @functools.cache

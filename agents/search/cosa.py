@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from mapgym.agents.base import Agent, parameter, register
 from mapgym.agents.search.cosa_model import Expression, Program, total
+from mapgym.agents.search.tiny_task import tiny_task
 from mapgym.cost import OBJECTIVES
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapspace import MapSpace
-from mapgym.workload import matmul
 
 if TYPE_CHECKING:
     from mapgym.evaluator import Evaluator
@@ -70,7 +70,8 @@ class Cosa(Agent):
 
     def warm_up(self, space: MapSpace) -> None:
         """Loads the solver."""
-        program = Program(MapSpace(matmul(M=2, K=2, N=2), space.accelerator), space.freedom.keep)
+        tiny = tiny_task()
+        program = Program(tiny, tiny.freedom.keep)
         program.solve(program.compute(), 1.0, 0.0)
 
     def search(self, evaluator: Evaluator, seed: int, initial: MappingBatch | None = None) -> None:

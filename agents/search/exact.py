@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mapgym.agents.base import Agent, parameter, register
+from mapgym.agents.search.tiny_task import tiny_task
 from mapgym.cost import OBJECTIVES
 from mapgym.cost.optimum import Optimum, Progress, find_optimum
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
-from mapgym.workload import matmul
 
 if TYPE_CHECKING:
     from mapgym.evaluator import Evaluator
@@ -50,7 +50,7 @@ class ExactSearch(Agent):
 
     def warm_up(self, space: MapSpace) -> None:
         """Compiles the solver, or loads it."""
-        find_optimum(MapSpace(matmul(M=2, K=2, N=2), space.accelerator))
+        find_optimum(tiny_task())
 
     def search(self, evaluator: Evaluator, seed: int, initial: MappingBatch | None = None) -> None:
         """Prices what it is given and random mappings, then the optimum."""

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.agents.base import AskTellAgent, parameter, register
+from mapgym.agents.search.tiny_task import tiny_task
 from mapgym.cost import CostBatch
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapspace import MapSpace
-from mapgym.workload import matmul
 
 MAX_CLASSES = 10_000
 """More classes than this (deep hierarchies) are drawn at random instead of listed."""
@@ -56,7 +56,7 @@ class FactorGreedy(AskTellAgent):
 
     def warm_up(self, space: MapSpace) -> None:
         """Compiles what moves, edits and repairs mappings, or loads it from the disk."""
-        tiny = MapSpace(matmul(M=2, K=2, N=2), space.accelerator)
+        tiny = tiny_task()
         batch, _ = tiny.repair(MappingBatch.trivial(tiny.workload, tiny.accelerator, 1))
         tiny.neighbors(batch[0], tiny.base.order, check=False)
         tiny.random_neighbor(np.random.default_rng(0), batch)

@@ -15,6 +15,7 @@ from mapgym.agents.tuning import chosen_parameters
 from mapgym.cost import OBJECTIVES
 from mapgym.errors import SpecificationError, require_keys, suggest
 from mapgym.mapping import MappingBatch
+from mapgym.seeds import check_seed
 from mapgym.sparsity_aware import SPARSITY_AWARE
 from mapgym.text import quoted
 
@@ -110,12 +111,13 @@ class Agent(ABC):
 
         Args:
             evaluator: the task and the only source of costs; it keeps the result.
-            seed: of everything random.
+            seed: of everything random; :func:`mapgym.seeds.check_seed` says what it may be.
             initial: mappings to begin from (a warm start), best first if that is known; they are priced first, and
                 count as samples like all others. None to begin from nothing.
 
         Raises:
-            SpecificationError: the space searches an axis that the agent cannot, or the objective is not among its own.
+            SpecificationError: the space searches an axis that the agent cannot, the objective is not among its own, or
+                the seed is none.
         """
 
     def warm_up(self, space: MapSpace) -> None:  # noqa: B027 - an agent that has nothing to load need not say so
@@ -191,6 +193,7 @@ class AskTellAgent(Agent):
         """Runs the loop; see the class docstring."""
         self.check_axes(evaluator.space)
         self.check_objective(evaluator.objective)
+        seed = check_seed(seed)
         self.warm_up(evaluator.space)
         evaluator.start()
         self.start(evaluator.space, np.random.default_rng(seed), evaluator.objective)

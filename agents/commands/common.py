@@ -22,6 +22,7 @@ from rich.table import Table
 from mapgym.agents.experiment.labels import OBJECTIVE_NAMES, short_gap
 from mapgym.command_start import INTERRUPTED
 from mapgym.errors import SpecificationError, suggest
+from mapgym.seeds import MAX_SEED
 from mapgym.text import printable, printable_lines, quoted
 
 if TYPE_CHECKING:
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from mapgym.warmstart import Damage
     from mapgym.workload import Workload
 
-LARGEST_SEED = 2**32 - 1
-"""What every library that draws at random takes."""
 
 AXES = ("tile", "order", "parallelism", "bypass")
 DEFAULT_AXES = "tile,order,parallelism"
@@ -104,6 +103,7 @@ WarmStartOption = Annotated[
         show_default=False,
     ),
 ]
+SeedOption = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of everything random.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 

@@ -23,7 +23,7 @@ def map_network(
     agent: Annotated[
         str | None, typer.Option(help='Who searches ("mapgym list agents"); the best all-rounder when left out.')
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=common.LARGEST_SEED, help="Seed of everything random.")] = 0,
+    seed: common.SeedOption = 0,
     axes: common.AxesOption = common.DEFAULT_AXES,
     objective: common.ObjectiveOption = "edp",
     no_peer_links: common.PeerLinksOption = False,

@@ -63,7 +63,7 @@ def search(
         ),
     ] = None,
     seconds: common.SecondsOption = None,
-    seed: Annotated[int, typer.Option(min=0, max=common.LARGEST_SEED, help="Seed of everything random.")] = 0,
+    seed: common.SeedOption = 0,
     constraints: Annotated[
         Path | None, typer.Option(help="YAML file with constraints on the map space.", show_default=False)
     ] = None,

@@ -52,7 +52,7 @@ def train(
         float | None,
         typer.Option(help="Wall time after which it stops; the same command continues.", show_default=False),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=common.LARGEST_SEED, help="Seed of everything random.")] = 0,
+    seed: common.SeedOption = 0,
     full: Annotated[
         bool, typer.Option("--full", help="Train as long and as large as the original did, not for a small machine.")
     ] = False,

@@ -22,7 +22,7 @@ class A2c(StockAgent):
     summary = "A2C of Stable-Baselines3; illegal actions are replaced by the environment"
     smallest: ClassVar[dict[str, Any]] = {"steps": 2}
 
-    steps: int = parameter(20, "steps per environment and update (SB3: 5)", low=2)
+    steps: int = parameter(20, "steps per environment and update (SB3: 5)", low=2, high=2**20)
     gae_lambda: float = parameter(0.98, "of the advantage estimate (SB3: 1)", low=0, high=1)
     entropy: float = parameter(0.05, "weight of the entropy (SB3: 0)", low=0, high=1)
     normalize: bool = parameter(True, "whether advantages are normalised in each update (SB3: no)")
@@ -32,6 +32,10 @@ class A2c(StockAgent):
         from stable_baselines3 import A2C
 
         return A2C
+
+    def remembered(self) -> int:
+        """See :class:`StockAgent`."""
+        return self.steps * self.num_envs
 
     def arguments(self) -> dict[str, Any]:
         """See :class:`StockAgent`."""

@@ -35,7 +35,7 @@ class Amortized(AskTellAgent):
     extra = "rl"
 
     model: str = parameter(DEFAULT_MODEL, _MODEL_HELP)
-    batch_size: int = parameter(256, "mappings proposed at a time", low=1)
+    batch_size: int = parameter(256, "mappings proposed at a time", low=1, high=2**16)
 
     def warm_up(self, space: MapSpace) -> None:
         """Loads the policy and compiled code."""
@@ -69,7 +69,7 @@ class AmortizedSearch(AskTellAgent):
     extra = "rl"
 
     model: str = parameter(DEFAULT_MODEL, _MODEL_HELP)
-    proposals: int = parameter(64, "mappings that the policy proposes", low=1)
+    proposals: int = parameter(64, "mappings that the policy proposes", low=1, high=2**16)
     drawn: float = parameter(1.0, "random mappings that join them, as a multiple of the population", low=1, high=1000)
 
     def warm_up(self, space: MapSpace) -> None:

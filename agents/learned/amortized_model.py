@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.agents.learned.amortized_kernels import CHOICE_FEATURES, STATE_FEATURES
-from mapgym.agents.learned.stored_arrays import SHIPPED, read_arrays, write_arrays
+from mapgym.agents.learned.stored_arrays import SHIPPED, check_finite, read_arrays, reading, write_arrays
 from mapgym.errors import SpecificationError, suggest
 from mapgym.text import quoted
 
@@ -33,10 +33,12 @@ class Policy:
     Attributes:
         network: see :func:`make_network`.
         about: what the file says about itself: command, recipe, scores.
+        path: of the file, if it is from one.
     """
 
     network: torch.nn.Module
     about: dict[str, Any] = field(default_factory=dict)
+    path: Path | None = None
 
     def score(
         self, decisions: NDArray[np.float32], options: NDArray[np.float32], counts: NDArray[np.int64]
@@ -57,7 +59,15 @@ class Policy:
         with torch.inference_mode():
             inputs = (torch.from_numpy(array).to(device) for array in (decisions, options, counts))
             logits: NDArray[np.float32] = self.network(*inputs).cpu().numpy()
+        if not np.isfinite(logits).all():
+            raise SpecificationError(
+                f"the policy of the agent 'amortized'{self._where()} has diverged: its answers are no finite numbers; "
+                "train it anew with 'mapgym train amortized'"
+            )
         return logits
+
+    def _where(self) -> str:
+        return "" if self.path is None else f" in {quoted(self.path)}"
 
     def save(self, path: Path) -> None:
         """Writes the file, atomically; weights as float16, which changes a logit by about a thousandth."""
@@ -156,14 +166,8 @@ def _load(path: Path) -> Policy:
 
     arrays, about = read_arrays(path)
     network = make_network()
-    try:
-        if not all(np.isfinite(array).all() for array in arrays.values()):
-            raise ValueError
+    with reading(path, "policy of the agent 'amortized'"):
         network.load_state_dict({name: torch.from_numpy(array.astype(np.float32)) for name, array in arrays.items()})
-    except (RuntimeError, TypeError, ValueError):
-        raise SpecificationError(
-            f"{quoted(path)} is no policy of the agent 'amortized', or one of another version; train it anew with "
-            "'mapgym train amortized'"
-        ) from None
+    check_finite(path, arrays)
     network.requires_grad_(False)
-    return Policy(network, about)
+    return Policy(network, about, path)

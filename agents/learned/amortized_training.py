@@ -29,9 +29,11 @@ from mapgym.agents.learned.amortized_model import MODEL, Policy, load_policy, ma
 from mapgym.agents.learned.amortized_tasks import SOLVER_SAMPLES, TrainingTask
 from mapgym.agents.learned.amortized_validation import Validation, validation_mappings
 from mapgym.agents.learned.stored_arrays import (
+    check_finite,
     check_same_training,
     fill_training,
     read_arrays,
+    reading,
     training_arrays,
     write_arrays,
 )
@@ -192,7 +194,8 @@ class _Session:
             # Interrupted before the first validation: not what will be chosen, but something to try.
             self._write_model(self._validation.scores(Policy(self._network)))
         about = load_policy(str(folder / MODEL)).about
-        text = f"Wrote {folder / MODEL}: {self._summary(about)}."
+        with reading(folder / MODEL, "policy of agent 'amortized'"):
+            text = f"Wrote {folder / MODEL}: {self._summary(about)}."
         if self._done < recipe.iterations:
             text += (
                 f" {self._progress.done:,} of {self._progress.total:,} samples are done; the same command continues."
@@ -333,9 +336,12 @@ class _Session:
     def _load(self) -> None:
         arrays, about = read_arrays(self._request.folder / CHECKPOINT)
         check_same_training(self._request.folder, about, self._identity)
-        fill_training(self._network, self._optimizer, arrays)
-        self._done, self._spent = about["done"], about["cpu_seconds"]
-        self._history, self._best_score = about["history"], about["best_score"]
+        check_finite(self._request.folder / CHECKPOINT, arrays)
+        with reading(self._request.folder / CHECKPOINT, "checkpoint of agent 'amortized'"):
+            fill_training(self._network, self._optimizer, arrays)
+            self._done, self._spent = range(self._recipe.iterations + 1)[about["done"]], float(about["cpu_seconds"])
+            self._history, score = list(about["history"]), about["best_score"]
+            self._best_score = None if score is None else float(score)
         self._progress.done = self._done * self._recipe.tasks * self._recipe.group
 
     def _summary(self, about: dict[str, Any]) -> str:

@@ -28,9 +28,9 @@ class Dqn(StockAgent):
     smallest: ClassVar[dict[str, Any]] = {"learning_starts": 1, "batch_size": 4}
 
     buffer_size: int = parameter(20_000, "steps that are remembered (SB3: 1,000,000)", low=1, high=10**8)
-    batch_size: int = parameter(256, "steps of an update (SB3: 32)", low=2)
+    batch_size: int = parameter(256, "steps of an update (SB3: 32)", low=2, high=2**16)
     learning_starts: int = parameter(1000, "steps before the first update (SB3: 100)", low=1, high=10**9)
-    gradient_steps: int = parameter(2, "updates after each step of all environments", low=1)
+    gradient_steps: int = parameter(2, "updates after each step of all environments", low=1, high=1000)
     target_interval: int = parameter(
         1000, "steps from one copy of the target network to the next (SB3: 10,000)", low=1, high=10**9
     )
@@ -42,6 +42,10 @@ class Dqn(StockAgent):
         from mapgym.agents.learned._networks import EachExplores
 
         return EachExplores
+
+    def remembered(self) -> int:
+        """See :class:`StockAgent`; each step with the observation after it."""
+        return 2 * max(self.buffer_size, self.num_envs)
 
     def arguments(self) -> dict[str, Any]:
         """See :class:`StockAgent`."""

@@ -58,17 +58,19 @@ class MindMappings(AskTellAgent):
     objectives: ClassVar[tuple[str, ...]] = OBJECTIVES
 
     model: str = parameter("accel_a", "shipped surrogate, or the folder or file of a trained one")
-    trajectories: int = parameter(32, "descents side by side (Mind Mappings: 1)", low=1)
+    trajectories: int = parameter(32, "descents side by side (Mind Mappings: 1)", low=1, high=4096)
     loss: str = parameter(
         "objective", "what is descended: the predicted objective, or the sum of all outputs", choices=LOSSES
     )
-    learning_rate: float = parameter(0.1, "the shortest step (Mind Mappings: 1)", low=1e-6)
+    learning_rate: float = parameter(0.1, "the shortest step (Mind Mappings: 1)", low=1e-6, high=1e6)
     lengths: int = parameter(12, "step lengths that are tried, each twice the one before (ours)", low=1, high=60)
     clamp: bool = parameter(True, "whether a step begins at the projected mapping (Mind Mappings: no)")
-    draws: int = parameter(32, "random mappings of which the best predicted is injected (Mind Mappings: 1)", low=1)
+    draws: int = parameter(
+        32, "random mappings of which the best predicted is injected (Mind Mappings: 1)", low=1, high=1024
+    )
     interval: int = parameter(10, "steps from one injection of random mappings to the next (Mind Mappings: 10)", low=1)
     temperature: float = parameter(
-        50.0, "of accepting injections, in units of the lower bound (Mind Mappings: 50)", low=0
+        50.0, "of accepting injections, in units of the lower bound (Mind Mappings: 50)", low=0, high=1e300
     )
     cooling: float = parameter(0.75, "of the temperature, every 50 injections (Mind Mappings: 0.75)", low=0, high=1)
 

@@ -6,6 +6,7 @@ A file holds weights and normalisation, see :mod:`mapgym.agents.learned.stored_a
 from __future__ import annotations
 
 import itertools
+import operator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.agents.learned.mind_mappings_encoding import vector_width
-from mapgym.agents.learned.stored_arrays import SHIPPED, read_arrays, write_arrays
+from mapgym.agents.learned.stored_arrays import SHIPPED, check_finite, part, read_arrays, reading, write_arrays
 from mapgym.errors import SpecificationError, suggest
 from mapgym.text import quoted
 
@@ -38,6 +39,11 @@ class Normalisation(NamedTuple):
     input_scale: NDArray[np.float32]
     target_mean: NDArray[np.float32]
     target_std: NDArray[np.float32]
+
+    def check(self, levels: int) -> None:
+        """Raises ValueError unless the arrays have the lengths for accelerators of so many levels."""
+        if [array.shape for array in self] != [(vector_width(levels),)] * 2 + [(3 * levels + 3,)] * 2:
+            raise ValueError("a normalisation of other lengths")
 
     def inputs(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """What the network sees of vectors."""
@@ -70,7 +76,13 @@ class Surrogate:
 
         with torch.inference_mode():
             outputs = self.network(torch.from_numpy(self.norm.inputs(vectors))).numpy()
-        return np.asarray(outputs * self.norm.target_std + self.norm.target_mean)
+        predicted = np.asarray(outputs * self.norm.target_std + self.norm.target_mean)
+        if np.isnan(predicted).any():
+            raise SpecificationError(
+                "the model of the agent 'mind-mappings' has diverged: its answers are no numbers; train it anew with "
+                "'mapgym train mind-mappings', or search with a lower learning_rate"
+            )
+        return predicted
 
     def descent(self, vectors: NDArray[np.float32], objective: str, loss: str) -> NDArray[np.float32]:
         """Where the loss falls: a unit step against its gradient, taken between normalised vectors.
@@ -146,24 +158,17 @@ def load_surrogate(model: str) -> Surrogate:
             f"{suggest(model, shipped_models())}"
         )
     arrays, about = read_arrays(path)
-    try:
-        levels = int(about.pop("levels"))
-        weights = {
-            name[8:]: torch.from_numpy(a.astype(np.float32)) for name, a in arrays.items() if name[:8] == "network."
-        }
+    with reading(path, "model of mind-mappings"):
+        levels = operator.index(about.pop("levels"))
+        weights = {name: torch.from_numpy(a.astype(np.float32)) for name, a in part(arrays, "network").items()}
         matrices = [weights[f"{2 * layer}.weight"] for layer in range(len(weights) // 2)]
         network = make_network([matrices[0].shape[1], *(matrix.shape[0] for matrix in matrices)])
         network.load_state_dict(weights)
-        norm = Normalisation(*(arrays[name] for name in Normalisation._fields))
-        fits = [len(vector) for vector in norm] == [vector_width(levels)] * 2 + [3 * levels + 3] * 2
-        fits = fits and (matrices[0].shape[1], matrices[-1].shape[0]) == (vector_width(levels), 3 * levels + 3)
-        if not fits or not all(np.isfinite(array).all() for array in arrays.values()):
-            raise ValueError
-    except (KeyError, IndexError, TypeError, ValueError, RuntimeError):
-        raise SpecificationError(
-            f"{quoted(path)} is no model of mind-mappings, or one of another version; train it anew with "
-            "'mapgym train mind-mappings'"
-        ) from None
+        norm = Normalisation(*(arrays[name].astype(np.float32) for name in Normalisation._fields))
+        norm.check(levels)
+        if (matrices[0].shape[1], matrices[-1].shape[0]) != (len(norm.input_mean), len(norm.target_mean)):
+            raise ValueError("a network of other sizes")
+    check_finite(path, arrays)
     network.requires_grad_(False)
     return Surrogate(network, levels, norm, about)
 

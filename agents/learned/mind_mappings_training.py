@@ -24,9 +24,11 @@ from mapgym.agents.learned.mind_mappings_model import (
     make_network,
 )
 from mapgym.agents.learned.stored_arrays import (
+    check_finite,
     check_same_training,
     fill_training,
     read_arrays,
+    reading,
     training_arrays,
     write_arrays,
 )
@@ -163,7 +165,8 @@ class _Session:
             self._load()
             if self._done == len(self._chunks) and model.exists():
                 about = load_surrogate(str(model)).about
-                return f"The training in {quoted(self._request.folder)} is done: {accuracy_text(about)}."
+                with reading(model, "model of agent 'mind-mappings'"):
+                    return f"The training in {quoted(self._request.folder)} is done: {accuracy_text(about)}."
         started = saved = time.perf_counter()
         spent_before = self._spent
         out_of_time = False
@@ -238,9 +241,13 @@ class _Session:
     def _load(self) -> None:
         arrays, about = read_arrays(self._request.folder / CHECKPOINT)
         check_same_training(self._request.folder, about, self._identity)
-        fill_training(self._network, self._optimizer, arrays)
-        self._norm = Normalisation(*(arrays[name] for name in Normalisation._fields))
-        self._done, self._spent, self._loss = about["chunks_done"], about["seconds"], about["loss"]
+        check_finite(self._request.folder / CHECKPOINT, arrays)
+        with reading(self._request.folder / CHECKPOINT, "checkpoint of agent 'mind-mappings'"):
+            fill_training(self._network, self._optimizer, arrays)
+            self._norm = Normalisation(*(arrays[name] for name in Normalisation._fields))
+            self._norm.check(len(self._accelerator.levels))
+            self._done = range(len(self._chunks) + 1)[about["chunks_done"]]
+            self._spent, self._loss = float(about["seconds"]), float(about["loss"])
         self._report()
 
     def _surrogate(self) -> Surrogate:

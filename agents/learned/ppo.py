@@ -27,9 +27,9 @@ class Ppo(StockAgent):
     summary = "PPO of Stable-Baselines3; illegal actions are replaced by the environment"
     smallest: ClassVar[dict[str, Any]] = {"steps": 2, "batch_size": 4, "epochs": 1}
 
-    steps: int = parameter(20, "steps per environment and update (SB3: 2048)", low=2)
-    batch_size: int = parameter(640, "mini-batch (SB3: 64)", low=2)
-    epochs: int = parameter(6, "passes over the steps of an update (SB3: 10)", low=1)
+    steps: int = parameter(20, "steps per environment and update (SB3: 2048)", low=2, high=2**20)
+    batch_size: int = parameter(640, "mini-batch (SB3: 64)", low=2, high=2**16)
+    epochs: int = parameter(6, "passes over the steps of an update (SB3: 10)", low=1, high=1000)
     gae_lambda: float = parameter(0.98, "of the advantage estimate (SB3: 0.95)", low=0, high=1)
     clip_range: float = parameter(0.2, "of the policy ratio (SB3: 0.2)", low=0.001, high=1)
     entropy: float = parameter(
@@ -41,6 +41,10 @@ class Ppo(StockAgent):
         from stable_baselines3 import PPO
 
         return PPO
+
+    def remembered(self) -> int:
+        """See :class:`StockAgent`."""
+        return self.steps * self.num_envs
 
     def arguments(self) -> dict[str, Any]:
         """See :class:`StockAgent`."""

@@ -7,6 +7,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import gymnasium
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from mapgym.agents.base import Agent, parameter
 from mapgym.envs import ENVIRONMENT_IDS
 from mapgym.errors import SpecificationError, suggest
+from mapgym.seeds import check_seed
 from mapgym.text import quoted
 
 if TYPE_CHECKING:
@@ -35,6 +37,9 @@ UNLIMITED = 2**62
 
 # What says nothing as long as the task stays the same: the first and the last of these fields, and all between them.
 _TASK_FIELDS = ("objective", "cumulative_fanout")
+
+MOST_MEMORY = 2**33
+"""Bytes of observations that an agent may keep."""
 
 _loaded: set[tuple[str, str]] = set()
 
@@ -58,10 +63,10 @@ class StockAgent(Agent):
     smallest: ClassVar[dict[str, Any]] = {}
 
     env: str = parameter(DEFAULT_ENV, "environment in which the policy acts", choices=ENVIRONMENT_IDS)
-    num_envs: int = parameter(64, "environments side by side", low=1)
+    num_envs: int = parameter(64, "environments side by side", low=1, high=2**16)
     learning_rate: float = parameter(1e-3, "of the optimiser", low=1e-8, high=1)
     discount: float = parameter(1.0, "gamma; the reward comes at the end, so 1 (SB3: 0.99)", low=0, high=1)
-    hidden: int = parameter(128, "units in each of the two hidden layers (SB3: 64)", low=1, high=8192)
+    hidden: int = parameter(128, "units in each of the two hidden layers (SB3: 64)", low=1, high=4096)
     orders: str = parameter(
         "full", "which part of the loop orders the policy decides, see MapSpace-v0", choices=("full", "innermost")
     )
@@ -78,6 +83,10 @@ class StockAgent(Agent):
     @abstractmethod
     def arguments(self) -> dict[str, Any]:
         """Arguments of the algorithm that depend on parameters of this agent alone."""
+
+    @abstractmethod
+    def remembered(self) -> int:
+        """Observations that the algorithm keeps in memory."""
 
     def make_model(self, env: Sb3VecEnv, seed: int, *, one_task: bool = True) -> BaseAlgorithm:
         """An untrained model of the algorithm.
@@ -101,6 +110,12 @@ class StockAgent(Agent):
             )
         if self.name == "dqn" and not isinstance(actions, gymnasium.spaces.Discrete):
             raise SpecificationError(f"agent 'dqn' chooses among single actions, {self.env} has other ones; use 'ppo'")
+        numbers = int(np.prod(env.observation_space.shape or ()))
+        if (memory := 4 * numbers * self.remembered()) > MOST_MEMORY:
+            raise SpecificationError(
+                f"agent {quoted(self.name)} would remember {self.remembered():,} observations of {numbers} numbers, "
+                f"which takes {memory / 2**30:,.0f} GiB; lower the parameters that say how many steps it remembers"
+            )
         model: BaseAlgorithm = self.algorithm()(
             "MlpPolicy",
             env,
@@ -125,8 +140,25 @@ class StockAgent(Agent):
         options: dict[str, Any] = {}
         if self.masked:
             options["action_masks"] = env.env.action_masks()  # type: ignore[attr-defined]
-        actions, _ = model.predict(observations, deterministic=False, **options)
+        with self.answering():
+            actions, _ = model.predict(observations, deterministic=False, **options)
         return actions
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Says in one sentence that the policy has no answer: what comes out of its weights is no number."""
+        try:
+            yield
+        except (RuntimeError, ValueError) as error:
+            # There is no better sign: that is how torch refuses to draw from probabilities that are no numbers.
+            if "nan" not in str(error):
+                raise
+            who, remedy = f"agent {quoted(self.name)}", "search or train with a lower learning_rate"
+            if self.policy:
+                who, remedy = quoted(Path(self.policy)), "train it anew, with a lower learning_rate"
+            raise SpecificationError(
+                f"the policy of {who} has diverged: its answers are no finite numbers; {remedy}"
+            ) from error
 
     def search_env(self, evaluator: Evaluator) -> Sb3VecEnv:
         """Environments whose mappings the evaluator prices.
@@ -178,6 +210,7 @@ class StockAgent(Agent):
         """
         self.check_axes(evaluator.space)
         self.check_objective(evaluator.objective)
+        seed = check_seed(seed)
         self._load(evaluator.space, evaluator.objective)
         evaluator.start()
         if initial is not None:
@@ -208,7 +241,8 @@ class StockAgent(Agent):
                 # One seed never meets the policies of another one.
                 own = seed if not policies else int(np.random.SeedSequence((seed, policies)).generate_state(1)[0])
                 model = self.make_model(env, own)
-                model.learn(steps - taken, callback=Watch(self.patience), log_interval=None)  # type: ignore[arg-type]
+                with self.answering():
+                    model.learn(steps - taken, callback=Watch(self.patience), log_interval=None)  # type: ignore[arg-type]
                 taken, policies = taken + int(model.num_timesteps), policies + 1
             return taken
 

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from mapgym import __version__
 from mapgym.agents.base import agent_class
 from mapgym.agents.learned.stock import StockAgent
-from mapgym.agents.learned.stored_arrays import read_arrays, write_arrays
+from mapgym.agents.learned.stored_arrays import check_finite, read_arrays, reading, write_arrays
+from mapgym.cost import OBJECTIVES
 from mapgym.errors import SpecificationError
 from mapgym.sparsity_aware import plain_objective
 from mapgym.text import quoted
@@ -31,6 +32,16 @@ if TYPE_CHECKING:
     from mapgym.agents.learned._vec_env import Sb3VecEnv
 
 POLICY = "policy.safetensors"
+_KINDS = {
+    "agent": str,
+    "parameters": dict,
+    "env": str,
+    "workloads": list,
+    "accelerator": dict,
+    "objective": str,
+    "sizes": dict,
+    "one_task": bool,
+}
 LIBRARIES = ("torch", "stable_baselines3", "sb3_contrib", "gymnasium")
 
 Arrays = dict[str, NDArray[Any]]
@@ -123,7 +134,7 @@ class StoredPolicy:
         model = agent.make_model(env, seed, one_task=self.about["one_task"])
         try:
             fill_policy(model, self.arrays)
-        except RuntimeError:
+        except (RuntimeError, TypeError):
             raise SpecificationError(
                 f"{quoted(self.path)} does not hold the networks that its description names; train it anew"
             ) from None
@@ -155,9 +166,28 @@ def read_policy(where: str | Path) -> StoredPolicy:
     if find_spec("safetensors") is None:
         raise SpecificationError("a policy needs the package 'safetensors'; install it with: pip install 'mapgym[rl]'")
     arrays, about = read_arrays(path)
-    needed = {"agent", "parameters", "env", "workloads", "accelerator", "objective", "sizes", "one_task"}
-    if not needed <= about.keys() or not issubclass(agent_class(str(about["agent"])), StockAgent):
-        raise SpecificationError(
-            f"{quoted(path)} is no policy of an agent that 'mapgym train' trains in an environment"
-        )
+    with reading(path, "policy of an agent that 'mapgym train' trains in an environment"):
+        _check(about)
+    check_finite(path, arrays)
     return StoredPolicy(path, about, arrays)
+
+
+def _check(about: dict[str, Any]) -> None:
+    """Raises KeyError, TypeError or SpecificationError unless a description has all that is looked for in it later."""
+    sizes = about["sizes"]
+    kinds = [
+        *((about[key], kind) for key, kind in _KINDS.items()),
+        *((entry["name"], str) for entry in (*about["workloads"], about["accelerator"])),
+        *((size, int) for size in (sizes["observation"], *sizes["actions"])),
+        (about["workloads"][0], dict),
+    ]
+    for value, kind in kinds:
+        if type(value) is not kind:
+            raise TypeError(f"{quoted(value)} is no {kind.__name__}")
+    if about["objective"] not in OBJECTIVES:
+        raise SpecificationError(f"unknown objective {quoted(about['objective'])}")
+    agent = agent_class(about["agent"])
+    if not issubclass(agent, StockAgent):
+        raise SpecificationError(f"agent {quoted(agent.name)} does not act in an environment")
+    known = {entry.name for entry in fields(agent)}
+    agent(**{name: value for name, value in about["parameters"].items() if name in known})

@@ -25,11 +25,13 @@ from mapgym.agents.experiment.studies.tables import Table
 from mapgym.agents.learned.stock import DEFAULT_ENV, StockAgent, computing, is_searchable, vector_class
 from mapgym.agents.learned.stock_policy import POLICY, Arrays, fill_policy, policy_arrays, sizes_of, write_policy
 from mapgym.agents.learned.stored_arrays import (
+    check_finite,
     check_same_training,
     fill_optimizer,
     optimizer_arrays,
     part,
     read_arrays,
+    reading,
     write_arrays,
 )
 from mapgym.agents.learned.training import CHECKPOINT, Trainer, TrainingProgress, TrainingRequest, register_trainer
@@ -245,11 +247,17 @@ class _Session:
         # None makes the library begin with new episodes.
         model._last_obs = None
         steps = min(SEGMENT_STEPS, self._total - model.num_timesteps)
-        model.learn(steps, callback=Report(), reset_num_timesteps=False, log_interval=None)  # type: ignore[arg-type]
+        with self._agent.answering():
+            model.learn(steps, callback=Report(), reset_num_timesteps=False, log_interval=None)  # type: ignore[arg-type]
         self._segments += 1
 
     def _evaluate(self) -> None:
         """Draws mappings of the policy, and keeps the policy if it is the best so far."""
+        if not all(np.isfinite(array).all() for array in policy_arrays(self._model).values()):
+            raise SpecificationError(
+                f"the training in {quoted(self._request.folder)} has diverged: the weights are no finite numbers; give "
+                "a lower learning_rate, and another folder with -o"
+            )
         self._model.set_random_seed(self._seed(1))
         logs = np.log(self._drawn())
         each, best = float(np.exp(logs.mean())), float(np.exp(logs.min(axis=1).mean()))
@@ -333,18 +341,42 @@ class _Session:
         folder, model = self._request.folder, self._model
         arrays, about = read_arrays(folder / CHECKPOINT)
         check_same_training(folder, about, self._about, another="other")
-        fill_policy(model, part(arrays, "policy"))
-        fill_optimizer(model.policy.optimizer, arrays)
-        progress = about["progress"]
-        memory: Any = getattr(model, "replay_buffer", None)
-        if memory is not None:
-            for name, array in part(arrays, "memory").items():
-                getattr(memory, name)[:] = array
-            memory.pos, memory.full = progress["memory"]
-            model._n_calls = progress["calls"]  # type: ignore[attr-defined]
-        self._best, self._segments, self._spent = part(arrays, "best"), progress["segments"], progress["seconds"]
-        model.num_timesteps, model._n_updates = progress["steps"], progress["updates"]
-        self._evaluations = progress["evaluations"]
+        check_finite(folder / CHECKPOINT, arrays)
+        with reading(folder / CHECKPOINT, f"checkpoint of agent {quoted(self._agent.name)}"):
+            self._continue_from(arrays, about["progress"])
         self._env.best_ratio = self._evaluations[-1][4]
         self._progress.done = model.num_timesteps
         self._progress.text = self._progress_text()
+
+    def _continue_from(self, arrays: Arrays, progress: dict[str, Any]) -> None:
+        """Takes over what :meth:`_save` has kept; everything else is drawn anew at the start of a segment."""
+        model: Any = self._model
+        fill_policy(model, part(arrays, "policy"))
+        fill_optimizer(model.policy.optimizer, arrays)
+        model.num_timesteps, model._n_updates = _count(progress["steps"]), _count(progress["updates"])
+        memory: Any = getattr(model, "replay_buffer", None)
+        if memory is not None:
+            for name in _MEMORY:
+                ours, array = getattr(memory, name), arrays[f"memory.{name}"]
+                if ours.shape != array.shape:
+                    raise ValueError(f"{name} of another shape")
+                ours[:] = array
+            position, full = progress["memory"]
+            memory.pos, memory.full = _count(position) % memory.buffer_size, bool(full)
+            model._n_calls = _count(progress["calls"])
+            # Follows from the steps, but is brought up to date after the next one only.
+            model.exploration_rate = model.exploration_schedule(0.0)
+        self._best, self._segments = part(arrays, "best"), _count(progress["segments"])
+        self._spent = float(progress["seconds"])
+        self._evaluations = [[value + 0 for value in row] for row in progress["evaluations"]]
+        if any(len(row) != len(_COLUMNS) for row in self._evaluations) or not self._evaluations:
+            raise ValueError("evaluations of other columns")
+        if self._best.keys() != part(arrays, "policy").keys():
+            raise ValueError("no best policy")
+
+
+def _count(value: Any) -> int:
+    """The value, if it is a whole number from 0."""
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{quoted(value)} is no number of steps")
+    return value

@@ -1,12 +1,15 @@
 """Arrays on disk with a description, and what checkpoints of trainings make of them.
 
-A file is one safetensors file, which cannot execute code: the arrays, and a JSON text about them in its header.
+A file is one safetensors file, which cannot execute code: the arrays, and in its header a JSON text about them and a
+digest of text and arrays. What is read is therefore what was written.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,31 +24,90 @@ if TYPE_CHECKING:
     import torch
 
 SHIPPED = Path(__file__).parent / "weights"
-_HEADER_KEY = "mapgym"
+_ABOUT, _DIGEST = "mapgym", "sha256"
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> None:
-    """Writes arrays and a JSON-able description into one safetensors file, atomically."""
-    from safetensors.numpy import save_file
+    """Writes arrays and a JSON-able description into one safetensors file, atomically; what was there stays until then.
 
+    Raises:
+        OSError: it cannot be written.
+    """
+    from safetensors.numpy import save
+
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    text = json.dumps(about, allow_nan=False)
+    data = save(contiguous, metadata={_ABOUT: text, _DIGEST: _digest(text, contiguous)})
     with replacing(path) as temporary:
-        contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        save_file(contiguous, temporary, metadata={_HEADER_KEY: json.dumps(about, allow_nan=False)})
+        temporary.write_bytes(data)
 
 
 def read_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Reads what :func:`write_arrays` wrote; raises SpecificationError for a damaged or foreign file."""
+    """Reads what :func:`write_arrays` wrote.
+
+    Files that were written before there were digests are taken without one.
+
+    Raises:
+        SpecificationError: the file is damaged, cannot be read, or is not ours.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="numpy") as file:
-            about = json.loads((file.metadata() or {})[_HEADER_KEY])
+            header = file.metadata() or {}
+            about = json.loads(header[_ABOUT])
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, KeyError, ValueError):
+    except OSError as error:
+        raise SpecificationError(
+            f"cannot read {quoted(path)} ({(error.strerror or type(error).__name__).lower()}); check its permissions"
+        ) from None
+    except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, RecursionError, MemoryError):
         about = None
-    if not isinstance(about, dict):
+    # A digest whose name is damaged is no missing one.
+    whole = isinstance(about, dict) and (
+        header.keys() == {_ABOUT} or header.get(_DIGEST) == _digest(header[_ABOUT], arrays)
+    )
+    if not whole:
         raise SpecificationError(f"{quoted(path)} is damaged, or was not written by mapgym; remove it and train anew")
     return arrays, about
+
+
+def _digest(text: str, arrays: Mapping[str, NDArray[Any]]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(f"\n{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+@contextmanager
+def reading(path: Path, what: str) -> Iterator[None]:
+    """Says in one sentence that a file, sound as it is, does not hold what the block looks for in it.
+
+    Args:
+        path: the file.
+        what: it should be, such as "checkpoint of agent 'ppo'".
+
+    Raises:
+        SpecificationError: the block finds a key missing, of another kind, or of other sizes.
+    """
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
+        reason = f" ({error})" if isinstance(error, SpecificationError) else ""
+        raise SpecificationError(
+            f"{quoted(path)} is no {what}, or one of another version{reason}; remove it and train it anew"
+        ) from error
+
+
+def check_finite(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Raises SpecificationError if an array of a file holds something that is no finite number."""
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise SpecificationError(
+                f"{quoted(path)} holds weights that are no finite numbers (in {quoted(name)}), as a training that "
+                "diverges leaves them; train it anew, with a lower learning rate"
+            )
 
 
 def part(arrays: Mapping[str, NDArray[Any]], name: str) -> dict[str, NDArray[Any]]:
@@ -66,8 +128,11 @@ def fill_optimizer(optimizer: torch.optim.Optimizer, arrays: Mapping[str, NDArra
     import torch
 
     state: dict[int, dict[str, torch.Tensor]] = {}
+    shapes = [tuple(parameter.shape) for group in optimizer.param_groups for parameter in group["params"]]
     for name, array in part(arrays, "optimizer").items():
         index, _, entry = name.partition(".")
+        if array.size != 1 and array.shape != shapes[int(index)]:
+            raise ValueError(f"{name} has the shape {array.shape}")
         state.setdefault(int(index), {})[entry] = torch.from_numpy(array)
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from mapgym.accelerator import Accelerator
 from mapgym.errors import SpecificationError, suggest
+from mapgym.seeds import check_seed
 from mapgym.text import quoted
 from mapgym.workload import Workload
 
@@ -49,6 +50,9 @@ class TrainingRequest:
     full: bool = False
     parameters: Mapping[str, Any] = field(default_factory=dict)
     command: str = ""
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
 
 
 def _ignore(text: str) -> None:

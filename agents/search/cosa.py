@@ -16,6 +16,7 @@ from mapgym.agents.search.tiny_task import tiny_task
 from mapgym.cost import OBJECTIVES
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapspace import MapSpace
+from mapgym.seeds import check_seed
 
 if TYPE_CHECKING:
     from mapgym.evaluator import Evaluator
@@ -79,6 +80,7 @@ class Cosa(Agent):
         space = evaluator.space
         self.check_axes(space)
         self.check_objective(evaluator.objective)
+        check_seed(seed)
         self.warm_up(space)
         evaluator.start()
         if initial is not None and len(initial):

@@ -14,6 +14,7 @@ from mapgym.agents.search.edits import best_members
 from mapgym.construction_keys import KeyEncoding
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
+from mapgym.seeds import check_seed
 
 if TYPE_CHECKING:
     from mapgym.evaluator import Evaluator
@@ -93,6 +94,7 @@ class DifferentialEvolution(Agent):
 
         self.check_axes(evaluator.space)
         self.check_objective(evaluator.objective)
+        check_seed(seed)
         self.warm_up(evaluator.space)
         evaluator.start()
         rng = np.random.default_rng(seed)

@@ -14,6 +14,7 @@ from mapgym.cost import OBJECTIVES
 from mapgym.cost.optimum import Optimum, Progress, find_optimum
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
+from mapgym.seeds import check_seed
 
 if TYPE_CHECKING:
     from mapgym.evaluator import Evaluator
@@ -58,6 +59,7 @@ class ExactSearch(Agent):
         space = evaluator.space
         self.check_axes(space)
         self.check_objective(evaluator.objective)
+        check_seed(seed)
         self.warm_up(space)
         evaluator.start()
         if initial is not None:

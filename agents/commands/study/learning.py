@@ -115,15 +115,17 @@ def _plan(
 def _describe_policy(model: str) -> dict[str, Any]:
     from mapgym.agents.learned.amortized_model import find_policy, load_policy
     from mapgym.agents.learned.amortized_training import Recipe
+    from mapgym.agents.learned.stored_arrays import reading
 
-    about = load_policy(model).about
-    return {
-        "model": model,
-        "sha256": hashlib.sha256(find_policy(model).read_bytes()).hexdigest(),
-        "command": about["command"],
-        "priced": Recipe(**about["recipe"]).priced,
-        "seconds": about["cpu_seconds"],
-    }
+    about, path = load_policy(model).about, find_policy(model)
+    with reading(path, "policy of the agent 'amortized'"):
+        return {
+            "model": model,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "command": about["command"],
+            "priced": Recipe(**about["recipe"]).priced,
+            "seconds": about["cpu_seconds"],
+        }
 
 
 def _of(layers: list[Any], network: str) -> list[Any]:

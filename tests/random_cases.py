@@ -123,12 +123,15 @@ def random_holes(rng: np.random.Generator) -> Workload:
 
 def random_diagonal(rng: np.random.Generator) -> Workload:
     """A dim in two ranks of an operand, of the output or of both, alone there or beside others."""
-    bounds = {dim: pick(rng, (2, 2, 3, 4, 6, 8)) for dim in "IKLM"}
+    bounds = {dim: pick(rng, (2, 2, 3, 4, 6, 8)) for dim in "IKLM"} | {"J": pick(rng, (1, 2, 4))}
 
     def twice(others: str) -> tuple[Rank, ...]:
         ranks = []
+        another = chance(rng, 0.5)
         for other in others:
             rank = [("I", pick(rng, (1, 1, 1, 2, 3)))]
+            if another:
+                rank.append(("J", pick(rng, (1, 1, 1, 2))))
             if chance(rng, 0.8):
                 rank.append((other, pick(rng, (1, 1, 2))))
             ranks.append(tuple(rank))

@@ -130,18 +130,153 @@ def test_strided_tile_is_a_bounding_box():
     assert counts(cost, "fills", RF) == [1, 10, 4]
 
 
-def test_first_visits_save_no_more_reads_than_there_are():
+def test_first_visits_of_a_strided_output_leave_its_holes_out():
     # Outputs[3*P], P=4: a bounding box of 10 words, of which 4 are written once each. None of them is read before.
     workload = Workload("strided output", ("P",), (4,), (Tensor("Outputs", ((("P", 3),),), is_output=True),))
     cost = price(workload, accelerator(), {"level": "DRAM", "temporal": {"P": 4}}, {"level": "RF"})
-    assert counts(cost, "partition_words", DRAM) == [10]
+    assert counts(cost, "partition_words", DRAM) == [4]
     assert counts(cost, "updates", DRAM) == [4]
     assert counts(cost, "reads", DRAM) == [0]
     assert counts(cost, "reads", RF) == [0]
-    # 4 words both ways, less 10 first visits, would be negative.
-    assert counts(cost, "ingresses", DRAM) == [0]
+    # 4 words both ways, less 4 first visits.
+    assert counts(cost, "ingresses", DRAM) == [4]
     # RF: 4 fills and 4 updates of 1 pJ; DRAM: 4 updates of 100 pJ; 4 MACs of 0.5 pJ.
     assert cost.energy_pj == pytest.approx(8 + 400 + 2)
+
+
+def strided_output(stride: int, dilation: int, bounds: tuple[int, int, int]) -> Workload:
+    """Outputs[stride*P + dilation*R] += Inputs[C], bounds of P, R and C."""
+    inputs = Tensor("Inputs", ((("C", 1),),))
+    outputs = Tensor("Outputs", ((("P", stride), ("R", dilation)),), is_output=True)
+    return Workload("strided output", ("P", "R", "C"), bounds, (inputs, outputs))
+
+
+# Stride, dilation, P, R, words that are written, words of the bounding box; C=3.
+STRIDED_OUTPUTS = [
+    (4, 1, 4, 1, 4, 13),  # 0 4 8 12
+    (2, 1, 4, 1, 4, 7),  # 0 2 4 6
+    (4, 1, 4, 2, 8, 14),  # 0 1 4 5 8 9 12 13
+    (3, 2, 4, 2, 8, 12),  # 0 2 3 5 6 8 9 11
+    (2, 2, 4, 3, 6, 11),  # 0 2 4 6 8 10, four of them more than once
+    (2, 1, 4, 2, 8, 8),  # 0 ... 7, no hole
+    (5, 7, 3, 2, 6, 18),  # 0 5 7 10 12 17
+]
+
+
+@pytest.mark.parametrize(("stride", "dilation", "p", "r", "written", "box"), STRIDED_OUTPUTS)
+def test_words_of_a_strided_output_are_read_at_all_visits_but_the_first(stride, dilation, p, r, written, box):
+    workload, everything = strided_output(stride, dilation, (p, r, 3)), {"P": p, "R": r, "C": 3}
+    updates = p * r * 3
+    # All loops at DRAM: single words come there and to the register file.
+    cost = price(workload, accelerator(), {"level": "DRAM", "temporal": everything}, {"level": "RF"})
+    for level in (RF, DRAM):
+        # C is innermost or not: DRAM gets a word as often as it moves, the MACs' partial sums are all updates.
+        assert counts(cost, "reads", level)[1] == counts(cost, "updates", level)[1] - written
+    assert counts(cost, "updates", RF)[1] == updates
+    # All loops at the register file: it writes its tile to DRAM once, as a bounding box, of which nothing was there.
+    cost = price(workload, accelerator(), {"level": "DRAM"}, {"level": "RF", "temporal": everything})
+    assert counts(cost, "reads", RF)[1] == updates - written
+    assert counts(cost, "updates", DRAM)[1] == box
+    assert counts(cost, "reads", DRAM)[1] == 0
+    # If it does not keep the output, DRAM gets single words.
+    cost = price(
+        workload,
+        accelerator(),
+        {"level": "DRAM"},
+        {"level": "RF", "temporal": everything, "keep": ["Inputs"]},
+    )
+    assert counts(cost, "updates", DRAM)[1] == updates
+    assert counts(cost, "reads", DRAM)[1] == updates - written
+
+
+def test_boxes_of_a_strided_output_are_first_visits_holes_included():
+    # Outputs[4*P], P = 2 in the register file, 2 at DRAM, C=3 outside: 6 tiles of 5 words, 0..4 or 8..12, come to DRAM.
+    cost = price(
+        strided_output(4, 1, (4, 1, 3)),
+        accelerator(),
+        {"level": "DRAM", "temporal": {"P": 2, "C": 3}, "order": ["P", "C", "R"]},
+        {"level": "RF", "temporal": {"P": 2}},
+    )
+    assert counts(cost, "updates", DRAM)[1] == 30
+    assert counts(cost, "reads", DRAM)[1] == 30 - 10
+    # The MACs update 4 different words 3 times each.
+    assert counts(cost, "updates", RF)[1] == 12
+    assert counts(cost, "reads", RF)[1] == 12 - 4
+
+
+def test_parallel_instances_share_the_words_of_a_strided_output():
+    # Outputs[4*P + R], P=4 in parallel, R=2 and C=3 in time: each register file has 2 words of its own, 6 updates.
+    cost = price(
+        strided_output(4, 1, (4, 2, 3)),
+        accelerator(),
+        {"level": "DRAM", "spatial_x": {"P": 4}},
+        {"level": "RF", "temporal": {"R": 2, "C": 3}},
+    )
+    assert counts(cost, "updates", RF)[1] == 6
+    assert counts(cost, "reads", RF)[1] == 6 - 2
+    assert counts(cost, "updates", DRAM)[1] == 8
+    assert counts(cost, "reads", DRAM)[1] == 0
+
+
+def test_an_output_with_a_dim_on_two_axes_is_written_along_its_diagonal():
+    # Outputs[P, P], P=4, C=3: a box of 16 words, of which 4 are updated 3 times each.
+    outputs = Tensor("Outputs", ((("P", 1),), (("P", 1),)), is_output=True)
+    workload = Workload("diagonal", ("P", "C"), (4, 3), (Tensor("Inputs", ((("C", 1),),)), outputs))
+    cost = price(workload, accelerator(), {"level": "DRAM", "temporal": {"P": 4, "C": 3}}, {"level": "RF"})
+    assert counts(cost, "updates", RF)[1] == 12
+    assert counts(cost, "reads", RF)[1] == 12 - 4
+
+
+def two_axes(*bounds: int) -> Workload:
+    """Outputs[K, L] += A[I+K, I+L]."""
+    ranks = ((("I", 1), ("K", 1)), (("I", 1), ("L", 1)))
+    outputs = Tensor("Outputs", ((("K", 1),), (("L", 1),)), is_output=True)
+    return Workload("two axes", ("I", "K", "L"), bounds, (Tensor("A", ranks), outputs))
+
+
+def test_a_tile_that_moves_along_two_axes_keeps_what_it_overlaps():
+    # The tile of A is a square of 2 x 2. A step of I moves it by one both ways, so that one word of 4 stays: 4 + 3.
+    cost = price(
+        two_axes(2, 2, 2),
+        accelerator(),
+        {"level": "DRAM", "temporal": {"I": 2}},
+        {"level": "RF", "temporal": {"K": 2, "L": 2}},
+    )
+    assert counts(cost, "reads", DRAM)[0] == 7
+    assert counts(cost, "fills", RF)[0] == 7
+    # 3 x 4 words, of which 2 x 3 stay: 12 + 2 * 6.
+    cost = price(
+        two_axes(3, 3, 4),
+        accelerator(),
+        {"level": "DRAM", "temporal": {"I": 3}},
+        {"level": "RF", "temporal": {"K": 3, "L": 4}},
+    )
+    assert counts(cost, "reads", DRAM)[0] == 24
+    # 1 x 4 words have none in common with their successors.
+    cost = price(
+        two_axes(3, 1, 4),
+        accelerator(),
+        {"level": "DRAM", "temporal": {"I": 3}},
+        {"level": "RF", "temporal": {"L": 4}},
+    )
+    assert counts(cost, "reads", DRAM)[0] == 12
+
+
+def test_neighbours_pass_on_words_that_a_tile_needs_along_two_axes():
+    # Outputs[K, L] += A[I+J+K, I+J+L]: two register files, one word apart along both axes, with tiles of 2 x 2.
+    ranks = tuple((("I", 1), ("J", 1), (dim, 1)) for dim in "KL")
+    outputs = Tensor("Outputs", ((("K", 1),), (("L", 1),)), is_output=True)
+    workload = Workload("two axes", ("I", "J", "K", "L"), (2, 4, 2, 2), (Tensor("A", ranks), outputs))
+    cost = price(
+        workload,
+        accelerator(),
+        {"level": "DRAM", "temporal": {"I": 2, "J": 2}, "order": ["I", "J", "K", "L"], "spatial_x": {"J": 2}},
+        {"level": "RF", "temporal": {"K": 2, "L": 2}},
+    )
+    # I moves the tiles by 1, J by 2 less the 1 of I: 4 words, then 3 at each of 3 steps. In the last two, the first
+    # register file needs the 3 words that the second one got a step before. DRAM sends 2 * (4 + 3) + 3 + 3.
+    assert counts(cost, "link_transfers", DRAM)[0] == 6
+    assert counts(cost, "reads", DRAM)[0] == 20
 
 
 def test_spatial_multicast_reads_once_for_all():

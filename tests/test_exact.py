@@ -18,6 +18,7 @@ from mapgym.cost.optimum import find_optimum
 from mapgym.errors import SpecificationError
 from mapgym.evaluator import Budget, Evaluator
 from mapgym.mapspace import MapSpace
+from mapgym.workload import Workload
 
 # MAPGYM_EXACT_CASES asks for more random spaces than a quick run has time for.
 CASES = int(os.environ.get("MAPGYM_EXACT_CASES", "60"))
@@ -178,6 +179,22 @@ def test_what_is_not_covered_is_said_in_one_sentence(task: str, hardware: Accele
     with pytest.raises(SpecificationError, match=message) as caught:
         find_optimum(MapSpace(workload(task), hardware, KEEP_ALL))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({"A": ["I", "K"], "Out": ["2*I"]}, "strided or sliding"),
+        ({"A": ["K"], "Out": ["I + K"]}, "strided or sliding"),
+        ({"A": ["I + K", "I"], "Out": ["I"]}, "a dim in two ranks"),
+        ({"A": ["I", "K"], "Out": ["I", "I"]}, "a dim in two ranks"),
+    ],
+)
+def test_outputs_with_holes_and_dims_on_two_axes_are_not_covered(tensors: dict[str, list[str]], message: str) -> None:
+    described = {name: {"projection": ranks, "output": name == "Out"} for name, ranks in tensors.items()}
+    einsum = Workload.from_dict({"name": "toy", "dims": {"I": 4, "K": 3}, "tensors": described})
+    with pytest.raises(SpecificationError, match=message):
+        find_optimum(MapSpace(einsum, without_links("accel_b"), KEEP_ALL))
 
 
 def test_the_agent_prices_the_optimum_and_keeps_the_proof() -> None:

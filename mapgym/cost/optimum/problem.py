@@ -121,7 +121,7 @@ def _check_workload(workload: Workload, where: str) -> None:
             )
         if tensor.is_output and any(len(rank) > 1 or rank[0][1] != 1 for rank in ranks if rank):
             raise SpecificationError(
-                f"{where}the output {quoted(tensor.name)} has a sliding rank; use a search such as gamma"
+                f"{where}the output {quoted(tensor.name)} has a strided or sliding rank; use a search such as gamma"
             )
     for dim, bound in bounds.items():
         if bound > 1 and sum(dim not in tensor.dims for tensor in workload.tensors) > 1:

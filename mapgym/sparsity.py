@@ -103,7 +103,7 @@ def parse_formats(data: object, where: str) -> Formats:
             if outside in COMPRESSED and inside not in COMPRESSED:
                 raise SpecificationError(
                     f"{place} have the uncompressed rank {inside} inside the compressed rank {outside}; list "
-                    " uncompressed ranks first, such as [UOP, CP]"
+                    "uncompressed ranks first, such as [UOP, CP]"
                 )
         if any(tensor == other for other, _ in formats):
             raise SpecificationError(f"{place} are given twice; give each tensor one list")

@@ -21,11 +21,13 @@ _WRAPPED_COUNT = 2.0**63
 
 
 def metadata_storage(level: AbcMapping[str, Any]) -> dict[str, Any]:
-    """Arguments of a StorageLevel for the metadata storage in a flat description; Timeloop gives a DRAM no limit."""
+    """Arguments of a StorageLevel for the formats in a flat description; Timeloop gives a DRAM no limit of metadata."""
     room = (level.get("metadata_storage_width_bits") or 0) * (level.get("metadata_storage_depth") or 0)
     return {
         "metadata_word_bits": level.get("metadata_word_bits") or 0,
         "metadata_capacity_bits": None if level["capacity_words"] is None else room,
+        "decompression_supported": bool(level.get("decompression_supported")),
+        "compression_supported": bool(level.get("compression_supported")),
     }
 
 

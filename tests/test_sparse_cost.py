@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 
 from golden_records import DATA
 from mapgym import CostModel, MapSpace, catalog
-from mapgym.accelerator import Accelerator
+from mapgym.accelerator import Accelerator, Mac, StorageLevel
 from mapgym.cost import lower_bound
 from mapgym.density_kernels import (
     density_record,
@@ -123,6 +123,70 @@ def test_a_product_by_hand():
     assert cost.savings.reads[0, inputs] == 8
 
 
+class TestBlocks:
+    """Compressed tiles of few blocks: each is rounded up to whole blocks."""
+
+    # Blocks of a tile from which on that is neglected, by decile of the density (Timeloop, buffer.hpp).
+    ROWS = {  # noqa: RUF012
+        2: (251, 125, 84, 63, 51, 42, 36, 32, 28),
+        4: (375, 188, 125, 94, 75, 63, 54, 47, 42),
+        8: (438, 219, 146, 110, 88, 73, 63, 55, 49),
+        16: (469, 235, 157, 118, 94, 79, 67, 59, 52),
+        32: (485, 243, 162, 122, 97, 81, 70, 61, 52),
+    }
+
+    def ratio(self, block: int, blocks: int, density: float, distribution: str = "fixed-structured") -> float:
+        """Block accesses of the inputs over those that their words alone would take."""
+        work = matmul("m", M=block * blocks, K=1, N=1).with_densities({"Inputs": density}, distribution)
+        dram = StorageLevel("DRAM", formats=(("Inputs", ("3*UOP", "CP")),), block_size_words=block)
+        accelerator = Accelerator("flat", (dram,), Mac())
+        cost = CostModel(work, accelerator).evaluate(Mapping.trivial(work, accelerator), detail=True)
+        assert cost.savings is not None
+        inputs = work.tensors.index(work.tensor("Inputs"))
+        return cost.savings.energy_pj[0, inputs] / math.ceil(cost.savings.reads[0, inputs] / block)
+
+    @pytest.mark.parametrize("block", ROWS)
+    @pytest.mark.parametrize("decile", range(9))
+    def test_the_correction_ends_where_timeloop_ends_it(self, block, decile):
+        density, first = 0.1 * decile + 0.137, self.ROWS[block][decile]
+        assert self.ratio(block, first, density) == 1
+        blocks = first - 1
+        expected = block * blocks * density
+        above = expected - math.floor(expected)
+        rounded = (1 - above) * math.ceil(math.floor(expected) / block) + above * math.ceil(math.ceil(expected) / block)
+        assert rounded / (expected / block) > 1
+        assert self.ratio(block, blocks, density) == pytest.approx(rounded / (expected / block), rel=1e-12)
+
+    def test_by_hand(self):
+        # 93 blocks of 16 words, half of them zero: 46.5 blocks are 47.
+        assert self.ratio(16, 93, 0.5) == pytest.approx(94 / 93, rel=1e-12)
+        assert self.ratio(16, 94, 0.5) == self.ratio(16, 95, 0.5) == 1
+        # 3 blocks of 32 words, a third of a tenth of them not zero: 3.2 words, 3 or 4, are one block instead of 0.1.
+        assert self.ratio(32, 3, 1 / 30) == pytest.approx(10, rel=1e-12)
+        assert self.ratio(1, 3, 0.5) == 1
+
+    def test_hypergeometric_by_hand(self):
+        # All of 17 non-zeros of 32 words are in the tile: two blocks of 16.
+        assert self.ratio(16, 2, 17 / 32, "hypergeometric") == pytest.approx(2 / (17 / 16), rel=1e-12)
+
+    @settings(max_examples=25, deadline=None)
+    @given(
+        block=st.sampled_from([1, 2, 4, 8, 16, 32]),
+        a=densities,
+        b=densities,
+        distribution=distributions,
+        seed=st.integers(0, 1000),
+    )
+    def test_costs_are_above_the_bound(self, block, a, b, distribution, seed):
+        machine = catalog.accelerator("tiny_sparse_md")
+        machine = replace(machine, levels=tuple(replace(level, block_size_words=block) for level in machine.levels))
+        work = LAYER.with_densities({"Inputs": a, "Weights": b}, distribution)
+        batch = MapSpace(work, machine, ALL).sample(np.random.default_rng(seed), 20)
+        costs, bound = CostModel(work, machine).evaluate(batch), lower_bound(work, machine)
+        assert (costs.energy_pj >= bound.energy_pj).all()
+        assert (costs.latency_cycles >= bound.latency_cycles).all()
+
+
 class TestDensities:
     def record(self, density: float, distribution: str = "fixed-structured", words: int = 100) -> np.ndarray:
         work = matmul("m", M=words, K=1, N=1).with_densities({"Inputs": density}, distribution)
@@ -209,5 +273,5 @@ def test_tasks_that_cannot_be_sparse_are_refused():
     with pytest.raises(SpecificationError, match="has 3 operands, but sparse hardware is modelled for two"):
         CostModel(mttkrp(I=2, J=2, K=2, L=2), catalog.accelerator("tiny_sparse"))
     renamed = Workload("w", LAYER.dims, LAYER.bounds, tuple(replace(t, name=f"{t.name}2") for t in LAYER.tensors))
-    with pytest.raises(SpecificationError, match="has no tensor"):
+    with pytest.raises(SpecificationError, match="'tiny_sparse': actions of 'RF' names the tensor 'Inputs', but those"):
         CostModel(renamed, catalog.accelerator("tiny_sparse"))

@@ -13,7 +13,7 @@ from mapgym.accelerator import Accelerator
 from mapgym.cost.kernel import Detail, price_batch
 from mapgym.cost.scratch import make_scratch
 from mapgym.cost.sparse import price_sparse_batch
-from mapgym.cost.sparse_tables import SparseDetail, SparseTables, make_sparse_detail, make_sparse_tables
+from mapgym.cost.sparse_tables import SparseDetail, SparseTables, check_operands, make_sparse_detail, make_sparse_tables
 from mapgym.cost.tables import HOLES, make_tables
 from mapgym.errors import SpecificationError, require_kind, suggest
 from mapgym.mapping import Mapping, MappingBatch
@@ -206,6 +206,7 @@ class CostModel:
         shape = (len(accelerator.levels), len(workload.dims), len(workload.tensors))
         self._shape = shape
         self._names = (workload.dims, accelerator.level_names, tuple(tensor.name for tensor in workload.tensors))
+        check_operands(workload, accelerator)
         self._tables = make_tables(workload, accelerator)
         self._rules = legality.pack_rules(workload, accelerator)
         self._scratch = make_scratch(*shape, accelerator, int(self._tables.tensors[:, HOLES].max()))

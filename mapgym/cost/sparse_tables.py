@@ -82,19 +82,20 @@ class SparseDetail(NamedTuple):
     artefacts: NDArray[np.int64]  # [n] ABORTED | WRAPPED
 
 
-def make_sparse_tables(workload: Workload, accelerator: Accelerator, is_canonical: bool) -> SparseTables:
-    """Packs the sparse features of a task, whose tensors the accelerator knows (``mapgym.legality.pack_rules``).
-
-    Raises:
-        SpecificationError: the workload has other than two operands.
-    """
-    names = [tensor.name for tensor in workload.tensors]
-    operands = [t for t, tensor in enumerate(workload.tensors) if not tensor.is_output]
-    if len(operands) != 2:
+def check_operands(workload: Workload, accelerator: Accelerator) -> None:
+    """Raises SpecificationError if an accelerator is sparse and the workload has other than two operands."""
+    operands = sum(not tensor.is_output for tensor in workload.tensors)
+    if accelerator.is_sparse and operands != 2:
         raise SpecificationError(
-            f"workload {quoted(workload.name)} has {len(operands)} operands, but sparse hardware is modelled for two; "
+            f"workload {quoted(workload.name)} has {operands} operands, but sparse hardware is modelled for two; "
             f"use an accelerator without sparse features instead of {quoted(accelerator.name)}"
         )
+
+
+def make_sparse_tables(workload: Workload, accelerator: Accelerator, is_canonical: bool) -> SparseTables:
+    """Packs the sparse features of a task that has two operands and the tensors that the accelerator names."""
+    names = [tensor.name for tensor in workload.tensors]
+    operands = [t for t, tensor in enumerate(workload.tensors) if not tensor.is_output]
     rows = []
     for code, saving in enumerate(SAVINGS):
         for s, level in enumerate(accelerator.levels):

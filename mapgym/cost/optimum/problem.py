@@ -99,6 +99,8 @@ def check_supported(space: MapSpace) -> None:
         raise SpecificationError(
             f"{where}network energy is not covered; set energy_per_hop_pj and router_energy_pj to 0"
         )
+    if any(level.formats for level in accelerator.levels):
+        raise SpecificationError(f"{where}metadata of tiles are not covered; take an accelerator without formats")
     _check_workload(workload, where)
 
 

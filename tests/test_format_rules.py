@@ -7,12 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings, strategies as st
 
 import mapgym.accelerator
 from mapgym import CostModel, MapSpace, catalog
 from mapgym.accelerator import Accelerator, Mac, StorageLevel
+from mapgym.agents.cli import main
 from mapgym.construction import Construction
+from mapgym.cost.optimum import find_optimum
 from mapgym.errors import SpecificationError
 from mapgym.legality import FORMATS, LEGAL, METADATA
 from mapgym.mapping import Mapping
@@ -284,3 +287,21 @@ def test_tensors_that_a_workload_does_not_have_are_named_with_their_place(key, c
         match=rf"'three': {key} of 'Buf' names the tensor 'Kernel', but those of workload 'layer' are .*; rename",
     ):
         make(LAYER, replace(machine(), levels=tuple(levels)))
+
+
+def test_the_command_line_says_it_in_one_sentence(tmp_path, capsys):
+    data = catalog.accelerator("tiny").to_dict()
+    data["levels"][0]["formats"], data["levels"][1]["formats"] = {"Weights": ["CP"]}, {"Weights": ["UOP", "CP"]}
+    file = tmp_path / "hardware.yaml"
+    file.write_text(yaml.safe_dump(data))
+    with pytest.raises(SystemExit) as stopped:
+        main(["search", "toy/tiny_gemm", str(file), "--samples", "50"])
+    assert stopped.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "hardware.yaml: accelerator 'tiny': formats: ['UOP', 'CP'] of 'Weights' at 'Buf' are not the" in line
+
+
+def test_optima_are_not_certified_where_metadata_decide_what_is_legal():
+    accelerator = replace(machine(["9*UOP", "CP"], ["8*UOP", "CP"]), peer_links=False)
+    with pytest.raises(SpecificationError, match="no certified optimum for 'layer' on 'three': metadata of tiles"):
+        find_optimum(MapSpace(LAYER.with_densities({"Weights": 1.0}), accelerator))

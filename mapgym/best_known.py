@@ -49,6 +49,9 @@ _SEALED = "# The last line is a checksum of this file.\n"
 _SEAL = f"# {UNSEALED}\n"
 _TASK = {"workload": str, "accelerator": str, "peer_links": bool, "objective": str, "axes": list}
 _DATA = {"value": float, "lower_bound": float, "status": str, "command": str, "mapping": dict}
+_NESTING, _MOST_NESTING = "[{-?:", 5000
+"""One of these comes with every level of nesting; the parser in C ends the process when there are too many."""
+
 _DAMAGE = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 """What PyYAML raises about a text that is no YAML, or whose tags do not fit."""
 
@@ -142,7 +145,7 @@ def all_best_known() -> list[BestKnown]:
 
 
 def read_entries(text: str) -> list[BestKnown]:
-    """The entries in a text that :func:`to_yaml` wrote.
+    """The entries in a text that :func:`to_yaml` or :func:`write_file` wrote.
 
     Raises:
         ValueError: it is something else, or damaged.
@@ -150,6 +153,10 @@ def read_entries(text: str) -> list[BestKnown]:
     if not text.startswith(_HEADER):
         raise ValueError("the comment at the beginning is another one")
     entries = text.removeprefix(_HEADER)
+    if entries.startswith(_SEALED):
+        if not is_whole(text.encode()):
+            raise ValueError("the checksum does not fit")
+        entries = entries[len(_SEALED) : -len(_SEAL)]
     if entries and not _ENTRY.match(entries):
         raise ValueError("it does not begin with an entry")
     return [_parse(key, block) for key, block in _cut(entries).items()]
@@ -162,14 +169,7 @@ def read_file(path: Path) -> list[BestKnown]:
         SpecificationError: the file cannot be read, is damaged, or is something else.
     """
     try:
-        data = path.read_bytes()
-        text = data.decode()
-        sealed = text.startswith(_HEADER + _SEALED)
-        if sealed:
-            if not is_whole(data):
-                raise ValueError("the checksum does not fit")
-            text = text.replace(_SEALED, "", 1)[: -len(_SEAL)]
-        return read_entries(text)
+        return read_entries(path.read_bytes().decode())
     except OSError as error:
         raise SpecificationError(f"{quoted(path)} cannot be read ({error.strerror}); give a readable file") from None
     except ValueError as error:
@@ -225,6 +225,8 @@ def _cut(text: str) -> dict[str, str]:
 
 def _parse(key: str, block: str) -> BestKnown:
     """An entry; raises ValueError for one that :func:`to_yaml` does not write."""
+    if sum(map(block.count, _NESTING)) > _MOST_NESTING:
+        raise ValueError(f"entry {key}: it is nested too deeply")
     try:
         data = yaml.load(block, _LOADER)
         task = data.pop("task")
@@ -232,7 +234,7 @@ def _parse(key: str, block: str) -> BestKnown:
             if list(map(type, map(given.get, kinds))) != list(kinds.values()) or len(given) != len(kinds):
                 raise ValueError("keys are missing, unknown or of another kind")
         entry = BestKnown(key=key, **{**task, "axes": tuple(task["axes"])}, **data)
-        if not 0.0 < entry.lower_bound <= entry.value < math.inf:
+        if not 0.0 <= entry.lower_bound <= entry.value < math.inf:
             raise ValueError("the lower bound is not between 0 and the value")
         if (
             not set(entry.axes) <= set(AXES)

@@ -132,8 +132,8 @@ def check_output_file(path: Path) -> None:
     Raises:
         SpecificationError: it is a link, a folder or a device, its folder is missing, or the folder is not writable.
     """
-    _refuse_link(path)
     try:
+        _refuse_link(path)
         if path.exists() and not path.is_file():
             # A device such as /dev/null would be replaced by a file.
             kind = "a folder" if path.is_dir() else "not a file"

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import itertools
 import json
 import math
-import os
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,22 +29,22 @@ from mapgym.agents.experiment.results import RunResult, read_result, write_resul
 from mapgym.agents.experiment.runner import Observer, run_experiment
 from mapgym.agents.experiment.statistics import bootstrap_interval, expected_samples_to_target, interquartile_mean
 from mapgym.agents.experiment.summary import default_budgets, summarize
+from mapgym.checksums import UNSEALED
 from mapgym.cost import CostModel
 from mapgym.errors import SpecificationError
 from mapgym.evaluator import Budget, Trace
-from mapgym.files import (
-    TEMPORARY_PREFIX,
-    check_output_file,
-    prepare_output_folder,
-    replacing,
-    write_json,
-    write_text,
-)
+from mapgym.files import TEMPORARY_PREFIX
+from mapgym.locks import FolderLocks
 from mapgym.mapspace import MapSpace
 
 
 def task(workload="toy/tiny_gemm", accelerator="tiny"):
     return Task(catalog.workload(workload), catalog.accelerator(accelerator))
+
+
+def name_byte(name):
+    """Which byte of the file of the locks stands for a piece of work."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:6], "big")
 
 
 def experiment(agents=("random",), seeds=(0,), tasks=None, **budget):
@@ -139,55 +138,6 @@ class TestStatistics:
         assert expected_samples_to_target([100, 100], [False, False]) == math.inf
 
 
-class TestFiles:
-    def test_a_failed_write_leaves_the_old_file_and_nothing_else(self, tmp_path):
-        path = tmp_path / "a.txt"
-        write_text(path, "old")
-
-        def fail_half_way():
-            with replacing(path) as temporary:
-                temporary.write_text("half")
-                raise RuntimeError
-
-        with pytest.raises(RuntimeError):
-            fail_half_way()
-        assert path.read_text() == "old"
-        assert list(tmp_path.iterdir()) == [path]
-
-    def test_a_link_stays_a_link(self, tmp_path):
-        (tmp_path / "folder").mkdir()
-        (tmp_path / "link").symlink_to(tmp_path / "folder" / "file")
-        write_text(tmp_path / "link", "text")
-        assert (tmp_path / "link").is_symlink()
-        assert (tmp_path / "folder" / "file").read_text() == "text"
-
-    def test_json_has_no_infinity(self, tmp_path):
-        with pytest.raises(ValueError, match="Out of range"):
-            write_json(tmp_path / "a.json", {"x": math.inf})
-        assert not list(tmp_path.iterdir())
-
-    def test_files_are_as_readable_as_new_ones(self, tmp_path):
-        (tmp_path / "plain").write_text("")
-        write_text(tmp_path / "ours", "")
-        assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
-
-    def test_a_file_in_the_way_of_a_folder(self, tmp_path):
-        (tmp_path / "file").write_text("")
-        for folder in (tmp_path / "file", tmp_path / "file" / "below"):
-            with pytest.raises(SpecificationError, match=r"cannot write into the output folder .* give another folder"):
-                prepare_output_folder(folder)
-
-    def test_an_output_file_needs_an_existing_folder(self, tmp_path):
-        with pytest.raises(SpecificationError, match="is a folder"):
-            check_output_file(tmp_path)
-        with pytest.raises(SpecificationError, match="existing, writable folder"):
-            check_output_file(tmp_path / "missing" / "a.yaml")
-        with pytest.raises(SpecificationError, match="not a file"):
-            check_output_file(Path(os.devnull))
-        check_output_file(tmp_path / "a.yaml")
-        assert not list(tmp_path.iterdir())
-
-
 class TestMatrix:
     def test_all_agents_run_a_seed_before_the_next_seed(self):
         runs = experiment(("random", "gamma"), (0, 1)).runs
@@ -203,7 +153,7 @@ class TestMatrix:
         [
             ({"tasks": (task(), task())}, "task .* twice; name it once"),
             ({"agents": ("random", "random")}, "agent 'random' twice; name it once, or give each entry a label"),
-            ({"agents": ("random", AgentEntry("gamma", "Random"))}, "agent 'Random' twice"),
+            ({"agents": ("random", AgentEntry("gamma", "random"))}, "agent 'random' twice"),
             ({"agents": ()}, "no agent"),
             ({"seeds": ()}, "no seed"),
             ({"agents": ("randm",)}, "did you mean 'random'"),
@@ -214,6 +164,13 @@ class TestMatrix:
     def test_what_cannot_be_run_is_refused(self, arguments, message):
         with pytest.raises(SpecificationError, match=message):
             experiment(**arguments)
+
+    def test_labels_that_look_alike_are_different_agents(self):
+        labels = ("random", "Random", "a b", "a-b", "a  b", "\u0430", "a" * 250, "a" * 251)
+        there = experiment(tuple(AgentEntry("gamma", label) for label in labels))
+        names = {run.file_name.casefold() for run in there.runs}
+        assert len(names) == len(labels)
+        assert max(len(name.partition("/")[2].partition("/")[2]) for name in names) < 220
 
     def test_names_say_what_is_out_of_the_ordinary(self):
         plain = task("paper/resnet_conv4", "accel_b")
@@ -274,6 +231,31 @@ class TestResults:
         assert (row["workload"], row["label"], row["best_value"]) == ("toy/tiny_gemm", "random", 20.0)
         assert (row["trace_samples"], row["trace_values"]) == ([1, 10], [40.0, 20.0])
         assert row["axes"] == ["tile", "order", "parallelism"]
+
+    def test_every_flipped_bit_and_every_lost_end_is_noticed(self, tmp_path):
+        path = tmp_path / "a.parquet"
+        write_result(path, result())
+        data = path.read_bytes()
+        for position in range(0, len(data), 3):
+            for bit in range(8):
+                flipped = bytearray(data)
+                flipped[position] ^= 1 << bit
+                path.write_bytes(flipped)
+                with pytest.raises(ValueError):  # noqa: PT011 - the words are Arrow's
+                    read_result(path)
+        for length in range(0, len(data), 97):
+            path.write_bytes(data[:length])
+            with pytest.raises(ValueError):  # noqa: PT011
+                read_result(path)
+
+    def test_a_file_of_the_first_form_has_no_checksum(self, tmp_path, monkeypatch):
+        path = tmp_path / "a.parquet"
+        monkeypatch.setattr("mapgym.agents.experiment.results.FORMAT", 1)
+        monkeypatch.setattr("mapgym.agents.experiment.results.UNSEALED", "-" * len(UNSEALED))
+        monkeypatch.setattr("mapgym.agents.experiment.results.seal", lambda data: data)
+        write_result(path, result())
+        monkeypatch.undo()
+        assert read_result(path) == result()
 
     @pytest.mark.parametrize("content", [b"", b"PAR1", b"{}"])
     def test_a_damaged_file_is_a_value_error(self, tmp_path, content):
@@ -349,7 +331,28 @@ class TestFolder:
         assert folder.damaged[0].exists()
         assert not path.exists()
 
-    @pytest.mark.parametrize("content", ["[]", "{", '{"mapgym_version": "0.1.0"}'])
+    def test_a_damaged_result_that_somebody_is_making_again_stays_where_it_is(self, tmp_path, monkeypatch):
+        there, folder = self.prepared(tmp_path)
+        path = tmp_path / there.runs[0].file_name
+        path.write_bytes(b"PAR1")
+        lock = FolderLocks._lock
+        (busy,) = (name_byte(there.runs[0].file_name),)
+        monkeypatch.setattr(FolderLocks, "_lock", lambda self, byte: byte != busy and lock(self, byte))
+        assert folder.prepare(there, "") == {}
+        assert path.exists()
+
+    def test_every_flipped_bit_of_the_definition_is_noticed(self, tmp_path):
+        _, folder = self.prepared(tmp_path)
+        path = tmp_path / "experiment.json"
+        data = path.read_bytes()
+        for position in range(len(data)):
+            flipped = bytearray(data)
+            flipped[position] ^= 1 << position % 8
+            path.write_bytes(flipped)
+            with pytest.raises(SpecificationError, match="damaged or not one of ours; give another folder, or remove"):
+                folder.definition()
+
+    @pytest.mark.parametrize("content", ["[]", "{", "[" * 100_000, '{"mapgym_version": "0.1.0"}'])
     def test_a_foreign_experiment_file_is_refused(self, tmp_path, content):
         (tmp_path / "experiment.json").write_text(content)
         with pytest.raises(SpecificationError, match="not one of ours"):

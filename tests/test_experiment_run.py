@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import multiprocessing
 import os
 import signal
@@ -26,7 +27,6 @@ from mapgym.best_known import CERTIFIED, GAP, read_entries
 from mapgym.errors import SpecificationError
 from mapgym.evaluator import Budget
 from mapgym.files import TEMPORARY_PREFIX
-from mapgym.locks import FolderLocks
 
 pytest.importorskip("pyarrow")
 
@@ -192,31 +192,6 @@ def _written(path, text):
     return path
 
 
-class TestLocks:
-    def test_work_is_refused_while_another_process_is_at_it(self, tmp_path):
-        code = (
-            "import sys\nfrom pathlib import Path\nfrom mapgym.locks import FolderLocks\n"
-            "locks = FolderLocks(Path(sys.argv[1]))\nlocks.join(lambda: print('alone'))\n"
-            "with locks.work('a') as is_ours:\n    print(is_ours, flush=True)\n    input()\n"
-        )
-        locks = FolderLocks(tmp_path)
-        alone = []
-        with subprocess.Popen(
-            [sys.executable, "-c", code, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        ) as other:
-            assert [other.stdout.readline(), other.stdout.readline()] == ["alone\n", "True\n"]
-            locks.join(lambda: alone.append(1))
-            with locks.work("a") as first, locks.work("b") as second:
-                assert (first, second) == (False, True)
-            other.kill()
-            other.wait()
-            # Nothing is left of what a killed process has locked.
-            with locks.work("a") as is_ours:
-                assert is_ours
-        assert not alone
-        locks.close()
-
-
 class TestWorkers:
     def test_workers_find_what_one_process_finds(self, tmp_path):
         there = small(agents=("random", "gamma"))
@@ -352,6 +327,93 @@ class TestRun:
         monkeypatch.setattr("mapgym.agents.commands.experiments.run_experiment", _in_this_process)
         assert "share" in mapgym("run", file(), "-o", tmp_path / "out", "--jobs", 10_000)[2]
 
+    def test_leftovers_are_removed_though_everything_is_done(self, file, mapgym, tmp_path, monkeypatch):
+        monkeypatch.setattr("mapgym.agents.commands.experiments.run_experiment", _in_this_process)
+        path, folder = file(), tmp_path / "out"
+        mapgym("run", path, "-o", folder)
+        mapgym("report", folder)
+        for command in (("run", path, "-o", folder), ("report", folder)):
+            places = (folder, folder / "best", folder / "runs" / "toy-tiny_gemm__tiny")
+            leftovers = [place / f"{TEMPORARY_PREFIX}x" for place in places]
+            for leftover in leftovers:
+                leftover.write_text("half")
+            assert mapgym(*command)[0] == 0
+            assert not any(leftover.exists() for leftover in leftovers)
+
+    def test_nothing_is_written_through_a_link(self, file, mapgym, tmp_path, monkeypatch):
+        monkeypatch.setattr("mapgym.agents.commands.experiments.run_experiment", _in_this_process)
+        path, folder, secret = file(), tmp_path / "out", tmp_path / "secret"
+        mapgym("run", path, "-o", folder)
+        secret.write_text("mine")
+        for name in ("report.html", "experiment.json", ".locks"):
+            (folder / name).unlink(missing_ok=True)
+            (folder / name).symlink_to(secret)
+            command = ("report", folder) if name == "report.html" else ("run", path, "-o", folder)
+            status, _, error = mapgym(*command)
+            assert status == 2
+            assert "is a link; remove it" in error or "not one of ours" in error
+            assert secret.read_text() == "mine"
+            (folder / name).unlink()
+        # A folder may be a link: where results go is the user's to say.
+        (tmp_path / "link").symlink_to(folder, target_is_directory=True)
+        assert mapgym("report", tmp_path / "link")[0] == 0
+
+    def test_a_full_disk_ends_the_command_with_a_sentence(self, file, mapgym, tmp_path):
+        path, folder = file(), tmp_path / "out"
+        limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\nfrom mapgym.agents.cli import main\n"
+        for jobs in ("1", "2"):
+            code = f"{limit}if __name__ == '__main__':\n    main()"
+            done = subprocess.run(
+                [sys.executable, "-c", code, "run", path, "-o", folder, "--jobs", jobs], capture_output=True, text=True
+            )
+            assert done.returncode == 2
+            assert "Traceback" not in done.stderr
+            assert "-seed" in done.stderr
+            assert "(file too large); raise the limit of file sizes" in done.stderr
+            assert not list(folder.glob("runs/*/*"))
+        assert mapgym("run", path, "-o", folder)[0] == 0
+
+    def test_without_locks_there_is_a_mode(self, file, mapgym, tmp_path, monkeypatch):
+        def refuse(*_):
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+        monkeypatch.setattr("fcntl.lockf", refuse)
+        monkeypatch.setattr("fcntl.flock", refuse)
+        for command in (
+            ("run", file(), "-o", tmp_path / "out"),
+            ("compare", *COMPARE, "--samples", 20, "--seeds", 1, "-o", tmp_path / "compared"),
+            ("map", "toy", "tiny", "-o", tmp_path / "mapped", "--samples-per-layer", 20, "--agent", "random"),
+            ("study", "order", "-o", tmp_path / "study", "--workloads", "toy/tiny_gemm", "--accelerators", "tiny"),
+        ):
+            status, text, error = mapgym(*command)
+            assert (status, text) == (2, "")
+            assert "cannot lock files" in error
+            assert "give --no-locks (or set MAPGYM_NO_LOCKS=1) if no other process works there" in error
+            assert mapgym(*command, "--no-locks")[0] == 0
+            assert os.environ.get("MAPGYM_NO_LOCKS", "0") == "0"
+
+    def test_layers_that_look_alike_are_all_kept(self, mapgym, tmp_path, monkeypatch):
+        monkeypatch.setattr("mapgym.agents.commands.experiments.run_experiment", _in_this_process)
+        names = ["fc 1", "fc-1", "CON", "con", "\u5377\u79ef", "\u0441\u0432\u0451\u0440\u0442\u043a\u0430", "n" * 250]
+        network = tmp_path / "net.yaml"
+        gemm = {"type": "matmul", "M": 4, "K": 4, "N": 4}
+        about = {"name": "net", "description": "d", "source": "s"}
+        network.write_text(yaml.safe_dump({**about, "layers": dict.fromkeys(names, gemm)}))
+        path = tmp_path / "all.yaml"
+        path.write_text(
+            yaml.safe_dump({**PLAIN, "tasks": {"workloads": str(network), "accelerators": "tiny"}, "seeds": 1})
+        )
+        assert mapgym("run", path, "-o", tmp_path / "out")[0] == 0
+        assert len(list((tmp_path / "out").glob("runs/*/*.parquet"))) == len(names)
+        assert mapgym("report", tmp_path / "out")[0] == 0
+        assert len(list((tmp_path / "out" / "best").iterdir())) == len(names)
+        status, text, _ = mapgym("run", path, "-o", tmp_path / "out")
+        assert text.count("was there already") == len(names)
+        mapped = ("map", network, "tiny", "-o", tmp_path / "mapped", "--samples-per-layer", 20, "--agent", "random")
+        assert mapgym(*mapped)[0] == 0
+        assert len(list((tmp_path / "mapped" / "cells").iterdir())) == len(names)
+        assert mapgym(*mapped)[1].count("was there already") == len(names)
+
     def test_without_pyarrow_the_extra_is_named(self, file, mapgym, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
         for command in (("run", file()), ("compare", *COMPARE)):
@@ -463,6 +525,23 @@ class TestBestKnown:
         assert join(file, [entry, replace(entry, value=2 * entry.value)]) == 0
         assert join(file, [replace(entry, value=entry.value / 2)]) == 1
         assert [found.value for found in read_entries(file.read_text())] == [entry.value / 2]
+
+    @pytest.mark.parametrize("content", ["", "a: 1\n", "# mine\n", "- 1\n", "\0", "cut off"])
+    def test_another_file_is_not_overwritten_by_best_known_mappings(self, file, mapgym, tmp_path, results, content):
+        other = tmp_path / "other.yaml"
+        if content == "cut off":
+            join(other, improvements(results).better + improvements(results).new)
+            content = other.read_text()[:-200]
+        other.write_text(content)
+        for command in (
+            ("run", file(), "-o", tmp_path / "out"),
+            ("study", "optimum", "-o", tmp_path / "out", "--networks", "paper/bert_attn"),
+        ):
+            status, text, error = mapgym(*command, "--update-best-known", other)
+            assert (status, text) == (2, "")
+            assert "is damaged, or is no file of best known mappings" in error
+            assert other.read_text() == content
+        assert not (tmp_path / "out").exists()
 
     def test_the_command_offers_and_joins(self, file, mapgym, tmp_path, monkeypatch):
         monkeypatch.setattr("mapgym.agents.commands.experiments.run_experiment", _in_this_process)

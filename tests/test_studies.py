@@ -61,8 +61,13 @@ class TestCells:
     def test_damaged_files_are_made_again(self, work, tmp_path, damage):
         cell = work.make("a/b c", 1)
         cells.run_cells([cell], tmp_path)
-        (tmp_path / "cells" / "a-b-c.json").write_text(damage)
-        assert cells.run_cells([cell], tmp_path)[0]["value"] == 1
+        path = tmp_path / "cells" / cell.file_name
+        assert path.exists()
+        path.write_text(damage)
+        told = []
+        assert cells.run_cells([cell], tmp_path, damaged=told.append)[0]["value"] == 1
+        assert told == [path]
+        assert work.done == ["a/b c"] * 2
 
 
 class TestTable:
@@ -194,7 +199,7 @@ class TestPareto:
         (
             "landscape",
             ("--samples", "60", "--seeds", "1", "--agents", "random,gamma"),
-            ["landscape_toy-tiny_gemm_tiny.png"],
+            ["landscape_toy-tiny_gemm__tiny.png"],
         ),
         ("pareto", ("--samples", "100", "--seeds", "1", "--certify", "1"), ["pareto.png"]),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 import shlex
 import sys
 import threading
@@ -22,6 +23,7 @@ from rich.table import Table
 from mapgym.agents.experiment.labels import OBJECTIVE_NAMES, short_gap
 from mapgym.command_start import INTERRUPTED
 from mapgym.errors import SpecificationError, suggest
+from mapgym.locks import NO_LOCKS
 from mapgym.seeds import MAX_SEED
 from mapgym.text import printable, printable_lines, quoted
 
@@ -105,6 +107,25 @@ WarmStartOption = Annotated[
 ]
 SeedOption = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of everything random.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+
+
+def _lock_nothing(context: typer.Context, value: bool) -> bool:
+    """Takes the option --no-locks, for this command and its worker processes."""
+    if value:
+        before = os.environ.get(NO_LOCKS)
+        os.environ[NO_LOCKS] = "1"
+        context.call_on_close(lambda: os.environ.update({NO_LOCKS: before or "0"}))
+    return value
+
+
+NoLocksOption = Annotated[
+    bool,
+    typer.Option(
+        "--no-locks",
+        callback=_lock_nothing,
+        help="Lock no files, for file systems that cannot; only while no other process works on the same files.",
+    ),
+]
 
 
 def out() -> Console:

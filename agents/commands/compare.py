@@ -54,6 +54,7 @@ def compare(
     density: common.DensityOption = None,
     certify: common.CertifyOption = None,
     warm_start: common.WarmStartOption = None,
+    no_locks: common.NoLocksOption = False,
 ) -> None:
     """Compares agents on the same tasks with the same budget.
 

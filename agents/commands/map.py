@@ -31,6 +31,7 @@ def map_network(
         Path | None,
         typer.Option(help="Replay buffer of solved layers to begin from as well.", show_default=False),
     ] = None,
+    no_locks: common.NoLocksOption = False,
 ) -> None:
     """Maps every distinct layer of NETWORK onto ACCELERATOR.
 

@@ -17,6 +17,7 @@ def report(
             metavar="FOLDER", help="What run, compare or a study of mappers has written.", show_default=False
         ),
     ],
+    no_locks: common.NoLocksOption = False,
 ) -> None:
     """Reports what the experiments in FOLDER have found, finished or not.
 

@@ -34,6 +34,7 @@ def run(
             show_default=False,
         ),
     ] = None,
+    no_locks: common.NoLocksOption = False,
 ) -> None:
     """Runs what is missing of EXPERIMENT: every agent with every seed on every task.
 

@@ -79,6 +79,7 @@ def search(
         Path | None, typer.Option("--output", "-o", help="YAML file for the best mapping.", show_default=False)
     ] = None,
     certify: common.CertifyOption = None,
+    no_locks: common.NoLocksOption = False,
     as_json: common.JsonOption = False,
 ) -> None:
     """Searches a good mapping of WORKLOAD on ACCELERATOR.

@@ -35,6 +35,7 @@ def tune(
         Path | None,
         typer.Option(help="File to write the choice into, such as envs_config/tuning.yaml.", show_default=False),
     ] = None,
+    no_locks: common.NoLocksOption = False,
 ) -> None:
     """Tries the settings of AGENT that the file lists, on the tasks for tuning, and says which is best.
 

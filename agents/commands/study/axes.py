@@ -29,6 +29,7 @@ def run(
     ] = None,
     peer_links: shared.PeerLinksOption = False,
     quick: shared.QuickOption = False,
+    no_locks: common.NoLocksOption = False,
 ) -> None:
     """Compares gamma's operators one by one, and searches each axis with the others fixed.
 

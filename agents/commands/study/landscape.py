@@ -28,6 +28,7 @@ def run(
     seeds: Annotated[int, typer.Option(max=10_000, help="Searches of each agent; the first is drawn.")] = 2,
     peer_links: shared.PeerLinksOption = False,
     quick: shared.QuickOption = False,
+    no_locks: common.NoLocksOption = False,
 ) -> None:
     """Draws the mappings that each mapper visits by their first two principal components, coloured by cost and time.
 

@@ -48,6 +48,7 @@ def run(
     ] = None,
     peer_links: shared.PeerLinksOption = False,
     quick: shared.QuickOption = False,
+    no_locks: common.NoLocksOption = False,
 ) -> None:
     """Compares learning with searching: on one layer from nothing, and on layers that a policy has never seen.
 

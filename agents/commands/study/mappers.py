@@ -42,6 +42,7 @@ def run(
         typer.Option(min=1, help="Worker processes; as many as there are cores when left out.", show_default=False),
     ] = None,
     quick: shared.QuickOption = False,
+    no_locks: common.NoLocksOption = False,
 ) -> None:
     """Compares all mappers: EDP after the same number of samples and after the same time.
 

@@ -48,6 +48,7 @@ def run(
             show_default=False,
         ),
     ] = None,
+    no_locks: common.NoLocksOption = False,
 ) -> None:
     """Finds the optimum of every distinct layer, and says what it took and what the optima have in common.
 

@@ -18,6 +18,7 @@ def run(
     bases: Annotated[int, typer.Option(max=10_000, help="Good mappings, and random ones, of each layer.")] = 5,
     peer_links: shared.PeerLinksOption = False,
     quick: shared.QuickOption = False,
+    no_locks: common.NoLocksOption = False,
 ) -> None:
     """Prices every order of the loops, level by level and at all levels alike, for good and for random mappings.
 

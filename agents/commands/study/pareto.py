@@ -25,6 +25,7 @@ def run(
     ] = 5.0,
     peer_links: shared.PeerLinksOption = False,
     quick: shared.QuickOption = False,
+    no_locks: common.NoLocksOption = False,
 ) -> None:
     """Searches the front of energy against latency of each layer, with the objective pareto.
 

@@ -18,6 +18,7 @@ def run(
     samples: Annotated[int, typer.Option(help="Cost-model calls for each density that a mapping is tuned to.")] = 5000,
     seeds: Annotated[int, typer.Option(max=10_000, help="Searches of each kind.")] = 5,
     quick: shared.QuickOption = False,
+    no_locks: common.NoLocksOption = False,
 ) -> None:
     """Tests mappings at densities that they were not tuned to, and searches one mapping for many densities.
 

@@ -20,6 +20,7 @@ def run(
     samples: Annotated[int, typer.Option(help="Budget of each search.")] = 5000,
     seeds: Annotated[int, typer.Option(max=10_000, help="Seeds of each agent.")] = 5,
     quick: shared.QuickOption = False,
+    no_locks: common.NoLocksOption = False,
 ) -> None:
     """Maps networks layer by layer, each search begun from nothing, from the layer before, or from similar layers.
 

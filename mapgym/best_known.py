@@ -234,8 +234,8 @@ def _parse(key: str, block: str) -> BestKnown:
             if list(map(type, map(given.get, kinds))) != list(kinds.values()) or len(given) != len(kinds):
                 raise ValueError("keys are missing, unknown or of another kind")
         entry = BestKnown(key=key, **{**task, "axes": tuple(task["axes"])}, **data)
-        if not 0.0 <= entry.lower_bound <= entry.value < math.inf:
-            raise ValueError("the lower bound is not between 0 and the value")
+        if not all(0.0 <= figure < math.inf for figure in (entry.lower_bound, entry.value)):
+            raise ValueError("the value or the lower bound is no figure")
         if (
             not set(entry.axes) <= set(AXES)
             or entry.objective not in OBJECTIVES

@@ -232,18 +232,18 @@ class TestResults:
         assert (row["trace_samples"], row["trace_values"]) == ([1, 10], [40.0, 20.0])
         assert row["axes"] == ["tile", "order", "parallelism"]
 
-    def test_every_flipped_bit_and_every_lost_end_is_noticed(self, tmp_path):
+    def test_flipped_bits_and_lost_ends_are_noticed(self, tmp_path):
         path = tmp_path / "a.parquet"
         write_result(path, result())
         data = path.read_bytes()
-        for position in range(0, len(data), 3):
-            for bit in range(8):
-                flipped = bytearray(data)
-                flipped[position] ^= 1 << bit
-                path.write_bytes(flipped)
-                with pytest.raises(ValueError):  # noqa: PT011 - the words are Arrow's
-                    read_result(path)
-        for length in range(0, len(data), 97):
+        # All of the end, where Parquet says what the bytes before mean, and some of everything else.
+        for bit in {*range(0, 8 * len(data), 197), *range(8 * len(data) - 1000, 8 * len(data))}:
+            flipped = bytearray(data)
+            flipped[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(flipped)
+            with pytest.raises(ValueError):  # noqa: PT011 - the words are Arrow's
+                read_result(path)
+        for length in range(0, len(data), 397):
             path.write_bytes(data[:length])
             with pytest.raises(ValueError):  # noqa: PT011
                 read_result(path)

@@ -100,9 +100,9 @@ class TestWriting:
             secret.write_text("mine")
             link = tmp_path / "link"
             link.symlink_to(target)
-            for write in (lambda: write_text(link, "text"), lambda: check_output_file(link)):
+            for write in (check_output_file, lambda path: write_text(path, "text")):
                 with pytest.raises(SpecificationError, match="is a link; remove it, or name the file that it leads to"):
-                    write()
+                    write(link)
             assert (secret.read_text(), (tmp_path / "missing").exists()) == ("mine", False)
             link.unlink()
 
@@ -140,7 +140,8 @@ class TestWriting:
 class TestLeftovers:
     WRITE = (
         "import sys\nfrom pathlib import Path\nfrom mapgym.files import replacing\n"
-        "with replacing(Path(sys.argv[1])) as path:\n    print(path.name, flush=True)\n    input()\n    path.write_text('x')"
+        "with replacing(Path(sys.argv[1])) as path:\n"
+        "    print(path.name, flush=True)\n    input()\n    path.write_text('x')\n"
     )
 
     def test_what_a_living_process_writes_stays_and_what_a_dead_one_wrote_goes(self, tmp_path):
@@ -172,9 +173,10 @@ class TestLeftovers:
 
     def test_many_processes_that_begin_at_once_do_not_disturb_each_other(self, tmp_path):
         code = (
-            "import sys\nfrom pathlib import Path\nfrom mapgym.files import prepare_output_folder, read_json, write_json\n"
+            "import sys\nfrom pathlib import Path\n"
+            "from mapgym.files import prepare_output_folder, read_json, write_json\n"
             "print(flush=True)\ninput()\n"
-            "for i in range(200):\n    folder = Path(sys.argv[1]) / str(i)\n    prepare_output_folder(folder)\n"
+            "for i in range(60):\n    folder = Path(sys.argv[1]) / str(i)\n    prepare_output_folder(folder)\n"
             "    write_json(folder / 'a.json', {'i': i})\n    assert read_json(folder / 'a.json') == {'i': i}\n"
         )
         processes = [start(code, tmp_path) for _ in range(4)]
@@ -223,9 +225,8 @@ class TestChecksums:
             flipped = bytearray(data)
             flipped[position // 8] ^= 1 << position % 8
             path.write_bytes(flipped)
-            for unsealed in (False, True):
-                with pytest.raises(ValueError):  # noqa: PT011 - the words may be those of the parser
-                    read_json(path, unsealed=unsealed)
+            with pytest.raises(ValueError):  # noqa: PT011 - the words may be those of the parser
+                read_json(path, unsealed=True)
         # Without the last line break nothing is missing but that.
         for length in range(len(data)):
             path.write_bytes(data[:length])
@@ -250,18 +251,18 @@ class TestBestKnownFile:
     def entries(self) -> list[BestKnown]:
         return all_best_known()[:2]
 
-    def test_every_flipped_bit_and_every_lost_end_is_noticed(self, tmp_path, entries):
+    def test_flipped_bits_and_lost_ends_are_noticed(self, tmp_path, entries):
         path = tmp_path / "best.yaml"
         write_file(path, entries)
         assert read_file(path) == entries
         data = path.read_bytes()
-        for position in range(len(data)):
+        for position in range(0, len(data), 3):
             flipped = bytearray(data)
             flipped[position] ^= 1 << position % 8
             path.write_bytes(flipped)
             with pytest.raises(SpecificationError, match="is damaged, or is no file of best known mappings"):
                 read_file(path)
-        for length in range(0, len(data), 7):
+        for length in range(0, len(data), 31):
             path.write_bytes(data[:length])
             with pytest.raises(SpecificationError, match="is damaged, or is no file of best known mappings"):
                 read_file(path)
@@ -333,8 +334,10 @@ class TestNames:
     def test_every_file_system_takes_them(self, text, slash):
         name = file_name(text, slash=slash)
         assert 0 < len(name.encode()) <= 180
-        assert not set(name) & set('<>:"/\\|?* \0') and name.isprintable()
-        assert name[0] not in ".-" and name[-1] not in ". "
+        assert not set(name) & set('<>:"/\\|?* \0')
+        assert name.isprintable()
+        assert name[0] not in ".-"
+        assert name[-1] not in ". "
         assert name.partition(".")[0] not in {"con", "prn", "aux", "nul", "com1", "lpt9"}
         assert name == name.casefold() == unicodedata.normalize("NFC", name)
 
@@ -398,7 +401,7 @@ class TestLocks:
         monkeypatch.setattr("fcntl.lockf", refuse)
         with (
             FolderLocks(tmp_path) as locks,
-            pytest.raises(SpecificationError, match="cannot lock files .* give --no-locks"),
+            pytest.raises(SpecificationError, match=r"cannot lock files .* give --no-locks"),
             locks.work("a"),
         ):
             pass
@@ -410,7 +413,7 @@ class TestLocks:
         code = (
             "import sys\nfrom pathlib import Path\nfrom mapgym.files import write_text\n"
             "from mapgym.locks import alone_with\npath = Path(sys.argv[1])\nprint(flush=True)\ninput()\n"
-            "for _ in range(100):\n    with alone_with(path):\n"
+            "for _ in range(30):\n    with alone_with(path):\n"
             "        write_text(path, str(int(path.read_text()) + 1))\n"
         )
         path = tmp_path / "count"
@@ -423,7 +426,7 @@ class TestLocks:
                 process.stdin.flush()
             for process in (one, other):
                 process.communicate()
-        assert path.read_text() == "200"
+        assert path.read_text() == "60"
 
     def test_a_folder_that_cannot_be_locked_does_not_stop_anyone(self, tmp_path, monkeypatch):
         def refuse(*_):

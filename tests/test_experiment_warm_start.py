@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sqlite3
 
 import numpy as np
 import pytest
@@ -263,8 +264,10 @@ class TestCommands:
         assert "begins at random: no solved layer is about the objective latency, only about edp" in error
 
     def test_damaged_lines_of_a_buffer_are_said(self, mapgym, buffer, tmp_path):  # noqa: F811
-        with buffer.path.open("a") as file:
-            file.write("rubbish\n")
+        connection = sqlite3.connect(buffer.path)
+        connection.execute("INSERT INTO entries (name) VALUES ('rubbish')")
+        connection.commit()
+        connection.close()
         search = ("search", LAYERS[0].name, "tiny", "--samples", "30", "--agent", "gamma", "--warm-start", buffer.path)
         compare = ("compare", "--agents", "gamma", *self.TASK, "-o", tmp_path / "out", "--warm-start", buffer.path)
         for command in (search, compare):

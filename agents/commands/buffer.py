@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,19 +22,27 @@ buffer = typer.Typer(
 BufferArgument = Annotated[
     Path, typer.Argument(metavar="BUFFER", help="The file of the replay buffer.", show_default=False)
 ]
+NoLocksOption = Annotated[
+    bool,
+    typer.Option(
+        "--no-locks",
+        help="Do without file locks, where the file system has none; no other process may use the file meanwhile.",
+        show_default=False,
+    ),
+]
 
 
 @buffer.command("list")
-def list_entries(path: BufferArgument, as_json: common.JsonOption = False) -> None:
+def list_entries(path: BufferArgument, as_json: common.JsonOption = False, no_locks: NoLocksOption = False) -> None:
     """Lists the entries."""
-    found = _open(path)
+    found = _open(path, no_locks)
     rows = [_row(number, entry) for number, entry in enumerate(found)]
     if as_json:
         common.print_json({"entries": rows, "damaged_lines": [vars(damage) for damage in found.damaged]})
         return
     table = common.new_table(f"{path}: {len(found):,} entries", ["entry", "workload", "accelerator"], ["value"])
     for row in rows:
-        value = f"{common.OBJECTIVE_NAMES[row['objective']]} {common.format_figure(row['value'])}"
+        value = f"{_objective_name(row['objective'])} {common.format_figure(row['value'])}"
         table.add_row(str(row["entry"]), row["workload"], row["accelerator"], value)
     common.out().print(table)
 
@@ -45,18 +54,20 @@ def show_entry(
         int, typer.Argument(metavar="ENTRY", help='Number of the entry, as "list" prints it.', show_default=False)
     ],
     as_json: common.JsonOption = False,
+    no_locks: NoLocksOption = False,
 ) -> None:
     """Shows one entry: the layer, what it costs and the mapping as a loop nest."""
-    found = _open(path)
+    found = _open(path, no_locks)
     if not 0 <= number < len(found):
-        raise SpecificationError(f"{quoted(path)} has no entry {number}; give a number from 0 to {len(found) - 1}")
+        remedy = f"give a number from 0 to {len(found) - 1}" if len(found) else "it has none at all"
+        raise SpecificationError(f"{quoted(path)} has no entry {number}; {remedy}")
     entry = found[number]
     if as_json:
         mapping = {"bounds": dict(zip(entry.workload.dims, entry.workload.bounds, strict=True))}
         common.print_json({**_row(number, entry), **mapping, "mapping": entry.mapping.to_dict()})
         return
     bounds = ", ".join(f"{dim} {bound}" for dim, bound in zip(entry.workload.dims, entry.workload.bounds, strict=True))
-    value = f"{common.OBJECTIVE_NAMES[entry.objective]} {entry.value:.6g}"
+    value = f"{_objective_name(entry.objective)} {entry.value:.6g}"
     common.say(f"{entry.workload.name} ({bounds}) on {entry.accelerator.name}: {value}\n\n{entry.mapping.to_text()}")
 
 
@@ -73,6 +84,7 @@ def add_mapping(
     ],
     objective: common.ObjectiveOption = "edp",
     no_peer_links: common.PeerLinksOption = False,
+    no_locks: NoLocksOption = False,
 ) -> None:
     """Prices a mapping and adds it; the file is made if it is not there."""
     from mapgym import catalog
@@ -84,7 +96,7 @@ def add_mapping(
     machine = common.load_accelerator(accelerator, peer_links=not no_peer_links)
     chosen = read_mapping(mapping, layer, machine)
     check_output_file(path)
-    found = _open(path, must_exist=False)
+    found = _open(path, no_locks, must_exist=False)
     value = found.add(layer, machine, chosen, objective)
     common.say(f"Entry {len(found) - 1} of {path}: {layer.name} on {machine.name}, {objective} {value:.6g}")
 
@@ -95,11 +107,12 @@ def verify(
     repair: Annotated[
         bool, typer.Option("--repair", help="Move damaged lines into a file beside the buffer.", show_default=False)
     ] = False,
+    no_locks: NoLocksOption = False,
 ) -> None:
     """Looks for damaged lines and prices every entry again; exit status 1 if anything is wrong."""
-    found = _open(path, quiet=True)
+    found = _open(path, no_locks, quiet=True)
     for damage in found.damaged:
-        common.say(f"line {damage.line}: {damage.why}")
+        common.say(f"{damage.place}: {damage.why}")
     problems = 0
     for number, why in found.problems():
         problems += 1
@@ -107,14 +120,17 @@ def verify(
     common.say(f"{len(found):,} entries, {len(found.damaged)} damaged lines, {problems} wrong values")
     damaged = bool(found.damaged)
     if repair and damaged:
-        common.say(f"The damaged lines are now in {found.repair()}.")
+        aside = found.repair()
+        common.say(f"What was damaged is now in {aside}." if aside else "Others have repaired it.")
         damaged = False
     raise typer.Exit(1 if damaged or problems else 0)
 
 
-def _open(path: Path, *, must_exist: bool = True, quiet: bool = False) -> ReplayBuffer:
+def _open(path: Path, no_locks: bool, *, must_exist: bool = True, quiet: bool = False) -> ReplayBuffer:
     from mapgym.warmstart import ReplayBuffer
 
+    if no_locks:
+        os.environ["MAPGYM_NO_LOCKS"] = "1"
     if must_exist and not path.is_file():
         raise SpecificationError(
             f"there is no replay buffer {quoted(path)}; make one with: mapgym buffer add {path} ..."
@@ -123,6 +139,10 @@ def _open(path: Path, *, must_exist: bool = True, quiet: bool = False) -> Replay
     if found.damaged and not quiet:
         common.notify_damaged_lines(path, found.damaged)
     return found
+
+
+def _objective_name(objective: str) -> str:
+    return common.OBJECTIVE_NAMES.get(objective) or quoted(objective)
 
 
 def _row(number: int, entry: Entry) -> dict[str, Any]:

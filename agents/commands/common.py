@@ -321,7 +321,7 @@ def load_warm_start(text: str | None, *, within_experiment: bool = True) -> Warm
 def notify_damaged_lines(path: object, damaged: Sequence[Damage]) -> None:
     """Says that lines of a replay buffer are left out."""
     notify(
-        f"{len(damaged)} damaged lines of {path} are left out, the first is line {damaged[0].line}; "
+        f"{len(damaged)} damaged lines of {path} are left out, the first is {damaged[0].place}; "
         f"see: mapgym buffer verify {path}"
     )
 

@@ -37,8 +37,8 @@ class WarmStart:
 
     Attributes:
         source: "previous-layer", "similar", "policy", or the path of a replay buffer.
-        digest: SHA-256 of the file of the replay buffer or of the policy when the experiment was made, "" for the
-            others: what is found depends on it.
+        digest: SHA-256 of the entries of the replay buffer or of the file of the policy when the experiment was made,
+            "" for the others: what is found depends on it.
     """
 
     source: str
@@ -70,12 +70,11 @@ class WarmStart:
 
     def buffer(self) -> ReplayBuffer:
         """The replay buffer; raises SpecificationError if it is not any more what it was."""
-        found, digest = _opened(Path(self.source))
-        if digest != self.digest:
+        found = _opened(Path(self.source))
+        if found.digest != self.digest:
             raise SpecificationError(
                 f"the replay buffer {quoted(self.source)} has changed since the experiment began; give the command "
-                "again "
-                "with another folder, or work on a copy of the buffer"
+                "again with another folder, or work on a copy of the buffer"
             )
         return found
 
@@ -114,14 +113,14 @@ def read_warm_start(text: str, what: str = "--warm-start", *, within_experiment:
             f"{suggest(text, names)}"
         )
     _opened.cache_clear()
-    found, digest = _opened(path)
+    found = _opened(path)
     if not len(found):
         lost = f", and {len(found.damaged)} damaged lines" if found.damaged else ""
         raise SpecificationError(
             f"{what}: the replay buffer {quoted(text)} has no entries{lost}; add some with: mapgym buffer add {text} "
             "..."
         )
-    return WarmStart(text, digest)
+    return WarmStart(text, found.digest)
 
 
 def _plain(objective: str) -> str:
@@ -141,7 +140,6 @@ def _policy(what: str) -> WarmStart:
 
 
 @lru_cache(maxsize=1)
-def _opened(path: Path) -> tuple[ReplayBuffer, str]:
-    """The buffer and its digest; once per process, as every run of an experiment asks for it."""
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return ReplayBuffer(path), digest
+def _opened(path: Path) -> ReplayBuffer:
+    """The buffer; read once per process, as every run of an experiment asks for it."""
+    return ReplayBuffer(path)

@@ -124,7 +124,6 @@ class ReplayBuffer:
         elif entries:
             definitions = dict.fromkeys(definition for _, definitions in encoded for definition in definitions)
             self._contents = buffer_file.append(self.path, self._contents, [row for row, _ in encoded], definitions)
-            self._contents.keep_parsed(entries)
 
     def nearest(
         self,
@@ -202,8 +201,13 @@ class ReplayBuffer:
 
     def problems(self) -> Iterator[tuple[int, str]]:
         """Prices every entry again; yields the number of each whose mapping is illegal or costs something else."""
-        for number, entry in enumerate(self):
-            cost = CostModel(entry.workload, entry.accelerator).evaluate(entry.mapping)
+        for number in range(len(self)):
+            try:
+                entry = self[number]
+                cost = CostModel(entry.workload, entry.accelerator).evaluate(entry.mapping)
+            except SpecificationError as error:
+                yield number, str(error)
+                continue
             if entry.objective not in OBJECTIVES:
                 yield number, f"its objective {quoted(entry.objective)} is unknown"
             elif not cost.legal:

@@ -298,11 +298,6 @@ class Contents:
         self.take(row, None)
         self._records[-1].mapping = entry.mapping
 
-    def keep_parsed(self, entries: list[Entry]) -> None:
-        """Spares the newest rows, which are these entries, from being parsed again."""
-        for record, entry in zip(self._records[-len(entries) :], entries, strict=True):
-            record.mapping = entry.mapping
-
     def _family(self, structure: bytes, accelerator: bytes, objective: bytes) -> Family:
         workload = self._definitions.get((STRUCTURES, structure))
         machine = self._definitions.get((ACCELERATORS, accelerator))

@@ -123,7 +123,7 @@ class TestHeldFile:
     def test_removed_while_it_is_written(self, path, monkeypatch):
         buffer = ReplayBuffer(path)
         buffer.extend([entry(2)])
-        fetch, calls = buffer_file._fetch, []
+        fetch, calls = buffer_file.fetch, []
 
         def removing(*arguments, **options):
             if not calls:
@@ -131,7 +131,7 @@ class TestHeldFile:
             calls.append(1)
             return fetch(*arguments, **options)
 
-        monkeypatch.setattr(buffer_file, "_fetch", removing)
+        monkeypatch.setattr(buffer_file, "fetch", removing)
         buffer.extend([entry(3)])
         assert len(calls) == 2
         assert sizes(buffer) == sizes(ReplayBuffer(path)) == [3]
@@ -282,7 +282,7 @@ class TestOthersInTheWay:
         def failing(*_):
             raise error
 
-        monkeypatch.setattr(buffer_file, "_examined", failing)
+        monkeypatch.setattr(buffer_file, "examined", failing)
         with pytest.raises(SpecificationError, match="cannot lock files; give --no-locks"):
             ReplayBuffer(path).extend([entry(2)])
 

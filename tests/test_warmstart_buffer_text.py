@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import re
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -164,6 +165,21 @@ def test_while_another_one_writes_it(path, monkeypatch):
         monkeypatch.setenv("MAPGYM_NO_LOCKS", "1")
         buffer.extend([entry(7)])
     assert len(ReplayBuffer(path)) == 3
+
+
+def test_without_locks_none_is_asked_for(path, monkeypatch):
+    monkeypatch.setenv("MAPGYM_NO_LOCKS", "1")
+    connect, addresses = sqlite3.connect, []
+
+    def noting(address, *arguments, **options):
+        addresses.append(address)
+        return connect(address, *arguments, **options)
+
+    monkeypatch.setattr(sqlite3, "connect", noting)
+    monkeypatch.setattr(buffer_answers, "fcntl", None)
+    ReplayBuffer(path).extend([entry(7)])
+    assert len(ReplayBuffer(path)) == 3
+    assert all("nolock=1" in str(address) for address in addresses)
 
 
 def test_what_a_killed_conversion_left_is_removed(path):

@@ -122,8 +122,9 @@ class ReplayBuffer:
             for entry, (row, definitions) in zip(entries, encoded, strict=True):
                 self._contents.add(row, entry, definitions)
         elif entries:
-            definitions = dict.fromkeys(definition for _, definitions in encoded for definition in definitions)
-            self._contents = buffer_file.append(self.path, self._contents, [row for row, _ in encoded], definitions)
+            rows = [row for row, _ in encoded]
+            needed = dict.fromkeys(definition for _, definitions in encoded for definition in definitions)
+            self._contents = buffer_file.append(self.path, self._contents, rows, needed)
 
     def nearest(
         self,

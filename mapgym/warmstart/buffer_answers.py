@@ -43,6 +43,7 @@ _NO_LOCKS = (
     sqlite3.SQLITE_IOERR_CHECKRESERVEDLOCK,
 )
 _NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_TRUNCATE)
+_NO_ROOM_ERRNOS = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 _NO_LOCK_ERRNOS = (errno.ENOLCK, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)
 
 
@@ -112,7 +113,7 @@ def answered(path: Path, what: str) -> Iterator[None]:
 
     Args:
         path: the file.
-        what: "read" or "write".
+        what: "read", "write" or "repair".
     """
     start = f"cannot {what} the replay buffer {quoted(path)}"
     kept = "; nothing was added" if what == "write" else ""
@@ -131,7 +132,8 @@ def answered(path: Path, what: str) -> Iterator[None]:
         raise SpecificationError(f"{start} ({error}){kept}; {_remedy(code)}") from None
     except OSError as error:
         reason = (error.strerror or type(error).__name__).lower()
-        raise SpecificationError(f"{start} ({reason}){kept}; {_ROOM if what == 'write' else _PERMISSIONS}") from None
+        remedy = _ROOM if error.errno in _NO_ROOM_ERRNOS else _PERMISSIONS
+        raise SpecificationError(f"{start} ({reason}){kept}; {remedy}") from None
 
 
 def refuse_link(path: Path) -> None:
@@ -150,7 +152,7 @@ _TOO_LONG = (
 )
 _ROOM = "make room on the disk, or raise the limit of file sizes, and try again"
 _REPAIR = "move what is damaged aside with: mapgym buffer verify --repair"
-_PERMISSIONS = "check that the file is there and its permissions"
+_PERMISSIONS = "name a file in a folder that can be written, or mend the permissions of both"
 
 
 def _without_locks(start: str) -> SpecificationError:
@@ -167,7 +169,7 @@ def _remedy(code: int) -> str:
     if kind in _BUSY:
         return _TOO_LONG
     if kind in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
-        return "name a file in a folder that can be written, or mend the permissions of both"
+        return _PERMISSIONS
     if kind in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return _REPAIR
     if kind == sqlite3.SQLITE_TOOBIG:

@@ -19,9 +19,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from mapgym.errors import SpecificationError
 from mapgym.text import quoted
@@ -35,51 +33,8 @@ from mapgym.warmstart.buffer_answers import (
     refuse_link,
     without_locks,
 )
-from mapgym.warmstart.buffer_contents import ACCELERATORS, ENTRIES, STRUCTURES, Contents, Damage, Definition, Row
-
-VERSION = 2
-_APPLICATION_ID = 0x6D617067
-"""Tells ``file`` and us what this is: "mapg" in ASCII."""
-
-_COLUMNS = {
-    STRUCTURES: "key TEXT, definition TEXT",
-    ACCELERATORS: "key TEXT, definition TEXT",
-    ENTRIES: "structure TEXT, accelerator TEXT, objective TEXT, value REAL, name TEXT, bounds TEXT, mapping TEXT, "
-    "checksum BLOB",
-}
-_SCHEMA = {table: f"CREATE TABLE {table} (id INTEGER PRIMARY KEY, {columns})" for table, columns in _COLUMNS.items()}
-_DEFINITIONS = (STRUCTURES, ACCELERATORS)
-_LONGEST_TEXT = 1 << 24
-_SMALLEST_ROW = 32
-"""Bytes; fewer than any row takes, for how many rows a damaged file can have at most."""
-
-
-@dataclass
-class _Found:
-    """Rows of a file as they are: of each table the tuples (id, fields...).
-
-    Attributes:
-        rows: by table.
-        damage: what SQLite says about the pages of the file, "" if they are sound.
-    """
-
-    rows: dict[str, list[tuple[Any, ...]]] = field(default_factory=dict)
-    damage: str = ""
-
-    def into(self, contents: Contents) -> None:
-        """Takes in what is good and notes what is not."""
-        if self.damage:
-            why = f"is damaged ({self.damage}); what can be read is used"
-            contents.damaged.append(Damage(0, why, ""))
-        for table in _DEFINITIONS:
-            for number, *fields in self.rows[table]:
-                if why := contents.define(Definition(table, *fields)):
-                    contents.damaged.append(Damage(number, why, _shown(fields), table))
-        for number, structure, accelerator, objective, value, name, bounds, mapping, expected in self.rows[ENTRIES]:
-            row = (structure, accelerator, objective, value, name, bounds, mapping)
-            if why := contents.take(row, expected or b""):
-                contents.damaged.append(Damage(number, why, _shown([*row, expected]), ENTRIES))
-            contents.last_row = number, expected
+from mapgym.warmstart.buffer_contents import ENTRIES, Contents, Definition, Row
+from mapgym.warmstart.buffer_tables import LONGEST_TEXT, Found, examined, fetch, insert, make_tables
 
 
 def read(path: Path) -> Contents:
@@ -133,24 +88,24 @@ def repair(path: Path) -> Path | None:
         database if its pages are damaged, of which what can be read is then in a new one. None if nothing is damaged.
     """
     _require_file(path)
-    with answered(path, "write"):
+    with answered(path, "repair"):
         aside = patiently(path, lambda: _upgrade(path))
         return patiently(path, lambda: _repair(path)) or aside
 
 
-def _read(path: Path) -> _Found | None:
+def _read(path: Path) -> Found | None:
     """What a database has; None if it is none."""
     with _opened(path) as connection:
-        damage = _examined(connection, path)
+        damage = examined(connection, path)
         if damage is None:
             return None
         connection.execute("BEGIN")
-        return _fetch(connection, path, damage=damage)
+        return fetch(connection, path, damage=damage)
 
 
 def _append(
     path: Path, last_row: tuple[int, bytes] | None, rows: list[Row], definitions: list[Definition]
-) -> tuple[bool, _Found]:
+) -> tuple[bool, Found]:
     """Whether the file is another one than that of the last row, and what it has beyond that row."""
     while True:
         with _made(path) as identity, _writing(path, identity) as opened:
@@ -158,13 +113,13 @@ def _append(
                 continue
             connection, damage = opened
             if not damage and not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
-                _make_tables(connection)
+                make_tables(connection)
             number, checksum = last_row or (0, b"")
             query = f"SELECT checksum FROM {ENTRIES} WHERE id = ?"
             is_new = last_row is None or connection.execute(query, (number,)).fetchone() != (checksum,)
             if not damage:
-                _insert(connection, rows, definitions)
-            found = _fetch(connection, path, 0 if is_new else number, damage)
+                insert(connection, rows, definitions)
+            found = fetch(connection, path, 0 if is_new else number, damage)
             if found.damage:
                 # What is written there may destroy what could still be read.
                 raise DamagedError(found.damage)
@@ -179,7 +134,7 @@ def _upgrade(path: Path) -> Path | None:
     refuse_link(path)
     identity = _identity(path)
     with _opened(path) as connection:
-        return _convert(path, identity) if _examined(connection, path) is None else None
+        return _convert(path, identity) if examined(connection, path) is None else None
 
 
 def _repair(path: Path) -> Path | None:
@@ -189,7 +144,7 @@ def _repair(path: Path) -> Path | None:
             if opened is None:
                 continue
             connection, damage = opened
-            found, contents = _fetch(connection, path, damage=damage), Contents()
+            found, contents = fetch(connection, path, damage=damage), Contents()
             found.into(contents)
             if found.damage:
                 return _rebuild(path, found)
@@ -202,19 +157,16 @@ def _repair(path: Path) -> Path | None:
             return aside
 
 
-# Opening
-
-
 @contextmanager
-def _opened(path: Path, mode: str = "rw") -> Iterator[sqlite3.Connection]:
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection, closed and rolled back in the end."""
     # Journals of killed writers are rolled back by readers, too.
-    address = f"{path.absolute().as_uri()}?mode={mode}{'&nolock=1' if without_locks() else ''}"
+    address = f"{path.absolute().as_uri()}?mode=rw{'&nolock=1' if without_locks() else ''}"
     with closing(sqlite3.connect(address, uri=True, timeout=SLICE_SECONDS, isolation_level=None)) as connection:
         # Text that is damaged may be no text.
         connection.text_factory = bytes
-        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST_TEXT)
-        for setting in ("trusted_schema = OFF", "cell_size_check = ON", "mmap_size = 0"):
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST_TEXT)
+        for setting in ("trusted_schema = OFF", "cell_size_check = ON", "mmap_size = 0", "temp_store = MEMORY"):
             connection.execute(f"PRAGMA {setting}")
         yield connection
 
@@ -227,7 +179,7 @@ def _writing(path: Path, identity: tuple[int, int] | None) -> Iterator[tuple[sql
     """
     refuse_link(path)
     with _opened(path) as connection:
-        damage = _examined(connection, path)
+        damage = examined(connection, path)
         if damage is None:
             _convert(path, identity)
             yield None
@@ -273,126 +225,6 @@ def _require_file(path: Path) -> None:
         raise SpecificationError(f"{quoted(path)} is not a file; give the path of a replay buffer, or of a new file")
 
 
-def _examined(connection: sqlite3.Connection, path: Path) -> str | None:
-    """How the pages of a database of ours are damaged, as far as opening it shows; "" if not at all.
-
-    None, if it is no database, but may be an old file.
-
-    Raises:
-        SpecificationError: it is a database of something else, or of another version.
-    """
-    damage, query = "", "SELECT name, sql FROM sqlite_master"
-    try:
-        schema = connection.execute(query).fetchall()
-    except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
-            return None
-        damage = _of_pages(error)
-        # SQLite refuses a file that is shorter than it should be unless it is told that one wants to mend it.
-        connection.execute("PRAGMA writable_schema = ON")
-        schema = connection.execute(query).fetchall()
-    application, version = (
-        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
-    )
-    if not schema and not application and not version:
-        return damage
-    if application != _APPLICATION_ID:
-        raise SpecificationError(
-            f"{quoted(path)} is a database of something else; give the path of a replay buffer, or of a new file"
-        )
-    if version != VERSION:
-        raise SpecificationError(
-            f"{quoted(path)} is a replay buffer of version {version}, this is version {VERSION}; make a new one with "
-            "the mapgym that is installed"
-        )
-    if sorted(schema) != sorted((table.encode(), sql.encode()) for table, sql in _SCHEMA.items()):
-        raise SpecificationError(
-            f"{quoted(path)} is a replay buffer whose tables were altered or damaged; use a copy of it, or make a new "
-            "one"
-        )
-    return damage
-
-
-# Rows
-
-
-def _make_tables(connection: sqlite3.Connection) -> None:
-    for sql in _SCHEMA.values():
-        connection.execute(sql)
-    connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-    connection.execute(f"PRAGMA user_version = {VERSION}")
-
-
-def _insert(connection: sqlite3.Connection, rows: Iterable[Row], definitions: Iterable[Definition]) -> None:
-    for table, key, text in definitions:
-        fields = key.decode(), text.decode()
-        # Looked for as a whole: one that is damaged does not count.
-        query = f"SELECT 1 FROM {table} WHERE key = ? AND definition = ?"
-        if not connection.execute(query, fields).fetchone():
-            connection.execute(f"INSERT INTO {table} (key, definition) VALUES (?, ?)", fields)
-    connection.executemany(
-        f"INSERT INTO {ENTRIES} (structure, accelerator, objective, value, name, bounds, mapping, checksum) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        ((*(part.decode() if isinstance(part, bytes) else part for part in row), row.checksum()) for row in rows),
-    )
-
-
-def _fetch(connection: sqlite3.Connection, path: Path, after: int = 0, damage: str = "") -> _Found:
-    """All definitions, and the entries after one; what can be read of them, if pages are damaged."""
-    found = _Found({table: [] for table in _SCHEMA}, damage)
-    if not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
-        return found
-    if not after and not damage:
-        try:
-            (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-            found.damage = "" if said == b"ok" else said.decode("utf-8", "replace").rpartition("*** ")[2].strip()
-        except sqlite3.DatabaseError as error:
-            found.damage = _of_pages(error)
-    for table in _SCHEMA:
-        first = after if table == ENTRIES else 0
-        # Pages that lead to each other in circles could be read forever.
-        if not found.damage:
-            try:
-                query = f"SELECT * FROM {table} WHERE id > ? ORDER BY id"
-                found.rows[table] = connection.execute(query, (first,)).fetchall()
-                continue
-            except sqlite3.DatabaseError as error:
-                found.damage = _of_pages(error)
-        found.rows[table] = [*_one_by_one(connection, table, first, path.stat().st_size // _SMALLEST_ROW)]
-    return found
-
-
-def _one_by_one(connection: sqlite3.Connection, table: str, after: int, most: int) -> Iterator[tuple[Any, ...]]:
-    """The rows of a table of which some pages are damaged."""
-    try:
-        last = connection.execute(f"SELECT max(id) FROM {table}").fetchone()[0] or 0
-    except sqlite3.DatabaseError as error:
-        _of_pages(error)
-        last = most
-    for number in range(after + 1, min(last, most) + 1):
-        try:
-            row = connection.execute(f"SELECT * FROM {table} WHERE id = ?", (number,)).fetchone()
-        except sqlite3.DatabaseError as error:
-            _of_pages(error)
-            continue
-        if row is not None:
-            yield row
-
-
-def _of_pages(error: sqlite3.DatabaseError) -> str:
-    """What an error says about damaged pages; others are raised."""
-    if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_TOOBIG):
-        raise error
-    return str(error)
-
-
-def _shown(fields: Iterable[Any]) -> str:
-    return "\t".join(f.decode("utf-8", "backslashreplace") if isinstance(f, bytes) else str(f) for f in fields)
-
-
-# Replacing
-
-
 def _convert(path: Path, identity: tuple[int, int] | None) -> Path | None:
     """Makes a database of an old file, unless it is another one by now; returns where its damaged lines are."""
     with locking(path):
@@ -400,45 +232,41 @@ def _convert(path: Path, identity: tuple[int, int] | None) -> Path | None:
             return None
         text = buffer_text.parse(path.read_bytes(), path)
         aside = _set_aside(path, text.damaged_lines) if text.damaged_lines else None
-        _replace(path, text.rows, text.definitions)
+        _replace(path, path.stat().st_mode, text.rows, text.definitions)
         return aside
 
 
-def _rebuild(path: Path, found: _Found) -> Path:
+def _rebuild(path: Path, found: Found) -> Path:
     """Replaces a database whose pages are damaged by one with what could be read; returns where the old one is."""
-    contents = Contents()
-    definitions = [
-        definition
-        for table in _DEFINITIONS
-        for _, *fields in found.rows[table]
-        if not contents.define(definition := Definition(table, *fields))
-    ]
-    rows = [Row(*row) for _, *row, expected in found.rows[ENTRIES] if not contents.take(Row(*row), expected or b"")]
-    number = 0
-    while True:
-        aside = path.with_name(f"{path.name}.corrupt{number or ''}")
-        with suppress(FileExistsError):
-            os.link(path, aside)
-            break
+    mode, number = path.stat().st_mode, 0
+    aside = path.with_name(f"{path.name}.corrupt")
+    while os.path.lexists(aside):
         number += 1
-    _replace(path, rows, definitions)
+        aside = path.with_name(f"{path.name}.corrupt{number}")
+    try:
+        os.link(path, aside)
+    except OSError:
+        # Some file systems have no second names. Nothing is lost if the process is killed now.
+        path.rename(aside)
+    _replace(path, mode, *found.good())
     return aside
 
 
-def _replace(path: Path, rows: Iterable[Row], definitions: Iterable[Definition]) -> None:
-    """Puts a new database in the place of a file that is locked."""
+def _replace(path: Path, mode: int, rows: Iterable[Row], definitions: Iterable[Definition]) -> None:
+    """Puts a new database, with the same permissions, in the place of a file that is locked."""
     # Whoever holds the lock is the only one to use this name; what is left of a killed one is removed.
     new = path.with_name(f".{path.name}.new")
     new.unlink(missing_ok=True)
     try:
-        with closing(sqlite3.connect(new, isolation_level=None)) as connection:
+        address = f"{new.absolute().as_uri()}?nolock=1"
+        with closing(sqlite3.connect(address, uri=True, isolation_level=None)) as connection:
             for setting in ("journal_mode = OFF", "synchronous = OFF"):
                 connection.execute(f"PRAGMA {setting}")
             connection.execute("BEGIN")
-            _make_tables(connection)
-            _insert(connection, rows, definitions)
+            make_tables(connection)
+            insert(connection, rows, definitions)
             connection.execute("COMMIT")
-        new.chmod(path.stat().st_mode)
+        new.chmod(mode)
         _flush(new, os.O_RDWR)
         new.replace(path)
         with suppress(OSError):

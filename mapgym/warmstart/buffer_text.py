@@ -91,7 +91,8 @@ def _read(line: bytes, found: TextBuffer) -> str:
         value = float(fields[3])
     except ValueError:
         value = math.nan
-    row = Row(*fields[:3], value, *fields[4:])
+    structure, accelerator, objective, _, name, bounds, mapping = fields
+    row = Row(structure, accelerator, objective, value, name, bounds, mapping)
     if why := found.contents.take(row, None):
         return why
     found.rows.append(row)

@@ -103,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # Files that vanish, folders that may not be written, a full disk: the user's to mend, unlike other exceptions.
         place = f"{error.filename}: " if error.filename else ""
         what = f"{place}{(error.strerror or str(error)).lower()}; check the path, its permissions and the free space"
-        _fail(printable(what))
+        _fail(str(SpecificationError(what)))
     except KeyboardInterrupt:
         raise SystemExit(command_start.INTERRUPTED) from None
 

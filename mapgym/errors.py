@@ -7,6 +7,9 @@ from collections.abc import Iterable
 
 from mapgym.text import harmful_character, printable, quoted, shortened
 
+_LONGEST_MESSAGE = 2000
+"""For what is quoted whole, such as paths."""
+
 LONGEST_NAME = 1000
 """Characters of the longest name that anything may have."""
 
@@ -24,7 +27,7 @@ class SpecificationError(ValueError):
     """
 
     def __init__(self, message: object) -> None:
-        super().__init__(printable(str(message)))
+        super().__init__(shortened(printable(str(message)), _LONGEST_MESSAGE))
 
 
 def suggest(name: str, choices: Iterable[str]) -> str:

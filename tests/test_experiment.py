@@ -433,8 +433,8 @@ class TestSummary:
         assert "Two agents." in text
         assert "    mapgym compare --agents random,gamma\n" in text
         assert "4 of 6 runs are finished; the figures are of those." in text
-        assert "Lower bound: 10 pJ*cycles." in text
-        assert "Best of all runs: 20 pJ*cycles (gamma, seed 0)." in text
+        assert "Lower bound: 10 pJ\\*cycles." in text
+        assert "Best of all runs: 20 pJ\\*cycles (gamma, seed 0)." in text
         assert "| random | 30 | 3 | 1.75 [1.5, 2] | 10 [10, 10] | 3.5 [3, 4] | - (0/2) |" in text
         widths = {line.count("|") for line in text.splitlines() if line.startswith("|")}
         assert len(widths) == 1

@@ -16,7 +16,7 @@ _FORMULA = re.compile(r"\s*[=+\-@＝＋－＠]")  # noqa: RUF001 - the wide ones
 _MARKUP = re.compile(r"[\\`*|~]|\](?=[(\[:])|(?<!\w)_|_(?!\w)")
 _ELEMENT = re.compile(r"<(?=[A-Za-z/!?])")
 _ENTITY = re.compile(r"&(?=#?\w+;)")
-_BLOCK = re.compile(r"(?=[#>=+-])|(?<=\d)(?=[.)])")
+_BLOCK = re.compile(r"(?=[#>=+-])|[0-9]+(?=[.)])")
 
 
 def csv_text(rows: Iterable[Sequence[object]]) -> str:
@@ -53,8 +53,9 @@ def markdown(text: str) -> str:
 
 def markdown_paragraph(text: str) -> str:
     """The same at the beginning of a line, where it is no heading, quotation or list either."""
-    first, space, rest = text.partition(" ")
-    return _BLOCK.sub(r"\\", markdown(first), count=1) + space + markdown(rest)
+    text = markdown(text)
+    block = _BLOCK.match(text)
+    return text if block is None else f"{block[0]}\\{text[block.end() :]}"
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

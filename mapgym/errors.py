@@ -95,6 +95,19 @@ def require_name(value: object, where: str, example: str) -> None:
         )
 
 
+def require_one_of(value: object, choices: Iterable[str], what: str) -> None:
+    """Raises SpecificationError unless a value is one of some names.
+
+    Args:
+        value: what was given.
+        choices: the valid names.
+        what: name of the argument.
+    """
+    known = list(choices)
+    if not isinstance(value, str) or value not in known:
+        raise SpecificationError(f"{what} is {quoted(value)}; {suggest(str(value), known)}")
+
+
 def require_kind(value: object, kind: type, what: str, remedy: str) -> None:
     """Raises SpecificationError unless a value is of the kind that a function takes.
 

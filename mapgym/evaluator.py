@@ -168,7 +168,7 @@ class Evaluator:
         if budget is not None:
             require_kind(budget, Budget, "budget", "Budget(samples=5000)")
         known = (*OBJECTIVES, PARETO, SPARSITY_AWARE)
-        if not is_sparsity_aware(objective) and objective not in known:
+        if not is_sparsity_aware(objective) and (not isinstance(objective, str) or objective not in known):
             raise SpecificationError(f"unknown objective {quoted(objective)}; {suggest(str(objective), known)}")
         self.space = space
         self.objective = objective

@@ -7,7 +7,7 @@ slot s is the temporal factor of level s, slot L + s its spatial factor, for L l
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -85,14 +85,15 @@ class Freedom:
 
 def check_axes(axes: Sequence[str]) -> tuple[str, ...]:
     """Returns the axes in their usual order; raises SpecificationError for an unknown, repeated or missing one."""
-    if isinstance(axes, str) or not axes:
+    named = [] if isinstance(axes, str) or not isinstance(axes, Iterable) else list(axes)
+    if not named:
         raise SpecificationError(f"axes is {quoted(axes)}; give a list with at least one of {', '.join(AXES)}")
-    for axis in axes:
-        if axis not in AXES:
+    for axis in named:
+        if not isinstance(axis, str) or axis not in AXES:
             raise SpecificationError(f"unknown axis {quoted(axis)}; {suggest(str(axis), AXES)}")
-    if len(set(axes)) != len(axes):
-        raise SpecificationError(f"axes names one twice: {', '.join(axes)}; name each axis once")
-    return tuple(axis for axis in AXES if axis in axes)
+    if len(set(named)) != len(named):
+        raise SpecificationError(f"axes names one twice: {', '.join(named)}; name each axis once")
+    return tuple(axis for axis in AXES if axis in named)
 
 
 def find_freedom(

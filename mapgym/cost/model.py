@@ -26,7 +26,7 @@ OBJECTIVES = ("edp", "energy", "latency")
 
 def check_objective(objective: str) -> str:
     """Returns the objective, or raises SpecificationError if there is none of that name."""
-    if objective not in OBJECTIVES:
+    if not isinstance(objective, str) or objective not in OBJECTIVES:
         raise SpecificationError(f"unknown objective {quoted(objective)}; {suggest(str(objective), OBJECTIVES)}")
     return objective
 

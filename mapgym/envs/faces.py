@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from mapgym.envs.inputs import read_action, read_actions, read_reset_mask, read_seed, read_seeds
 from mapgym.envs.stored_spec import stored
-from mapgym.errors import SpecificationError, positive_int, suggest
+from mapgym.errors import SpecificationError, positive_int, require_one_of
 from mapgym.text import quoted
 
 if TYPE_CHECKING:
@@ -153,11 +153,8 @@ class VectorFace(Described, gym.vector.VectorEnv[NDArray[np.float32], NDArray[np
                 f"max_episode_steps is {quoted(max_episode_steps)}, which is not supported, because every episode ends "
                 "by itself; leave it out"
             )
-        modes = [mode.value for mode in AutoresetMode]
-        if autoreset_mode not in (*AutoresetMode, *modes):
-            raise SpecificationError(
-                f"autoreset_mode is {quoted(autoreset_mode)}; {suggest(str(autoreset_mode), modes)}"
-            )
+        if not isinstance(autoreset_mode, AutoresetMode):
+            require_one_of(autoreset_mode, [mode.value for mode in AutoresetMode], "autoreset_mode")
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         self.render_mode = render_mode
@@ -216,8 +213,8 @@ class VectorFace(Described, gym.vector.VectorEnv[NDArray[np.float32], NDArray[np
 
 def check_render_mode(render_mode: str | None) -> None:
     """Raises SpecificationError for an unknown one."""
-    if render_mode is not None and render_mode not in RENDER_MODES:
-        raise SpecificationError(f"render_mode is {quoted(render_mode)}; {suggest(str(render_mode), RENDER_MODES)}")
+    if render_mode is not None:
+        require_one_of(render_mode, RENDER_MODES, "render_mode")
 
 
 def count_of(num_envs: int, tasks: EnvironmentTasks[Any]) -> int:

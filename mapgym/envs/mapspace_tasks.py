@@ -9,14 +9,14 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from mapgym.construction import Construction
+from mapgym.construction import ORDERS, Construction
 from mapgym.construction_kernels import DIMS, DIVISORS, GROUP, GROUPS
 from mapgym.envs import kernels
 from mapgym.envs.observation import ObservationLayout
 from mapgym.envs.reward import REWARDS, Pricing, potential_weights
 from mapgym.envs.task import Task
 from mapgym.envs.tasks import EnvironmentTasks
-from mapgym.errors import SpecificationError, suggest
+from mapgym.errors import SpecificationError, require_one_of
 from mapgym.mapping import Mapping, MappingBatch, divisors
 from mapgym.mapspace import MapSpace
 from mapgym.sparsity_aware import SparsityAware
@@ -127,8 +127,8 @@ class MapSpaceTasks(EnvironmentTasks[PreparedTask]):
         layout: type[ObservationLayout] = ObservationLayout,
     ) -> None:
         """Reads the arguments; see :class:`mapgym.envs.MapSpaceEnv`."""
-        if reward not in REWARDS:
-            raise SpecificationError(f"reward is {quoted(reward)}; {suggest(str(reward), REWARDS)}")
+        require_one_of(reward, REWARDS, "reward")
+        require_one_of(orders, ORDERS, "orders")
         super().__init__(workload, accelerator, objective, axes, constraints, evaluator, layout)
         self.orders, self.is_shaped = orders, reward == "shaped"
         self._max_divisors = max(_divisor_count(task) for task in self.generator.tasks)

@@ -13,6 +13,7 @@ from mapgym.envs.episodes import EpisodesEnv, EpisodesVectorEnv
 from mapgym.envs.faces import count_of
 from mapgym.envs.refine_episodes import RefineEpisodes
 from mapgym.envs.refine_tasks import RefineTasks
+from mapgym.errors import SpecificationError
 from mapgym.mapspace_kernels import MOVE, SPATIAL_SWAP, SWAP, TOGGLE_AXIS
 
 if TYPE_CHECKING:
@@ -146,6 +147,9 @@ class MapSpaceRefineEnv(EpisodesEnv[RefineEpisodes, int]):
     def action_meaning(self, action: int) -> str:
         """What an action does in the current task, such as "move 2 of C from Registers to DRAM"; "" if nothing."""
         prepared = self._episodes.tasks.prepared[self._episodes.task_of[0]]
+        action = int(self._read_action(action))
+        if not 0 <= action <= len(prepared.actions):
+            raise SpecificationError(f"{self.where}: there is no action {action}; give 0 to {len(prepared.actions)}")
         workload, accelerator = prepared.task.workload, prepared.task.accelerator
         if action == len(prepared.actions):
             return "stop"

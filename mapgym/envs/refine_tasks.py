@@ -230,6 +230,14 @@ class RefineTasks(EnvironmentTasks[RefineTask]):
         return batch
 
 
+def is_file(path: str | Path) -> bool:
+    """Whether there is such a file; no name is too long to ask for."""
+    try:
+        return Path(path).is_file()
+    except OSError:
+        return False
+
+
 def read_start(start: Any) -> Any:
     """Reads the argument ``start``: "random", "trivial", a Mapping or its dict, a ReplayBuffer or the path of one.
 
@@ -239,7 +247,7 @@ def read_start(start: Any) -> Any:
     if isinstance(start, Mapping | AbcMapping | ReplayBuffer) or (isinstance(start, str) and start in STARTS):
         return start
     if isinstance(start, str | Path):
-        if not Path(start).is_file():
+        if not is_file(start):
             raise SpecificationError(
                 f"start is {quoted(Path(start))}, and there is no such replay buffer (make one with 'mapgym buffer "
                 "add'); "

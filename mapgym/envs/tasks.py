@@ -15,6 +15,7 @@ from mapgym.envs.task import Task, TaskGenerator
 from mapgym.errors import SpecificationError, require_keys, require_kind
 from mapgym.evaluator import Evaluator
 from mapgym.mapspace import MapSpace
+from mapgym.mapspace_freedom import check_axes
 from mapgym.sparsity_aware import SparsityAware
 from mapgym.text import quoted
 
@@ -66,7 +67,7 @@ class EnvironmentTasks(ABC, Generic[Prepared]):
             workload, accelerator = evaluator.space.workload, evaluator.space.accelerator
             objective = evaluator.objective
         self.evaluator = evaluator
-        self._axes = DEFAULT_AXES if axes is None else tuple(axes)
+        self._axes = DEFAULT_AXES if axes is None else check_axes(axes)
         self._constraints = constraints
         self.generator = TaskGenerator(
             DEFAULT_WORKLOAD if workload is None else workload,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mapgym import catalog
 from mapgym.envs.episodes import Infos
 from mapgym.envs.refine_episodes import RefineEpisodes
-from mapgym.envs.refine_tasks import RefineTask, RefineTasks
+from mapgym.envs.refine_tasks import RefineTask, RefineTasks, is_file
 from mapgym.envs.task import listed
 from mapgym.errors import SpecificationError
 from mapgym.mapping import MappingBatch
@@ -156,15 +156,20 @@ def _read_buffer(buffer: Any, what: str, *, must_exist: bool) -> ReplayBuffer:
         return buffer
     if not isinstance(buffer, str | Path):
         raise SpecificationError(f"{what} is {quoted(buffer)}; give a ReplayBuffer or the path of one")
-    if must_exist and not Path(buffer).is_file():
+    if must_exist and not is_file(buffer):
         raise SpecificationError(
             f"{what} is {quoted(Path(buffer))}, and there is no such replay buffer; name one that exists, or make it "
             "with "
             "'mapgym buffer add'"
         )
-    # Otherwise it would be found out when the first episode has ended, and its mapping would be lost.
-    if not must_exist and not Path(buffer).absolute().parent.is_dir():
+    try:
+        # Otherwise it would be found out when the first episode has ended, and its mapping would be lost.
+        if not must_exist and not Path(buffer).absolute().parent.is_dir():
+            raise SpecificationError(
+                f"{what} is {quoted(Path(buffer))}, and there is no such folder; make the folder first"
+            )
+        return ReplayBuffer(buffer)
+    except OSError as error:
         raise SpecificationError(
-            f"{what} is {quoted(Path(buffer))}, and there is no such folder; make the folder first"
-        )
-    return ReplayBuffer(buffer)
+            f"{what} is {quoted(Path(buffer))}, which cannot be used ({error.strerror}); name another file"
+        ) from None

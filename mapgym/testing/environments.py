@@ -10,7 +10,8 @@
 
 pytest collects the inherited tests. An environment fulfils the contract if it passes Gymnasium's and
 Stable-Baselines3's checkers without a warning, is deterministic, has masks that say the truth, survives illegal
-actions, can be rendered, copied and described as JSON, and has a vector twin that does the same as scalar ones.
+actions, refuses with a ValueError what is no action, seed or option, can be rendered, copied and described as JSON, and
+has a vector twin that does the same as scalar ones.
 An environment in which every action is legal has no masks, and what is said about them is skipped.
 """
 
@@ -44,6 +45,12 @@ SECTIONS = (
     "Version History",
 )
 """Sections that the docstring of an environment class has."""
+
+NO_NUMBERS: tuple[Any, ...] = (0.5, 1.0, np.nan, None, "1", True, np.True_, b"1", {}, 10**20, np.uint64(2**63), [[0]])
+"""None of these is a whole number of 64 bits, whatever a library may make of it."""
+
+NO_SEEDS: tuple[Any, ...] = (-1, 0.5, np.nan, "1", True, {}, object())
+NO_OPTIONS: tuple[Any, ...] = (5, "workload", ["workload"], [], {"wrokload": "x"}, {1: 2})
 
 MAX_STEPS = 5000
 """An episode of a masked random policy ends within so many steps."""
@@ -152,6 +159,58 @@ class EnvironmentContract:
             env.reset(seed=0)
             assert env.step(action)[4]["illegal_action"] is True
 
+    def test_what_is_no_action_is_refused(self) -> None:
+        """With a ValueError, after which the episode goes on as if nothing had been said; the twin does the same."""
+        env, twin, vector = self.make(), self.make(), self.make_vector(3)
+        _, info = env.reset(seed=0)
+        twin.reset(seed=0)
+        infos = vector.reset(seed=0)[1]
+        rng = np.random.default_rng(0)
+        action, actions = _legal_action(env.action_space, info, rng), _legal_actions(vector, infos, rng)
+        shape = np.shape(actions)
+        for wrong in (*NO_NUMBERS, np.eye(3), np.zeros((*np.shape(action), 2), np.int64)):
+            with pytest.raises(ValueError, match="action"):
+                env.step(wrong)
+        for wrong in (*NO_NUMBERS, np.full(shape, 0.5), np.zeros((*shape, 2), np.int64), np.full(shape, 2**63, "u8")):
+            with pytest.raises(ValueError, match="action"):
+                vector.step(wrong)
+        assert data_equivalence(env.step(action), twin.step(action), exact=True)
+        expected = self.make_vector(3)
+        expected.reset(seed=0)
+        assert _same(vector.step(actions), expected.step(actions))
+
+    def test_whole_numbers_count_in_every_container(self) -> None:
+        """Libraries hand over Python and NumPy integers and arrays."""
+        env, twin = self.make(), self.make()
+        rng = np.random.default_rng(0)
+        action = _legal_action(env.action_space, env.reset(seed=0)[1], rng)
+        same = [np.array(action, kind) for kind in (np.int16, np.int32, np.int64, np.uint64)]
+        same += [np.int32(action), np.array([action])] if np.ndim(action) == 0 else [action.tolist()]
+        twin.reset(seed=0)
+        expected = twin.step(action)
+        for other in same:
+            env.reset(seed=0)
+            assert data_equivalence(env.step(other), expected, exact=True)
+
+    def test_vector_twin_does_no_harm_with_actions_outside_the_space(self) -> None:
+        """It does what scalar environments do, for whole episodes."""
+        n = 4
+        _skip_without_masks(self.make())
+        vector, scalars = self.make_vector(n), SyncVectorEnv([self.make for _ in range(n)])
+        size = int(vector.single_action_space.n)  # type: ignore[attr-defined]
+        assert _same(vector.reset(seed=0), scalars.reset(seed=0))
+        finished = np.zeros(n, np.bool_)
+        outside = (size, -1, size + 1, 10**9, -(10**9), 2**63 - 1, -(2**63))
+        for step in range(MAX_STEPS):
+            actions = np.array([outside[(step + i) % len(outside)] for i in range(n)])
+            result, expected = vector.step(actions), scalars.step(actions)
+            assert _same(result, expected)
+            assert np.isfinite(result[0]).all()
+            finished |= result[2]
+            if finished.all():
+                return
+        raise AssertionError(f"an episode did not end in {MAX_STEPS} steps")
+
     def test_step_after_the_end_asks_for_a_reset(self) -> None:
         """A finished episode is not silently continued, nor priced twice."""
         env = self.make()
@@ -172,6 +231,58 @@ class EnvironmentContract:
         """A misspelt option is not ignored."""
         with pytest.raises(ValueError, match="wrokload"):
             self.make().reset(options={"wrokload": "x"})
+
+    def test_bad_arguments_of_reset_are_refused(self) -> None:
+        """With a ValueError, and the episode goes on."""
+        env, vector = self.make(), self.make_vector(2)
+        for made in (env, vector):
+            info = made.reset(seed=0)[1]
+            for seed in NO_SEEDS:
+                with pytest.raises(ValueError, match="seed"):
+                    made.reset(seed=seed)
+            for options in NO_OPTIONS:
+                with pytest.raises(ValueError, match="options"):
+                    made.reset(options=options)
+            rng = np.random.default_rng(0)
+            made.step(
+                _legal_actions(vector, info, rng) if made is vector else _legal_action(env.action_space, info, rng)
+            )
+        for mask in (5, [True], [1, 0], np.zeros(2, np.bool_), [[True], [True, False]], "01"):
+            with pytest.raises(ValueError, match="reset_mask"):
+                vector.reset(options={"reset_mask": mask})
+        for seeds in ([1], [1, 2, 3], [1, -2], [0.5, 1], "12", np.array([0.5, 1.0])):
+            with pytest.raises(ValueError, match="seed"):
+                vector.reset(seed=seeds)
+
+    def test_bad_arguments_of_vectors_are_refused(self) -> None:
+        """Before memory is asked for that no machine has."""
+        for count in (0, -1, 1.5, "2", None, 10**12):
+            with pytest.raises(ValueError, match="num_envs"):
+                self.make_vector(count)  # type: ignore[arg-type]
+        for mode in ("never", 5, None):
+            with pytest.raises(ValueError, match="autoreset_mode"):
+                self.make_vector(2, autoreset_mode=mode)
+        with pytest.raises(ValueError, match="render_mode"):
+            self.make_vector(2, render_mode="paper")
+
+    def test_closing_twice_is_no_error(self) -> None:
+        """Wrappers and callers both close."""
+        for made in (self.make(), self.make_vector(2)):
+            made.reset(seed=0)
+            made.close()
+            made.close()
+
+    def test_pictures_have_one_size(self) -> None:
+        """Over all tasks, so that the frames of a film can be stacked."""
+        if "rgb_array" not in self.make().metadata["render_modes"]:
+            pytest.skip("no pictures")
+        env, vector = self.make(render_mode="rgb_array"), self.make_vector(3, render_mode="rgb_array")
+        frames = []
+        for seed in range(8):
+            env.reset(seed=seed)
+            vector.reset(seed=8 * seed)
+            frames += [env.render(), *vector.render()]
+        assert len({frame.shape for frame in frames}) == 1
 
     def test_rendering(self) -> None:
         """Every declared mode gives what it should at any time."""
@@ -194,8 +305,13 @@ class EnvironmentContract:
         """Trackers store specs as JSON."""
         env = gym.make(self.env_id, **self.env_kwargs)
         assert env.spec is not None
-        assert EnvSpec.from_json(env.spec.to_json()).id == self.env_id
-        gym.make(EnvSpec.from_json(env.spec.to_json())).reset(seed=0)
+        spec = EnvSpec.from_json(env.spec.to_json())
+        assert spec.id == self.env_id
+        assert data_equivalence(gym.make(spec).reset(seed=0), env.reset(seed=0), exact=True)
+        vector = self.make_vector(2)
+        assert vector.spec is not None
+        again = gym.make_vec(EnvSpec.from_json(vector.spec.to_json()))
+        assert _same(again.reset(seed=0), vector.reset(seed=0))
 
     def test_pickle_and_deepcopy_continue_alike(self) -> None:
         """Copies in the middle of an episode go on as the original does."""
@@ -248,7 +364,14 @@ class EnvironmentContract:
             vector.step(actions)
         observations, info = vector.reset(options={"reset_mask": over})
         assert vector.observation_space.contains(observations)
-        # The others go on from where they are.
+        # Info is about all of them, as after a reset of all; the others go on from where they are.
+        every = self.make_vector(3, autoreset_mode=AutoresetMode.DISABLED).reset(seed=0)[1]
+        assert info.keys() == every.keys()
+        assert all(info[name].all() for name in info if name.startswith("_"))
+        if "action_mask" in info:
+            masks = vector.unwrapped.action_masks()  # type: ignore[attr-defined]
+            assert np.array_equal(info["action_mask"].astype(np.bool_), masks)
+            assert masks.any(axis=1).all()
         vector.step(_legal_actions(vector, info, rng))
 
 

@@ -162,6 +162,8 @@ def load_surrogate(model: str) -> Surrogate:
         levels = operator.index(about.pop("levels"))
         weights = {name: torch.from_numpy(a.astype(np.float32)) for name, a in part(arrays, "network").items()}
         matrices = [weights[f"{2 * layer}.weight"] for layer in range(len(weights) // 2)]
+        if any(0 in matrix.shape for matrix in matrices):
+            raise ValueError("an empty layer")
         network = make_network([matrices[0].shape[1], *(matrix.shape[0] for matrix in matrices)])
         network.load_state_dict(weights)
         norm = Normalisation(*(arrays[name].astype(np.float32) for name in Normalisation._fields))

@@ -371,7 +371,8 @@ class _Session:
         self._evaluations = [[value + 0 for value in row] for row in progress["evaluations"]]
         if any(len(row) != len(_COLUMNS) for row in self._evaluations) or not self._evaluations:
             raise ValueError("evaluations of other columns")
-        if self._best.keys() != part(arrays, "policy").keys():
+        shapes = [{name: array.shape for name, array in each.items()} for each in (self._best, part(arrays, "policy"))]
+        if shapes[0] != shapes[1]:
             raise ValueError("no best policy")
 
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     import torch
 
 SHIPPED = Path(__file__).parent / "weights"
-_ABOUT, _DIGEST = "mapgym", "sha256"
+_SEALED, _UNSEALED = "mapgym-sealed", "mapgym"
+"""What the text is called in the header: with a digest before it, and as it was before there were digests."""
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> None:
@@ -37,9 +38,15 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], about: Mapping[
 
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     text = json.dumps(about, allow_nan=False)
-    data = save(contiguous, metadata={_ABOUT: text, _DIGEST: _digest(text, contiguous)})
-    with replacing(path) as temporary:
-        temporary.write_bytes(data)
+    # In one entry: the order of several is left to chance.
+    data = save(contiguous, metadata={_SEALED: f"{_digest(text, contiguous)} {text}"})
+    try:
+        with replacing(path) as temporary:
+            temporary.write_bytes(data)
+    except OSError as error:
+        # A write that fails does not say where.
+        error.filename = error.filename or str(path)
+        raise
 
 
 def read_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -54,20 +61,21 @@ def read_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
 
     try:
         with safe_open(path, framework="numpy") as file:
-            header = file.metadata() or {}
-            about = json.loads(header[_ABOUT])
+            ((name, text),) = (file.metadata() or {}).items()
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        if name == _SEALED:
+            digest, _, text = text.partition(" ")
+            is_whole = digest == _digest(text, arrays)
+        else:
+            is_whole = name == _UNSEALED
+        about = json.loads(text) if is_whole else None
     except OSError as error:
         raise SpecificationError(
             f"cannot read {quoted(path)} ({(error.strerror or type(error).__name__).lower()}); check its permissions"
         ) from None
-    except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, RecursionError, MemoryError):
+    except (SafetensorError, ValueError, TypeError, AttributeError, RecursionError, MemoryError):
         about = None
-    # A digest whose name is damaged is no missing one.
-    whole = isinstance(about, dict) and (
-        header.keys() == {_ABOUT} or header.get(_DIGEST) == _digest(header[_ABOUT], arrays)
-    )
-    if not whole:
+    if not isinstance(about, dict):
         raise SpecificationError(f"{quoted(path)} is damaged, or was not written by mapgym; remove it and train anew")
     return arrays, about
 

@@ -403,7 +403,8 @@ class MapSpace:
 
     @cached_property
     def _canonical_sorting(self) -> Sorting:
-        return canonical_sorting(*self.freedom.order_key.shape, self.accelerator.peer_links)
+        levels, dims = self.freedom.order_key.shape
+        return canonical_sorting(levels, dims, self.accelerator.peer_links)
 
     @cached_property
     def edit_tables(self) -> EditTables:

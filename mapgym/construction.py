@@ -109,13 +109,12 @@ class Construction:
         Raises:
             SpecificationError: there are no such rows, or the states are too short.
         """
-        if states.shape[1] < len(self.initial_state) or rows.min(initial=0) < 0 or rows.max(initial=-1) >= len(states):
+        batch = self.none.blank(len(rows))
+        if states.shape[1] < len(self.initial_state) or not export_states(self.task, states, rows, *batch.arrays()):
             raise SpecificationError(
                 f"there are {len(states)} states of {states.shape[1]} numbers; give rows of them, and states of this "
                 "task"
             )
-        batch = self.none.blank(len(rows))
-        export_states(self.task, states, rows, *batch.arrays())
         return batch
 
 

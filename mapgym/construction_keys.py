@@ -246,24 +246,29 @@ class KeyEncoding:
         if not self._is_exact:
             inside &= self.space.contains(batch)
             outside = np.flatnonzero(~inside)
-            distances = ((keys[outside, None] - self._keys_of_stand_ins) ** 2).sum(axis=2)
-            nearest = self._stand_ins[np.argmin(distances, axis=1)]
-            batch[outside] = nearest
+            # A part at a time: all differences to all stand-ins together take much more memory than the keys.
+            for first in range(0, len(outside), _STAND_INS):
+                rows = outside[first : first + _STAND_INS]
+                distances = ((keys[rows, None] - self._keys_of_stand_ins) ** 2).sum(axis=2)
+                batch[rows] = self._stand_ins[np.argmin(distances, axis=1)]
         return batch
 
     def encode(self, batch: MappingBatch) -> NDArray[np.float64]:
         """Vectors that :meth:`decode` turns into these mappings of the space, in canonical form.
 
         Args:
-            batch: n mappings of the space; of this only the task and the orders are checked.
+            batch: n mappings of the space; of this only the task, the orders and the sign of the factors are checked.
 
         Returns:
             float64[n, size].
 
         Raises:
-            SpecificationError: the mappings are of another task, or an order is no permutation of the dims.
+            SpecificationError: the mappings are of another task, an order is no permutation of the dims, or a factor
+                is below 1.
         """
         require_task(batch, self.space.workload, self.space.accelerator)
+        if min(batch.temporal.min(initial=1), batch.spatial.min(initial=1)) < 1:
+            raise SpecificationError("a factor of a mapping is below 1; give mappings of the space")
         n, levels, dims = batch.temporal.shape
         keys = np.full((n, self.size), 0.5)
         columns, axis_free = self._columns, self.space.freedom.axis_free

@@ -138,6 +138,13 @@ def sample_mappings(  # type: ignore[no-untyped-def]
 def export_states(  # type: ignore[no-untyped-def]
     task, states, rows, temporal, spatial, order, spatial_order, spatial_split, keep
 ):
-    """Writes the complete states[rows[i]] as mapping i of the arrays of a MappingBatch."""
+    """Writes the complete states[rows[i]] as mapping i of the arrays of a MappingBatch.
+
+    Returns:
+        whether there are all these rows.
+    """
     for i in range(len(rows)):
+        if not 0 <= rows[i] < len(states):
+            return False
         export_mapping(task, states[rows[i]], i, temporal, spatial, order, spatial_order, spatial_split, keep)
+    return True

@@ -128,17 +128,17 @@ def _converted(name: str, values: Any, dtype: Any) -> NDArray[Any]:
         return values
     try:
         given = np.asarray(values)
+    except (TypeError, ValueError, OverflowError):
+        given = np.array(None)
+    if given.dtype.kind in "biuf":
         with np.errstate(invalid="ignore"):
             converted = given.astype(dtype, order="C", subok=False)
-        same = given.dtype.kind in "biuf" and np.array_equal(converted, given)
-    except (TypeError, ValueError, OverflowError):
-        same = False
-    if not same:
-        raise SpecificationError(
-            f"mapping array {quoted(name)} has values that {np.dtype(dtype)} cannot hold; give whole numbers in its "
-            "range (True and False for keep)"
-        )
-    return converted
+        if np.array_equal(converted, given):
+            return converted
+    raise SpecificationError(
+        f"mapping array {quoted(name)} has values that {np.dtype(dtype)} cannot hold; give whole numbers in its range "
+        "(True and False for keep)"
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -252,3 +252,12 @@ def test_what_does_not_fit_into_memory_is_refused_before_it_is_allocated(monkeyp
 def test_what_is_no_number_of_mappings_is_refused(n):
     with pytest.raises(SpecificationError, match=r"give a|ask for a whole number"):
         MapSpace(workload("toy/tiny_gemm"), MACHINE).sample(np.random.default_rng(0), n)
+
+
+def test_counts_that_do_not_fit_into_memory_are_refused(monkeypatch):
+    layer = workload("toy/tiny_gemm")
+    batch = MappingBatch.trivial(layer, MACHINE, 2**18)
+    monkeypatch.setattr("mapgym.memory.available_bytes", lambda: 0)
+    with pytest.raises(SpecificationError, match=r"the counts of 262,144 mappings would take .* without detail"):
+        CostModel(layer, MACHINE).evaluate(batch, detail=True)
+    assert CostModel(layer, MACHINE).evaluate(batch[:10], detail=True).detail is not None

@@ -17,6 +17,7 @@ from mapgym.cost.sparse_tables import SparseDetail, SparseTables, check_operands
 from mapgym.cost.tables import HOLES, make_tables
 from mapgym.errors import SpecificationError, require_kind, suggest
 from mapgym.mapping import Mapping, MappingBatch
+from mapgym.memory import require_memory
 from mapgym.text import quoted
 from mapgym.workload import Workload
 
@@ -242,6 +243,9 @@ class CostModel:
             legality.require_task(mapping, self.workload, self.accelerator)
         n = len(mapping)
         status, energy, cycles = np.empty(n, np.int32), np.empty(n), np.empty(n)
+        if detail:
+            size = n * 8 * (len(Detail._fields) + len(SparseDetail._fields)) * self._shape[0] * self._shape[2]
+            require_memory(size, f"the counts of {n:,} mappings", "price fewer at a time, or without detail")
         counts = self._make_detail(n) if detail else None
         savings: SparseCostDetail | None = None
         busy: NDArray[np.int64] | None = None

@@ -11,7 +11,7 @@ import errno
 import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -126,11 +126,16 @@ def prepare_output_folder(folder: Path) -> None:
     _remove_leftovers(folder, _LEFTOVER_DEPTH)
 
 
-def check_output_file(path: Path) -> None:
+def check_output_file(path: Path, inputs: Iterable[Path | str | None] = ()) -> None:
     """Makes sure that a file can be written, without creating it.
 
+    Args:
+        path: the file.
+        inputs: what else the user has named; a text may be the path of a file, and a colon may follow.
+
     Raises:
-        SpecificationError: it is a link, a folder or a device, its folder is missing, or the folder is not writable.
+        SpecificationError: it is a link, a folder or a device, its folder is missing, the folder is not writable, or
+            it is one of the inputs.
     """
     try:
         _refuse_link(path)
@@ -138,6 +143,10 @@ def check_output_file(path: Path) -> None:
             # A device such as /dev/null would be replaced by a file.
             kind = "a folder" if path.is_dir() else "not a file"
             raise SpecificationError(f"cannot write {quoted(path)}, which is {kind}; give the name of a file with -o")
+        for given in filter(None, inputs):
+            other = Path(given if Path(given).exists() else str(given).partition(":")[0])
+            if path.exists() and other.exists() and path.samefile(other):
+                raise SpecificationError(f"cannot write {quoted(path)}, which is read, too; give another file with -o")
         with _temporary(path.parent):
             pass
     except OSError as error:

@@ -344,6 +344,9 @@ class TestRun:
         monkeypatch.setattr("mapgym.agents.commands.experiments.run_experiment", _in_this_process)
         path, folder, secret = file(), tmp_path / "out", tmp_path / "secret"
         mapgym("run", path, "-o", folder)
+        # A folder may be a link: where results go is the user's to say.
+        (tmp_path / "link").symlink_to(folder, target_is_directory=True)
+        assert mapgym("report", tmp_path / "link")[0] == 0
         secret.write_text("mine")
         for name in ("report.html", "experiment.json", ".locks"):
             (folder / name).unlink(missing_ok=True)
@@ -354,9 +357,6 @@ class TestRun:
             assert "is a link; remove it" in error or "not one of ours" in error
             assert secret.read_text() == "mine"
             (folder / name).unlink()
-        # A folder may be a link: where results go is the user's to say.
-        (tmp_path / "link").symlink_to(folder, target_is_directory=True)
-        assert mapgym("report", tmp_path / "link")[0] == 0
 
     def test_a_full_disk_ends_the_command_with_a_sentence(self, file, mapgym, tmp_path):
         path, folder = file(), tmp_path / "out"

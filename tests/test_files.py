@@ -133,8 +133,15 @@ class TestWriting:
             check_output_file(Path(os.devnull))
         with pytest.raises(SpecificationError, match="name too long"):
             check_output_file(tmp_path / ("a" * 300))
-        check_output_file(tmp_path / "a.yaml")
+        check_output_file(tmp_path / "a.yaml", inputs=("toy/tiny_gemm", None, tmp_path / "b.yaml"))
         assert not list(tmp_path.iterdir())
+
+    def test_what_is_read_is_not_overwritten(self, tmp_path):
+        (tmp_path / "a.yaml").write_text("")
+        os.link(tmp_path / "a.yaml", tmp_path / "b.yaml")
+        for named in (tmp_path / "a.yaml", f"{tmp_path}/a.yaml:conv1", f"{tmp_path}/b.yaml"):
+            with pytest.raises(SpecificationError, match=r"a\.yaml', which is read, too; give another file"):
+                check_output_file(tmp_path / "a.yaml", inputs=("toy/tiny_gemm", named))
 
 
 class TestLeftovers:
@@ -279,7 +286,7 @@ class TestBestKnownFile:
             ("status: certified", "status: sure"),
             ("objective: edp", "objective: edf"),
             ("axes: [tile", "axes: [tyle"),
-            ("lower_bound: 1", "lower_bound: 9"),
+            ("lower_bound: 1", "lower_bound: -1"),
             ("    levels:", "    levels: &a [*a]\n    more:"),
             ("task: {", "task: {{"),
             ("command: ", "command: !!float "),

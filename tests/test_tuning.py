@@ -91,6 +91,18 @@ def test_tuning_from_the_command_line(mapgym, tmp_path):  # noqa: F811
     assert out.count("was there already") == 2
 
 
+@pytest.mark.parametrize("content", ["", "a: 1\n", SMALL[:-30], SMALL.replace("chosen: {}", "scores: [a, null]")])
+def test_another_file_is_not_overwritten_by_the_choice(mapgym, tmp_path, content):  # noqa: F811
+    (tmp_path / "tuning.yaml").write_text(SMALL)
+    (tmp_path / "other.yaml").write_text(content)
+    files = ("--file", tmp_path / "tuning.yaml", "--update", tmp_path / "other.yaml")
+    status, out, error = mapgym("tune", "gamma", "-o", tmp_path / "out", *files)
+    assert (status, out) == (2, "")
+    assert "other.yaml" in one_sentence(error)
+    assert (tmp_path / "other.yaml").read_text() == content
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

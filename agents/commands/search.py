@@ -105,7 +105,7 @@ def search(
     if output is not None:
         from mapgym.files import check_output_file
 
-        check_output_file(output)
+        check_output_file(output, inputs=(workload, accelerator, constraints, warm_start))
     common.load_agents()
     from mapgym import catalog
     from mapgym.agents.base import DEFAULT_AGENT, make_agent

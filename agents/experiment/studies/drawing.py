@@ -52,6 +52,8 @@ def save(figure: Figure, path: Path) -> None:
             text.set_parse_math(False)
     picture = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")
+        # Scripts that the font does not have are drawn as boxes, and beside very long names there is little room.
+        for message in ("Glyph .* missing", "constrained_layout not applied"):
+            warnings.filterwarnings("ignore", message, UserWarning)
         FigureCanvasAgg(figure).print_png(picture)
     write_bytes(path, picture.getvalue())

@@ -106,7 +106,8 @@ def examined(connection: sqlite3.Connection, path: Path) -> str | None:
             f"{quoted(path)} is a replay buffer of version {version}, this is version {VERSION}; make a new one with "
             "the mapgym that is installed"
         )
-    if sorted(schema) != sorted((table.encode(), sql.encode()) for table, sql in _SCHEMA.items()):
+    ours = {(table.encode(), sql.encode()) for table, sql in _SCHEMA.items()}
+    if len(schema) != len(ours) or {*schema} != ours:
         raise SpecificationError(
             f"{quoted(path)} is a replay buffer whose tables were altered or damaged; use a copy of it, or make a new "
             "one"

@@ -134,7 +134,7 @@ class Accelerator:
     """Storage levels (index 0 is the innermost) and the MAC array below them.
 
     Attributes:
-        name: such as "accel_b".
+        name: such as "accel_b"; empty where only the hardware counts.
         levels: innermost first; the outermost keeps every tensor.
         mac: the MAC array.
         peer_links: whether neighbouring instances pass words to each other (Timeloop's default).
@@ -150,7 +150,8 @@ class Accelerator:
 
     def __post_init__(self) -> None:
         where = f"accelerator {quoted(self.name)}"
-        require_name(self.name, where, "accel_b")
+        if self.name != "":  # where only the hardware counts
+            require_name(self.name, where, "accel_b")
         object.__setattr__(self, "levels", tuple(self.levels))
         if not self.levels:
             raise SpecificationError(f"{where} has no storage levels; give at least one")

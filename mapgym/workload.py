@@ -84,7 +84,7 @@ class Workload:
     """One layer: what is computed, not how.
 
     Attributes:
-        name: free text; catalog workloads are called "network/layer".
+        name: a line of text; catalog workloads are called "network/layer". Empty where only the shape counts.
         dims: dim names, in a fixed order that mappings share.
         bounds: iterations per dim, each at least 1.
         tensors: operands first, in the order in which bandwidth demands are added up; exactly one is the output.
@@ -97,7 +97,8 @@ class Workload:
 
     def __post_init__(self) -> None:
         where = f"workload {quoted(self.name)}"
-        require_name(self.name, where, "net/conv1")
+        if self.name != "":  # where only the shape counts
+            require_name(self.name, where, "net/conv1")
         if not self.dims or len(self.dims) != len(self.bounds):
             raise SpecificationError(f"{where} needs one bound for each dim, at least one dim")
         for dim in self.dims:

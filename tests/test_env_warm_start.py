@@ -213,7 +213,10 @@ def test_vector__each_environment_remembers_for_itself() -> None:
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"network": "resnet81"}, "resnet18"),
+        ({"network": "resnet81"}, "unknown network 'resnet81'; did you mean 'resnet18'"),
+        ({"network": "resnet19"}, "unknown network 'resnet19'; did you mean 'resnet18'"),
+        ({"network": []}, "network is an empty list"),
+        ({"network": 3}, "network is 3"),
         ({"similarity": "edit"}, "editing"),
         ({"similarity": 3}, "similarity is 3"),
         ({"buffer": "nowhere.buffer"}, "no such replay buffer"),

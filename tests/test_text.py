@@ -90,11 +90,11 @@ class TestNames:
     @pytest.mark.parametrize(
         "make",
         [
-            lambda name: matmul(name, M=2, K=2, N=2),
+            lambda name: matmul(" " if name == "" else name, M=2, K=2, N=2),
             lambda name: Tensor(name, ((("M", 1),),)),
             lambda name: Mac(name),
             lambda name: StorageLevel(name),
-            lambda name: Accelerator(name, (StorageLevel("L"),), Mac()),
+            lambda name: Accelerator(" " if name == "" else name, (StorageLevel("L"),), Mac()),
             lambda name: Network(name, "", (Layer("a", matmul(M=2, K=2, N=2)),)),
             lambda name: Network("net", "", (Layer(name, matmul(M=2, K=2, N=2)),)),
             lambda name: AgentEntry("random", name or " "),

@@ -46,7 +46,8 @@ from mapgym.agents.learned.amortized_proposals import Proposals, _busy_first, pr
 from mapgym.agents.learned.amortized_tasks import SOLVER_SAMPLES
 from mapgym.agents.learned.amortized_training import Recipe, advantages
 from mapgym.agents.learned.amortized_validation import Validation, best_of_logs, validation_mappings
-from mapgym.agents.learned.training import TrainingProgress, TrainingRequest, make_trainer
+from mapgym.agents.learned.stored_arrays import read_arrays
+from mapgym.agents.learned.training import CHECKPOINT, TrainingProgress, TrainingRequest, make_trainer
 
 BYPASS = (*AXES, "bypass")
 # Two iterations that imitate and two of policy gradient.
@@ -286,6 +287,10 @@ def test_training_is_repeatable_and_survives_interruptions(tmp_path: Path) -> No
         progress = train(tmp_path / "in_parts", seconds=1e-6)
     assert progress.done == progress.total
     assert weights(tmp_path / "once") == weights(tmp_path / "again") == weights(tmp_path / "in_parts")
+    whole, parts = (read_arrays(tmp_path / name / CHECKPOINT)[0] for name in ("once", "in_parts"))
+    assert whole.keys() == parts.keys()
+    for name, array in whole.items():
+        np.testing.assert_array_equal(array, parts[name], err_msg=name)
     train(tmp_path / "other", seed=1)
     assert weights(tmp_path / "once") != weights(tmp_path / "other")
 

@@ -38,7 +38,7 @@ PARAMETERS = {
     "ppo": {**SMALL, "steps": 20, "batch_size": 80, "epochs": 2},
     "maskable-ppo": {**SMALL, "steps": 20, "batch_size": 80, "epochs": 2},
     "a2c": {**SMALL, "steps": 10},
-    "dqn": {**SMALL, "buffer_size": 200, "learning_starts": 40, "batch_size": 16},
+    "dqn": {**SMALL, "buffer_size": 200, "learning_starts": 40, "batch_size": 16, "exploration_steps": 1200},
 }
 LAYER = matmul("layer", M=8, K=4, N=4)
 
@@ -114,11 +114,11 @@ class TestTraining:
     @pytest.mark.parametrize("agent", PARAMETERS)
     def test_an_interrupted_training_ends_as_one_that_was_not(self, agent, tmp_path):
         train(tmp_path / "whole", agent)
-        text = train(tmp_path / "parts", agent, seconds=1e-9)
-        assert "the same command continues" in text
-        steps = read_arrays(tmp_path / "parts" / "checkpoint.safetensors")[1]["progress"]["steps"]
-        assert 320 <= steps < 960
-        train(tmp_path / "parts", agent)
+        for part in range(3):
+            text = train(tmp_path / "parts", agent, seconds=1e-9)
+            steps = read_arrays(tmp_path / "parts" / "checkpoint.safetensors")[1]["progress"]["steps"]
+            assert 320 * (part + 1) <= steps < 320 * (part + 2)
+            assert ("the same command continues" in text) == (part < 2)
         whole, parts = (read_arrays(tmp_path / name / "checkpoint.safetensors") for name in ("whole", "parts"))
         assert whole[0].keys() == parts[0].keys()
         for name, array in whole[0].items():
@@ -127,8 +127,9 @@ class TestTraining:
         assert figures[0] == figures[1]
         assert "is done" in train(tmp_path / "parts", agent)
 
-    def test_ctrl_c_loses_the_segment_only(self, tmp_path, monkeypatch):
-        train(tmp_path / "whole", "maskable-ppo")
+    @pytest.mark.parametrize("agent", PARAMETERS)
+    def test_ctrl_c_loses_the_segment_only(self, agent, tmp_path, monkeypatch):
+        train(tmp_path / "whole", agent)
         act, calls = StockAgent.act, []
 
         def press_ctrl_c(*arguments):
@@ -140,8 +141,8 @@ class TestTraining:
         with monkeypatch.context() as patch:
             patch.setattr(StockAgent, "act", press_ctrl_c)
             with pytest.raises(KeyboardInterrupt):
-                train(tmp_path / "parts", "maskable-ppo")
-        train(tmp_path / "parts", "maskable-ppo")
+                train(tmp_path / "parts", agent)
+        train(tmp_path / "parts", agent)
         whole, parts = (read_arrays(tmp_path / name / POLICY)[0] for name in ("whole", "parts"))
         for name, array in whole.items():
             np.testing.assert_array_equal(array, parts[name], err_msg=name)
@@ -381,6 +382,62 @@ def test_no_log_is_left_among_the_temporary_files(tmp_path, monkeypatch):
     train(tmp_path / "policy", "a2c", steps=320)
     search(tmp_path / "policy", "a2c")
     assert not list(temporary.iterdir())
+
+
+@pytest.mark.parametrize("agent", PARAMETERS)
+def test_a_policy_that_diverges_says_so(agent, monkeypatch, tmp_path):
+    import torch
+
+    def make_hopeless(self, *arguments, **options):
+        model = make(self, *arguments, **options)
+        with torch.no_grad():
+            for parameter in model.policy.parameters():
+                parameter.fill_(torch.nan)
+        return model
+
+    make = vars(type(make_agent(agent))).get("make_model", StockAgent.make_model)
+    monkeypatch.setattr(type(make_agent(agent)), "make_model", make_hopeless)
+    with pytest.raises(SpecificationError, match=r"diverged.*learning_rate"):
+        train(tmp_path, agent)
+    evaluator = Evaluator(MapSpace(LAYER, small_accelerator()), budget=Budget(samples=100))
+    if agent == "dqn":
+        # The best of values that are no numbers is any of them, and the environment takes any action.
+        make_agent(agent, **PARAMETERS[agent]).search(evaluator, 0)
+        assert evaluator.samples == 100
+        return
+    with pytest.raises(SpecificationError, match=r"diverged.*learning_rate"):
+        make_agent(agent, **PARAMETERS[agent]).search(evaluator, 0)
+
+
+@pytest.mark.parametrize(
+    ("agent", "parameters"),
+    [
+        ("ppo", {"num_envs": 10**9}),
+        ("ppo", {"num_envs": "1e9"}),
+        ("ppo", {"hidden": 10**9}),
+        ("ppo", {"threads": -1}),
+        ("ppo", {"threads": 10**9}),
+        ("ppo", {"learning_rate": float("nan")}),
+        ("ppo", {"learning_rate": float("inf")}),
+        ("ppo", {"steps": 10**9}),
+        ("ppo", {"steps": 2**20, "num_envs": 2**12}),
+        ("a2c", {"steps": 2**20, "num_envs": 2**12}),
+        ("dqn", {"buffer_size": 10**9}),
+        ("dqn", {"batch_size": 10**9}),
+        ("amortized", {"batch_size": 10**9}),
+        ("amortized-search", {"proposals": 10**9}),
+        ("amortized-search", {"drawn": float("inf")}),
+        ("mind-mappings", {"trajectories": 10**9}),
+        ("mind-mappings", {"draws": 10**9}),
+        ("mind-mappings", {"temperature": float("inf")}),
+    ],
+)
+def test_parameters_beyond_reason_are_refused(agent, parameters):
+    evaluator = Evaluator(MapSpace(LAYER, small_accelerator()), budget=Budget(samples=5))
+    with pytest.raises(SpecificationError) as caught:
+        make_agent(agent, **parameters).search(evaluator, 0)
+    assert f"agent '{agent}'" in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_speed_of_learning_says_what_it_measured():

@@ -73,7 +73,8 @@ class _Filling:
         self.levels, self.dims = len(accelerator.levels), len(space.workload.dims)
         fanouts = [x * y for x, y in zip(accelerator.fanout_x, accelerator.fanout_y, strict=True)]
         # The array hangs below the level with the largest fan-out; levels inside it belong to a processing element.
-        self.array = max(range(self.levels), key=lambda s: (fanouts[s], s)) if max(fanouts) > 1 else 1
+        widest = max(range(self.levels), key=lambda s: (fanouts[s], s))
+        self.array = widest if fanouts[widest] > 1 else min(1, self.levels - 1)
         self.kinds = [tensor_roles(space.workload)[tensor.name] for tensor in space.workload.tensors]
         by_role: dict[str, list[int]] = {role: [] for role in ROLES}
         for d, role in enumerate(dim_roles(space.workload)):

@@ -120,7 +120,7 @@ def tensor_roles(workload: Workload) -> dict[str, str]:
     are weights.
     """
     operands = [tensor.name for tensor in workload.tensors if not tensor.is_output]
-    inputs = "Inputs" if "Inputs" in operands else max(operands, key=workload.tensor_size)
+    inputs = "Inputs" if "Inputs" in operands else max(operands, key=workload.tensor_size, default="")
     return {**{name: "I" if name == inputs else "W" for name in operands}, workload.output.name: "O"}
 
 

@@ -18,7 +18,7 @@ from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
 from mapgym.sparsity import SparseAction
 from mapgym.sparsity_aware import SPARSITY_AWARE, DensitySet, SparsityAware
-from mapgym.workload import Workload, conv2d, matmul
+from mapgym.workload import Workload, conv2d, matmul, mttkrp
 
 AXES = ("tile", "order", "parallelism", "bypass")
 
@@ -86,6 +86,47 @@ def small_sparse_accelerator() -> Accelerator:
     return replace(
         dense, name="small_sparse", levels=tuple(levels), mac=replace(dense.mac, zero_operands=("skipping",))
     )
+
+
+def _einsum(name: str, dims: dict[str, int], output: str, **operands: list[str]) -> Workload:
+    """A workload with tensors of any names; ``output`` is such as "Z: rows, columns"."""
+    written, _, ranks = output.partition(": ")
+    tensors = {operand: {"projection": projection} for operand, projection in operands.items()}
+    result = {written: {"projection": ranks.split(", "), "output": True}}
+    return Workload.from_dict({"name": name, "dims": dims, "tensors": {**tensors, **result}})
+
+
+def _variant(name: str, registers: dict[str, Any] | None = None, levels: int = 3, **mac: int) -> Accelerator:
+    """The small accelerator with other registers, fewer levels or another array of processing elements."""
+    small = small_accelerator(peer_links=False)
+    first, *others = small.levels
+    chosen = (replace(first, **(registers or {})), *others)[3 - levels :]
+    return replace(small, name=name, levels=chosen, mac=replace(small.mac, **mac))
+
+
+def odd_tasks() -> dict[str, tuple[Workload, Accelerator]]:
+    """Tasks that look like no convolution on no usual accelerator: other tensors, other dims, other levels."""
+    product = _einsum(
+        "product",
+        {"rows": 4, "columns": 4, "depth": 2},
+        "Z: rows, columns",
+        A=["rows", "depth"],
+        B=["depth", "columns"],
+    )
+    pooling = _einsum("pooling", {"C": 4, "P": 4, "R": 2}, "Y: C, P", X=["C", "2*P + R"])
+    flat = {"mesh_x": 1, "mesh_y": 1}
+    return {
+        "no operand": (_einsum("fill", {"M": 6}, "Y: M"), small_accelerator()),
+        "one operand": (pooling, small_accelerator()),
+        "three operands": (mttkrp("factors", I=4, J=4, K=2, L=2), small_accelerator()),
+        "names of one's own": (product, small_accelerator()),
+        "registers for tensors of other names": (product, _variant("own", {"keep_only": ("A", "Z")})),
+        "registers of two words": (product, _variant("two", {"keep_only": ("A", "Z"), "capacity_words": 2})),
+        "registers that are too small": (product, _variant("narrow", {"capacity_words": 2})),
+        "two levels": (pooling, _variant("shallow", levels=2, **flat)),
+        "one level": (product, _variant("bare", levels=1, **flat)),
+        "no fan-out": (product, _variant("lone", flat, **flat)),
+    }
 
 
 class AgentContract:
@@ -262,6 +303,36 @@ class AgentContract:
         assert cost.legal
         assert cost.objective(aware) == evaluator.best_value == evaluator.trace.values[-1] == min(evaluator.values)
         assert evaluator.ratio == evaluator.best_value >= 1.0
+
+    @pytest.mark.parametrize("task", odd_tasks())
+    def test_answers_about_the_task_that_it_was_given(
+        self, new_agent: Callable[[], SearchesMapSpaces], task: str
+    ) -> None:
+        """It finds a mapping of whatever is a task, or says in one sentence whose task it cannot search."""
+        agent = new_agent()
+        workload, accelerator = odd_tasks()[task]
+        try:
+            axes = tuple(axis for axis in AXES if axis in agent.axes)
+            evaluator = self.run(agent, MapSpace(workload, accelerator, axes), 60)
+        except SpecificationError as error:
+            message = str(error)
+            names = (getattr(agent, "name", ""), workload.name, accelerator.name)
+            assert any(f"'{name}'" in message for name in names), message
+            assert "\n" not in message
+        else:
+            _check_best(evaluator)
+
+    @pytest.mark.parametrize("seed", [-1, 2**32, 2**64, 1.5, None, "1"])
+    def test_refuses_what_is_no_seed(self, new_agent: Callable[[], SearchesMapSpaces], seed: Any) -> None:
+        """The same seeds are seeds for all agents."""
+        agent = new_agent()
+        with pytest.raises(SpecificationError, match=r"seed is .*; give a whole number from 0 to 4294967295"):
+            agent.search(Evaluator(self.space(agent), budget=Budget(samples=5)), seed)
+
+    def test_takes_the_largest_seed(self, new_agent: Callable[[], SearchesMapSpaces]) -> None:
+        """No library under an agent has fewer bits."""
+        agent = new_agent()
+        _check_best(self.run(agent, self.space(agent), 40, seed=2**32 - 1))
 
     def test_can_be_interrupted(self, new_agent: Callable[[], SearchesMapSpaces]) -> None:
         """Ctrl-C comes through, and the evaluator has what was found."""

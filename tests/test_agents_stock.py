@@ -130,18 +130,19 @@ class TestTraining:
     @pytest.mark.parametrize("agent", PARAMETERS)
     def test_ctrl_c_loses_the_segment_only(self, agent, tmp_path, monkeypatch):
         train(tmp_path / "whole", agent)
-        act, calls = StockAgent.act, []
+        step_wait, calls = Sb3VecEnv.step_wait, []
 
-        def press_ctrl_c(*arguments):
+        def press_ctrl_c(env):
             calls.append(1)
-            if len(calls) == 30:
+            if len(calls) == 75:
                 raise KeyboardInterrupt
-            return act(*arguments)
+            return step_wait(env)
 
         with monkeypatch.context() as patch:
-            patch.setattr(StockAgent, "act", press_ctrl_c)
+            patch.setattr(Sb3VecEnv, "step_wait", press_ctrl_c)
             with pytest.raises(KeyboardInterrupt):
                 train(tmp_path / "parts", agent)
+        assert (tmp_path / "parts" / "checkpoint.safetensors").exists()
         train(tmp_path / "parts", agent)
         whole, parts = (read_arrays(tmp_path / name / POLICY)[0] for name in ("whole", "parts"))
         for name, array in whole.items():

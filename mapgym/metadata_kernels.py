@@ -18,7 +18,6 @@ from mapgym.compilation import kernel
 from mapgym.density_kernels import RECORD, density_record, largest_occupancy, probability_empty_within
 from mapgym.format_rules import clash
 from mapgym.legality import FORMATS, LEGAL, METADATA
-from mapgym.mapspace_kernels import normalise
 from mapgym.nest_kernels import list_nest, pack_projections, words_of, words_of_loop
 from mapgym.sparsity import COMPRESSED, RANK_FORMATS, expand_ranks
 from mapgym.workload import Workload
@@ -233,11 +232,10 @@ def formats_fit(formats, nest, maps, sorting, status):  # type: ignore[no-untype
 
     Args:
         formats, nest: see the classes.
-        maps: the six arrays of the batch, brought into canonical form.
-        sorting: of the canonical form.
+        maps: the six arrays of the batch, which may be brought into canonical form.
+        sorting: of that form.
         status: int32[n].
     """
     for i in range(len(status)):
-        normalise(i, maps, sorting)
-        list_nest(maps[0], maps[1], maps[2], maps[3], i, nest)
+        list_nest(maps, i, nest, sorting)
         status[i] = metadata_status(formats, nest, maps[5], i)

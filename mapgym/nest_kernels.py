@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.accelerator import Accelerator
-from mapgym.compilation import kernel
+from mapgym.compilation import inlined_kernel, kernel
+from mapgym.mapspace_kernels import normalise
 from mapgym.workload import Workload
 
 
@@ -20,6 +21,7 @@ class Nest(NamedTuple):
     """Loops from the innermost outwards, spatial before temporal in each level; working memory (D dims)."""
 
     has_fanout: NDArray[np.bool_]  # [level] a level without fan-out has no spatial loops
+    is_canonical: bool  # whether mappings are listed in their canonical form
     starts: NDArray[np.int64]  # [level + 1] first loop of each level
     dims: NDArray[np.int64]  # [loop]
     bounds: NDArray[np.int64]  # [loop]
@@ -27,13 +29,14 @@ class Nest(NamedTuple):
     extents: NDArray[np.int64]  # [loop, D] iterations of each dim up to and including the loop
 
 
-def make_nest(workload: Workload, accelerator: Accelerator) -> Nest:
+def make_nest(workload: Workload, accelerator: Accelerator, is_canonical: bool = True) -> Nest:
     """Allocates the working memory for a task."""
     levels, dims = len(accelerator.levels), len(workload.dims)
     fanout = np.array(accelerator.fanout_x) * np.array(accelerator.fanout_y)
     loops = 2 * levels * dims
     return Nest(
         fanout > 1,
+        is_canonical,
         np.zeros(levels + 1, np.int64),
         np.zeros(loops, np.int64),
         np.zeros(loops, np.int64),
@@ -42,24 +45,54 @@ def make_nest(workload: Workload, accelerator: Accelerator) -> Nest:
     )
 
 
+@inlined_kernel
+def _add_loop(nest, j, d, bound, is_spatial):  # type: ignore[no-untyped-def]
+    """Lists a loop as number j; returns the number of the next."""
+    nest.dims[j] = d
+    nest.bounds[j] = bound
+    nest.is_spatial[j] = is_spatial
+    for e in range(nest.extents.shape[1]):
+        nest.extents[j, e] = nest.extents[j - 1, e] if j > 0 else 1
+    nest.extents[j, d] *= bound
+    return j + 1
+
+
+@inlined_kernel
+def _add_loops(nest, j, factors, order, i, s, is_spatial):  # type: ignore[no-untyped-def]
+    """Lists the temporal or the spatial loops of a level."""
+    dims = order.shape[2]
+    for position in range(dims):
+        d = np.int64(order[i, s, position])
+        bound = np.int64(factors[i, s, d])
+        if bound > 1 or not nest.is_canonical:
+            j = _add_loop(nest, j, d, bound, is_spatial)
+    if nest.is_canonical:
+        for d in range(dims):
+            if factors[i, s, d] == 1:
+                j = _add_loop(nest, j, d, np.int64(1), is_spatial)
+    return j
+
+
 @kernel
-def list_nest(temporal, spatial, order, spatial_order, i, nest):  # type: ignore[no-untyped-def]
-    """Fills the list for mapping i of a batch."""
-    levels, dims = temporal.shape[1:]
+def list_nest(maps, i, nest, sorting):  # type: ignore[no-untyped-def]
+    """Fills the list for mapping i of a batch, which is brought into canonical form if that means sorting its loops.
+
+    Args:
+        maps: the six arrays of the batch; orders are permutations.
+        i: which mapping.
+        nest: receives the list.
+        sorting: of the canonical form.
+    """
+    if nest.is_canonical and sorting.spatial[0]:
+        normalise(i, maps, sorting)
+    temporal, spatial, order, spatial_order = maps[0], maps[1], maps[2], maps[3]
+    levels = temporal.shape[1]
     j = 0
     for s in range(levels):
         nest.starts[s] = j
-        for kind in range(0 if nest.has_fanout[s] else 1, 2):
-            for position in range(dims):
-                d = np.int64(spatial_order[i, s, position] if kind == 0 else order[i, s, position])
-                bound = np.int64(spatial[i, s, d] if kind == 0 else temporal[i, s, d])
-                nest.dims[j] = d
-                nest.bounds[j] = bound
-                nest.is_spatial[j] = kind == 0
-                for e in range(dims):
-                    nest.extents[j, e] = nest.extents[j - 1, e] if j > 0 else 1
-                nest.extents[j, d] *= bound
-                j += 1
+        if nest.has_fanout[s]:
+            j = _add_loops(nest, j, spatial, spatial_order, i, s, True)
+        j = _add_loops(nest, j, temporal, order, i, s, False)
     nest.starts[levels] = j
 
 

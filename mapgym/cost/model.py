@@ -17,6 +17,7 @@ from mapgym.cost.sparse_tables import SparseDetail, SparseTables, check_operands
 from mapgym.cost.tables import HOLES, make_tables
 from mapgym.errors import SpecificationError, require_kind, suggest
 from mapgym.mapping import Mapping, MappingBatch
+from mapgym.mapspace_kernels import canonical_sorting
 from mapgym.memory import require_memory
 from mapgym.text import quoted
 from mapgym.workload import Workload
@@ -215,6 +216,7 @@ class CostModel:
         self._sparse: SparseTables | None = None
         if accelerator.is_sparse:
             self._sparse = make_sparse_tables(workload, accelerator, is_canonical)
+            self._sorting = canonical_sorting(shape[0], shape[1], accelerator.peer_links)
             row = MappingBatch.trivial(workload, accelerator, 1).arrays()
             self._memory = (row, self._make_detail(1), np.zeros(shape[2]), np.zeros((2, 3)))
 
@@ -256,7 +258,14 @@ class CostModel:
             busy = np.empty(n, np.int64)
             results = (status, energy, cycles, busy, savings)
             price_sparse_batch(
-                self._tables, self._rules, mapping.arrays(), self._scratch, self._sparse, *self._memory, *results
+                self._tables,
+                self._rules,
+                mapping.arrays(),
+                self._sorting,
+                self._scratch,
+                self._sparse,
+                *self._memory,
+                *results,
             )
         utilization = (self.workload.macs if busy is None else busy) / (self._mac_units * cycles)
         return CostBatch(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from mapgym.compilation import kernel
+from mapgym.compilation import inlined_kernel, kernel
 from mapgym.cost.kernel import price_one
 from mapgym.cost.sparse_tables import ABORTED, WRAPPED
 from mapgym.density_kernels import (
@@ -21,7 +21,7 @@ from mapgym.density_kernels import (
     smallest_occupancy,
 )
 from mapgym.legality import LEGAL
-from mapgym.mapspace_kernels import copy_mapping, normalise
+from mapgym.mapspace_kernels import copy_mapping
 from mapgym.metadata_kernels import child_of, metadata_status
 from mapgym.nest_kernels import list_nest, words_of
 
@@ -32,7 +32,7 @@ CONDITIONS = 3
 """First column of the conditions in a row of actions."""
 
 
-@kernel
+@inlined_kernel
 def _parent_is_formatted(sparse, keep, i, t, s):  # type: ignore[no-untyped-def]
     """Whether the next outer level that keeps a tensor has a format for it."""
     for outer in range(s + 1, keep.shape[1]):
@@ -41,7 +41,7 @@ def _parent_is_formatted(sparse, keep, i, t, s):  # type: ignore[no-untyped-def]
     return False
 
 
-@kernel
+@inlined_kernel
 def _expect(sparse, keep, i, t, s, words, instances):  # type: ignore[no-untyped-def]
     """Sets the mean density of the tiles of a tensor at a level, and how many instances are in use on average.
 
@@ -71,7 +71,7 @@ def _expect(sparse, keep, i, t, s, words, instances):  # type: ignore[no-untyped
         sparse.density[s, t], sparse.instances[s, t] = rest / words, instances * (1.0 - chance)
 
 
-@kernel
+@inlined_kernel
 def _target_loop(sparse, t, c, q):  # type: ignore[no-untyped-def]
     """(loop, its level, whether single words are meant): the loop whose iterations an action can save."""
     nest = sparse.nest
@@ -90,7 +90,7 @@ def _target_loop(sparse, t, c, q):  # type: ignore[no-untyped-def]
     return nest.starts[q + 1] - 1, q, False
 
 
-@kernel
+@inlined_kernel
 def _saved_fraction(sparse, row, keep, i, q):  # type: ignore[no-untyped-def]
     """Fraction of the reads of an action's target, kept at level q, that its conditions save."""
     formats, nest = sparse.formats, sparse.nest
@@ -161,7 +161,7 @@ def _saved_fraction(sparse, row, keep, i, q):  # type: ignore[no-untyped-def]
     return 1.0 - kept
 
 
-@kernel
+@inlined_kernel
 def _save_here(sparse, t, s, fraction):  # type: ignore[no-untyped-def]
     """Removes what a level's own actions save."""
     counts, removed, saving = sparse.counts, sparse.removed, sparse.saving[s, t]
@@ -278,7 +278,7 @@ def _compute(sparse, keep, i, left, probabilities, states):  # type: ignore[no-u
     return done, gated_count, skipped_count, artefacts
 
 
-@kernel
+@inlined_kernel
 def _block_ratio(sparse, t, s, words):  # type: ignore[no-untyped-def]
     """How many more blocks than words over block size compressed data take: blocks are rounded up tile by tile."""
     block, density = sparse.blocks[s], sparse.density[s, t]
@@ -296,7 +296,7 @@ def _block_ratio(sparse, t, s, words):  # type: ignore[no-untyped-def]
     return blocks / (words * density / block)
 
 
-@kernel
+@inlined_kernel
 def _slowed(sparse, s, reads, writes, cycles):  # type: ignore[no-untyped-def]
     """Cycles that level s needs at its bandwidth."""
     slowdown = 1.0
@@ -378,6 +378,7 @@ def price_sparse_batch(  # type: ignore[no-untyped-def]
     tables,
     rules,
     maps,
+    sorting,
     scratch,
     sparse,
     row,
@@ -395,6 +396,7 @@ def price_sparse_batch(  # type: ignore[no-untyped-def]
     Args:
         tables, rules, scratch: of the dense kernel.
         maps: the six arrays of the batch.
+        sorting: of the canonical form.
         sparse: what the sparse task adds.
         row: the six arrays of one mapping, and dense: Detail for one, working memory.
         probabilities, states: float64[T], float64[2, 3], working memory.
@@ -414,10 +416,7 @@ def price_sparse_batch(  # type: ignore[no-untyped-def]
         )
         if status[i] != LEGAL:
             continue
-        if sparse.is_canonical:
-            # Not before it is known that the orders are permutations.
-            normalise(0, row, sparse.sorting)
-        list_nest(temporal, spatial, order, spatial_order, 0, sparse.nest)
+        list_nest(row, 0, sparse.nest, sorting)
         if has_formats:
             status[i] = metadata_status(sparse.formats, sparse.nest, keep, 0)
             if status[i] != LEGAL:

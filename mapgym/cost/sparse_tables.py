@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from mapgym.accelerator import Accelerator
 from mapgym.errors import SpecificationError
-from mapgym.mapspace_kernels import Sorting, canonical_sorting
 from mapgym.metadata_kernels import Formats, make_formats
 from mapgym.nest_kernels import Nest, make_nest
 from mapgym.sparsity import SAVINGS
@@ -47,8 +46,6 @@ class SparseTables(NamedTuple):
     gates: bool  # what the MACs do about zeros
     skips: bool
     small_tiles: NDArray[np.int64]  # [L, 10] blocks of a tile from which on its rounding is neglected, by density
-    is_canonical: bool  # whether mappings are priced in their canonical form
-    sorting: Sorting  # of that form
     # Working memory.
     counts: NDArray[np.int64]  # [3, L, T] accesses that are left, READS, FILLS, UPDATES
     passed: NDArray[np.int64]  # [3, L, T] those that outer levels let through
@@ -57,7 +54,6 @@ class SparseTables(NamedTuple):
     saving: NDArray[np.int64]  # [L, T] by which
     density: NDArray[np.float64]  # [L, T] of the tiles
     instances: NDArray[np.float64]  # [L, T] used, on average
-    energy: NDArray[np.float64]  # [L, T] of all instances
     # For one action: extents of the target tile, of the tile of its conditions, and the shared factor of each dim.
     tile: NDArray[np.int64]  # [3, D]
     shared: NDArray[np.float64]  # [D]
@@ -108,7 +104,7 @@ def make_sparse_tables(workload: Workload, accelerator: Accelerator, is_canonica
     levels = accelerator.levels
     return SparseTables(
         formats=make_formats(workload, accelerator),
-        nest=make_nest(workload, accelerator),
+        nest=make_nest(workload, accelerator, is_canonical),
         actions=np.array(rows, np.int64).reshape(len(rows), 2 + len(names)),
         is_output=np.array([tensor.is_output for tensor in workload.tensors]),
         operands=np.array(operands, np.int64),
@@ -129,8 +125,6 @@ def make_sparse_tables(workload: Workload, accelerator: Accelerator, is_canonica
         skips="skipping" in accelerator.mac.zero_operands,
         # No level has compressed tiles in other blocks (mapgym.format_rules).
         small_tiles=np.array([_SMALL_TILES.get(level.block_size_words, _SMALL_TILES[1]) for level in levels], np.int64),
-        is_canonical=is_canonical,
-        sorting=canonical_sorting(len(levels), len(workload.dims), accelerator.peer_links),
         counts=np.zeros((3, *shape), np.int64),
         passed=np.zeros((3, *shape), np.int64),
         removed=np.zeros((2, 2, *shape), np.int64),
@@ -138,7 +132,6 @@ def make_sparse_tables(workload: Workload, accelerator: Accelerator, is_canonica
         saving=np.zeros(shape, np.int64),
         density=np.zeros(shape),
         instances=np.zeros(shape),
-        energy=np.zeros(shape),
         tile=np.zeros((3, len(workload.dims)), np.int64),
         shared=np.zeros(len(workload.dims)),
     )

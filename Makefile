@@ -21,8 +21,13 @@ BOUNDS_TESTS ?=
 # loadgroup keeps tests that share a costly fixture on one worker.
 PYTEST_ARGUMENTS ?= -n 2 --dist loadgroup
 
+# How long `make fuzz` and `make crash-test` take, and how many processes the latter kills at most.
+MINUTES ?= 10
+KILLS ?= 100
+SEED ?= 0
+
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-bounds check lint types format bench clean
+.PHONY: help install demo test test-bounds fuzz crash-test check lint types format bench clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -52,6 +57,12 @@ test: install  ## Run the tests
 test-bounds: install  ## Run the tests with kernels that check every index
 	NUMBA_BOUNDSCHECK=1 NUMBA_FULL_TRACEBACKS=1 NUMBA_CACHE_DIR=$(BOUNDS) \
 	  $(BIN)/python -m pytest $(PYTEST_ARGUMENTS) $(BOUNDS_TESTS)
+
+fuzz: install  ## Try hostile files, command lines, arrays and actions for so many MINUTES
+	$(BIN)/python tests/fuzz/long_run.py $(MINUTES)
+
+crash-test: install  ## Kill every long command at random moments; KILLS=200 MINUTES=60 for more
+	$(BIN)/python tests/crash_harness.py --kills $(KILLS) --minutes $(MINUTES) --seed $(SEED)
 
 check: lint types  ## Run the linter, the format check and the type checker
 

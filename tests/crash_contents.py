@@ -20,7 +20,7 @@ from mapgym.agents.learned.stored_arrays import read_arrays
 from mapgym.warmstart import ReplayBuffer
 
 _VARIABLE = re.compile(
-    r"second|time|date|_at\b|duration|cpu|wall|machine|command|memory|checksum|version|per_s\b|speed|faster|\bms\b|\bus\b",
+    r"second|time|date|_at\b|duration|cpu|wall|machine|command|memory|checksum|version|/s$|per_s\b|speed|faster|\bms\b|\bus\b",
     re.IGNORECASE,
 )
 _TIME_TEXT = re.compile(r"[\d.,]+\s*(s|ms|us|seconds|minutes|min|h|hours|CPU seconds)\b")

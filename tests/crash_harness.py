@@ -319,7 +319,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     harness = Harness(folder, options.seed)
     reports = [Report(case) for case in cases]
     number = 0
-    others: list[Callable[[Case, int, Report], None]] = [harness.full_disk, harness.two_starts, harness.no_folder]
+    others: list[Callable[[Case, int, Report], None]] = [harness.no_folder, harness.full_disk, harness.two_starts]
     while sum(report.kills for report in reports) < options.kills and not is_over():
         for report in reports:
             left = options.kills - sum(each.kills for each in reports)

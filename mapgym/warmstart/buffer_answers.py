@@ -174,6 +174,8 @@ def _remedy(code: int) -> str:
         return _REPAIR
     if kind == sqlite3.SQLITE_TOOBIG:
         return "shorten the names in it"
+    if kind == sqlite3.SQLITE_ERROR:
+        return "use a copy of it, or make a new one"
     return "check the disk, and try again"
 
 

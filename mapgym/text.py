@@ -56,6 +56,8 @@ def quoted(value: object) -> str:
 
     Paths are quoted whole. Control characters and lone surrogates are escaped.
     """
+    if type(value) is str and len(value) < QUOTED_CHARACTERS // 2 and value.isprintable():
+        return repr(value)  # nearly all names, which are quoted whenever something is checked
     if isinstance(value, PurePath):
         return shortened(repr(str(value)), _PATH_CHARACTERS)
     return shortened(printable(_REPR.repr(value)), QUOTED_CHARACTERS)

@@ -14,17 +14,22 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from mapgym import ranges
-from mapgym.errors import LONGEST_NAME, SpecificationError, positive_int, require_keys, require_name, suggest
+from mapgym.errors import (
+    LONGEST_NAME,
+    MAX_INTEGER,
+    SpecificationError,
+    positive_int,
+    require_keys,
+    require_name,
+    suggest,
+)
 from mapgym.text import quoted
 
 Rank = tuple[tuple[str, int], ...]
 
 DENSITY_DISTRIBUTIONS = ("fixed-structured", "hypergeometric")
-_DIM = re.compile(r"[^\W\d]\w*")
-"""How a dim may be called, so that sums of dims can be written down: a letter first, then letters and digits."""
-
 _MAX_DIGITS = 16  # of 2**53; Python refuses to read numbers of some thousand
-_TERM = re.compile(rf"(?:([0-9]+)\s*\*\s*)?({_DIM.pattern})")
+_TERM = re.compile(r"(?:([0-9]+)\s*\*\s*)?([^\s*+]+)")
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,9 @@ class Tensor:
                 raise SpecificationError(f"{where} has an empty rank; name a dim in it or leave the rank out")
             for dim, coefficient in rank:
                 _require_dim(dim, where)
-                positive_int(coefficient, f"{where}: the coefficient of dim {quoted(dim)}")
+                # Workloads are made often, and messages take time.
+                if type(coefficient) is not int or not 1 <= coefficient <= MAX_INTEGER:
+                    positive_int(coefficient, f"{where}: the coefficient of dim {quoted(dim)}")
             if len({dim for dim, _ in rank}) != len(rank):
                 raise SpecificationError(f"{where} names a dim twice in one rank; add its coefficients up instead")
         ranges.density(self.density, f"{where}: density")
@@ -106,7 +113,8 @@ class Workload:
         if len(set(self.dims)) != len(self.dims):
             raise SpecificationError(f"{where} names a dim twice: {quoted(', '.join(self.dims))}; name each dim once")
         for dim, bound in zip(self.dims, self.bounds, strict=True):
-            positive_int(bound, f"{where}: the bound of dim {quoted(dim)}")
+            if type(bound) is not int or not 1 <= bound <= MAX_INTEGER:
+                positive_int(bound, f"{where}: the bound of dim {quoted(dim)}")
         if len({tensor.name for tensor in self.tensors}) != len(self.tensors):
             raise SpecificationError(f"{where} names a tensor twice")
         outputs = [tensor.name for tensor in self.tensors if tensor.is_output]
@@ -217,7 +225,7 @@ def parse_rank(text: object, where: str) -> Rank:
     terms = []
     for part in str(text).split("+"):
         match = _TERM.fullmatch(part.strip())
-        if match is None:
+        if match is None or not match[2].isidentifier():
             raise SpecificationError(f"{where}: cannot read rank {quoted(text)}; write sums of dims such as '2*P + R'")
         digits = match[1] or "1"
         if len(digits) > _MAX_DIGITS:
@@ -269,7 +277,7 @@ def _einsum(name: str, dims: object, tensors: object) -> Workload:
 
 
 def _require_dim(dim: object, where: str) -> None:
-    if not isinstance(dim, str) or not _DIM.fullmatch(dim) or len(dim) > LONGEST_NAME:
+    if not isinstance(dim, str) or not dim.isidentifier() or len(dim) > LONGEST_NAME:
         raise SpecificationError(
             f"{where} has the dim {quoted(dim)}; call it by a letter, or a letter and more letters and digits"
         )

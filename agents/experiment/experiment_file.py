@@ -87,7 +87,8 @@ def _experiment(data: object, where: str) -> Experiment:
     for i, group in enumerate(groups):
         tasks += _tasks(group, f"{where}: tasks{f'[{i}]' if several else ''}")
         _within(where, lambda count: check_size(count, 1, 1), len(tasks))
-    entries = _list(data, "agents", where, "of agents")
+    entries = data["agents"] if isinstance(data["agents"], list) else [data["agents"]]
+    _check_length(entries, f"{where}: agents")
     agents, absent = _agents(entries, _warm_start(data, where), where)
     _check_environments(groups, agents, where)
     seeds, budget = _seeds(data.get("seeds", 3), f"{where}: seeds"), _budget(data["budget"], f"{where}: budget")
@@ -232,9 +233,13 @@ def _list(data: Mapping[str, Any], key: str, where: str, example: str) -> list[A
     entries = [value] if isinstance(value, str | Mapping) else value
     if not isinstance(entries, list) or not entries:
         raise SpecificationError(f"{where}: {key} is {quoted(value)}; give a list {example}")
-    if len(entries) > MOST_ENTRIES:
-        raise SpecificationError(f"{where}: {key} has {len(entries):,} entries; give at most {MOST_ENTRIES:,}")
+    _check_length(entries, f"{where}: {key}")
     return entries
+
+
+def _check_length(entries: Sequence[object], where: str) -> None:
+    if len(entries) > MOST_ENTRIES:
+        raise SpecificationError(f"{where} has {len(entries):,} entries; give at most {MOST_ENTRIES:,}")
 
 
 def _within(where: str, function: Any, argument: object) -> Any:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mapgym.evaluator import Evaluator
 
 _FIRST = np.zeros(1, np.int64)
+_INT64 = np.int64
 
 
 class MapSpaceEnv(ScalarFace[int]):
@@ -221,7 +222,7 @@ class MapSpaceEnv(ScalarFace[int]):
             self._require_episode()
         # Almost every action is a Python integer that is in the space; any other takes the way through the door.
         if type(action) is not int or not 0 <= action < self._actions:
-            action = int(action) if type(action) is np.int64 else int(self._read_action(action))
+            action = int(action) if type(action) is _INT64 else int(self._read_action(action))
         is_complete, is_illegal, reward = kernels.step_one(
             self._table,
             self._numbers,

@@ -184,7 +184,7 @@ class EnvironmentContract:
         env, twin = self.make(), self.make()
         rng = np.random.default_rng(0)
         action = _legal_action(env.action_space, env.reset(seed=0)[1], rng)
-        same = [np.array(action, kind) for kind in (np.int16, np.int32, np.int64, np.uint64)]
+        same: list[Any] = [np.array(action, kind) for kind in (np.int16, np.int32, np.int64, np.uint64)]
         same += [np.int32(action), np.array([action])] if np.ndim(action) == 0 else [action.tolist()]
         twin.reset(seed=0)
         expected = twin.step(action)
@@ -250,7 +250,8 @@ class EnvironmentContract:
         for mask in (5, [True], [1, 0], np.zeros(2, np.bool_), [[True], [True, False]], "01"):
             with pytest.raises(ValueError, match="reset_mask"):
                 vector.reset(options={"reset_mask": mask})
-        for seeds in ([1], [1, 2, 3], [1, -2], [0.5, 1], "12", np.array([0.5, 1.0])):
+        wrong: tuple[Any, ...] = ([1], [1, 2, 3], [1, -2], [0.5, 1], "12", np.array([0.5, 1.0]))
+        for seeds in wrong:
             with pytest.raises(ValueError, match="seed"):
                 vector.reset(seed=seeds)
 
@@ -277,11 +278,11 @@ class EnvironmentContract:
         if "rgb_array" not in self.make().metadata["render_modes"]:
             pytest.skip("no pictures")
         env, vector = self.make(render_mode="rgb_array"), self.make_vector(3, render_mode="rgb_array")
-        frames = []
+        frames: list[Any] = []
         for seed in range(8):
             env.reset(seed=seed)
             vector.reset(seed=8 * seed)
-            frames += [env.render(), *vector.render()]
+            frames += [env.render(), *(vector.render() or ())]
         assert len({frame.shape for frame in frames}) == 1
 
     def test_rendering(self) -> None:

@@ -96,7 +96,7 @@ def _einsum(name: str, dims: dict[str, int], output: str, **operands: list[str])
     return Workload.from_dict({"name": name, "dims": dims, "tensors": {**tensors, **result}})
 
 
-def _variant(name: str, registers: dict[str, Any] | None = None, levels: int = 3, **mac: int) -> Accelerator:
+def _variant(name: str, registers: dict[str, Any] | None = None, levels: int = 3, **mac: Any) -> Accelerator:
     """The small accelerator with other registers, fewer levels or another array of processing elements."""
     small = small_accelerator(peer_links=False)
     first, *others = small.levels
@@ -114,7 +114,7 @@ def odd_tasks() -> dict[str, tuple[Workload, Accelerator]]:
         B=["depth", "columns"],
     )
     pooling = _einsum("pooling", {"C": 4, "P": 4, "R": 2}, "Y: C, P", X=["C", "2*P + R"])
-    flat = {"mesh_x": 1, "mesh_y": 1}
+    flat: dict[str, Any] = {"mesh_x": 1, "mesh_y": 1}
     return {
         "no operand": (_einsum("fill", {"M": 6}, "Y: M"), small_accelerator()),
         "one operand": (pooling, small_accelerator()),

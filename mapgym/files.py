@@ -144,7 +144,10 @@ def check_output_file(path: Path, inputs: Iterable[Path | str | None] = ()) -> N
             kind = "a folder" if path.is_dir() else "not a file"
             raise SpecificationError(f"cannot write {quoted(path)}, which is {kind}; give the name of a file with -o")
         for given in filter(None, inputs):
-            other = Path(given if Path(given).exists() else str(given).partition(":")[0])
+            other = Path(str(given))
+            if not other.exists():
+                # A layer of a file: FILE:LAYER.
+                other = Path(str(given).partition(":")[0])
             if path.exists() and other.exists() and path.samefile(other):
                 raise SpecificationError(f"cannot write {quoted(path)}, which is read, too; give another file with -o")
         with _temporary(path.parent):

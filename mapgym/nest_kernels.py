@@ -67,9 +67,9 @@ def _add_loops(nest, j, factors, order, i, s, is_spatial):  # type: ignore[no-un
         if bound > 1 or not nest.is_canonical:
             j = _add_loop(nest, j, d, bound, is_spatial)
     if nest.is_canonical:
-        for d in range(dims):
-            if factors[i, s, d] == 1:
-                j = _add_loop(nest, j, d, np.int64(1), is_spatial)
+        for trivial in range(dims):
+            if factors[i, s, trivial] == 1:
+                j = _add_loop(nest, j, trivial, np.int64(1), is_spatial)
     return j
 
 

@@ -323,6 +323,17 @@ class TestRun:
         assert error.count("is damaged or of another version, and is set aside and made again\n") == 1
         assert len(load_results(folder)) == 2
 
+    def test_a_damaged_proof_is_said_and_left_out(self, file, mapgym, tmp_path, monkeypatch):
+        monkeypatch.setattr("mapgym.agents.commands.experiments.run_experiment", _in_this_process)
+        path, folder = file(), tmp_path / "out"
+        mapgym("run", path, "-o", folder)
+        proof = folder / "optima" / "toy-tiny_gemm__tiny.json"
+        proof.parent.mkdir()
+        proof.write_text('{"certificate": {')
+        for command in (("report", folder), ("run", path, "-o", folder)):
+            status, _, error = mapgym(*command)
+            assert (status, error) == (0, f"mapgym: {proof} is damaged or of another version, and is left out\n")
+
     def test_more_jobs_than_cores_are_warned_of(self, file, mapgym, tmp_path, monkeypatch):
         monkeypatch.setattr("mapgym.agents.commands.experiments.run_experiment", _in_this_process)
         assert "share" in mapgym("run", file(), "-o", tmp_path / "out", "--jobs", 10_000)[2]

@@ -67,6 +67,7 @@ def carry_out(
         common.live_display(board.console, board.render, keep=True),
     ):
         board.certificates = certify_tasks(experiment.tasks, folder, certify, board)
+        notify_damaged(folder, "left out" if certify is None else "made again")
         return run_experiment(experiment, output, jobs=jobs, observer=board, command=command)
 
 
@@ -76,9 +77,10 @@ def available_cores() -> int:
 
 
 def notify_damaged(folder: ExperimentFolder, fate: str) -> None:
-    """Names the result files that could not be read, and says what happens to them."""
+    """Names the files that could not be read, once, and says what happens to them."""
     for path in folder.damaged:
         common.notify(f"mapgym: {path} is damaged or of another version, and is {fate}")
+    folder.damaged.clear()
 
 
 def end_with_failures(results: Sequence[RunResult]) -> None:

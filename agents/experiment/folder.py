@@ -30,7 +30,7 @@ class ExperimentFolder:
 
     Attributes:
         path: the folder.
-        damaged: result files that could not be read and were set aside.
+        damaged: files that could not be read; those of results have been set aside if they are to be made again.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -176,8 +176,11 @@ class ExperimentFolder:
         try:
             data = read_json(path)
             certificate, limit = Certificate(**data["certificate"]), float(data["seconds_allowed"])
+        except FileNotFoundError:
+            return None
         except (OSError, KeyError, TypeError, ValueError):
-            # It can be made again, so that a file that is missing or strange is no mistake of the user.
+            # It can be made again, so that a strange file is no mistake of the user.
+            self.damaged.append(path)
             return None
         is_same = data.get("mapgym_version") == __version__ and certificate.key == key_of(space, task.objective)
         return certificate if is_same and (certificate.certified or limit >= seconds) else None

@@ -20,7 +20,7 @@ from mapgym.agents.learned.stored_arrays import read_arrays
 from mapgym.warmstart import ReplayBuffer
 
 _VARIABLE = re.compile(
-    r"second|time|date|_at\b|duration|cpu|wall|machine|command|memory|checksum|version|/s$|per_s\b|speed|faster|\bms\b|\bus\b",
+    r"second|time|date|_at\b|duration|cpu|wall|machine|command|memory|checksum|version|/s$|\bs$|per_s\b|speed|faster|\bms\b|\bus\b",
     re.IGNORECASE,
 )
 _TIME_TEXT = re.compile(r"[\d.,]+\s*(s|ms|us|seconds|minutes|min|h|hours|CPU seconds)\b")
@@ -33,7 +33,8 @@ def contents(folder: Path) -> Contents:
     """Everything below a folder, see the module."""
     found: Contents = {}
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name != ".locks":
+        # Logs for TensorBoard are named after the process and the time.
+        if path.is_file() and not path.name.startswith((".locks", "events.out")) and not _UNFINISHED.search(path.name):
             name = str(path.relative_to(folder))
             for place, value in _read(path):
                 if not _VARIABLE.search(place):

@@ -13,6 +13,7 @@ import os
 os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MPLBACKEND="Agg")
 
 import argparse
+import importlib
 import resource
 import shlex
 import shutil
@@ -275,8 +276,10 @@ def _short(value: object) -> str:
 
 def _warm_up(folder: Path) -> None:
     """Imports and compiles what the commands use."""
+    for module in ("matplotlib.pyplot", "pyarrow.parquet", "torch", "sb3_contrib", "tensorboard", "scipy.optimize"):
+        importlib.import_module(module)
     from mapgym.agents.cli import main
-    from mapgym.agents.learned import amortized_training, mind_mappings_training, stock_training  # noqa: F401
+    from mapgym.agents.learned import amortized_training, mind_mappings_training
 
     # Small trainings would end before their first checkpoint.
     for module in (amortized_training, mind_mappings_training):

@@ -12,7 +12,7 @@ from numba import config, njit, types
 from numba.core import event
 from numba.core.caching import NullCache
 
-from mapgym.kernel_cache import open_cache, say
+from mapgym.kernel_cache import is_kept, open_cache, say
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -32,7 +32,8 @@ class _Announcement(event.Listener):
     def on_start(self, event: event.Event) -> None:
         if not _Announcement.made:
             _Announcement.made = True
-            say("compiling kernels for their first use; this can take a minute, and is kept on disk ...")
+            kept = ", and is kept on disk" if is_kept() else ""
+            say(f"compiling kernels for their first use; this can take a minute{kept} ...")
 
     def on_end(self, event: event.Event) -> None:
         pass

@@ -40,12 +40,17 @@ def open_cache(dispatcher: Any) -> Any:
     try:
         cache = _KernelCache(function, stamp(dispatcher))
     except RuntimeError:
-        # Neither the package's folder nor the user's cache folder can be written: every process compiles anew.
+        _warn("neither the package's folder nor your own cache folder can be written")
         return NullCache()
     if danger := _danger(Path(cache.cache_path), Path(function.__code__.co_filename)):
         _warn(f"{danger}, and what is kept there is executed")
         return NullCache()
     return cache
+
+
+def is_kept() -> bool:
+    """Whether what is compiled is kept on disk, as far as is known yet."""
+    return not _Warning.made
 
 
 def say(text: str) -> None:

@@ -383,9 +383,10 @@ class MappingBatch(_Arrays):
     def __getitem__(self, index: int | np.integer | slice | NDArray | Sequence[int]) -> Mapping | MappingBatch:
         arrays = [array[index] for array in self.arrays()]
         # What one-dimensional indices and steps of 1 give is a batch for sure.
-        plain = (
-            index.step in (None, 1) if isinstance(index, slice) else isinstance(index, np.ndarray) and index.ndim == 1
-        )
+        if isinstance(index, slice):
+            plain = index.step in (None, 1)
+        else:
+            plain = isinstance(index, np.ndarray | list) and np.ndim(index) == 1
         if plain:
             return self._alike(arrays)
         if isinstance(index, int | np.integer) and not isinstance(index, bool):

@@ -352,7 +352,8 @@ class MapSpace:
         The kernels of this class use orders as indices into memory. What the factors are does not matter to that.
         """
         require_kind(batch, MappingBatch, "batch", "MapSpace(...).sample(rng, n)")
-        legality.require_task(batch, self.workload, self.accelerator)
+        if batch.names != self.base.names:
+            legality.require_task(batch, self.workload, self.accelerator)
         legality.require_orders(batch)
 
     def _follows(self, batch: MappingBatch) -> NDArray[np.bool_]:

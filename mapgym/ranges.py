@@ -159,6 +159,12 @@ def check_task(workload: Workload, accelerator: Accelerator) -> None:
                 f"{where}: the {level.block_size_words} words of a block of {quoted(level.name)} are too many for the "
                 "largest tensor on sparse hardware; give a smaller block_size_words or split the layer"
             )
+        # Each rank of a format has at most two words of metadata for a word of the tile; 32 of them are a lot.
+        if level.formats and max(counts) * level.metadata_word_bits * 64 > MAX_WHOLE:
+            raise SpecificationError(
+                f"{where}: metadata of {level.metadata_word_bits} bits a word at {quoted(level.name)} could take more "
+                "than 2**62 bits; give a smaller metadata_word_bits or split the layer"
+            )
     for tensor in workload.tensors if accelerator.is_sparse else ():
         words = workload.tensor_size(tensor.name)
         if tensor.density_distribution == "hypergeometric" and words > MAX_HYPERGEOMETRIC_WORDS:

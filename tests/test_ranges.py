@@ -198,6 +198,9 @@ def test_what_sparse_hardware_cannot_count_is_refused():
     levels = (*machine.levels[:-1], replace(machine.levels[-1], block_size_words=2**20))
     with pytest.raises(SpecificationError, match=r"words of a block of .* are too many"):
         CostModel(layer, replace(machine, levels=levels))
+    levels = tuple(replace(level, metadata_word_bits=2**16) for level in machine.levels)
+    with pytest.raises(SpecificationError, match=r"metadata of 65536 bits a word at .* could take more"):
+        CostModel(layer, replace(machine, levels=levels))
 
 
 @pytest.mark.parametrize("weights", [(5e-324, 1), (1e308, 1), (math.inf, 1), (HUGE, 1)])

@@ -100,6 +100,10 @@ class _Arrays:
                     f"{'mappings, ' if leading else ''}{len(self.levels)} levels, and {len(self.dims)} dims or "
                     f"{len(self.tensors)} tensors; all arrays describe the same mappings"
                 )
+        self._require_indices()
+
+    def _require_indices(self) -> None:
+        """Raises SpecificationError unless what is used as an index is one; arrays can be written to at any time."""
         for name, most in (
             ("order", len(self.dims) - 1),
             ("spatial_order", len(self.dims) - 1),
@@ -176,6 +180,7 @@ class Mapping(_Arrays):
 
     def to_text(self) -> str:
         """The loop nest, outermost loop first, as architects write it."""
+        self._require_indices()
         lines: list[str] = []
         depth = 0
         for level in range(len(self.levels) - 1, -1, -1):
@@ -195,6 +200,7 @@ class Mapping(_Arrays):
 
     def to_dict(self) -> dict[str, object]:
         """A plain, YAML- and JSON-able form (levels outermost first) that :meth:`from_dict` reads back."""
+        self._require_indices()
         levels = []
         for level in range(len(self.levels) - 1, -1, -1):
             x_loops, y_loops = self.spatial_axes(level)

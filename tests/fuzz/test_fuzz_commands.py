@@ -1,0 +1,198 @@
+"""The command line in this process, with arguments that nobody should give."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shlex
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import corpus
+import pytest
+import typer.main
+from contract import check_sentence, fuzz, remember
+from hostile import NUMBERS, TEXTS, files
+from hypothesis import given, strategies as st
+
+from mapgym.agents import agent_names
+from mapgym.agents.cli import app, main
+
+pytest.importorskip("pyarrow")
+pytest.importorskip("torch")
+
+GOOD = (
+    "search toy/tiny_gemm tiny --samples 20 --agent {agent}",
+    "search toy/tiny_gemm tiny --samples 20 --axes tile,bypass --objective energy -o found.yaml --json",
+    "search workload.yaml machine.yaml --samples 20 --constraints constraints.yaml --seed 3",
+    "search network.yaml:fc tiny --samples 20 --warm-start buffer",
+    "search toy/tiny_gemm tiny_sparse --samples 20 --density weights=0.5",
+    "search toy/tiny_gemm tiny_sparse --samples 20 --densities 0.5,0.1 --objective sparsity-aware",
+    "search toy/tiny_gemm tiny --samples 20 --agent gamma -p population=10",
+    "search toy/tiny_gemm tiny --samples 20 --objective pareto",
+    "search toy/tiny_gemm tiny --samples 20 --certify 0.2",
+    "show workload.yaml tiny mapping.yaml",
+    "show toy/tiny_gemm tiny --dataflow weight-stationary",
+    "map network.yaml tiny -o mapped --samples-per-layer 10",
+    "compare --agents random,gamma --workload toy/tiny_gemm --accelerator tiny --samples 20 --seeds 2 -o compared",
+    "run experiment.yaml -o experiment --jobs 1",
+    "report finished",
+    "validate records.jsonl",
+    "list workloads",
+    "list agents",
+    "buffer list buffer",
+    "buffer show buffer 0",
+    "buffer add buffer toy/tiny_gemm tiny mapping.yaml",
+    "buffer verify buffer",
+    "study order --quick -o order",
+    "tune hill-climb --update tuning.yaml",
+    "train dqn --workload toy/tiny_gemm --accelerator tiny --steps 64 -o trained",
+)
+SECONDS = 5
+"""A command that has not ended by then is interrupted, as by Ctrl-C, which is an answer of its own."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def elsewhere() -> Iterator[None]:
+    before = Path.cwd()
+    yield
+    os.chdir(before)
+
+
+def options() -> list[str]:
+    """Every option of every command."""
+    found = set()
+    commands: list[Any] = [typer.main.get_command(app)]
+    for command in commands:
+        commands.extend(getattr(command, "commands", {}).values())
+        found |= {name for parameter in command.params for name in parameter.opts if name.startswith("-")}
+    return sorted(found - {"--help"})
+
+
+WORDS = [
+    *TEXTS, *map(str, NUMBERS[:-8]), "nan", "inf", "1e999", "-1", "0", "tiny", "accel_b", "resnet18", "resnet18/conv1",
+    "random", "workload.yaml", "machine.yaml", "network.yaml", "mapping.yaml", "constraints.yaml", "experiment.yaml",
+    "buffer", "finished", ".", "/", "/dev/null", "/dev/full", "missing/file.yaml", "weights=nan", "inputs=2", "x=1",
+    "population=-1", "drawn=1e9",
+]  # fmt: skip
+
+
+@st.composite
+def command_lines(draw: Any) -> list[str]:
+    line = draw(st.sampled_from(GOOD)).format(agent=draw(st.sampled_from(sorted(agent_names()))))
+    arguments = shlex.split(line)
+    for _ in range(draw(st.integers(0, 3))):
+        at = draw(st.integers(0, len(arguments) - 1))
+        kind = draw(st.sampled_from(("replace", "replace", "replace", "drop", "double", "insert", "option")))
+        word = draw(st.sampled_from(WORDS))
+        if kind == "replace":
+            arguments[max(at, 1)] = word
+        elif kind == "drop":
+            del arguments[at]
+        elif kind == "double":
+            arguments.insert(at, arguments[at])
+        elif kind == "insert":
+            arguments.insert(at + 1, word)
+        else:
+            arguments += [draw(st.sampled_from(options())), word]
+        if not arguments:
+            arguments = ["--version"]
+    # A process is given no NUL, and no text that cannot be encoded.
+    return [word.replace("\x00", "") for word in arguments]
+
+
+def lay_out(folder: Path, hostile: dict[str, bytes]) -> None:
+    good = {
+        "workload.yaml": corpus.as_yaml(corpus.GEMM),
+        "machine.yaml": corpus.catalog_file("accelerators/tiny.yaml"),
+        "network.yaml": corpus.as_yaml(corpus.NETWORK),
+        "mapping.yaml": corpus.mapping_file(),
+        "constraints.yaml": corpus.as_yaml(corpus.CONSTRAINTS),
+        "experiment.yaml": corpus.as_yaml(corpus.EXPERIMENT),
+        "tuning.yaml": corpus.catalog_file("tuning.yaml"),
+        "records.jsonl": corpus.records("dense"),
+        "buffer": corpus.buffer_file(),
+        **{f"finished/{name}": content for name, content in corpus.experiment_files().items()},
+    }
+    for name, content in {**good, **hostile}.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def run(arguments: list[str]) -> tuple[int, str, str]:
+    """Exit status, stdout and stderr of one command in this process, interrupted if it takes long."""
+
+    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    out, error = io.StringIO(), io.StringIO()
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
+            main(arguments)
+    except SystemExit as stopped:
+        status = stopped.code if isinstance(stopped.code, int) else 0 if stopped.code is None else 1
+        return status, out.getvalue(), error.getvalue()
+    except KeyboardInterrupt:
+        # The command had let go already of what answers Ctrl-C.
+        return 130, out.getvalue(), error.getvalue()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    raise AssertionError("the command returned")
+
+
+def check(arguments: list[str], hostile: dict[str, bytes]) -> None:
+    remember("command", shlex.join(arguments))
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        lay_out(Path(folder), hostile)
+        status, out, error = run(arguments)
+        os.chdir("/")
+        assert status in (0, 1, 2, 130), (status, error)
+        assert "Traceback" not in out + error
+        assert "\x1b" not in out + error
+        sentences = [line for line in error.splitlines() if line.startswith("mapgym: ") and "compiling" not in line]
+        for line in sentences:
+            check_sentence(line)
+        if status == 0:
+            assert not list(Path(folder).rglob(".unfinished-*"))
+
+
+@fuzz
+@given(command_lines())
+def test_arguments(arguments):
+    check(arguments, {})
+
+
+@fuzz
+@given(st.data())
+def test_files(data):
+    line = data.draw(
+        st.sampled_from([line for line in GOOD if ".yaml" in line or "buffer" in line or ".jsonl" in line])
+    )
+    arguments = shlex.split(line.format(agent="random"))
+    good = {
+        "workload.yaml": corpus.as_yaml(corpus.GEMM),
+        "machine.yaml": corpus.catalog_file("accelerators/tiny.yaml"),
+        "network.yaml": corpus.as_yaml(corpus.NETWORK),
+        "mapping.yaml": corpus.mapping_file(),
+        "constraints.yaml": corpus.as_yaml(corpus.CONSTRAINTS),
+        "experiment.yaml": corpus.as_yaml(corpus.EXPERIMENT),
+        "records.jsonl": corpus.records("dense"),
+        "buffer": corpus.buffer_file(),
+    }
+    named = [name for name in good if any(name in word for word in arguments)]
+    if not named:
+        return
+    name = data.draw(st.sampled_from(named))
+    content = data.draw(files(good[name]))
+    remember("commands-file", content)
+    check(arguments, {name: content})

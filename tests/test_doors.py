@@ -229,7 +229,7 @@ def test_only_states_that_there_are_become_mappings(rows):
 @pytest.mark.parametrize("name", ["order", "spatial_order"])
 @pytest.mark.parametrize("number", [-1, 7, 127])
 def test_a_mapping_whose_orders_were_written_over_is_not_written_out(name, number):
-    mapping = Mapping.trivial(catalog.workload("resnet18/conv1"), catalog.accelerator("tiny"))
+    mapping = Mapping.trivial(workload("resnet18/conv1"), accelerator("tiny"))
     getattr(mapping, name)[0, 0] = number
     for write in (mapping.to_text, mapping.to_dict):
         with pytest.raises(SpecificationError, match=f"mapping array '{name}' has values out of range; give 0 to 6"):

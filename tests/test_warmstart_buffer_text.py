@@ -30,10 +30,10 @@ def is_text(path) -> bool:
     return path.read_bytes().startswith(b"mapgym replay buffer\t1\n")
 
 
-def test_it_is_read_as_it_is(path):
+def test_it_is_read_as_it_is_but_for_names_that_nothing_may_have_any_more(path):
     buffer = ReplayBuffer(path)
     assert [(e.workload.name, e.workload.bounds, e.accelerator, e.objective, e.value) for e in buffer] == [
-        ("a\tb", (1, 2, 2, 2), MACHINE, "edp", 39281.608040201005),
+        ("a\\tb", (1, 2, 2, 2), MACHINE, "edp", 39281.608040201005),
         ("fc", (1, 2, 4, 2), MACHINE, "edp", 170054.83417085427),
     ]
     assert not buffer.damaged

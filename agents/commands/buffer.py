@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,20 +21,14 @@ buffer = typer.Typer(
 BufferArgument = Annotated[
     Path, typer.Argument(metavar="BUFFER", help="The file of the replay buffer.", show_default=False)
 ]
-NoLocksOption = Annotated[
-    bool,
-    typer.Option(
-        "--no-locks",
-        help="Do without file locks, where the file system has none; no other process may use the file meanwhile.",
-        show_default=False,
-    ),
-]
 
 
 @buffer.command("list")
-def list_entries(path: BufferArgument, as_json: common.JsonOption = False, no_locks: NoLocksOption = False) -> None:
+def list_entries(
+    path: BufferArgument, as_json: common.JsonOption = False, no_locks: common.NoLocksOption = False
+) -> None:
     """Lists the entries."""
-    found = _open(path, no_locks)
+    found = _open(path)
     rows = [_row(number, entry) for number, entry in enumerate(found)]
     if as_json:
         common.print_json({"entries": rows, "damaged_lines": [vars(damage) for damage in found.damaged]})
@@ -54,10 +47,10 @@ def show_entry(
         int, typer.Argument(metavar="ENTRY", help='Number of the entry, as "list" prints it.', show_default=False)
     ],
     as_json: common.JsonOption = False,
-    no_locks: NoLocksOption = False,
+    no_locks: common.NoLocksOption = False,
 ) -> None:
     """Shows one entry: the layer, what it costs and the mapping as a loop nest."""
-    found = _open(path, no_locks)
+    found = _open(path)
     if not 0 <= number < len(found):
         remedy = f"give a number from 0 to {len(found) - 1}" if len(found) else "it has none at all"
         raise SpecificationError(f"{quoted(path)} has no entry {number}; {remedy}")
@@ -84,7 +77,7 @@ def add_mapping(
     ],
     objective: common.ObjectiveOption = "edp",
     no_peer_links: common.PeerLinksOption = False,
-    no_locks: NoLocksOption = False,
+    no_locks: common.NoLocksOption = False,
 ) -> None:
     """Prices a mapping and adds it; the file is made if it is not there."""
     from mapgym import catalog
@@ -96,7 +89,7 @@ def add_mapping(
     machine = common.load_accelerator(accelerator, peer_links=not no_peer_links)
     chosen = read_mapping(mapping, layer, machine)
     check_output_file(path)
-    found = _open(path, no_locks, must_exist=False)
+    found = _open(path, must_exist=False)
     value = found.add(layer, machine, chosen, objective)
     common.say(f"Entry {len(found) - 1} of {path}: {layer.name} on {machine.name}, {objective} {value:.6g}")
 
@@ -107,10 +100,10 @@ def verify(
     repair: Annotated[
         bool, typer.Option("--repair", help="Move damaged lines into a file beside the buffer.", show_default=False)
     ] = False,
-    no_locks: NoLocksOption = False,
+    no_locks: common.NoLocksOption = False,
 ) -> None:
     """Looks for damaged lines and prices every entry again; exit status 1 if anything is wrong."""
-    found = _open(path, no_locks, quiet=True)
+    found = _open(path, quiet=True)
     for damage in found.damaged:
         common.say(f"{damage.place}: {damage.why}")
     problems = 0
@@ -126,11 +119,9 @@ def verify(
     raise typer.Exit(1 if damaged or problems else 0)
 
 
-def _open(path: Path, no_locks: bool, *, must_exist: bool = True, quiet: bool = False) -> ReplayBuffer:
+def _open(path: Path, *, must_exist: bool = True, quiet: bool = False) -> ReplayBuffer:
     from mapgym.warmstart import ReplayBuffer
 
-    if no_locks:
-        os.environ["MAPGYM_NO_LOCKS"] = "1"
     if must_exist and not path.is_file():
         raise SpecificationError(
             f"there is no replay buffer {quoted(path)}; make one with: mapgym buffer add {path} ..."

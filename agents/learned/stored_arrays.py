@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.errors import SpecificationError
-from mapgym.files import replacing
+from mapgym.files import write_bytes
 from mapgym.text import quoted
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], about: Mapping[
     """Writes arrays and a JSON-able description into one safetensors file, atomically; what was there stays until then.
 
     Raises:
-        OSError: it cannot be written.
+        SpecificationError: it cannot be written.
     """
     from safetensors.numpy import save
 
@@ -40,13 +40,7 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], about: Mapping[
     text = json.dumps(about, allow_nan=False)
     # In one entry: the order of several is left to chance.
     data = save(contiguous, metadata={_SEALED: f"{_digest(text, contiguous)} {text}"})
-    try:
-        with replacing(path) as temporary:
-            temporary.write_bytes(data)
-    except OSError as error:
-        # A write that fails does not say where.
-        error.filename = error.filename or str(path)
-        raise
+    write_bytes(path, data)
 
 
 def read_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import sqlite3
 import tempfile
 import time
@@ -14,6 +13,7 @@ from types import ModuleType
 from typing import TypeVar
 
 from mapgym.errors import SpecificationError
+from mapgym.locks import without_locks
 from mapgym.text import quoted
 
 fcntl: ModuleType | None
@@ -57,11 +57,6 @@ class BusyError(Exception):
 
 class DamagedError(Exception):
     """Pages of the file are damaged; the argument says how."""
-
-
-def without_locks() -> bool:
-    """Whether the user has said that nobody else uses the same files."""
-    return os.environ.get("MAPGYM_NO_LOCKS", "0") not in ("", "0")
 
 
 def patiently(path: Path, attempt: Callable[[], _T]) -> _T:

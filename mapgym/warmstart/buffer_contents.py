@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.accelerator import Accelerator
-from mapgym.errors import MAX_INTEGER, SpecificationError
+from mapgym.errors import LONGEST_NAME, MAX_INTEGER, SpecificationError
 from mapgym.mapping import Mapping
-from mapgym.text import quoted
+from mapgym.text import printable, quoted
 from mapgym.workload import Workload
 
 STRUCTURES, ACCELERATORS, ENTRIES = "structures", "accelerators", "entries"
@@ -219,7 +219,8 @@ class Contents:
             name = json.loads(record.name)
             if not isinstance(name, str):
                 raise SpecificationError(f"the name of the workload is {quoted(name)}")
-            workload = replace(family.workload, name=name, bounds=record.bounds)
+            # Names were free once, and nobody shall lose an entry for its name.
+            workload = replace(family.workload, name=printable(name).strip()[:LONGEST_NAME], bounds=record.bounds)
             if not isinstance(record.mapping, Mapping):
                 data = json.loads(record.mapping)
                 record.mapping = Mapping.from_dict(data, workload, family.accelerator)

@@ -22,6 +22,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from mapgym.errors import SpecificationError
+from mapgym.locks import without_locks
 from mapgym.text import quoted
 from mapgym.warmstart import buffer_text
 from mapgym.warmstart.buffer_answers import (
@@ -31,7 +32,6 @@ from mapgym.warmstart.buffer_answers import (
     locking,
     patiently,
     refuse_link,
-    without_locks,
 )
 from mapgym.warmstart.buffer_contents import ENTRIES, Contents, Definition, Row
 from mapgym.warmstart.buffer_tables import LONGEST_TEXT, Found, examined, fetch, insert, make_tables

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from mapgym.compilation import allocating_kernel, inlined_kernel, kernel
 from mapgym.density_kernels import RECORD, density_record, largest_occupancy
-from mapgym.errors import SpecificationError
+from mapgym.errors import SpecificationError, suggest
 from mapgym.format_rules import clash
 from mapgym.mapping import divisors
 from mapgym.text import quoted
@@ -502,10 +502,12 @@ def _check_tensor_names(workload: Workload, accelerator: Accelerator) -> None:
         for key, names in given.items():
             for name in names:
                 if name not in known:
+                    hint = suggest(name, known)
+                    if not hint.startswith("did you mean"):
+                        hint += "; rename the tensors of one of the two, or take another accelerator"
                     raise SpecificationError(
-                        f"accelerator {quoted(accelerator.name)}: {key} of {quoted(level.name)} names the tensor "
-                        f"{quoted(name)}, but those of workload {quoted(workload.name)} are {quoted(known)}; rename "
-                        "the tensors of one of the two, or take another accelerator"
+                        f"accelerator {quoted(accelerator.name)}: {key} of {quoted(level.name)}: workload "
+                        f"{quoted(workload.name)} has no tensor {quoted(name)}; {hint}"
                     )
 
 

@@ -47,29 +47,30 @@ def make_nest(workload: Workload, accelerator: Accelerator, is_canonical: bool =
 
 @inlined_kernel
 def _add_loop(nest, j, d, bound, is_spatial):  # type: ignore[no-untyped-def]
-    """Lists a loop as number j; returns the number of the next."""
+    """Lists a loop as number j."""
     nest.dims[j] = d
     nest.bounds[j] = bound
     nest.is_spatial[j] = is_spatial
     for e in range(nest.extents.shape[1]):
         nest.extents[j, e] = nest.extents[j - 1, e] if j > 0 else 1
     nest.extents[j, d] *= bound
-    return j + 1
 
 
 @inlined_kernel
 def _add_loops(nest, j, factors, order, i, s, is_spatial):  # type: ignore[no-untyped-def]
-    """Lists the temporal or the spatial loops of a level."""
+    """Lists the temporal or the spatial loops of a level, from number j on; returns the number of the next."""
     dims = order.shape[2]
     for position in range(dims):
         d = np.int64(order[i, s, position])
         bound = np.int64(factors[i, s, d])
         if bound > 1 or not nest.is_canonical:
-            j = _add_loop(nest, j, d, bound, is_spatial)
+            _add_loop(nest, j, d, bound, is_spatial)
+            j += 1
     if nest.is_canonical:
-        for trivial in range(dims):
-            if factors[i, s, trivial] == 1:
-                j = _add_loop(nest, j, trivial, np.int64(1), is_spatial)
+        for unit in range(dims):
+            if factors[i, s, unit] == 1:
+                _add_loop(nest, j, unit, np.int64(1), is_spatial)
+                j += 1
     return j
 
 

@@ -35,7 +35,7 @@ COMPRESSED = Accelerator(
     "compressed",
     (
         StorageLevel("Buffer", 11, formats=(("Weights", ("4*CP",)), ("Inputs", ("4*CP",)))),
-        StorageLevel("Memory", access_energy_pj=100.0),
+        StorageLevel("Memory", access_energy_pj=100.0, formats=(("Weights", ("8*CP",)), ("Inputs", ("8*CP",)))),
     ),
     Mac("MAC", 2),
 )

@@ -284,7 +284,7 @@ def test_tensors_that_a_workload_does_not_have_are_named_with_their_place(key, c
     levels = [replace(level, **change) if level.name == "Buf" else level for level in machine().levels]
     with pytest.raises(
         SpecificationError,
-        match=rf"'three': {key} of 'Buf' names the tensor 'Kernel', but those of workload 'layer' are .*; rename",
+        match=rf"'three': {key} of 'Buf': workload 'layer' has no tensor 'Kernel'; valid names are .*; rename",
     ):
         make(LAYER, replace(machine(), levels=tuple(levels)))
 

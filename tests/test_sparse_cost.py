@@ -273,5 +273,5 @@ def test_tasks_that_cannot_be_sparse_are_refused():
     with pytest.raises(SpecificationError, match="has 3 operands, but sparse hardware is modelled for two"):
         CostModel(mttkrp(I=2, J=2, K=2, L=2), catalog.accelerator("tiny_sparse"))
     renamed = Workload("w", LAYER.dims, LAYER.bounds, tuple(replace(t, name=f"{t.name}2") for t in LAYER.tensors))
-    with pytest.raises(SpecificationError, match="'tiny_sparse': actions of 'RF' names the tensor 'Inputs', but those"):
+    with pytest.raises(SpecificationError, match="'tiny_sparse': actions of 'RF': workload 'w' has no tensor 'Inputs'"):
         CostModel(renamed, catalog.accelerator("tiny_sparse"))

@@ -36,7 +36,7 @@ class Case:
 
 
 _STUDY_TASK = "--workloads toy/tiny_gemm --accelerators tiny"
-_TRAIN_TASK = "--workload toy/tiny_gemm --accelerator tiny --steps 640 -p num_envs=8 -p hidden=16"
+_TRAIN_TASK = "--workload toy/tiny_gemm --accelerator tiny --steps 4000 -p num_envs=8 -p hidden=16"
 _STUDIES = {
     "order": f"{_STUDY_TASK} --bases 1",
     "axes": f"{_STUDY_TASK} --samples 120 --seeds 1",

@@ -279,11 +279,12 @@ def _warm_up(folder: Path) -> None:
     for module in ("matplotlib.pyplot", "pyarrow.parquet", "torch", "sb3_contrib", "tensorboard", "scipy.optimize"):
         importlib.import_module(module)
     from mapgym.agents.cli import main
-    from mapgym.agents.learned import amortized_training, mind_mappings_training
+    from mapgym.agents.learned import amortized_training, mind_mappings_training, stock_training
 
     # Small trainings would end before their first checkpoint.
     for module in (amortized_training, mind_mappings_training):
         module._SECONDS_BETWEEN_CHECKPOINTS = 0.05
+    stock_training.SEGMENT_STEPS = 640
     folder.mkdir()
     output, here = os.dup(1), Path.cwd()
     os.chdir(folder)

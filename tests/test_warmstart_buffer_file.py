@@ -52,7 +52,7 @@ ENTRIES = st.builds(
     entry,
     st.integers(1, 100),
     st.floats(min_value=0, allow_infinity=False),
-    st.text(max_size=20),
+    st.text(st.characters(categories=("L", "N", "P", "S")), max_size=20),
     st.sampled_from([MACHINE, replace(MACHINE, peer_links=False)]),
 )
 

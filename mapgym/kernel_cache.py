@@ -23,6 +23,7 @@ from numba import config
 from numba.core.caching import FunctionCache, IndexDataCacheFile, NullCache
 from numba.core.dispatcher import Dispatcher
 from numba.core.serialize import dumps
+from numba.core.types import BaseNamedTuple, BaseTuple, Optional
 
 _SETTINGS = ("BOUNDSCHECK", "LOOP_VECTORIZE", "OPT", "SLP_VECTORIZE")
 """Settings of Numba for a whole process that change what it compiles."""
@@ -82,6 +83,10 @@ class _KernelCache(FunctionCache):
         super().__init__(function)
         self._cache_file = _SealedFiles(self._cache_path, self._impl.filename_base, freshness)
 
+    def _index_key(self, sig: Any, codegen: Any) -> Any:
+        """Of the machine code for a signature: to Numba, named tuples with other names in other places are the same."""
+        return (*super()._index_key(sig, codegen), *_field_names(sig))
+
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """What is kept for a signature; None if that is nothing, or nothing sound."""
         try:
@@ -96,6 +101,17 @@ class _KernelCache(FunctionCache):
             super().save_overload(sig, data)
         except OSError as error:
             _warn(f"cannot write into {str(self._cache_path)!r} ({_reason(error)})")
+
+
+def _field_names(kind: Any) -> Iterator[tuple[str, ...]]:
+    """The fields of all named tuples in a signature or a type of Numba, in order."""
+    if isinstance(kind, BaseNamedTuple):
+        yield tuple(kind.fields)
+    if isinstance(kind, tuple | BaseTuple):
+        for entry in kind:
+            yield from _field_names(entry)
+    elif isinstance(kind, Optional):
+        yield from _field_names(kind.type)
 
 
 class _SealedFiles(IndexDataCacheFile):

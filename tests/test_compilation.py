@@ -109,6 +109,29 @@ def test_an_edit_anywhere_below_a_kernel_is_compiled(
     assert price(kernels) == (result, True)
 
 
+def test_fields_that_change_places_are_compiled(kernels: Callable[[], ModuleType], tmp_path: Path) -> None:
+    fields = "first: object\n    second: object\n"
+    code = f"""
+from typing import NamedTuple
+from mapgym.compilation import kernel
+
+class Pair(NamedTuple):
+    {fields}
+@kernel
+def inner(pairs):
+    return pairs[0].first[0]
+"""
+    numbers = np.array([1]), np.array([2])
+    (tmp_path / "kernels_inner.py").write_text(code)
+    kernels()
+    inner = sys.modules["kernels_inner"]
+    assert inner.inner((inner.Pair(*numbers),)) == 1
+    (tmp_path / "kernels_inner.py").write_text(code.replace(fields, "second: object\n    first: object\n"))
+    kernels()
+    inner = sys.modules["kernels_inner"]
+    assert inner.inner((inner.Pair(*numbers),)) == 2
+
+
 def test_an_edit_that_no_kernel_sees_compiles_nothing(kernels: Callable[[], ModuleType], tmp_path: Path) -> None:
     price(kernels)
     (tmp_path / "kernels_inner.py").write_text(INNER + "\nOTHER = 7\n\ndef other():\n    return OTHER\n")

@@ -106,12 +106,12 @@ class _KernelCache(FunctionCache):
 def _field_names(kind: Any) -> Iterator[tuple[str, ...]]:
     """The fields of all named tuples in a signature or a type of Numba, in order."""
     if isinstance(kind, BaseNamedTuple):
-        yield tuple(kind.fields)
-    if isinstance(kind, tuple | BaseTuple):
-        for entry in kind:
-            yield from _field_names(entry)
-    elif isinstance(kind, Optional):
+        yield tuple(getattr(kind, "fields"))  # noqa: B009 - which Numba declares for its subclasses only
+    if isinstance(kind, Optional):
         yield from _field_names(kind.type)
+    elif isinstance(kind, tuple | BaseTuple):
+        for entry in iter(kind):  # type: ignore[arg-type]
+            yield from _field_names(entry)
 
 
 class _SealedFiles(IndexDataCacheFile):

@@ -287,5 +287,5 @@ def _checked(agent: str, name: str, value: Any, default: Any, entry: Any) -> Any
         raise SpecificationError(f"{where}; {suggest(str(value), entry.metadata['choices'])}")
     low, high = entry.metadata.get("low", -math.inf), entry.metadata.get("high", MOST_REAL)
     if kind in (int, float) and value != default and not (low <= value <= high and math.isfinite(value)):
-        raise SpecificationError(f"{where}; give a finite number from {low:g} to {high:g}")
+        raise SpecificationError(f"{where}; give a number from {low:g} to {high:g}")
     return value

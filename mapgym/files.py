@@ -144,11 +144,11 @@ def check_output_file(path: Path, inputs: Iterable[Path | str | None] = ()) -> N
             kind = "a folder" if path.is_dir() else "not a file"
             raise SpecificationError(f"cannot write {quoted(path)}, which is {kind}; give the name of a file with -o")
         for given in filter(None, inputs):
-            other = Path(str(given))
-            if not other.exists():
+            other = str(given)
+            if not os.path.exists(other):
                 # A layer of a file: FILE:LAYER.
-                other = Path(str(given).partition(":")[0])
-            if path.exists() and other.exists() and path.samefile(other):
+                other = other.partition(":")[0]
+            if path.exists() and os.path.exists(other) and path.samefile(other):
                 raise SpecificationError(f"cannot write {quoted(path)}, which is read, too; give another file with -o")
         with _temporary(path.parent):
             pass

@@ -336,7 +336,7 @@ class TestRun:
 
     def test_more_jobs_than_cores_are_warned_of(self, file, mapgym, tmp_path, monkeypatch):
         monkeypatch.setattr("mapgym.agents.commands.experiments.run_experiment", _in_this_process)
-        assert "share" in mapgym("run", file(), "-o", tmp_path / "out", "--jobs", 10_000)[2]
+        assert "share" in mapgym("run", file(), "-o", tmp_path / "out", "--jobs", 1_000)[2]
 
     def test_leftovers_are_removed_though_everything_is_done(self, file, mapgym, tmp_path, monkeypatch):
         monkeypatch.setattr("mapgym.agents.commands.experiments.run_experiment", _in_this_process)

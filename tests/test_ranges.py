@@ -195,7 +195,7 @@ def test_what_sparse_hardware_cannot_count_is_refused():
         SpecificationError, match=r"'Weights' has about .* words, too many for the hypergeometric|Inputs"
     ):
         CostModel(sparse, machine)
-    levels = (*machine.levels[:-1], replace(machine.levels[-1], block_size_words=2**20))
+    levels = (*machine.levels[:-1], replace(machine.levels[-1], block_size_words=2**20, formats=()))
     with pytest.raises(SpecificationError, match=r"words of a block of .* are too many"):
         CostModel(layer, replace(machine, levels=levels))
     levels = tuple(replace(level, metadata_word_bits=2**16) for level in machine.levels)

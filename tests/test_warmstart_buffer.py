@@ -46,8 +46,8 @@ def test_what_is_added_is_read_back(path):
     assert not [*ReplayBuffer(path).problems()]
 
 
-def test_names_may_hold_anything(path):
-    odd = replace(entry(8), workload=layer(8, "a\tname\nof\\two lines"))
+def test_names_may_hold_anything_that_can_be_seen(path):
+    odd = replace(entry(8), workload=layer(8, "a \"name\", 'of' \\two | Länder; 层"))
     ReplayBuffer(path).extend([odd])
     assert ReplayBuffer(path)[0].workload == odd.workload
 

@@ -35,7 +35,7 @@ class HillClimb(AskTellAgent):
 
     climbers: int = parameter(16, "climbers side by side", low=1)
     pool: int = parameter(200, "random mappings of which the best are the first places of the climbers", low=1)
-    patience: int = parameter(200, "proposals of a climber without progress before it starts again", low=1)
+    patience: int = parameter(200, "proposals of a climber without progress before it starts again", low=1, high=10**9)
     restart: str = parameter(
         "kick", "from where: its best mapping, changed, or a random one", choices=("kick", "random")
     )

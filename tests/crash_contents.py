@@ -24,7 +24,7 @@ _VARIABLE = re.compile(
     re.IGNORECASE,
 )
 _TIME_TEXT = re.compile(r"[\d.,]+\s*(s|ms|us|seconds|minutes|min|h|hours|CPU seconds)\b")
-_UNFINISHED = re.compile(r"^\.unfinished-|\.tmp$|^\.(?!locks$).*\.(new|partial)$|-journal$|-wal$|-shm$")
+_UNFINISHED = re.compile(r"^\.unfinished-|^\.tmp|\.tmp$|^\.(?!locks$).*\.(new|partial)$|-journal$|-wal$|-shm$")
 
 Contents = dict[str, Any]
 

@@ -73,6 +73,8 @@ class Process:
         self.pid = os.fork()
         if self.pid == 0:
             _be(shlex.split(command), folder, most_bytes)
+        # Its own group, for whoever is first to use it.
+        os.setpgid(self.pid, self.pid)
 
     def kill(self, *, group: bool) -> None:
         """Ends the process, with all that it has started or by itself, as kill -9 does."""
@@ -95,7 +97,7 @@ def _be(arguments: Sequence[str], folder: Path, most_bytes: int | None) -> None:
     """Becomes the command; does not return."""
     status = 70
     try:
-        os.setsid()
+        os.setpgid(0, 0)
         os.chdir(folder)
         log = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
         os.dup2(log, 1)
@@ -239,10 +241,11 @@ class Harness:
                 process.kill(group=True)
             self._check_status(case, status, folder, report, f"{what}, given again", allowed=(0,))
             done += status == 0
+        reference, found = self.reference(case), contents(folder / "out") if (folder / "out").is_dir() else {}
+        # Whoever reads a replay buffer removes the journal of a killed writer.
         left = leftovers(folder)
         if left:
             report.failures.append(f"{case.name}: {what}: temporary files are left over: {', '.join(left[:5])}")
-        reference, found = self.reference(case), contents(folder / "out") if (folder / "out").is_dir() else {}
         if case.adds:
             self._check_additions(case, found, report, what, done, killed)
         else:

@@ -68,7 +68,9 @@ class MindMappings(AskTellAgent):
     draws: int = parameter(
         32, "random mappings of which the best predicted is injected (Mind Mappings: 1)", low=1, high=1024
     )
-    interval: int = parameter(10, "steps from one injection of random mappings to the next (Mind Mappings: 10)", low=1)
+    interval: int = parameter(
+        10, "steps from one injection of random mappings to the next (Mind Mappings: 10)", low=1, high=10**9
+    )
     temperature: float = parameter(
         50.0, "of accepting injections, in units of the lower bound (Mind Mappings: 50)", low=0, high=1e300
     )

@@ -71,7 +71,10 @@ class StockAgent(Agent):
         "full", "which part of the loop orders the policy decides, see MapSpace-v0", choices=("full", "innermost")
     )
     patience: int = parameter(
-        0, "samples without an improvement after which a search starts again with a new policy; 0 for never", low=0
+        0,
+        "samples without an improvement after which a search starts again with a new policy; 0 for never",
+        low=0,
+        high=10**9,
     )
     policy: str = parameter("", "folder of a trained policy, which is sampled and learns nothing")
     threads: int = parameter(1, "threads of torch; more do not help a network of this size", low=1, high=1024)

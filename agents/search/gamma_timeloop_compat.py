@@ -83,7 +83,7 @@ class GammaTimeloopCompat(AskTellAgent):
     parents: float = parameter(0.5, "share of the population that breeds (there: 0.5)", low=0.01, high=1)
     inject: float = parameter(0.1, "share of each generation that is random (there: 0.1)", low=0, high=1)
     crossover: float = parameter(0.5, "probability of crossover after the first generation (there: 0.5)", low=0, high=1)
-    repairs: int = parameter(1000, "dims spread anew at most until a tile fits (there: no limit)", low=0)
+    repairs: int = parameter(1000, "dims spread anew at most until a tile fits (there: no limit)", low=0, high=10**9)
 
     def warm_up(self, space: MapSpace) -> None:
         """Compiles the operators, or loads them from the disk."""

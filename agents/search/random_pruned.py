@@ -47,10 +47,13 @@ class RandomPruned(AskTellAgent):
 
     permutations: int = parameter(16, "random permutations tried with each factorisation (Timeloop: 16)", low=1)
     victory: int = parameter(
-        500, "consecutive legal mappings without improvement that are enough (Timeloop: 500); 0 for no limit", low=0
+        500,
+        "consecutive legal mappings without improvement that are enough (Timeloop: 500); 0 for no limit",
+        low=0,
+        high=10**9,
     )
     timeout: int = parameter(
-        1000, "consecutive illegal points that are enough (Timeloop: 1000); 0 for a million", low=0
+        1000, "consecutive illegal points that are enough (Timeloop: 1000); 0 for a million", low=0, high=10**9
     )
     ends: bool = parameter(False, "stop at victory or timeout, as Timeloop does, instead of going on elsewhere")
     batch_size: int = parameter(256, "mappings drawn at a time; changes the speed, and what follows a timeout", low=1)

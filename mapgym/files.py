@@ -127,7 +127,7 @@ def prepare_output_folder(folder: Path) -> None:
 
 
 def check_output_file(path: Path, inputs: Iterable[Path | str | None] = ()) -> None:
-    """Makes sure that a file can be written, without creating it.
+    """Makes sure that a file can be written, without creating it, and removes what killed processes were writing there.
 
     Args:
         path: the file.
@@ -152,6 +152,7 @@ def check_output_file(path: Path, inputs: Iterable[Path | str | None] = ()) -> N
                 raise SpecificationError(f"cannot write {quoted(path)}, which is read, too; give another file with -o")
         with _temporary(path.parent):
             pass
+        _remove_leftovers(path.parent, 0)
     except OSError as error:
         raise SpecificationError(
             f"cannot write {quoted(path)} ({_reason(error)}); give a file in an existing, writable folder with -o"

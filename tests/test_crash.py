@@ -18,7 +18,7 @@ HARNESS = Path(__file__).parent / "crash_harness.py"
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
 def test_killed_commands_end_as_undisturbed_ones():
-    arguments = ("--kills", "3", "--kills-only", "--seed", "1", "--case", "search", "--case", "buffer add")
+    arguments = ("--kills", "3", "--kills-only", "--seed", "1", "--case", "tune", "--case", "buffer add")
     done = subprocess.run([sys.executable, HARNESS, *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "3 of 3 kills" in done.stdout

@@ -178,6 +178,14 @@ class TestLeftovers:
         prepare_output_folder(tmp_path)
         assert not leftover.exists()
 
+    def test_they_go_where_a_single_file_is_written_too(self, tmp_path):
+        (tmp_path / f"{TEMPORARY_PREFIX}x").write_text("")
+        (tmp_path / "below").mkdir()
+        (tmp_path / "below" / f"{TEMPORARY_PREFIX}x").write_text("")
+        check_output_file(tmp_path / "best.yaml")
+        assert [path.name for path in tmp_path.iterdir()] == ["below"]
+        assert len(list((tmp_path / "below").iterdir())) == 1
+
     def test_many_processes_that_begin_at_once_do_not_disturb_each_other(self, tmp_path):
         code = (
             "import sys\nfrom pathlib import Path\n"

@@ -82,13 +82,13 @@ def add_mapping(
     """Prices a mapping and adds it; the file is made if it is not there."""
     from mapgym import catalog
     from mapgym.agents.commands.show import read_mapping
-    from mapgym.files import check_output_file
 
     common.parse_objective(objective)
     layer = catalog.workload(workload)
     machine = common.load_accelerator(accelerator, peer_links=not no_peer_links)
     chosen = read_mapping(mapping, layer, machine)
-    check_output_file(path)
+    if not path.absolute().parent.is_dir():
+        raise SpecificationError(f"cannot write {quoted(path)}: there is no such folder; make the folder first")
     found = _open(path, must_exist=False)
     value = found.add(layer, machine, chosen, objective)
     common.say(f"Entry {len(found) - 1} of {path}: {layer.name} on {machine.name}, {objective} {value:.6g}")

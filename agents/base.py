@@ -133,8 +133,7 @@ class Agent(ABC):
             if axis not in self.axes:
                 raise SpecificationError(
                     f"agent {quoted(self.name)} does not search the axis {quoted(axis)}; leave it out of the axes, or "
-                    "use an "
-                    f"agent that does, such as {quoted(DEFAULT_AGENT)}"
+                    f"use an agent that does, such as {quoted(DEFAULT_AGENT)}"
                 )
 
     def check_objective(self, objective: str) -> None:

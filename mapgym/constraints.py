@@ -153,6 +153,5 @@ def _check_dims(dims: Sequence[str], workload: Workload, what: str) -> None:
         if dim not in workload.dims:
             raise SpecificationError(
                 f"constraints: {what} names the dim {quoted(dim)}, which workload {quoted(workload.name)} does not "
-                "have; "
-                f"{suggest(dim, workload.dims)}"
+                f"have; {suggest(dim, workload.dims)}"
             )

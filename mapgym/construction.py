@@ -94,8 +94,7 @@ class Construction:
         if done < n:
             raise SpecificationError(
                 f"no legal mapping of {quoted(self.space.workload.name)} on {quoted(self.space.accelerator.name)} was "
-                "found in "
-                f"{_ATTEMPTS} attempts, because {self.inexact}; loosen the constraints"
+                f"found in {_ATTEMPTS} attempts, because {self.inexact}; loosen the constraints"
             )
         return batch
 

@@ -147,8 +147,7 @@ class _Builder:
         if factor not in self.index[d]:
             raise SpecificationError(
                 f"{self.where}: {source} fixes a factor {factor} of dim {quoted(self.workload.dims[d])}, which does "
-                "not "
-                f"divide its bound {self.workload.bounds[d]}; choose a divisor"
+                f"not divide its bound {self.workload.bounds[d]}; choose a divisor"
             )
         return self.index[d][factor]
 
@@ -201,8 +200,7 @@ class _Builder:
                     if not fits:
                         raise SpecificationError(
                             f"{self.where}: the fixed spatial factor {factor} of dim {quoted(self.workload.dims[d])} "
-                            "exceeds "
-                            f"the fan-out of {quoted(self.accelerator.level_names[s])}; choose a smaller one"
+                            f"exceeds the fan-out of {quoted(self.accelerator.level_names[s])}; choose a smaller one"
                         )
                     self.fixed_axis[s, d] = kernels.AXIS_OPEN if len(fits) == 2 else fits[0] + kernels.AXIS_X
                 if self.fixed_axis[s, d] != kernels.AXIS_OPEN:
@@ -237,8 +235,7 @@ class _Builder:
             if self.ways[0, d, bound_index] == 0:
                 raise SpecificationError(
                     f"{self.where} is empty: the fixed factors of dim {quoted(self.workload.dims[d])} cannot multiply "
-                    "to its "
-                    f"bound {self.workload.bounds[d]}; change or remove one"
+                    f"to its bound {self.workload.bounds[d]}; change or remove one"
                 )
 
     def _count_ways_of_level(self, s: int, d: int) -> None:
@@ -293,8 +290,7 @@ class _Builder:
             if last_free >= 0 and last_free % 2 == 0 and bounds[d] > 1:
                 self.inexact = (
                     f"dim {quoted(self.workload.dims[d])} has its outer tile factors fixed, so that a parallel factor "
-                    "must "
-                    "take what is left of it"
+                    "must take what is left of it"
                 )
             for s in range(self.levels):
                 for slot in range(2 * s + 1, -1, -1):

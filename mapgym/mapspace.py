@@ -217,8 +217,7 @@ class MapSpace:
         if not follows.all():
             raise SpecificationError(
                 f"mapping {int(np.argmin(follows))} of the batch cannot be encoded in {quoted(self)}: its products are "
-                "wrong "
-                "or it differs from the base or the constraints in something that is not searched"
+                "wrong or it differs from the base or the constraints in something that is not searched"
             )
         codes = np.zeros((len(canonical), len(self._code.sizes)), np.int64)
         encode_batch(canonical.arrays(), self._code.tables, codes)

@@ -182,8 +182,7 @@ def _check_base(workload: Workload, accelerator: Accelerator, base: Mapping) -> 
         if product != workload.bounds[d]:
             raise SpecificationError(
                 f"the base mapping's factors of dim {quoted(dim)} multiply to {product} instead of "
-                f"{workload.bounds[d]}; "
-                "give a mapping whose factors multiply to the bounds"
+                f"{workload.bounds[d]}; give a mapping whose factors multiply to the bounds"
             )
     if not base.keep[-1].all():
         raise SpecificationError(
@@ -212,8 +211,7 @@ def _fixed_factors(
                 if base.spatial[s, d] > 1 and not allowed:
                     raise SpecificationError(
                         f"the base mapping has a spatial factor of dim {quoted(dim)} at level {quoted(level)}, where "
-                        "fan-out and "
-                        "parallel_dims allow none; search the parallelism axis or change the base"
+                        "fan-out and parallel_dims allow none; search the parallelism axis or change the base"
                     )
             elif not allowed:
                 spatial[s, d] = 1
@@ -228,16 +226,14 @@ def _fixed_factors(
                 if factors[s, d] not in (0, number) or (totals[s, d] and int(totals[s, d]) % number):
                     raise SpecificationError(
                         f"constraints: factors of {quoted(name)}, dim {quoted(dim)}: the {kind} factor cannot be "
-                        f"{number}, because "
-                        f"{_why_fixed(kind, axes, workload.bounds[d])}; change or remove this factor"
+                        f"{number}, because {_why_fixed(kind, axes, workload.bounds[d])}; change or remove this factor"
                     )
                 if number > workload.bounds[d] or workload.bounds[d] % number:
                     raise _does_not_divide(workload, d, f"the {kind} factor {number} at {quoted(name)}")
                 if kind == "spatial" and number > accelerator.fanout_x[s] * accelerator.fanout_y[s]:
                     raise SpecificationError(
                         f"constraints: factors of {quoted(name)}, dim {quoted(dim)}: the spatial factor {number} "
-                        "exceeds the "
-                        f"fan-out of {accelerator.fanout_x[s]} x {accelerator.fanout_y[s]}; make it smaller"
+                        f"exceeds the fan-out of {accelerator.fanout_x[s]} x {accelerator.fanout_y[s]}; make it smaller"
                     )
                 factors[s, d] = number
     return fixed, totals
@@ -278,8 +274,7 @@ def _does_not_divide(workload: Workload, d: int, what: str, total: int | None = 
     target = f"the bound {workload.bounds[d]}" if total in (None, workload.bounds[d]) else f"the level factor {total}"
     return SpecificationError(
         f"constraints: factors: for dim {quoted(workload.dims[d])} of workload {quoted(workload.name)} {what} cannot "
-        "be completed "
-        f"to {target}; fix divisors of the bound and leave a factor free"
+        f"be completed to {target}; fix divisors of the bound and leave a factor free"
     )
 
 

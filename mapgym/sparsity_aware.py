@@ -287,8 +287,7 @@ class DensitySet:
         if not accelerator.is_sparse:
             raise SpecificationError(
                 f"accelerator {quoted(accelerator.name)} has no sparse features, so that densities change nothing "
-                "there; "
-                f"take one that has, such as 'accel_b_sparse_md', or the objective {quoted(objective.objective)}"
+                f"there; take one that has, such as 'accel_b_sparse_md', or the objective {quoted(objective.objective)}"
             )
         self.objective = objective
         self.models = tuple(CostModel(objective.at(workload, density), accelerator) for density in objective.densities)

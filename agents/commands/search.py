@@ -132,8 +132,7 @@ def search(
         if fixed := [name for name in parameters if name not in ("num_envs", "threads")]:
             raise SpecificationError(
                 f"--parameter: {quoted(fixed[0])} of a trained policy is that of its training; leave it out, only "
-                "num_envs "
-                "and threads can be given with --policy"
+                "num_envs and threads can be given with --policy"
             )
         parameters["policy"], agent = str(policy), trained
     searcher = make_agent(agent or DEFAULT_AGENT, **parameters)
@@ -173,8 +172,7 @@ def search(
             raise typer.Exit(common.INTERRUPTED)
         raise SpecificationError(
             f"agent {quoted(searcher.name)} found no legal mapping within its budget; give it more samples or seconds, "
-            "or "
-            "use another agent"
+            "or use another agent"
         )
     certificate = _certificate(evaluator, searcher, None if interrupted else certify)
     if output is not None:

@@ -34,8 +34,7 @@ def read_objective(
         if densities is not None or weights is not None:
             raise SpecificationError(
                 f"the objective {quoted(text)} has no densities to vary; give the objective {quoted(SPARSITY_AWARE)}, "
-                "or fix the "
-                "densities of the workload"
+                "or fix the densities of the workload"
             )
         return text
     aware = SparsityAware.parse(text)
@@ -65,8 +64,7 @@ def objective_in(env: str | None, objective: str) -> str:
     if is_sparsity_aware(objective):
         raise SpecificationError(
             f"the environment {quoted(env)} prices mappings at one density, and the objective {quoted(SPARSITY_AWARE)} "
-            "at several; "
-            f"choose {_SPARSE}"
+            f"at several; choose {_SPARSE}"
         )
     return objective
 

@@ -228,8 +228,7 @@ class Experiment:
                 if not set(entry.axes or ()) <= set(task.axes):
                     raise SpecificationError(
                         f"agent {quoted(entry.label)}: its axes {','.join(entry.axes or ())} are not all among those "
-                        "of the "
-                        f"task {quoted(task.name)}, {','.join(task.axes)}; leave some out"
+                        f"of the task {quoted(task.name)}, {','.join(task.axes)}; leave some out"
                     )
                 agent.check_axes(entry.space(task))
                 agent.check_objective(task.objective)

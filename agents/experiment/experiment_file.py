@@ -131,8 +131,7 @@ def _check_environments(groups: Sequence[Any], agents: Sequence[AgentEntry], whe
             if (own := entry.parameters.get("env", env)) != env:
                 raise SpecificationError(
                     f"{where}: the env of tasks is {quoted(env)}, and the parameter env of {quoted(entry.label)} is "
-                    f"{quoted(own)}; leave "
-                    "one of them out"
+                    f"{quoted(own)}; leave one of them out"
                 )
 
 

@@ -100,10 +100,8 @@ class MindMappings(AskTellAgent):
         if self._surrogate.levels != levels:
             raise SpecificationError(
                 f"agent 'mind-mappings': the model {quoted(self.model)} is for accelerators of "
-                f"{self._surrogate.levels} "
-                f"levels, but {quoted(space.accelerator.name)} has {levels}; train one with 'mapgym train "
-                "mind-mappings "
-                f"--accelerator {space.accelerator.name} -o DIR' and search with model=DIR"
+                f"{self._surrogate.levels} levels, but {quoted(space.accelerator.name)} has {levels}; train one with "
+                f"'mapgym train mind-mappings --accelerator {space.accelerator.name} -o DIR' and search with model=DIR"
             )
         self._encoding = Encoding(space.workload, levels)
         self._visible = self._surrogate.norm.input_scale > 0

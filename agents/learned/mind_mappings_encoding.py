@@ -63,8 +63,7 @@ class Encoding:
         if not roles or len(set(roles)) < len(roles):
             raise SpecificationError(
                 f"agent 'mind-mappings' cannot describe the workload {quoted(workload.name)} to its surrogate, which "
-                "knows "
-                "convolutions and matrix products of two operands; use another agent, such as 'gamma'"
+                "knows convolutions and matrix products of two operands; use another agent, such as 'gamma'"
             )
         return np.array([ROLES.index(role) for role in roles])
 

@@ -95,8 +95,7 @@ class StoredPolicy:
         if figure == trained:
             return ""
         return (
-            f"the policy in {quoted(self.path)} was trained for {trained}, not for {figure}; it is sampled all "
-            "the "
+            f"the policy in {quoted(self.path)} was trained for {trained}, not for {figure}; it is sampled all the "
             f"same, and 'mapgym train {self.about['agent']} --objective {figure}' trains one that aims at it"
         )
 
@@ -109,8 +108,7 @@ class StoredPolicy:
         if asked.name != self.about["agent"]:
             raise SpecificationError(
                 f"the policy in {quoted(self.path)} is of agent {quoted(self.about['agent'])}, not of "
-                f"{quoted(asked.name)}; "
-                f"give --agent {self.about['agent']} or leave it out"
+                f"{quoted(asked.name)}; give --agent {self.about['agent']} or leave it out"
             )
         known = {entry.name for entry in fields(asked)}
         trained = {name: value for name, value in self.about["parameters"].items() if name in known}
@@ -160,8 +158,7 @@ def read_policy(where: str | Path) -> StoredPolicy:
     if not path.is_file():
         raise SpecificationError(
             f"there is no policy in {quoted(Path(where))}; give the folder of a training, such as one written by "
-            "'mapgym "
-            "train maskable-ppo --workload paper/resnet_conv4 --accelerator accel_b --steps 200000 -o DIR'"
+            "'mapgym train maskable-ppo --workload paper/resnet_conv4 --accelerator accel_b --steps 200000 -o DIR'"
         )
     if find_spec("safetensors") is None:
         raise SpecificationError("a policy needs the package 'safetensors'; install it with: pip install 'mapgym[rl]'")

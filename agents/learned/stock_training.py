@@ -68,8 +68,7 @@ class StockTrainer(Trainer):
         if request.env not in (None, named):
             raise SpecificationError(
                 f"training {quoted(self.name)} was given the environment {quoted(request.env)} and the parameter "
-                f"env={named}; "
-                "leave one of them out"
+                f"env={named}; leave one of them out"
             )
         agent = make_agent(self.name, **{**request.parameters, "env": DEFAULT_ENV if named is None else named})
         assert isinstance(agent, StockAgent)

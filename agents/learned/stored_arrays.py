@@ -169,7 +169,6 @@ def check_same_training(
     for key, ours in wanted.items():
         if stored.get(key) != ours:
             raise SpecificationError(
-                f"{quoted(folder)} holds a training with {another} {key}; give the options that it was begun "
-                "with, or "
+                f"{quoted(folder)} holds a training with {another} {key}; give the options that it was begun with, or "
                 "another folder with -o"
             )

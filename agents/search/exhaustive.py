@@ -71,10 +71,8 @@ class ExhaustiveSearch(AskTellAgent):
         if log10_size > math.log10(self.limit):
             raise SpecificationError(
                 f"the map space of {quoted(space.workload.name)} on {quoted(space.accelerator.name)} has "
-                f"10^{log10_size:.1f} "
-                f"mappings before legality, more than the limit {self.limit:g} of agent {quoted(self.name)}; raise "
-                "limit, "
-                "search fewer axes, or use 'exact' or 'gamma'"
+                f"10^{log10_size:.1f} mappings before legality, more than the limit {self.limit:g} of agent "
+                f"{quoted(self.name)}; raise limit, search fewer axes, or use 'exact' or 'gamma'"
             )
         self.complete, self.enumerated, self.ruled_out = False, 0, 0
         self._space, self._size = space, 10**log10_size

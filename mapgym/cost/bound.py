@@ -60,8 +60,7 @@ def lower_bound(workload: Workload, accelerator: Accelerator) -> LowerBound:
     if accelerator.mac.energy_pj == 0:
         raise SpecificationError(
             f"accelerator {quoted(accelerator.name)} charges no energy for a multiply-accumulate, so that there is no "
-            "lower "
-            "bound to compare with; give mac.energy_pj above 0"
+            "lower bound to compare with; give mac.energy_pj above 0"
         )
     traffic = [_Traffic(workload, tensor, accelerator) for tensor in workload.tensors]
     energy = _energy(workload, accelerator, traffic)

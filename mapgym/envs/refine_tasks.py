@@ -250,8 +250,7 @@ def read_start(start: Any) -> Any:
         if not is_file(start):
             raise SpecificationError(
                 f"start is {quoted(Path(start))}, and there is no such replay buffer (make one with 'mapgym buffer "
-                "add'); "
-                f"{suggest(str(start), STARTS)}"
+                f"add'); {suggest(str(start), STARTS)}"
             )
         return ReplayBuffer(start)
     raise SpecificationError(

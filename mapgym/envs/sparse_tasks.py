@@ -157,8 +157,7 @@ class SparseTasks(MapSpaceTasks):
         if len(others) != 1:
             raise SpecificationError(
                 f"workload {quoted(workload.name)} has {len(others)} operands besides {quoted(activations)}; sparse "
-                "environments "
-                "need one, the weights"
+                "environments need one, the weights"
             )
         return others[0]
 
@@ -200,8 +199,7 @@ def _read_weight_densities(spec: Any) -> tuple[float, ...] | None:
         if spec != OWN:
             raise SpecificationError(
                 f"weight_densities is {quoted(spec)}; give densities above 0 and at most 1, or {quoted(OWN)} for those "
-                "that the "
-                "layers have"
+                "that the layers have"
             )
         return None
     densities = list(spec) if isinstance(spec, Iterable) else [spec]

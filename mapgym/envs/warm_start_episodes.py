@@ -159,8 +159,7 @@ def _read_buffer(buffer: Any, what: str, *, must_exist: bool) -> ReplayBuffer:
     if must_exist and not is_file(buffer):
         raise SpecificationError(
             f"{what} is {quoted(Path(buffer))}, and there is no such replay buffer; name one that exists, or make it "
-            "with "
-            "'mapgym buffer add'"
+            "with 'mapgym buffer add'"
         )
     try:
         # Otherwise it would be found out when the first episode has ended, and its mapping would be lost.

@@ -125,13 +125,12 @@ def _inputs(results: list[Result]) -> Table:
     note = (
         f"Inputs with the densities {listed}. {quoted(AWARE)} has searched for those that are called known ({known}), "
         f"{quoted(AWARE_OF_ALL)} for all; {quoted(ROOMY)} is tuned to each density among the mappings that have room "
-        "for dense "
-        "inputs. Kept: performance (1 / EDP) over that of the mapping that is tuned to the density, geometric mean "
-        "over densities, layers and seeds, with a 95 % interval over seeds; then over the known densities, over the "
-        "others, and the worst case. Of roomy: the same over the roomy ones. Of best: over the best of all mappings "
-        "and seeds at the density. Fits: how often the mapping has room; where it has none, it is left out. The "
-        "searches for all densities, and those for one only, may use as many cost-model calls as all that are tuned to "
-        "a density together."
+        "for dense inputs. Kept: performance (1 / EDP) over that of the mapping that is tuned to the density, "
+        "geometric mean over densities, layers and seeds, with a 95 % interval over seeds; then over the known "
+        "densities, over the others, and the worst case. Of roomy: the same over the roomy ones. Of best: over the "
+        "best of all mappings and seeds at the density. Fits: how often the mapping has room; where it has none, it is "
+        "left out. The searches for all densities, and those for one only, may use as many cost-model calls as all "
+        "that are tuned to a density together."
     )
     columns = ("mapping", "accelerator", "kept", "interval", "known", "others", "worst", "of roomy", "of best", "fits")
     return Table("Kept over the densities of the inputs", note, columns, rows)

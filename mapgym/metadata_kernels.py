@@ -214,7 +214,7 @@ def metadata_status(formats, nest, keep, i):  # type: ignore[no-untyped-def]
                 if not _list_fibers(formats, nest, child, t, s):
                     return METADATA << 8 | s
                 if formats.ranks[s, t] > 0:
-                    formats.needed[s, t] = math.ceil(_bits(formats, nest, t, s))
+                    formats.needed[s, t] = np.ceil(_bits(formats, nest, t, s))
                 child = s
     for s in range(levels):
         if formats.room_bits[s] != UNLIMITED:

@@ -33,7 +33,9 @@ def list_entries(
     if as_json:
         common.print_json({"entries": rows, "damaged_lines": [vars(damage) for damage in found.damaged]})
         return
-    table = common.new_table(f"{path}: {len(found):,} entries", ["entry", "workload", "accelerator"], ["value"])
+    # Not as the title of the table, which is as narrow as that and would break a long path.
+    common.say(f"{path}: {len(found):,} entries")
+    table = common.new_table("", ["entry", "workload", "accelerator"], ["value"])
     for row in rows:
         value = f"{_objective_name(row['objective'])} {common.format_figure(row['value'])}"
         table.add_row(str(row["entry"]), row["workload"], row["accelerator"], value)

@@ -128,6 +128,14 @@ class TestTraining:
         assert "is done" in train(tmp_path / "parts", agent)
 
     @pytest.mark.parametrize("agent", PARAMETERS)
+    def test_a_training_may_stop_before_an_episode_has_ended(self, agent, tmp_path):
+        text = train(tmp_path, agent, steps=1)
+        evaluations = read_arrays(tmp_path / "checkpoint.safetensors")[1]["progress"]["evaluations"]
+        if evaluations[-1][4] is None:
+            assert "the best in training -" in text
+        assert "the best in training" in train(tmp_path, agent, steps=960)
+
+    @pytest.mark.parametrize("agent", PARAMETERS)
     def test_ctrl_c_loses_the_segment_only(self, agent, tmp_path, monkeypatch):
         train(tmp_path / "whole", agent)
         step_wait, calls = Sb3VecEnv.step_wait, []

@@ -290,9 +290,9 @@ class _Session:
         return found.reshape(-1, GROUP, self._episodes).swapaxes(1, 2).reshape(-1, GROUP)
 
     def _progress_text(self) -> str:
-        text = f"best {self._env.best_ratio:.3f} x the lower bound"
+        text = f"best {_times(self._env.best_ratio)} the lower bound"
         if self._evaluations:
-            text += f", of {GROUP} from the policy {self._evaluations[-1][3]:.3f} x"
+            text += f", of {GROUP} from the policy {_times(self._evaluations[-1][3])}"
         return text
 
     def _reached(self) -> str:
@@ -303,8 +303,8 @@ class _Session:
         several = f", geometric mean over {' and '.join(averaged)}" if averaged else ""
         return (
             f"{steps:,.0f} steps in {seconds:,.0f} s ({steps / seconds:,.0f}/s with evaluations); the best of "
-            f"{GROUP} mappings of the policy costs {best[3]:.3f} x the lower bound{several}, the best in training "
-            f"{trained:.3f} x"
+            f"{GROUP} mappings of the policy costs {_times(best[3])} the lower bound{several}, the best in training "
+            f"{_times(trained)}"
         )
 
     def _save(self) -> None:
@@ -323,7 +323,8 @@ class _Session:
             "calls": getattr(model, "_n_calls", 0),
             "memory": None if memory is None else [int(memory.pos), bool(memory.full)],
             "seconds": self._spent,
-            "evaluations": self._evaluations,
+            # JSON has no infinity, which is the best in training before an episode has ended.
+            "evaluations": [[value if math.isfinite(value) else None for value in row] for row in self._evaluations],
         }
         write_policy(folder / POLICY, self._best, {**self._about, **progress, "command": self._request.command})
         rows: list[list[object]] = [list(row) for row in self._evaluations]
@@ -367,7 +368,8 @@ class _Session:
             model.exploration_rate = model.exploration_schedule(0.0)
         self._best, self._segments = part(arrays, "best"), _count(progress["segments"])
         self._spent = float(progress["seconds"])
-        self._evaluations = [[value + 0 for value in row] for row in progress["evaluations"]]
+        rows = progress["evaluations"]
+        self._evaluations = [[math.inf if value is None else value + 0 for value in row] for row in rows]
         if any(len(row) != len(_COLUMNS) for row in self._evaluations) or not self._evaluations:
             raise ValueError("evaluations of other columns")
         shapes = [{name: array.shape for name, array in each.items()} for each in (self._best, part(arrays, "policy"))]
@@ -380,3 +382,8 @@ def _count(value: Any) -> int:
     if type(value) is not int or value < 0:
         raise ValueError(f"{quoted(value)} is no number of steps")
     return value
+
+
+def _times(ratio: float) -> str:
+    """A cost relative to the lower bound, such as "1.052 x"; "-" before there is a mapping."""
+    return f"{ratio:.3f} x" if math.isfinite(ratio) else "-"

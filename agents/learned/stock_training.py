@@ -301,10 +301,10 @@ class _Session:
         averaged = ["layers"] * (len(self._request.workloads) > 1)
         averaged += ["densities"] * self._has_densities
         several = f", geometric mean over {' and '.join(averaged)}" if averaged else ""
+        rate = f" ({steps / seconds:,.0f}/s with evaluations)" if seconds else ""
         return (
-            f"{steps:,.0f} steps in {seconds:,.0f} s ({steps / seconds:,.0f}/s with evaluations); the best of "
-            f"{GROUP} mappings of the policy costs {_times(best[3])} the lower bound{several}, the best in training "
-            f"{_times(trained)}"
+            f"{steps:,.0f} steps in {seconds:,.0f} s{rate}; the best of {GROUP} mappings of the policy "
+            f"costs {_times(best[3])} the lower bound{several}, the best in training {_times(trained)}"
         )
 
     def _save(self) -> None:

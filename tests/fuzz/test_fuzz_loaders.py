@@ -112,7 +112,9 @@ def test_mappings(content):
         cost = CostModel(space.workload, space.accelerator).evaluate(found, detail=True)
         assert cost.legal == (space.reason(found) == "")
         assert found.to_text()
-        assert Mapping.from_dict(found.to_dict(), space.workload, space.accelerator) == found
+        # A file does not say where loops of bound 1 stand.
+        again = Mapping.from_dict(found.to_dict(), space.workload, space.accelerator)
+        assert space.canonical(again.batch()) == space.canonical(found.batch())
 
     offered(
         content, "mapping.yaml", lambda path: Mapping.from_dict(load_yaml(path), space.workload, space.accelerator), use

@@ -19,8 +19,10 @@ import yaml
 from mapgym.agents.learned.stored_arrays import read_arrays
 from mapgym.warmstart import ReplayBuffer
 
+# The second figure of the evaluations of a training is its seconds.
 _VARIABLE = re.compile(
-    r"second|time|date|_at\b|duration|cpu|wall|machine|command|memory|checksum|version|/s$|\bs$|per_s\b|speed|faster|\bms\b|\bus\b",
+    r"second|time|date|_at\b|duration|cpu|wall|machine|command|memory|checksum|version|/s$|\bs$|per_s\b|speed|faster"
+    r"|\bms\b|\bus\b|/evaluations/\d+/1$",
     re.IGNORECASE,
 )
 _TIME_TEXT = re.compile(r"[\d.,]+\s*(s|ms|us|seconds|minutes|min|h|hours|CPU seconds)\b")
@@ -119,7 +121,7 @@ def _leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict):
         for key, part in value.items():
             yield from _leaves(part, f"{place}/{key}")
-    elif isinstance(value, list) and any(isinstance(part, dict | list) for part in value):
+    elif isinstance(value, list) and (len(value) < 10 or any(isinstance(part, dict | list) for part in value)):
         for number, part in enumerate(value):
             yield from _leaves(part, f"{place}/{number}")
     else:

@@ -28,16 +28,20 @@ def test_killed_commands_end_as_undisturbed_ones():
 def test_figures_are_compared_and_times_are_not(tmp_path):
     (tmp_path / "cells").mkdir()
     (tmp_path / "table.csv").write_text("layer,value,seconds\na,3,0.5\n")
-    (tmp_path / "cells" / "a.json").write_text('{"result": {"best": [1, 2], "cpu_seconds": 3}}')
+    (tmp_path / "cells" / "a.json").write_text(
+        '{"result": {"best": [1, 2], "cpu_seconds": 3, "evaluations": [[8, 0.5, 1.25]]}}'
+    )
     (tmp_path / "table.md").write_text("Found in 3.5 s.\n\n|layer|time|\n|---|---|\n|a|0.5|\n")
     before = contents(tmp_path)
     (tmp_path / "table.csv").write_text("layer,value,seconds\na,4,0.6\n")
-    (tmp_path / "cells" / "a.json").write_text('{"result": {"best": [1, 3], "cpu_seconds": 4}}')
+    (tmp_path / "cells" / "a.json").write_text(
+        '{"result": {"best": [1, 3], "cpu_seconds": 4, "evaluations": [[8, 0.7, 1.25]]}}'
+    )
     (tmp_path / "table.md").write_text("Found in 4.5 s.\n\n|layer|time|\n|---|---|\n|b|0.7|\n")
     (tmp_path / "new.png").write_bytes(b"half a picture")
     assert differences(before, contents(tmp_path)) == {
         "table.csv:0/value",
-        "cells/a.json/result/best",
+        "cells/a.json/result/best/1",
         "table.md:4:layer",
         "new.png",
     }

@@ -29,13 +29,13 @@ def test_figures_are_compared_and_times_are_not(tmp_path):
     (tmp_path / "cells").mkdir()
     (tmp_path / "table.csv").write_text("layer,value,seconds\na,3,0.5\n")
     (tmp_path / "cells" / "a.json").write_text(
-        '{"result": {"best": [1, 2], "cpu_seconds": 3, "evaluations": [[8, 0.5, 1.25]]}}'
+        '{"result": {"best": [1, 2], "cpu": 3, "evaluations": [[8, 0.5, 1.25]]}}'
     )
     (tmp_path / "table.md").write_text("Found in 3.5 s.\n\n|layer|time|\n|---|---|\n|a|0.5|\n")
     before = contents(tmp_path)
     (tmp_path / "table.csv").write_text("layer,value,seconds\na,4,0.6\n")
     (tmp_path / "cells" / "a.json").write_text(
-        '{"result": {"best": [1, 3], "cpu_seconds": 4, "evaluations": [[8, 0.7, 1.25]]}}'
+        '{"result": {"best": [1, 3], "cpu": 4, "evaluations": [[8, 0.7, 1.25]]}}'
     )
     (tmp_path / "table.md").write_text("Found in 4.5 s.\n\n|layer|time|\n|---|---|\n|b|0.7|\n")
     (tmp_path / "new.png").write_bytes(b"half a picture")

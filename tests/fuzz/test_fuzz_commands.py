@@ -92,7 +92,7 @@ def command_lines(draw: Any) -> list[str]:
         kind = draw(st.sampled_from(("replace", "replace", "replace", "drop", "double", "insert", "option")))
         word = draw(st.sampled_from(WORDS))
         if kind == "replace":
-            arguments[max(at, 1)] = word
+            arguments[at] = word
         elif kind == "drop":
             del arguments[at]
         elif kind == "double":

@@ -26,8 +26,8 @@ TEXTS = [
 YAML_TOKENS = [
     "&a ", "*a", "!!float ", "!!bool ", "!!timestamp ", "!!map ", "!!set ", "!!binary ", "!!python/object:os.system ",
     "!!str ", "<<: ", "? ", "- ", ": ", "[", "]", "{", "}", '"', "'", "|", ">", "#", "%YAML 1.1\n", "---\n", "...\n",
-    "\t", '"\\ud800"', '"\\U00110000"', '"\\x1b"', "\x00", "\x1b", "\ud7ff", "9" * 5000, "1e999", "-", "~", "\r",
-    "\ufeff",
+    "\t", '"\\ud800"', '"\\U00110000"', '"\\x1b"', "\x00", "\x1b", "\ud7ff", "9" * 5000, "[" * 5000, "1e999", "-", "~",
+    "\r", "\ufeff",
 ]  # fmt: skip
 
 
@@ -45,7 +45,7 @@ def values() -> st.SearchStrategy[Any]:
         plain,
         st.lists(plain, max_size=4),
         st.dictionaries(st.one_of(st.sampled_from(TEXTS), st.integers(0, 3)), plain, max_size=3),
-        st.integers(1, 400).map(_nested),
+        st.integers(1, 150).map(_nested),
         st.lists(plain, min_size=1, max_size=1).map(lambda entry: entry * 5000),
     )
 
@@ -107,7 +107,7 @@ def as_bytes(data: Any, form: str) -> bytes:
         return json.dumps(data, default=str, skipkeys=True).encode("utf-8", "surrogatepass")
     try:
         return yaml.dump(data, sort_keys=False, allow_unicode=True).encode("utf-8", "surrogatepass")
-    except (yaml.YAMLError, ValueError):
+    except (yaml.YAMLError, ValueError, RecursionError):
         return as_bytes(data, "json")
 
 

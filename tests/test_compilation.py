@@ -142,7 +142,7 @@ def test_settings_that_change_machine_code_do_not_share_it(
     kernels: Callable[[], ModuleType], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     price(kernels)
-    monkeypatch.setattr(config, "BOUNDSCHECK", 1)
+    monkeypatch.setattr(config, "BOUNDSCHECK", int(not config.BOUNDSCHECK))
     assert price(kernels) == (12, False)
 
 

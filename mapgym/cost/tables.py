@@ -9,10 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mapgym import ranges
 from mapgym.accelerator import Accelerator
-from mapgym.errors import SpecificationError
-from mapgym.text import quoted
-from mapgym.workload import Tensor, Workload
+from mapgym.workload import Workload
 
 
 class Tables(NamedTuple):
@@ -63,18 +62,14 @@ ACCESS, HOP, ROUTER, READ, WRITE, SHARED = 0, 1, 2, 3, 4, 5
 
 
 def make_tables(workload: Workload, accelerator: Accelerator) -> Tables:
-    """Packs a task for the kernels.
-
-    Raises:
-        SpecificationError: positions of a tensor cannot be told apart in 62 bits.
-    """
+    """Packs a task for the kernels."""
     tensors, dims, levels = workload.tensors, workload.dims, accelerator.levels
     bounds = dict(zip(dims, workload.bounds, strict=True))
     shape = (len(tensors), len(dims))
     of_dims = np.zeros((5, *shape), np.int64)
     of_dims[SLIDING] = of_dims[DIM_GROUP] = -1
     product_dims, of_tensors = np.zeros((len(tensors), len(dims) + 1), np.int64), np.zeros((len(tensors), 4), np.int64)
-    active = [_active_ranks(tensor, bounds) for tensor in tensors]
+    active = [ranges.active_ranks(workload, tensor) for tensor in tensors]
     rank_count = max((len(ranks) for ranks in active), default=0) or 1
     term_count = max((len(rank) for ranks in active for rank in ranks), default=0) or 1
     affine = np.zeros((5, len(tensors), rank_count, term_count), np.int64)
@@ -86,7 +81,6 @@ def make_tables(workload: Workload, accelerator: Accelerator) -> Tables:
         of_tensors[t] = plain, irregular, tensors[t].is_output, 0
         radix, r = 1, 0
         for rank in ranks:
-            length = 1 + sum(c * (bounds[dim] - 1) for dim, c in rank)
             for dim, coefficient in rank:
                 d = dims.index(dim)
                 of_dims[KEY, t, d] += coefficient * radix
@@ -95,8 +89,8 @@ def make_tables(workload: Workload, accelerator: Accelerator) -> Tables:
                     of_dims[SLIDING, t, d] = SEVERAL
                 elif len(rank) > 1:
                     of_dims[SLIDING, t, d] = r
-            # Steps of nested loops can reach beyond the tensor by its own length in either direction.
-            radix *= 4 * length + 3
+            # All of them multiply to ranges.address_space, for which too large a workload was refused when it was made.
+            radix *= 4 * ranges.rank_length(rank, bounds) + 3
             if len(rank) == 1 and rank[0][1] == 1 and used.count(rank[0][0]) == 1:
                 product_dims[t, 0] += 1
                 product_dims[t, product_dims[t, 0]] = dims.index(rank[0][0])
@@ -108,11 +102,6 @@ def make_tables(workload: Workload, accelerator: Accelerator) -> Tables:
                 r += 1
         if tensors[t].is_output and (irregular or any(c > 1 for rank in ranks for _, c in rank)):
             of_tensors[t, HOLES] = _number_words(affine[:, t], of_dims[:, t], workload.bounds)
-        if radix >= 2**62:
-            raise SpecificationError(
-                f"workload {quoted(workload.name)}: tensor {quoted(tensors[t].name)} is too large to address; split "
-                "the layer"
-            )
     unlimited = math.inf
     energies = np.array(
         [
@@ -175,9 +164,3 @@ def _number_words(affine: NDArray[np.int64], of_dims: NDArray[np.int64], bounds:
             radix *= length
         largest = max(largest, radix)
     return largest
-
-
-def _active_ranks(tensor: Tensor, bounds: dict[str, int]) -> list[list[tuple[str, int]]]:
-    """The ranks without dims of bound 1, which never move and add nothing to a length."""
-    ranks = [[(dim, c) for dim, c in rank if bounds[dim] > 1] for rank in tensor.ranks]
-    return [rank for rank in ranks if rank]

@@ -107,8 +107,9 @@ def command_lines(draw: Any) -> list[str]:
     return [word.replace("\x00", "") for word in arguments]
 
 
-def lay_out(folder: Path, hostile: dict[str, bytes]) -> None:
-    good = {
+def good_files() -> dict[str, bytes]:
+    """What the good command lines read, but for the folder of a finished experiment."""
+    return {
         "workload.yaml": corpus.as_yaml(corpus.GEMM),
         "machine.yaml": corpus.catalog_file("accelerators/tiny.yaml"),
         "network.yaml": corpus.as_yaml(corpus.NETWORK),
@@ -118,9 +119,12 @@ def lay_out(folder: Path, hostile: dict[str, bytes]) -> None:
         "tuning.yaml": corpus.catalog_file("tuning.yaml"),
         "records.jsonl": corpus.records("dense"),
         "buffer": corpus.buffer_file(),
-        **{f"finished/{name}": content for name, content in corpus.experiment_files().items()},
     }
-    for name, content in {**good, **hostile}.items():
+
+
+def lay_out(folder: Path, hostile: dict[str, bytes]) -> None:
+    finished = {f"finished/{name}": content for name, content in corpus.experiment_files().items()}
+    for name, content in {**good_files(), **finished, **hostile}.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
@@ -205,16 +209,7 @@ def test_files(data):
         st.sampled_from([line for line in GOOD if ".yaml" in line or "buffer" in line or ".jsonl" in line])
     )
     arguments = shlex.split(line.format(agent="random"))
-    good = {
-        "workload.yaml": corpus.as_yaml(corpus.GEMM),
-        "machine.yaml": corpus.catalog_file("accelerators/tiny.yaml"),
-        "network.yaml": corpus.as_yaml(corpus.NETWORK),
-        "mapping.yaml": corpus.mapping_file(),
-        "constraints.yaml": corpus.as_yaml(corpus.CONSTRAINTS),
-        "experiment.yaml": corpus.as_yaml(corpus.EXPERIMENT),
-        "records.jsonl": corpus.records("dense"),
-        "buffer": corpus.buffer_file(),
-    }
+    good = good_files()
     named = [name for name in good if any(name in word for word in arguments)]
     if not named:
         return

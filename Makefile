@@ -62,7 +62,7 @@ fuzz: install  ## Try hostile files, command lines, arrays and actions for so ma
 	$(BIN)/python tests/fuzz/long_run.py $(MINUTES)
 
 crash-test: install  ## Kill every long command at random moments; KILLS=200 MINUTES=60 for more
-	$(BIN)/python tests/crash_harness.py --kills $(KILLS) --minutes $(MINUTES) --seed $(SEED)
+	$(BIN)/python tests/crash/crash_harness.py --kills $(KILLS) --minutes $(MINUTES) --seed $(SEED)
 
 check: lint types  ## Run the linter, the format check and the type checker
 

@@ -14,14 +14,14 @@ import numpy as np
 from mapgym.agents.tuning import chosen_parameters
 from mapgym.cost import OBJECTIVES
 from mapgym.errors import SpecificationError, require_keys, suggest
+from mapgym.errors.seeds import check_seed
+from mapgym.errors.text import quoted
+from mapgym.evaluation.sparsity_aware import SPARSITY_AWARE
 from mapgym.mapping import MappingBatch
-from mapgym.seeds import check_seed
-from mapgym.sparsity_aware import SPARSITY_AWARE
-from mapgym.text import quoted
 
 if TYPE_CHECKING:
     from mapgym.cost import CostBatch
-    from mapgym.evaluator import Evaluator
+    from mapgym.evaluation.evaluator import Evaluator
     from mapgym.mapspace import MapSpace
 
 DEFAULT_AGENT = "evolution"
@@ -63,7 +63,7 @@ class Agent(ABC):
     Who calls what, when:
 
     1. Somebody (the command line, an experiment, you) makes the agent with its parameters, and an
-       :class:`~mapgym.evaluator.Evaluator` with a map space, an objective and a budget.
+       :class:`~mapgym.evaluation.evaluator.Evaluator` with a map space, an objective and a budget.
     2. They call ``agent.search(evaluator, seed)`` once. The agent sees costs only through the evaluator: it prices
        batches of mappings (``evaluator.evaluate``), or it lets a policy act in an environment made by the evaluator
        (``evaluator.make_env``, ``evaluator.make_vec_env``), where each finished episode is one sample.
@@ -86,8 +86,8 @@ class Agent(ABC):
         summary: one line for lists.
         axes: the axes that it can search; the others keep the values of ``space.base``.
         objectives: what it can minimise; "pareto", the front of energy against latency, is not for everyone.
-            "sparsity-aware" stands for all :class:`mapgym.sparsity_aware.SparsityAware`, and asks nothing of an agent
-            that knows costs by ``costs.objective(...)`` alone.
+            "sparsity-aware" stands for all :class:`~mapgym.evaluation.sparsity_aware.SparsityAware`, and asks nothing
+            of an agent that knows costs by ``costs.objective(...)`` alone.
         requires: modules that it imports and that are not among the core dependencies.
         extra: the optional extra that installs them.
         deterministic: whether it does the same with every seed; such an agent may be done after a few samples.
@@ -111,7 +111,7 @@ class Agent(ABC):
 
         Args:
             evaluator: the task and the only source of costs; it keeps the result.
-            seed: of everything random; :func:`mapgym.seeds.check_seed` says what it may be.
+            seed: of everything random; :func:`mapgym.errors.seeds.check_seed` says what it may be.
             initial: mappings to begin from (a warm start), best first if that is known; they are priced first, and
                 count as samples like all others. None to begin from nothing.
 

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from mapgym import __version__, command_start
+from mapgym import __version__
 from mapgym.agents.commands.bench import bench
 from mapgym.agents.commands.buffer import buffer
 from mapgym.agents.commands.compare import compare
@@ -19,14 +19,15 @@ from mapgym.agents.commands.listing import list_names
 from mapgym.agents.commands.map import map_network
 from mapgym.agents.commands.report import report
 from mapgym.agents.commands.run import run
-from mapgym.agents.commands.search import search
+from mapgym.agents.commands.search.search import search
 from mapgym.agents.commands.show import show
 from mapgym.agents.commands.study import study
 from mapgym.agents.commands.train import train
 from mapgym.agents.commands.tune import tune
 from mapgym.agents.commands.validate import validate
 from mapgym.errors import SpecificationError
-from mapgym.text import printable
+from mapgym.errors.text import printable
+from mapgym.system import command_start
 
 USER_ERROR = 2
 """Exit status when the input is wrong, the same as for a wrong option."""

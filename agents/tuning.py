@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from mapgym.errors import SpecificationError, positive_int, require_keys
-from mapgym.text import quoted
-from mapgym.yaml_loader import dump_yaml, load_yaml
+from mapgym.errors.text import quoted
+from mapgym.system.yaml_loader import dump_yaml, load_yaml
 
 MOST_SETTINGS = 12
 """So that every agent has about the same budget of tuning."""

@@ -13,16 +13,19 @@ if not (Path(__file__).parent / "agents").is_dir():
     __path__.append(str(Path(__file__).parent.parent))
 
 # The first import: what follows takes a while, in which the command can be interrupted.
-from mapgym import command_start as command_start
-from mapgym.accelerator import Accelerator, Mac, StorageLevel
-from mapgym.constraints import Constraints
+from mapgym.system import command_start as command_start  # isort: split
+
 from mapgym.cost import Cost, CostBatch, CostModel, LowerBound, lower_bound
 from mapgym.envs import register_environments
 from mapgym.errors import SpecificationError
-from mapgym.evaluator import Budget, Evaluator, Trace
+from mapgym.evaluation.evaluator import Budget, Evaluator, Trace
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapspace import MapSpace
-from mapgym.workload import Tensor, Workload
+from mapgym.spec import catalog
+from mapgym.spec.accelerator import Accelerator, Mac, StorageLevel
+from mapgym.spec.constraints import Constraints
+from mapgym.spec.workload import Tensor, Workload
+from mapgym.system.moved_names import keep_moved_names
 
 __version__ = "0.1.0"
 
@@ -44,8 +47,10 @@ __all__ = [
     "Tensor",
     "Trace",
     "Workload",
+    "catalog",
     "lower_bound",
     "register_environments",
 ]
 
+keep_moved_names()
 register_environments()

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from places import REPOSITORY
+
 MODULES = {
-    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__"): path
     for folder in ("mapgym", "agents")
-    for path in sorted((ROOT / folder).rglob("*.py"))
+    for path in sorted((REPOSITORY / folder).rglob("*.py"))
 }
 
 # A room imports only from rooms before it. Modules that are not named here are helpers of no fixed place.
 LADDER = (
     ("mapgym.errors",),
-    ("mapgym.workload", "mapgym.accelerator"),
+    ("mapgym.spec.workload", "mapgym.spec.accelerator"),
     ("mapgym.mapping",),
     ("mapgym.mapspace",),
     ("mapgym.cost",),
-    ("mapgym.evaluator",),
+    ("mapgym.evaluation.evaluator",),
     ("mapgym.envs",),
     ("mapgym.agents",),
 )

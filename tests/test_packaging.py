@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 import mapgym
+from places import REPOSITORY
 
-ROOT = Path(__file__).resolve().parent.parent
 NOT_SOURCE = shutil.ignore_patterns(".*", "build", "dist", "runs", "*.egg-info", "__pycache__")
 WAYS = ("checkout", "editable", "wheel", "wheel from sdist")
 
@@ -30,13 +30,13 @@ import mapgym, mapgym.agents, mapgym.envs_config
 heavy_for_the_library = [name for name in heavy if name in sys.modules]
 import mapgym.agents.cli
 heavy_for_the_command_line = [name for name in heavy if name in sys.modules]
-import mapgym.catalog
+import mapgym.spec.catalog
 data = pathlib.Path(mapgym.envs_config.__path__[0])
 json.dump({
     "location": str(pathlib.Path(mapgym.__file__).parent),
     "version": mapgym.__version__,
     "yaml": sorted(str(path.relative_to(data)) for path in data.rglob("*.yaml")),
-    "accelerators": list(mapgym.catalog.accelerator_names()),
+    "accelerators": list(mapgym.spec.catalog.accelerator_names()),
     "heavy_for_the_library": heavy_for_the_library,
     "heavy_for_the_command_line": heavy_for_the_command_line,
     "top_level_agents": importlib.util.find_spec("agents") is not None,
@@ -88,7 +88,7 @@ def source_files(source: Path) -> set[str]:
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     """A copy of the checkout, so that building neither litters it nor takes anything stale from it."""
-    return Path(shutil.copytree(ROOT, tmp_path_factory.mktemp("source") / "checkout", ignore=NOT_SOURCE))
+    return Path(shutil.copytree(REPOSITORY, tmp_path_factory.mktemp("source") / "checkout", ignore=NOT_SOURCE))
 
 
 @pytest.fixture(scope="module")

@@ -30,9 +30,9 @@ def cost(
     The sample of a case are random legal mappings that use at least half of the MACs, which is what a search visits
     (axes tile, order and parallelism; every tensor kept at every level).
     """
-    from mapgym.agents.experiment.benchmark import MINIMUM_UTILIZATION, STANDARD_CASES, measure_cost_model
-    from mapgym.agents.experiment.densities import task_workload
-    from mapgym.agents.experiment.labels import density_text
+    from mapgym.agents.benchmark import MINIMUM_UTILIZATION, STANDARD_CASES, measure_cost_model
+    from mapgym.agents.experiment.definition.densities import task_workload
+    from mapgym.agents.labels import density_text
 
     cases = list(STANDARD_CASES)
     if accelerator is not None or workload is not None:
@@ -87,7 +87,7 @@ def env(
     as_json: common.JsonOption = False,
 ) -> None:
     """Measures steps of MapSpace-v0 per second of CPU time, with a masked random policy."""
-    from mapgym.agents.experiment.benchmark import measure_environment
+    from mapgym.agents.benchmark import measure_environment
 
     result = measure_environment(num_envs=num_envs, rounds=rounds)
     if as_json:
@@ -121,8 +121,8 @@ def learning(
     would be if nothing else ran on the machine and the threads never waited.
     """
     common.load_agents()
-    from mapgym import catalog
-    from mapgym.agents.experiment.benchmark import measure_learning
+    from mapgym.agents.benchmark import measure_learning
+    from mapgym.spec import catalog
 
     machine, layer = common.load_accelerator(accelerator), catalog.workload(workload)
     result = measure_learning(
@@ -172,7 +172,7 @@ def agents(
     """
     common.load_agents()
     from mapgym.agents.base import make_agent, missing_package
-    from mapgym.agents.experiment.benchmark import STANDARD_AGENTS, measure_agent
+    from mapgym.agents.benchmark import STANDARD_AGENTS, measure_agent
     from mapgym.mapspace import MapSpace
 
     if agents is None:
@@ -218,7 +218,7 @@ def buffer(
 
     The entries are convolutions with bounds drawn at random, in a temporary file.
     """
-    from mapgym import catalog
+    from mapgym.spec import catalog
     from mapgym.warmstart.benchmark import measure_buffer
 
     machine, layer = common.load_accelerator(accelerator), catalog.workload(workload)

@@ -9,7 +9,7 @@ import typer
 
 from mapgym.agents.commands import common
 from mapgym.errors import SpecificationError
-from mapgym.text import quoted
+from mapgym.errors.text import quoted
 
 if TYPE_CHECKING:
     from mapgym.warmstart import Entry, ReplayBuffer
@@ -82,8 +82,8 @@ def add_mapping(
     no_locks: common.NoLocksOption = False,
 ) -> None:
     """Prices a mapping and adds it; the file is made if it is not there."""
-    from mapgym import catalog
     from mapgym.agents.commands.show import read_mapping
+    from mapgym.spec import catalog
 
     common.parse_objective(objective)
     layer = catalog.workload(workload)

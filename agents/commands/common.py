@@ -20,22 +20,22 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.table import Table
 
-from mapgym.agents.experiment.labels import OBJECTIVE_NAMES, short_gap
-from mapgym.command_start import INTERRUPTED
+from mapgym.agents.labels import OBJECTIVE_NAMES, short_gap
 from mapgym.errors import SpecificationError, suggest
-from mapgym.locks import NO_LOCKS
-from mapgym.seeds import MAX_SEED
-from mapgym.text import printable, printable_lines, quoted
+from mapgym.errors.seeds import MAX_SEED
+from mapgym.errors.text import printable, printable_lines, quoted
+from mapgym.system.command_start import INTERRUPTED
+from mapgym.system.locks import NO_LOCKS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from mapgym.accelerator import Accelerator
-    from mapgym.agents.experiment.certificate import Progress
-    from mapgym.agents.experiment.warm_start import WarmStart
-    from mapgym.evaluator import Evaluator
+    from mapgym.agents.certificate import Progress
+    from mapgym.agents.experiment.definition.warm_start import WarmStart
+    from mapgym.evaluation.evaluator import Evaluator
+    from mapgym.spec.accelerator import Accelerator
+    from mapgym.spec.workload import Workload
     from mapgym.warmstart import Damage
-    from mapgym.workload import Workload
 
 
 AXES = ("tile", "order", "parallelism", "bypass")
@@ -248,7 +248,7 @@ def parse_objective(text: str) -> str:
 
 def parse_density_objective(text: str, densities: str | None, weights: str | None, env: str | None = None) -> str:
     """Reads --objective where it may be sparsity-aware, with --densities, --density-weights and --env."""
-    from mapgym.agents.experiment.densities import objective_in, read_objective
+    from mapgym.agents.experiment.definition.densities import objective_in, read_objective
 
     try:
         text = objective_in(env, text)
@@ -293,7 +293,7 @@ def parse_certify(seconds: float | None, objective: str) -> float | None:
 
 def load_accelerator(spec: str, *, peer_links: bool = True) -> Accelerator:
     """The accelerator that the user named, without neighbour links if they say so."""
-    from mapgym import catalog
+    from mapgym.spec import catalog
 
     accelerator = catalog.accelerator(spec)
     return accelerator if peer_links else replace(accelerator, peer_links=False)
@@ -301,14 +301,14 @@ def load_accelerator(spec: str, *, peer_links: bool = True) -> Accelerator:
 
 def load_workloads(specs: Sequence[str]) -> list[Workload]:
     """The workloads that the user named; a network stands for all of its layers."""
-    from mapgym import catalog
+    from mapgym.spec import catalog
 
     return [workload for spec in specs for workload in catalog.workloads(spec)]
 
 
 def load_warm_start(text: str | None, *, within_experiment: bool = True) -> WarmStart | None:
     """Reads --warm-start, within an experiment or for one search; says which part of a buffer cannot be used."""
-    from mapgym.agents.experiment.warm_start import POLICY, read_warm_start
+    from mapgym.agents.experiment.definition.warm_start import POLICY, read_warm_start
 
     if text is None:
         return None

@@ -11,16 +11,16 @@ from rich.console import Group, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from mapgym.agents.certificate import Certificate, Progress, outcome_text
 from mapgym.agents.commands import common
-from mapgym.agents.experiment.certificate import Certificate, Progress, outcome_text
-from mapgym.agents.experiment.experiment import AgentEntry, Experiment, Run, Task
-from mapgym.agents.experiment.folder import ExperimentFolder
-from mapgym.agents.experiment.labels import objective_name, samples_text, short_gap
-from mapgym.agents.experiment.proofs import ProofObserver, certify_tasks
-from mapgym.agents.experiment.report import warm_start_lines
-from mapgym.agents.experiment.results import RunResult
-from mapgym.agents.experiment.runner import Observer, Snapshot, run_experiment
-from mapgym.agents.experiment.summary import TARGETS, Summary
+from mapgym.agents.experiment.definition.experiment import AgentEntry, Experiment, Run, Task
+from mapgym.agents.experiment.execution.runner import Observer, Snapshot, run_experiment
+from mapgym.agents.experiment.proof.proofs import ProofObserver, certify_tasks
+from mapgym.agents.experiment.report.report import warm_start_lines
+from mapgym.agents.experiment.report.summary import TARGETS, Summary
+from mapgym.agents.experiment.storage.folder import ExperimentFolder
+from mapgym.agents.experiment.storage.results import RunResult
+from mapgym.agents.labels import objective_name, samples_text, short_gap
 
 FAILED = 1
 """Exit status when runs have failed."""
@@ -101,7 +101,7 @@ def offer_best_known(results: Sequence[RunResult], file: Path | None) -> None:
 
     Exits with status 1, without joining anything, if a result is better than what is proven to be possible.
     """
-    from mapgym.agents.experiment.known_mappings import improvements, join
+    from mapgym.agents.experiment.storage.known_mappings import improvements, join
 
     found = improvements(result for result in results if not result.failure)
     for sentence in found.refutations:

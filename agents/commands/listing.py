@@ -9,7 +9,7 @@ import typer
 
 from mapgym.agents.commands import common
 from mapgym.errors import SpecificationError, suggest
-from mapgym.text import quoted
+from mapgym.errors.text import quoted
 
 Rows = list[dict[str, Any]]
 
@@ -48,7 +48,7 @@ def list_names(
 
 
 def _accelerators() -> Rows:
-    from mapgym import catalog
+    from mapgym.spec import catalog
 
     rows: Rows = []
     for name in catalog.accelerator_names():
@@ -63,7 +63,7 @@ def _accelerators() -> Rows:
 
 
 def _networks() -> Rows:
-    from mapgym import catalog
+    from mapgym.spec import catalog
 
     networks = [catalog.network(name) for name in catalog.network_names()]
     return [
@@ -79,7 +79,7 @@ def _networks() -> Rows:
 
 
 def _workloads() -> Rows:
-    from mapgym import catalog
+    from mapgym.spec import catalog
 
     rows: Rows = []
     for name in catalog.network_names():
@@ -113,7 +113,7 @@ def _agents() -> Rows:
 
 
 def _dataflows() -> Rows:
-    from mapgym.agents.search.dataflow_templates import DATAFLOWS
+    from mapgym.agents.search.dataflow.templates import DATAFLOWS
 
     return [{"name": name, "summary": dataflow.summary} for name, dataflow in DATAFLOWS.items()]
 
@@ -128,7 +128,7 @@ def _environments() -> Rows:
 
 
 def _experiments() -> Rows:
-    from mapgym.agents.experiment.experiment_file import experiment_names, load_experiment
+    from mapgym.agents.experiment.definition.experiment_file import experiment_names, load_experiment
 
     experiments = {name: load_experiment(name) for name in experiment_names()}
     return [

@@ -9,7 +9,7 @@ import typer
 
 from mapgym.agents.commands import common, study_command as shared
 from mapgym.errors import SpecificationError
-from mapgym.text import quoted
+from mapgym.errors.text import quoted
 
 
 def map_network(
@@ -39,13 +39,13 @@ def map_network(
     is kept in the output folder, so that the same command continues after an interruption. Writes the totals of the
     network and a row for each layer (map.md, map.csv), and a picture of where energy and time go (map.png).
     """
-    from mapgym import catalog
+    from mapgym.spec import catalog
 
     common.load_agents()
     common.parse_objective(objective)
     shared.at_least(samples_per_layer, 1, "--samples-per-layer")
     from mapgym.agents.base import DEFAULT_AGENT, make_agent
-    from mapgym.agents.experiment.network_map import NetworkMapper, draw_network, network_tables
+    from mapgym.agents.studies.network_map import NetworkMapper, draw_network, network_tables
     from mapgym.mapspace import MapSpace
     from mapgym.warmstart import ReplayBuffer
 

@@ -26,7 +26,7 @@ def report(
     breakdown.
     """
     from mapgym.agents.commands.experiments import notify_damaged, print_summary
-    from mapgym.agents.experiment.folder_report import FILES, PAGE, write_reports
+    from mapgym.agents.experiment.report.folder_report import FILES, PAGE, write_reports
 
     found = write_reports(folder)
     for one in found:

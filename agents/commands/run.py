@@ -49,9 +49,9 @@ def run(
         print_summary,
         print_warm_starts,
     )
-    from mapgym.agents.experiment.experiment_file import load_experiment
-    from mapgym.agents.experiment.folder_report import read_folder
-    from mapgym.agents.experiment.known_mappings import check_known_file
+    from mapgym.agents.experiment.definition.experiment_file import load_experiment
+    from mapgym.agents.experiment.report.folder_report import read_folder
+    from mapgym.agents.experiment.storage.known_mappings import check_known_file
 
     if update_best_known is not None:
         check_known_file(update_best_known)

@@ -9,14 +9,14 @@ import typer
 from rich.table import Table
 
 from mapgym.agents.commands import common
-from mapgym.agents.experiment.explanation import Breakdown, energy_table, explain, headlines, time_table
+from mapgym.agents.experiment.report.explanation import Breakdown, energy_table, explain, headlines, time_table
 from mapgym.errors import SpecificationError
 
 if TYPE_CHECKING:
-    from mapgym.accelerator import Accelerator
     from mapgym.cost import LowerBound
     from mapgym.mapping import Mapping
-    from mapgym.workload import Workload
+    from mapgym.spec.accelerator import Accelerator
+    from mapgym.spec.workload import Workload
 
 
 def show(
@@ -45,9 +45,9 @@ def show(
     Without MAPPING and --dataflow, describes the task and shows the plainest mapping: everything computed one after
     the other, all loops at the outermost level.
     """
-    from mapgym import catalog
-    from mapgym.agents.experiment.densities import task_workload
+    from mapgym.agents.experiment.definition.densities import task_workload
     from mapgym.mapping import Mapping
+    from mapgym.spec import catalog
 
     layer = task_workload(catalog.workload(workload), "edp", common.parse_densities(density))
     machine = common.load_accelerator(accelerator, peer_links=not no_peer_links)
@@ -75,8 +75,8 @@ def show(
 
 
 def _follow_dataflow(name: str, workload: Workload, accelerator: Accelerator) -> Mapping:
-    from mapgym.agents.search.dataflow import best_mapping
-    from mapgym.agents.search.dataflow_templates import find_dataflow
+    from mapgym.agents.search.dataflow.dataflow import best_mapping
+    from mapgym.agents.search.dataflow.templates import find_dataflow
     from mapgym.mapspace import MapSpace
 
     return best_mapping(MapSpace(workload, accelerator, common.AXES), find_dataflow(name))
@@ -85,7 +85,7 @@ def _follow_dataflow(name: str, workload: Workload, accelerator: Accelerator) ->
 def read_mapping(path: Path, workload: Workload, accelerator: Accelerator) -> Mapping:
     """The mapping in a YAML file, as ``mapgym search -o`` writes it."""
     from mapgym.mapping import Mapping
-    from mapgym.yaml_loader import load_yaml
+    from mapgym.system.yaml_loader import load_yaml
 
     data = load_yaml(path)
     if isinstance(data, dict) and isinstance(data.get("mapping"), dict):

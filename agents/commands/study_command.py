@@ -14,12 +14,12 @@ from mapgym.agents.commands import common
 from mapgym.errors import SpecificationError
 
 if TYPE_CHECKING:
-    from mapgym.agents.experiment.experiment import Experiment
-    from mapgym.agents.experiment.optimum_study import StudyTask
-    from mapgym.agents.experiment.results import RunResult
-    from mapgym.agents.experiment.studies.cells import Cell, Result
-    from mapgym.agents.experiment.studies.tables import Table
-    from mapgym.agents.experiment.summary import Summary
+    from mapgym.agents.experiment.definition.experiment import Experiment
+    from mapgym.agents.experiment.report.summary import Summary
+    from mapgym.agents.experiment.storage.results import RunResult
+    from mapgym.agents.files.tables import Table
+    from mapgym.agents.studies.cells import Cell, Result
+    from mapgym.agents.studies.optimum.study import StudyTask
 
 PAPER_LAYERS = "paper"
 ACCELERATORS = "accel_a,accel_b"
@@ -37,7 +37,7 @@ QuickOption = Annotated[bool, typer.Option("--quick", help="Fewer seeds and samp
 
 def study_tasks(workloads: str, accelerators: str, axes: str, objective: str, *, peer_links: bool) -> list[StudyTask]:
     """The tasks that the user named; each workload on each accelerator."""
-    from mapgym.agents.experiment.optimum_study import distinct_tasks
+    from mapgym.agents.studies.optimum.study import distinct_tasks
 
     common.load_agents()
     return distinct_tasks(
@@ -93,7 +93,7 @@ def work_through(output: Path, cells: Sequence[Cell], learn: Callable[[Result], 
     Returns:
         The result of each cell.
     """
-    from mapgym.agents.experiment.studies.cells import run_cells
+    from mapgym.agents.studies.cells import run_cells
 
     board = _Board(len(cells), learn)
     kept = common.kept_when_interrupted(
@@ -108,9 +108,9 @@ def work_through(output: Path, cells: Sequence[Cell], learn: Callable[[Result], 
 
 def summaries_of(experiment: Experiment, results: list[RunResult], folder: Path) -> list[Summary]:
     """The figures of the runs of an experiment that have not failed, none if all have."""
-    from mapgym.agents.experiment.folder import ExperimentFolder
-    from mapgym.agents.experiment.proofs import ProofObserver, certify_tasks
-    from mapgym.agents.experiment.summary import summarize
+    from mapgym.agents.experiment.proof.proofs import ProofObserver, certify_tasks
+    from mapgym.agents.experiment.report.summary import summarize
+    from mapgym.agents.experiment.storage.folder import ExperimentFolder
 
     finished = [result for result in results if not result.failure]
     certificates = certify_tasks(experiment.tasks, ExperimentFolder(folder), None, ProofObserver())
@@ -129,7 +129,7 @@ def finish(
         tables: from the overview to the details.
         draw: draws pictures into the folder and returns their names.
     """
-    from mapgym.agents.experiment.studies.tables import write_report
+    from mapgym.agents.files.tables import write_report
 
     pictures: list[str] = []
     try:

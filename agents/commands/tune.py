@@ -10,10 +10,10 @@ import typer
 
 from mapgym.agents.commands import common, study_command as shared
 from mapgym.errors import SpecificationError, suggest
-from mapgym.text import quoted
+from mapgym.errors.text import quoted
 
 if TYPE_CHECKING:
-    from mapgym.agents.experiment.studies.cells import Result
+    from mapgym.agents.studies.cells import Result
 
 
 def tune(
@@ -44,10 +44,10 @@ def tune(
     """
     common.load_agents()
     from mapgym.agents.base import agent_class, make_agent
-    from mapgym.agents.experiment.tuning_study import scores_of, tuning_cells, tuning_tables
+    from mapgym.agents.studies.tuning.study import scores_of, tuning_cells, tuning_tables
     from mapgym.agents.tuning import choose, read_tuning, tuning_text
-    from mapgym.files import check_output_file, write_text
-    from mapgym.locks import alone_with
+    from mapgym.system.files import check_output_file, write_text
+    from mapgym.system.locks import alone_with
 
     agent_class(agent)
     tuning = read_tuning(file)

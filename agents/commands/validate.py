@@ -9,7 +9,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from mapgym.agents.commands import common
-from mapgym.text import printable
+from mapgym.errors.text import printable
 
 if TYPE_CHECKING:
     from mapgym.timeloop import ValidationReport

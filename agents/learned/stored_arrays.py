@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.errors import SpecificationError
-from mapgym.files import write_bytes
-from mapgym.text import quoted
+from mapgym.errors.text import quoted
+from mapgym.system.files import write_bytes
 
 if TYPE_CHECKING:
     import torch

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from mapgym.accelerator import Accelerator
 from mapgym.errors import SpecificationError, suggest
-from mapgym.seeds import check_seed
-from mapgym.text import quoted
-from mapgym.workload import Workload
+from mapgym.errors.seeds import check_seed
+from mapgym.errors.text import quoted
+from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.workload import Workload
 
 CHECKPOINT = "checkpoint.safetensors"
 """In the folder of a training: what it continues from."""

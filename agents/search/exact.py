@@ -12,12 +12,12 @@ from mapgym.agents.base import Agent, parameter, register
 from mapgym.agents.search.tiny_task import tiny_task
 from mapgym.cost import OBJECTIVES
 from mapgym.cost.optimum import Optimum, Progress, find_optimum
+from mapgym.errors.seeds import check_seed
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
-from mapgym.seeds import check_seed
 
 if TYPE_CHECKING:
-    from mapgym.evaluator import Evaluator
+    from mapgym.evaluation.evaluator import Evaluator
 
 
 @register

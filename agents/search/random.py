@@ -8,10 +8,10 @@ import numpy as np
 
 from mapgym.agents.base import AskTellAgent, parameter, register
 from mapgym.cost import OBJECTIVES, CostBatch
-from mapgym.front import PARETO
+from mapgym.evaluation.front import PARETO
+from mapgym.evaluation.sparsity_aware import SPARSITY_AWARE
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
-from mapgym.sparsity_aware import SPARSITY_AWARE
 
 
 @register

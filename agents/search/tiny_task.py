@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from mapgym.accelerator import Accelerator, Mac, StorageLevel
 from mapgym.mapspace import MapSpace
-from mapgym.workload import matmul
+from mapgym.spec.accelerator import Accelerator, Mac, StorageLevel
+from mapgym.spec.workload import matmul
 
 
 def tiny_task() -> MapSpace:

@@ -13,13 +13,13 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from mapgym.accelerator import Accelerator
 from mapgym.cost.model import check_objective
-from mapgym.cost.sparse_bound import least_compute_share, least_traffic_share, lost_to_rounding
+from mapgym.cost.sparse.bound import least_compute_share, least_traffic_share, lost_to_rounding
 from mapgym.errors import SpecificationError
-from mapgym.legality import max_parallelism
-from mapgym.text import quoted
-from mapgym.workload import Rank, Tensor, Workload
+from mapgym.errors.text import quoted
+from mapgym.mapping.legality import max_parallelism
+from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.workload import Rank, Tensor, Workload
 
 # Bounds are computed in floating point; this much is given away so that rounding cannot lift one above a true cost.
 _ROUNDING = 1.0 - 1e-12

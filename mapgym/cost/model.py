@@ -8,19 +8,19 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym import legality, ranges
-from mapgym.accelerator import Accelerator
-from mapgym.cost.kernel import Detail, price_batch
-from mapgym.cost.scratch import make_scratch
-from mapgym.cost.sparse import price_sparse_batch
-from mapgym.cost.sparse_tables import SparseDetail, SparseTables, check_operands, make_sparse_detail, make_sparse_tables
-from mapgym.cost.tables import HOLES, make_tables
+from mapgym.cost.dense.price_kernels import Detail, price_batch
+from mapgym.cost.dense.scratch import make_scratch
+from mapgym.cost.dense.tables import HOLES, make_tables
+from mapgym.cost.sparse.sparse_kernels import price_sparse_batch
+from mapgym.cost.sparse.tables import SparseDetail, SparseTables, check_operands, make_sparse_detail, make_sparse_tables
 from mapgym.errors import SpecificationError, require_kind, suggest
-from mapgym.mapping import Mapping, MappingBatch
-from mapgym.mapspace_kernels import canonical_sorting
-from mapgym.memory import require_memory
-from mapgym.text import quoted
-from mapgym.workload import Workload
+from mapgym.errors.text import quoted
+from mapgym.mapping import Mapping, MappingBatch, legality
+from mapgym.mapping.canonical_kernels import canonical_sorting
+from mapgym.spec import ranges
+from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.workload import Workload
+from mapgym.system.memory import require_memory
 
 OBJECTIVES = ("edp", "energy", "latency")
 """What can be minimised: energy-delay product (pJ * cycles), energy (pJ), latency (cycles)."""
@@ -78,7 +78,7 @@ class SparseCostDetail(SparseDetail):
         energy_pj: float64 storage energy of all instances.
         level_cycles: int64[level] cycles that the level needs at its bandwidth.
         computes: int64[3] multiply-accumulates done, gated and skipped, in all.
-        artefacts: int64, ABORTED and WRAPPED of :mod:`mapgym.cost.sparse_tables`: where Timeloop gives no sane figures.
+        artefacts: int64, ABORTED and WRAPPED of :mod:`mapgym.cost.sparse.tables`: where Timeloop gives no sane figures.
     """
 
     __slots__ = ()
@@ -96,7 +96,7 @@ class Cost:
         latency_cycles: cycles, a whole number; inf for an illegal mapping.
         energy_pj: energy in pJ; inf for an illegal mapping.
         utilization: MACs done over MAC units times cycles, in [0, 1]; 0 for an illegal mapping. Gated ones count.
-        status: 0 if legal, else the code of :mod:`mapgym.legality`.
+        status: 0 if legal, else the code of :mod:`mapgym.mapping.legality`.
         reason: why the mapping is illegal, one sentence; "" for a legal one.
         detail: the counts, if asked for; on sparse hardware those of dense tensors.
         savings: what zeros save, if the hardware is sparse and the counts are asked for.
@@ -196,12 +196,12 @@ class CostModel:
             on where loops of bound 1 lie; False leaves them there, for comparisons with its own mappings.
 
     Raises:
-        SpecificationError: cycles or counts could be inexact; see :mod:`mapgym.ranges`.
+        SpecificationError: cycles or counts could be inexact; see :mod:`mapgym.spec.ranges`.
     """
 
     def __init__(self, workload: Workload, accelerator: Accelerator, *, is_canonical: bool = True) -> None:
-        require_kind(workload, Workload, "workload", "mapgym.catalog.workload(...)")
-        require_kind(accelerator, Accelerator, "accelerator", "mapgym.catalog.accelerator(...)")
+        require_kind(workload, Workload, "workload", "mapgym.spec.catalog.workload(...)")
+        require_kind(accelerator, Accelerator, "accelerator", "mapgym.spec.catalog.accelerator(...)")
         ranges.check_task(workload, accelerator)
         self.workload = workload
         self.accelerator = accelerator

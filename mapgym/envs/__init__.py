@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import gymnasium as gym
 
-from mapgym.envs.mapspace_env import MapSpaceEnv
-from mapgym.envs.mapspace_vector_env import MapSpaceVectorEnv
-from mapgym.envs.one_shot_env import MapSpaceOneShotEnv, MapSpaceOneShotVectorEnv
-from mapgym.envs.refine_env import MapSpaceRefineEnv, MapSpaceRefineVectorEnv
-from mapgym.envs.sparse_env import MapSpaceSparseEnv, MapSpaceSparseVectorEnv
-from mapgym.envs.task import Task, TaskGenerator
-from mapgym.envs.warm_start_env import MapSpaceWarmStartEnv, MapSpaceWarmStartVectorEnv
+from mapgym.envs.common.task import Task, TaskGenerator
+from mapgym.envs.construction.mapspace_env import MapSpaceEnv
+from mapgym.envs.construction.mapspace_vector_env import MapSpaceVectorEnv
+from mapgym.envs.one_shot.one_shot_env import MapSpaceOneShotEnv, MapSpaceOneShotVectorEnv
+from mapgym.envs.refine.refine_env import MapSpaceRefineEnv, MapSpaceRefineVectorEnv
+from mapgym.envs.sparse.sparse_env import MapSpaceSparseEnv, MapSpaceSparseVectorEnv
+from mapgym.envs.warm_start.warm_start_env import MapSpaceWarmStartEnv, MapSpaceWarmStartVectorEnv
 
 __all__ = [
     "ENVIRONMENT_IDS",

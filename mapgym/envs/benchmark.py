@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mapgym.envs.kernels import random_legal_action, random_legal_actions
-from mapgym.envs.mapspace_env import MapSpaceEnv
-from mapgym.envs.mapspace_vector_env import MapSpaceVectorEnv
+from mapgym.envs.construction.mapspace_env import MapSpaceEnv
+from mapgym.envs.construction.mapspace_vector_env import MapSpaceVectorEnv
+from mapgym.envs.construction.step_kernels import random_legal_action, random_legal_actions
 
 
 def measure_steps_per_second(

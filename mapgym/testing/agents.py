@@ -9,16 +9,16 @@ from typing import Any, Protocol
 import numpy as np
 import pytest
 
-from mapgym.accelerator import Accelerator, Mac, StorageLevel
-from mapgym.constraints import Constraints
 from mapgym.cost import CostBatch, CostModel
 from mapgym.errors import SpecificationError
-from mapgym.evaluator import Budget, Evaluator
+from mapgym.evaluation.evaluator import Budget, Evaluator
+from mapgym.evaluation.sparsity_aware import SPARSITY_AWARE, DensitySet, SparsityAware
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
-from mapgym.sparsity import SparseAction
-from mapgym.sparsity_aware import SPARSITY_AWARE, DensitySet, SparsityAware
-from mapgym.workload import Workload, conv2d, matmul, mttkrp
+from mapgym.spec.accelerator import Accelerator, Mac, StorageLevel
+from mapgym.spec.constraints import Constraints
+from mapgym.spec.sparsity import SparseAction
+from mapgym.spec.workload import Workload, conv2d, matmul, mttkrp
 
 AXES = ("tile", "order", "parallelism", "bypass")
 
@@ -47,7 +47,7 @@ class RecordingEvaluator(Evaluator):
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        """Takes the arguments of :class:`mapgym.evaluator.Evaluator`."""
+        """Takes the arguments of :class:`mapgym.evaluation.evaluator.Evaluator`."""
         super().__init__(*arguments, **options)
         self.values: list[float] = []
         self.asked_when_exhausted = 0

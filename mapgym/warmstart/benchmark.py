@@ -10,12 +10,12 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from mapgym.accelerator import Accelerator
 from mapgym.mapping import Mapping
 from mapgym.mapspace import MapSpace
+from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.workload import Workload, conv2d
 from mapgym.warmstart.buffer import Entry, ReplayBuffer
 from mapgym.warmstart.transfer import transfer
-from mapgym.workload import Workload, conv2d
 
 _TRANSFERS = 1000
 _QUESTIONS = 20

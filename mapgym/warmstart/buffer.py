@@ -11,17 +11,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.accelerator import Accelerator
 from mapgym.cost import OBJECTIVES, CostModel, check_objective
 from mapgym.errors import SpecificationError
+from mapgym.errors.text import quoted
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapspace import MapSpace
-from mapgym.text import quoted
+from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.workload import Workload
 from mapgym.warmstart import buffer_file
 from mapgym.warmstart.buffer_contents import Contents, Damage, Entry, encode
 from mapgym.warmstart.similarity import Similarity, log_ratio_distance
 from mapgym.warmstart.transfer import transfer_batch
-from mapgym.workload import Workload
 
 
 @dataclass(frozen=True)

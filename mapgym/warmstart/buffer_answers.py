@@ -13,8 +13,8 @@ from types import ModuleType
 from typing import TypeVar
 
 from mapgym.errors import SpecificationError
-from mapgym.locks import without_locks
-from mapgym.text import quoted
+from mapgym.errors.text import quoted
+from mapgym.system.locks import without_locks
 
 fcntl: ModuleType | None
 try:

@@ -17,11 +17,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.accelerator import Accelerator
 from mapgym.errors import LONGEST_NAME, MAX_INTEGER, SpecificationError
+from mapgym.errors.text import printable, quoted
 from mapgym.mapping import Mapping
-from mapgym.text import printable, quoted
-from mapgym.workload import Workload
+from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.workload import Workload
 
 STRUCTURES, ACCELERATORS, ENTRIES = "structures", "accelerators", "entries"
 

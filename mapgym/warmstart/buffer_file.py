@@ -22,17 +22,10 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from mapgym.errors import SpecificationError
-from mapgym.locks import without_locks
-from mapgym.text import quoted
+from mapgym.errors.text import quoted
+from mapgym.system.locks import without_locks
 from mapgym.warmstart import buffer_text
-from mapgym.warmstart.buffer_answers import (
-    SLICE_SECONDS,
-    DamagedError,
-    answered,
-    locking,
-    patiently,
-    refuse_link,
-)
+from mapgym.warmstart.buffer_answers import SLICE_SECONDS, DamagedError, answered, locking, patiently, refuse_link
 from mapgym.warmstart.buffer_contents import ENTRIES, Contents, Definition, Row
 from mapgym.warmstart.buffer_tables import LONGEST_TEXT, Found, examined, fetch, insert, make_tables
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mapgym.errors import SpecificationError
-from mapgym.text import quoted
+from mapgym.errors.text import quoted
 from mapgym.warmstart.buffer_contents import ACCELERATORS, ENTRIES, STRUCTURES, Contents, Damage, Definition, Row
 
 VERSION = 2

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mapgym.errors import SpecificationError
-from mapgym.text import quoted
+from mapgym.errors.text import quoted
 from mapgym.warmstart.buffer_contents import ACCELERATORS, STRUCTURES, Contents, Damage, Definition, Row
 
 VERSION = 1

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.errors import SpecificationError, suggest
-from mapgym.text import quoted
+from mapgym.errors.text import quoted
+from mapgym.spec.workload import Workload
 from mapgym.warmstart.transfer import match_dims
-from mapgym.workload import Workload
 
 Similarity = Callable[[Workload, Workload, NDArray[np.int64]], NDArray[np.float64]]
 

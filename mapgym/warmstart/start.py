@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from mapgym.errors import SpecificationError
+from mapgym.errors.text import quoted
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
-from mapgym.text import quoted
 from mapgym.warmstart.buffer import ReplayBuffer
 from mapgym.warmstart.similarity import Similarity, log_ratio_distance
 from mapgym.warmstart.transfer import transfer

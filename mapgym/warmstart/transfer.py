@@ -2,8 +2,8 @@
 
 The paper's warm start inherits order and parallelism, and scales tile sizes so that their products are the new bounds
 (section 5, as recollected, unverified). Here, what is inherited becomes a wish, and the map space answers with its
-nearest member (:mod:`mapgym.mapspace_fit`): orders, parallel factors, kept tensors and the tiles of inner levels are
-those of the source as far as the new bounds and the hardware allow, the outermost level takes the rest.
+nearest member (:mod:`mapgym.mapspace.projection`): orders, parallel factors, kept tensors and the tiles of inner levels
+are those of the source as far as the new bounds and the hardware allow, the outermost level takes the rest.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.errors import SpecificationError
+from mapgym.errors.text import quoted
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapspace import MapSpace
-from mapgym.mapspace_fit import Wishes, mesh_axes
-from mapgym.text import quoted
-from mapgym.workload import Tensor, Workload
+from mapgym.mapspace.projection import Wishes, mesh_axes
+from mapgym.spec.workload import Tensor, Workload
 
 
 def match_tensors(source: Workload, target: Workload) -> list[int]:

@@ -12,13 +12,15 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import yaml
 
-from mapgym import best_known, catalog
-from mapgym.agents.experiment.experiment import AgentEntry, Experiment, Task
-from mapgym.agents.experiment.runner import run_experiment
-from mapgym.evaluator import Budget
+from mapgym.agents.experiment.definition.experiment import AgentEntry, Experiment, Task
+from mapgym.agents.experiment.execution.runner import run_experiment
+from mapgym.evaluation import best_known
+from mapgym.evaluation.evaluator import Budget
 from mapgym.mapping import Mapping
 from mapgym.mapspace import MapSpace
+from mapgym.spec import catalog
 from mapgym.warmstart import ReplayBuffer
+from places import DATA
 
 GEMM = {"name": "gemm", "type": "matmul", "M": 4, "N": 6, "K": 8}
 EINSUM = {
@@ -111,7 +113,7 @@ def experiment_files() -> dict[str, bytes]:
 
 def records(kind: str) -> bytes:
     """Two recorded runs of Timeloop, "dense" or "sparse", as lines of JSON."""
-    path = Path(__file__).parents[1] / "data" / f"golden_{kind}_sample.jsonl.gz"
+    path = DATA / f"golden_{kind}_sample.jsonl.gz"
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         return "".join(next(lines) for _ in range(2)).encode()
 

@@ -14,13 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import corpus
 import pytest
 import typer.main
-from contract import check_sentence, fuzz, remember
-from hostile import NUMBERS, TEXTS, files
 from hypothesis import given, strategies as st
 
+import corpus
+from contract import check_sentence, fuzz, remember
+from hostile import NUMBERS, TEXTS, files
 from mapgym.agents import agent_names
 from mapgym.agents.cli import app, main
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-import corpus
 import gymnasium as gym
 import numpy as np
 import pytest
-from contract import answer, fuzz
-from hostile import NUMBERS
 from hypothesis import given, strategies as st
 
-from mapgym import CostModel, MapSpace, catalog
+import corpus
+from contract import answer, fuzz
+from hostile import NUMBERS
+from mapgym import CostModel, MapSpace
 from mapgym.envs import ENVIRONMENT_IDS
 from mapgym.errors import SpecificationError
-from mapgym.mapping import ARRAYS, MappingBatch
+from mapgym.mapping import MappingBatch
+from mapgym.mapping.mapping import ARRAYS
+from mapgym.spec import catalog
 
 AXES = ("tile", "order", "parallelism", "bypass")
 TASKS = (("toy/tiny_gemm", "tiny"), (corpus.EINSUM, "tiny_sparse_md"), ("resnet18/conv1", "eyeriss_like"))

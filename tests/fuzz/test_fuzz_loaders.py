@@ -9,28 +9,29 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import corpus
 import numpy as np
 import pytest
-from contract import answer, fuzz, remember
-from hostile import as_bytes, edited_data, files
 from hypothesis import given, strategies as st
 
-from mapgym import CostModel, MapSpace, catalog, lower_bound
-from mapgym.accelerator import Accelerator
-from mapgym.agents.experiment.experiment_file import load_experiment
-from mapgym.agents.experiment.folder import load_results
-from mapgym.agents.learned.amortized_model import load_policy, shipped_path
-from mapgym.agents.learned.mind_mappings_model import SHIPPED, load_surrogate
+import corpus
+from contract import answer, fuzz, remember
+from hostile import as_bytes, edited_data, files
+from mapgym import CostModel, MapSpace, lower_bound
+from mapgym.agents.experiment.definition.experiment_file import load_experiment
+from mapgym.agents.experiment.storage.folder import load_results
+from mapgym.agents.learned.amortized.model import load_policy, shipped_path
+from mapgym.agents.learned.mind_mappings.model import SHIPPED, load_surrogate
 from mapgym.agents.tuning import read_tuning
-from mapgym.best_known import read_file
-from mapgym.constraints import Constraints
 from mapgym.cost import OBJECTIVES
+from mapgym.evaluation.best_known import read_file
 from mapgym.mapping import Mapping
+from mapgym.spec import catalog
+from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.constraints import Constraints
+from mapgym.spec.workload import Workload
+from mapgym.system.yaml_loader import load_yaml
 from mapgym.timeloop import validate_file
 from mapgym.warmstart import ReplayBuffer
-from mapgym.workload import Workload
-from mapgym.yaml_loader import load_yaml
 
 pytest.importorskip("pyarrow")
 pytest.importorskip("safetensors")

@@ -41,8 +41,8 @@ def run(
     samples = shared.at_least(samples or (_QUICK_SAMPLES if quick else _SAMPLES), 100, "--samples")
     seeds = shared.at_least(seeds or (_QUICK_SEEDS if quick else _SEEDS), 1, "--seeds")
     tasks = shared.study_tasks(workloads, accelerators, axes, objective, peer_links=peer_links)
-    from mapgym.agents.experiment.studies import axes as study
-    from mapgym.agents.experiment.studies.axes_plot import draw_axes
+    from mapgym.agents.studies.axes import study
+    from mapgym.agents.studies.axes.plot import draw_axes
 
     cells = study.axes_cells(tasks, samples, seeds)
     shared.conduct(context, output, "Axes of the map space", cells, study.axes_tables, draw_axes)

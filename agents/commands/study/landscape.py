@@ -39,8 +39,8 @@ def run(
     shared.at_least(samples, 20, "--samples")
     shared.at_least(seeds, 1, "--seeds")
     tasks = shared.study_tasks(workloads, accelerators, axes, objective, peer_links=peer_links)
-    from mapgym.agents.experiment.studies import landscape
-    from mapgym.agents.experiment.studies.landscape_plot import draw_landscapes
+    from mapgym.agents.studies.landscape import study as landscape
+    from mapgym.agents.studies.landscape.plot import draw_landscapes
 
     names = landscape.present_agents(common.comma_separated(agents, "--agents") if agents else None)
     if quick:

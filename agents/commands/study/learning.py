@@ -11,12 +11,12 @@ import typer
 
 from mapgym.agents.commands import common, study_command as shared
 from mapgym.errors import SpecificationError
-from mapgym.text import quoted
+from mapgym.errors.text import quoted
 
 if TYPE_CHECKING:
-    from mapgym.agents.experiment.results import RunResult
-    from mapgym.agents.experiment.studies.learning import Plan
-    from mapgym.agents.experiment.studies.mappers import Comparison
+    from mapgym.agents.experiment.storage.results import RunResult
+    from mapgym.agents.studies.learning.study import Plan
+    from mapgym.agents.studies.mappers.study import Comparison
 
 QUICK_SAMPLES, QUICK_SECONDS, QUICK_LAYERS = 1000, 2.0, 2
 
@@ -61,11 +61,11 @@ def run(
     CSV, and learning.png. --quick takes few layers, one seed and small budgets.
     """
     from mapgym.agents.commands.experiments import end_with_failures
-    from mapgym.agents.experiment.studies.learning import Buffers, Outcome, learning_cells
-    from mapgym.agents.experiment.studies.learning_plot import draw_learning
-    from mapgym.agents.experiment.studies.learning_tables import learning_tables
-    from mapgym.agents.experiment.studies.mappers import mappers_tables
-    from mapgym.splits import load_split
+    from mapgym.agents.studies.learning.plot import draw_learning
+    from mapgym.agents.studies.learning.study import Buffers, Outcome, learning_cells
+    from mapgym.agents.studies.learning.tables import learning_tables
+    from mapgym.agents.studies.mappers.study import mappers_tables
+    from mapgym.spec.splits import load_split
 
     shared.at_least(samples, 256, "--samples")
     shared.at_least(seeds, 1, "--seeds")
@@ -90,9 +90,9 @@ def _plan(
     samples: int, seeds: int, accelerators: str | None, model: str | None, *, peer_links: bool, quick: bool
 ) -> Plan:
     """What is measured on unseen layers."""
-    from mapgym.agents.experiment.studies.learning import Plan
-    from mapgym.agents.learned.amortized_model import DEFAULT_MODEL
-    from mapgym.splits import load_split, training_layers
+    from mapgym.agents.learned.amortized.model import DEFAULT_MODEL
+    from mapgym.agents.studies.learning.study import Plan
+    from mapgym.spec.splits import load_split, training_layers
 
     named = [*load_split("training").accelerators, *load_split("test").accelerators]
     if accelerators is not None:
@@ -114,8 +114,8 @@ def _plan(
 
 
 def _describe_policy(model: str) -> dict[str, Any]:
-    from mapgym.agents.learned.amortized_model import find_policy, load_policy
-    from mapgym.agents.learned.amortized_training import Recipe
+    from mapgym.agents.learned.amortized.model import find_policy, load_policy
+    from mapgym.agents.learned.amortized.training import Recipe
     from mapgym.agents.learned.stored_arrays import reading
 
     about, path = load_policy(model).about, find_policy(model)
@@ -143,9 +143,9 @@ def _single_layers(
 ) -> tuple[Comparison | None, list[RunResult]]:
     """Agents that learn on one layer beside those that search it."""
     from mapgym.agents.commands.experiments import available_cores, carry_out
-    from mapgym.agents.experiment.experiment_file import load_experiment
-    from mapgym.agents.experiment.studies.mappers import Comparison
-    from mapgym.evaluator import Budget
+    from mapgym.agents.experiment.definition.experiment_file import load_experiment
+    from mapgym.agents.studies.mappers.study import Comparison
+    from mapgym.evaluation.evaluator import Budget
 
     results, summaries = [], []
     for name, folder in (("learning", "samples"), ("learning_time", "time")):

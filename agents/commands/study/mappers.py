@@ -11,10 +11,10 @@ import typer
 from mapgym.agents.commands import common, study_command as shared
 
 if TYPE_CHECKING:
-    from mapgym.agents.experiment.experiment import AgentEntry, Experiment
-    from mapgym.agents.experiment.results import RunResult
-    from mapgym.agents.experiment.summary import Summary
-    from mapgym.evaluator import Budget
+    from mapgym.agents.experiment.definition.experiment import AgentEntry, Experiment
+    from mapgym.agents.experiment.report.summary import Summary
+    from mapgym.agents.experiment.storage.results import RunResult
+    from mapgym.evaluation.evaluator import Budget
 
 
 def run(
@@ -53,11 +53,11 @@ def run(
     mappers.png.
     """
     from mapgym.agents.commands.experiments import available_cores, carry_out, end_with_failures
-    from mapgym.agents.experiment.experiment_file import load_experiment
-    from mapgym.agents.experiment.studies.mappers import Comparison, mappers_tables
-    from mapgym.agents.experiment.studies.mappers_plot import draw_mappers
-    from mapgym.agents.experiment.studies.timeloop_mapper import timeloop_runs, timeloop_table
-    from mapgym.evaluator import Budget
+    from mapgym.agents.experiment.definition.experiment_file import load_experiment
+    from mapgym.agents.studies.mappers.plot import draw_mappers
+    from mapgym.agents.studies.mappers.study import Comparison, mappers_tables
+    from mapgym.agents.studies.mappers.timeloop_mapper import timeloop_runs, timeloop_table
+    from mapgym.evaluation.evaluator import Budget
 
     if samples is not None:
         shared.at_least(samples, 1, "--samples")
@@ -109,7 +109,7 @@ def _adapted(
 
     Agents that it does not have are as in ``others``: slow ones have fewer seeds there.
     """
-    from mapgym.agents.experiment.experiment import AgentEntry, cross
+    from mapgym.agents.experiment.definition.experiment import AgentEntry, cross
 
     tasks = cross(
         common.load_workloads(common.comma_separated(workloads, "--workloads")),

@@ -12,8 +12,8 @@ from rich.progress_bar import ProgressBar
 from mapgym.agents.commands import common
 
 if TYPE_CHECKING:
-    from mapgym.agents.experiment.certificate import Progress
-    from mapgym.agents.experiment.optimum_study import Outcome, StudyTask
+    from mapgym.agents.certificate import Progress
+    from mapgym.agents.studies.optimum.study import Outcome, StudyTask
 
 _STANDARD_ACCELERATORS = "accel_a,accel_b"
 _BYPASS_AXES = f"{common.DEFAULT_AXES},bypass"
@@ -56,14 +56,14 @@ def run(
     that an interrupted study continues when the same command is given again. At the end: a report (optimum.md,
     optimum.csv) and pictures (time.png, share.png, structure.png).
     """
-    from mapgym import catalog
-    from mapgym.agents.experiment.optimum_study import distinct_tasks, run_study, update_best_known as update
+    from mapgym.agents.studies.optimum.study import distinct_tasks, run_study, update_best_known as update
+    from mapgym.spec import catalog
 
     common.load_agents()
     common.parse_objective(objective)
     common.parse_seconds(seconds_per_layer, "--seconds-per-layer")
     if update_best_known is not None:
-        from mapgym.agents.experiment.known_mappings import check_known_file
+        from mapgym.agents.experiment.storage.known_mappings import check_known_file
 
         check_known_file(update_best_known)
     named = common.comma_separated(networks, "--networks") if networks else list(catalog.network_names())
@@ -102,7 +102,7 @@ class _Board:
         self._current = (task, progress)
 
     def finished(self, task: StudyTask, outcome: Outcome, *, was_there: bool) -> None:
-        from mapgym.agents.experiment.certificate import outcome_text
+        from mapgym.agents.certificate import outcome_text
 
         self._current = None
         self.finished_tasks += 1
@@ -127,14 +127,14 @@ class _Board:
 
 def _report(outcomes: dict[StudyTask, Outcome], output: Path, command: str) -> None:
     """Writes the report and the pictures, and prints what matters most."""
-    from mapgym.agents.experiment import optimum_report
-    from mapgym.files import write_text
+    from mapgym.agents.studies.optimum import report as optimum_report
+    from mapgym.system.files import write_text
 
     write_text(output / "optimum.csv", optimum_report.to_csv(outcomes))
     written = ["optimum.md", "optimum.csv"]
     if any(outcome.certificate is not None for outcome in outcomes.values()):
         try:
-            from mapgym.agents.experiment.optimum_plot import plot_study
+            from mapgym.agents.studies.optimum.plot import plot_study
 
             written += plot_study(outcomes, output)
         except ImportError:

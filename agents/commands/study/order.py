@@ -28,7 +28,7 @@ def run(
     common.parse_objective(objective)
     shared.at_least(bases, 1, "--bases")
     tasks = shared.study_tasks(workloads, accelerators, common.DEFAULT_AXES, objective, peer_links=peer_links)
-    from mapgym.agents.experiment.studies import order
+    from mapgym.agents.studies.order import study as order
 
     for task in tasks:
         order.all_orders(task.workload.bounds)

@@ -38,8 +38,8 @@ def run(
     if not 0 <= certify < math.inf:
         raise SpecificationError(f"--certify is {certify:g}; give a finite number of seconds, or 0")
     tasks = shared.study_tasks(workloads, accelerators, axes, "edp", peer_links=peer_links)
-    from mapgym.agents.experiment.studies import pareto
-    from mapgym.agents.experiment.studies.pareto_plot import draw_fronts
+    from mapgym.agents.studies.pareto import study as pareto
+    from mapgym.agents.studies.pareto.plot import draw_fronts
 
     if quick:
         samples, seeds, certify = min(samples, 5000), 1, min(certify, 1.0)

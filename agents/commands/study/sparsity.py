@@ -31,10 +31,10 @@ def run(
     shared.at_least(seeds, 1, "--seeds")
     common.load_agents()
     from mapgym.agents.base import make_agent
-    from mapgym.agents.experiment.studies.sparsity import sparsity_cells
-    from mapgym.agents.experiment.studies.sparsity_plot import draw_sparsity
-    from mapgym.agents.experiment.studies.sparsity_tables import sparsity_tables
-    from mapgym.sparsity_aware import DensitySet, SparsityAware
+    from mapgym.agents.studies.sparsity.plot import draw_sparsity
+    from mapgym.agents.studies.sparsity.study import sparsity_cells
+    from mapgym.agents.studies.sparsity.tables import sparsity_tables
+    from mapgym.evaluation.sparsity_aware import DensitySet, SparsityAware
 
     layers = common.load_workloads(common.comma_separated(workloads, "--workloads"))
     machines = [common.load_accelerator(name) for name in common.comma_separated(accelerators, "--accelerators")]

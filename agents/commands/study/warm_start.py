@@ -31,10 +31,10 @@ def run(
     shared.at_least(samples, 200, "--samples")
     shared.at_least(seeds, 1, "--seeds")
     common.load_agents()
-    from mapgym import catalog
     from mapgym.agents.base import make_agent
-    from mapgym.agents.experiment.studies.warm_start import warm_start_cells, warm_start_tables
-    from mapgym.agents.experiment.studies.warm_start_plot import draw_warm_starts
+    from mapgym.agents.studies.warm_start.plot import draw_warm_starts
+    from mapgym.agents.studies.warm_start.study import warm_start_cells, warm_start_tables
+    from mapgym.spec import catalog
 
     named = [catalog.network(name).name for name in common.comma_separated(networks, "--networks")]
     searchers = [make_agent(name).name for name in common.comma_separated(agents, "--agents")]

@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.cost.tables import KEY, make_tables
+from mapgym.cost.dense.tables import KEY, make_tables
 from mapgym.errors import SpecificationError
-from mapgym.mapping import divisors
-from mapgym.text import quoted
+from mapgym.errors.text import quoted
+from mapgym.mapping.mapping import divisors
 
 if TYPE_CHECKING:
     from mapgym.mapspace import MapSpace
-    from mapgym.workload import Workload
+    from mapgym.spec.workload import Workload
 
 MAX_LATTICE = 20_000_000
 """Buffer tiles (products of divisor counts) up to which their tables are held in memory."""

@@ -12,7 +12,6 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.accelerator import Accelerator, Mac, StorageLevel
 from mapgym.cost.bound import lower_bound
 from mapgym.cost.model import Cost, CostModel, check_objective
 from mapgym.cost.optimum.branch_kernels import search_node
@@ -25,10 +24,11 @@ from mapgym.cost.optimum.root_kernels import bound_roots
 from mapgym.cost.optimum.solution import build_mapping
 from mapgym.cost.optimum.work import Work, make_work
 from mapgym.errors import SpecificationError
+from mapgym.errors.text import quoted
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapspace import MapSpace
-from mapgym.text import quoted
-from mapgym.workload import matmul
+from mapgym.spec.accelerator import Accelerator, Mac, StorageLevel
+from mapgym.spec.workload import matmul
 
 Progress = Callable[[float, float, float], None]
 

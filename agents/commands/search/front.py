@@ -1,0 +1,54 @@
+"""What ``mapgym search --objective pareto`` prints and writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mapgym.agents.commands import common
+
+if TYPE_CHECKING:
+    from mapgym.evaluation.evaluator import Evaluator
+    from mapgym.evaluation.front import ParetoFront
+
+
+def front_data(front: ParetoFront) -> list[dict[str, object]]:
+    """The points of a front in a plain, YAML- and JSON-able form, fastest first."""
+    return [
+        {
+            "latency_cycles": float(cost.latency_cycles),
+            "energy_pj": float(cost.energy_pj),
+            "edp": float(cost.edp),
+            "utilization": float(cost.utilization),
+            "mapping": mapping.to_dict(),
+        }
+        for mapping, cost in front
+    ]
+
+
+def write_front(path: Path, front: ParetoFront, about: str) -> None:
+    """Writes all mappings of a front as one YAML file, atomically."""
+    from mapgym.agents.files.mapping_file import yaml_comment
+    from mapgym.system.files import write_text
+    from mapgym.system.yaml_loader import dump_yaml
+
+    write_text(path, yaml_comment(about) + dump_yaml({"front": front_data(front)}))
+
+
+def print_front(front: ParetoFront, evaluator: Evaluator, agent: str, seconds: float, output: Path | None) -> None:
+    """Prints a front as a table, fastest mapping first."""
+    space, bound = evaluator.space, evaluator.lower_bound
+    title = f"{space.workload.name} on {space.accelerator.name}: what no other mapping beats in energy and latency\n"
+    headings = ("cycles", "x bound", "energy (pJ)", "x bound", "EDP (pJ*cycles)", "x bound", "utilization")
+    table = common.new_table(title, right=headings)
+    for _, cost in front:
+        latency, energy = cost.latency_cycles / bound.latency_cycles, cost.energy_pj / bound.energy_pj
+        cells = [f"{cost.latency_cycles:.7g}", f"{latency:.3f}", f"{cost.energy_pj:.7g}", f"{energy:.3f}"]
+        table.add_row(*cells, f"{cost.edp:.6g}", f"{latency * energy:.3f}", f"{cost.utilization:.1%}")
+    common.out().print(table)
+    rate = evaluator.samples / seconds if seconds else 0.0
+    value = f"value {evaluator.best_value:.4f} (1 would be both bounds at once)"
+    common.say(f"\n{'front':12s} {len(front)} mappings, {value}")
+    common.say(f"{'search':12s} {agent}, {evaluator.samples:,} samples in {seconds:.3g} s ({rate:,.0f}/s)")
+    if output is not None:
+        common.say(f"{'written to':12s} {output}")

@@ -1,0 +1,1 @@
+"""Runs experiments, in this process or in others."""

@@ -1,0 +1,1 @@
+"""Certificates for the tasks of an experiment."""

@@ -1,1 +1,0 @@
-"""The studies behind ``mapgym study``: what they compute, their tables and their pictures."""

@@ -1,0 +1,1 @@
+"""What agents, experiments and studies write: tables and mappings."""

@@ -1,0 +1,357 @@
+"""Episodes of the amortized policy: many unfinished mappings of many tasks, built side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapgym.agents.learned.amortized import kernels
+from mapgym.agents.learned.amortized.model import Policy, one_thread
+from mapgym.agents.search.dataflow.templates import dim_roles, tensor_roles
+from mapgym.cost import OBJECTIVES
+from mapgym.mapping import MappingBatch
+from mapgym.mapspace import MapSpace
+from mapgym.mapspace.construction.construction import Construction
+from mapgym.mapspace.construction.decision_kernels import (
+    AXIS,
+    AXIS_X,
+    AXIS_Y,
+    DIM_ORDER,
+    GROUP_TABLE,
+    GROUPS,
+    KEPT,
+    ORDER,
+    ORDER_POSITION,
+    SPATIAL,
+    TEMPORAL,
+    TILE,
+    choices_size,
+)
+from mapgym.mapspace.projection import mesh_axes
+
+ROLES = "GNCMPQRS"
+"""Roles of dims in the order in which the policy knows them, see :mod:`mapgym.agents.search.dataflow.templates`."""
+
+_VISITED = "RSCMGPQN"
+_OPERANDS = "WIO"
+_SLIDING = "PQRS"
+
+
+class PolicyTask:
+    """One task with everything that its episodes need.
+
+    Attributes:
+        space, objective: the task; the objective is edp, energy or latency.
+        construction: the decision process.
+        table: int64[...], numbers: float64[...]: what :mod:`amortized_kernels` calls task and numbers.
+        roles, static: positions of the roles in the one and of STATIC in the other.
+        initial_state: int32[...].
+        widest: no decision has more legal choices.
+    """
+
+    def __init__(self, space: MapSpace, objective: str) -> None:
+        """Builds the tables; raises SpecificationError if the space is empty."""
+        workload = space.workload
+        self.space, self.objective = space, objective
+        self.construction = Construction(space)
+        roles = np.array([ROLES.index(role) for role in dim_roles(workload)])
+        operands = tensor_roles(workload)
+        self.roles = len(self.construction.task)
+        self.table = np.concatenate(
+            [
+                _with_orders_that_count(self.construction.task, space),
+                roles,
+                [_OPERANDS.index(operands[tensor.name]) for tensor in workload.tensors],
+                [int(dim in tensor.dims) for tensor in workload.tensors for dim in workload.dims],
+            ]
+        )
+        self.static = len(self.construction.ways)
+        self.numbers = np.concatenate([self.construction.ways, _static(space, objective), _levels(space)])
+        self.widest = int(choices_size(self.construction.task))
+        # The reduction first, then channels, then positions; tried in no other order.
+        active = [d for d, bound in enumerate(workload.bounds) if bound > 1]
+        active.sort(key=lambda d: _VISITED.index(ROLES[roles[d]]))
+        self.initial_state = self.construction.initial_state.copy()
+        order = self.construction.task[DIM_ORDER]
+        self.initial_state[order : order + len(space.accelerator.levels) * len(active)] = np.tile(
+            active, len(space.accelerator.levels)
+        )
+
+
+def _with_orders_that_count(table: NDArray[np.int64], space: MapSpace) -> NDArray[np.int64]:
+    """The table of a construction without the orders that change costs by less than the policy can tell.
+
+    Nothing depends on the order of the loops of the innermost level unless MACs exchange words; that of parallel loops
+    changes the cost of a random mapping by 0.2 % where it counts most.
+    """
+    accelerator = space.accelerator
+    innermost = accelerator.peer_links and accelerator.fanout_x[0] * accelerator.fanout_y[0] > 1
+    table = table.copy()
+    start = table[GROUP_TABLE]
+    groups = table[start : start + 2 * table[GROUPS]].reshape(-1, 2)
+    counts = [kind <= TILE or (kind == ORDER and (level > 0 or innermost)) for kind, level in groups]
+    table[start : start + 2 * sum(counts)] = groups[counts].ravel()
+    table[GROUPS] = sum(counts)
+    return table
+
+
+def _static(space: MapSpace, objective: str) -> NDArray[np.float64]:
+    """float64[STATIC]: what is the same in all decisions of a task."""
+    workload, accelerator = space.workload, space.accelerator
+    bounds, steps = np.zeros(len(ROLES)), np.zeros(len(_SLIDING))
+    words, densities = np.zeros(len(_OPERANDS)), np.ones(len(_OPERANDS))
+    operands, roles = tensor_roles(workload), dict(zip(workload.dims, dim_roles(workload), strict=True))
+    for dim, bound in zip(workload.dims, workload.bounds, strict=True):
+        bounds[ROLES.index(roles[dim])] += math.log2(bound) / kernels.SCALE
+    for tensor in workload.tensors:
+        operand = _OPERANDS.index(operands[tensor.name])
+        words[operand] += math.log2(workload.tensor_size(tensor.name)) / kernels.SCALE
+        densities[operand] *= tensor.density
+        for rank in tensor.ranks:
+            for dim, coefficient in rank:
+                if len(rank) > 1 and roles[dim] in _SLIDING:
+                    steps[_SLIDING.index(roles[dim])] = math.log2(coefficient) / kernels.SCALE
+    flags = [accelerator.peer_links, "bypass" in space.axes, accelerator.is_sparse]
+    sizes = [math.log2(workload.macs) / kernels.SCALE, math.log2(accelerator.mac.instances) / kernels.SCALE]
+    static = np.concatenate(
+        [
+            [float(objective == name) for name in OBJECTIVES],
+            np.array(flags, np.float64),
+            sizes,
+            [len(accelerator.levels) / 4],
+            bounds,
+            steps,
+            words,
+            densities,
+        ]
+    )
+    assert len(static) <= kernels.STATIC
+    return np.concatenate([static, np.zeros(kernels.STATIC - len(static))])
+
+
+def _levels(space: MapSpace) -> NDArray[np.float64]:
+    """float64[levels * LEVEL_FIGURES]: capacity, energy per word, fan-outs, bandwidth, energy of the network."""
+    accelerator = space.accelerator
+    # A multiply-accumulate can cost nothing; then a picojoule is the unit.
+    unit = accelerator.mac.energy_pj or 1.0
+    figures = []
+    for s, level in enumerate(accelerator.levels):
+        limits = (
+            level.read_bandwidth_words_per_cycle,
+            level.write_bandwidth_words_per_cycle,
+            level.shared_bandwidth_words_per_cycle,
+        )
+        bandwidth = min((limit for limit in limits if limit), default=2.0**16)
+        figures += [
+            math.log2(level.capacity_words or 2**32),
+            math.log2(max(level.access_energy_pj / level.block_size_words / unit, 2.0**-8)),
+            math.log2(accelerator.fanout_x[s]),
+            math.log2(accelerator.fanout_y[s]),
+            math.log2(bandwidth),
+            math.log2(max((level.energy_per_hop_pj + level.router_energy_pj) / unit, 2.0**-8)),
+        ]
+    return np.array(figures) / kernels.SCALE
+
+
+@dataclass
+class Decisions:
+    """What a network learns from: decisions, their legal choices, and which was made.
+
+    Attributes:
+        episode: int64[n], of each decision.
+        decisions: float32[n, STATE_FEATURES].
+        options: float32[m, CHOICE_FEATURES], the legal choices of all decisions, in their order.
+        counts: int64[n], how many of them each decision has.
+        picked: int64[n], position in options of the one that was made.
+    """
+
+    episode: NDArray[np.int64]
+    decisions: NDArray[np.float32]
+    options: NDArray[np.float32]
+    counts: NDArray[np.int64]
+    picked: NDArray[np.int64]
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Decisions]) -> Decisions:
+        """Joins decisions in order."""
+        starts = np.cumsum([0, *(len(part.options) for part in parts)])
+        return cls(
+            np.concatenate([part.episode for part in parts]),
+            np.concatenate([part.decisions for part in parts]),
+            np.concatenate([part.options for part in parts]),
+            np.concatenate([part.counts for part in parts]),
+            np.concatenate([part.picked + start for part, start in zip(parts, starts, strict=False)]),
+        )
+
+
+@dataclass
+class Episodes:
+    """Finished episodes.
+
+    Attributes:
+        tasks: the tasks.
+        task_of: int64[n], task of each episode.
+        states: int32[n, ...].
+        finished: bool[n]; one that is not has come to a dead end, which only inexact constraints have.
+        record: the decisions of all of them, step by step, if they were asked for.
+    """
+
+    tasks: Sequence[PolicyTask]
+    task_of: NDArray[np.int64]
+    states: NDArray[np.int32]
+    finished: NDArray[np.bool_]
+    record: list[Decisions] = field(default_factory=list)
+
+    def mappings(self, k: int) -> tuple[NDArray[np.int64], MappingBatch]:
+        """The finished episodes of task k, and their mappings."""
+        rows = np.flatnonzero((self.task_of == k) & self.finished)
+        return rows, self.tasks[k].construction.export(self.states, rows)
+
+
+class _Rollout:
+    """Episodes that go on side by side: what :func:`roll_out` and :func:`retrace` share."""
+
+    def __init__(self, tasks: Sequence[PolicyTask], task_of: NDArray[np.int64], *, record: bool) -> None:
+        n = len(task_of)
+        self.starts = np.zeros((4, len(tasks) + 1), np.int64)
+        self.starts[0, 1:] = np.cumsum([len(task.table) for task in tasks])
+        self.starts[1, 1:] = np.cumsum([len(task.numbers) for task in tasks])
+        self.starts[2, :-1] = [task.roles for task in tasks]
+        self.starts[3, :-1] = [task.static for task in tasks]
+        self.tables = np.concatenate([task.table for task in tasks])
+        self._figures = np.concatenate([task.numbers for task in tasks])
+        states = np.zeros((n, max(len(task.initial_state) for task in tasks)), np.int32)
+        for k, task in enumerate(tasks):
+            states[task_of == k, : len(task.initial_state)] = task.initial_state
+        self.episodes = Episodes(tasks, task_of, states, np.zeros(n, np.bool_))
+        self._rows, self._made = np.arange(n), np.full(n, -1, np.int64)
+        self._outcomes, self._record = np.zeros(n, np.int8), record
+        most = n * max(task.widest for task in tasks)
+        self._decisions = np.empty((n, kernels.STATE_FEATURES), np.float32)
+        self._options = np.empty((most, kernels.CHOICE_FEATURES), np.float32)
+        self.choices = np.empty(most, np.int64)
+        self.first, self.picked = np.empty(n + 1, np.int64), np.empty(n, np.int64)
+        self._running = n
+
+    def advance(self) -> bool:
+        """Makes the choices and describes the decisions that follow; whether there are any."""
+        running, episodes = self._running, self.episodes
+        self._running = kernels.step(
+            self.tables,
+            self._figures,
+            self.starts,
+            episodes.task_of,
+            episodes.states,
+            self._rows[:running],
+            self._made[:running],
+            self._outcomes,
+            self._decisions,
+            self._options,
+            self.choices,
+            self.first,
+        )
+        episodes.finished[:] = self._outcomes == kernels.FINISHED
+        return self._running > 0
+
+    def present(self) -> Decisions:
+        """The decisions to be made now, with picked still to be filled in."""
+        running = self._running
+        return Decisions(
+            self._rows[:running],
+            self._decisions[:running],
+            self._options[: self.first[running]],
+            np.diff(self.first[: running + 1]),
+            self.picked[:running],
+        )
+
+    def make(self, present: Decisions) -> None:
+        """Remembers which choices were picked."""
+        self._made[: self._running] = self.choices[present.picked]
+        if self._record:
+            self.episodes.record.append(Decisions(*(getattr(present, entry.name).copy() for entry in fields(present))))
+
+
+def roll_out(
+    policy: Policy,
+    tasks: Sequence[PolicyTask],
+    task_of: NDArray[np.int64],
+    seed: int,
+    temperature: NDArray[np.float64],
+    uniform: NDArray[np.float64],
+    *,
+    record: bool = False,
+) -> Episodes:
+    """Lets a policy build mappings.
+
+    Args:
+        policy: scores the legal choices.
+        tasks: the tasks.
+        task_of: int64[n], which of them each episode is about.
+        seed: of the draws, below 2**64.
+        temperature: float64[n], of the softmax of each episode; 0 takes the best choice.
+        uniform: float64[n], probability that a choice of the episode is uniform among the legal ones.
+        record: whether to keep the decisions.
+    """
+    rollout, generator = _Rollout(tasks, task_of, record=record), np.array([seed], np.uint64)
+    with one_thread():
+        while rollout.advance():
+            now = rollout.present()
+            logits = policy.score(now.decisions, now.options, now.counts)
+            kernels.draw(logits, rollout.first, temperature[now.episode], uniform[now.episode], generator, now.picked)
+            rollout.make(now)
+    return rollout.episodes
+
+
+def retrace(tasks: Sequence[PolicyTask], batches: Sequence[MappingBatch]) -> Episodes:
+    """The episodes that lead to given mappings, with their decisions.
+
+    Of an order only the innermost loop is retraced; the others follow by the rule.
+
+    Args:
+        tasks: the tasks.
+        batches: mappings of each, in canonical form and in its space.
+    """
+    task_of = np.repeat(np.arange(len(tasks)), [len(batch) for batch in batches])
+    rollout = _Rollout(tasks, task_of, record=True)
+    wanted = rollout.episodes.states.copy()
+    for k, (task, batch) in enumerate(zip(tasks, batches, strict=True)):
+        wanted[task_of == k, : len(task.initial_state)] = _complete_states(task, batch)
+    while rollout.advance():
+        now = rollout.present()
+        states = rollout.episodes.states
+        kernels.follow(
+            rollout.tables,
+            rollout.starts,
+            task_of,
+            states,
+            wanted,
+            now.episode,
+            rollout.choices,
+            rollout.first,
+            now.picked,
+        )
+        assert (now.picked >= 0).all()
+        rollout.make(now)
+    return rollout.episodes
+
+
+def _complete_states(task: PolicyTask, batch: MappingBatch) -> NDArray[np.int32]:
+    """int32[n, ...]: what decides the choices of mappings, where a state has it."""
+    states = np.tile(task.initial_state, (len(batch), 1))
+    is_loop = np.take_along_axis(batch.temporal, batch.order.astype(np.intp), axis=2) > 1
+    innermost = np.take_along_axis(batch.order, is_loop.argmax(axis=2)[..., None], axis=2)
+    blocks = {
+        TEMPORAL: batch.temporal,
+        SPATIAL: batch.spatial,
+        AXIS: np.where(mesh_axes(batch), AXIS_Y, AXIS_X),
+        ORDER_POSITION: innermost == np.arange(len(batch.dims)),
+        KEPT: batch.keep,
+    }
+    for position, values in blocks.items():
+        start = task.table[position]
+        states[:, start : start + values[0].size] = values.reshape(len(batch), -1)
+    return states

@@ -1,0 +1,295 @@
+"""Compiled making of children for the evolutionary search: crossover, mutation, repair, and no child twice."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapgym.agents.search.evolution.operator_kernels import (
+    fill_array,
+    promote_loop,
+    refill_array,
+    refill_level,
+    take_outside,
+    trade_dims,
+    trade_tensors,
+)
+from mapgym.agents.search.gamma.breeding_kernels import cross, fingerprint, mix, read_genome, remember, write_genome
+from mapgym.agents.search.gamma.operator_kernels import (
+    AXIS,
+    KEEP,
+    ORDER,
+    SPATIAL,
+    TEMPORAL,
+    Rules,
+    below,
+    exchange_primes,
+    flip_keep,
+    move_prime,
+    retile_dim,
+    swap_loops,
+    toggle_parallelism,
+    unit,
+)
+from mapgym.agents.search.gamma.repair_kernels import fill_words, mend, parallelism
+from mapgym.compilation import kernel
+
+MOVE, EXCHANGE, TOGGLE, RETILE, TRADE, REFILL_LEVEL, REFILL_ARRAY, PROMOTE, SWAP, FLIP, TRADE_TENSORS = range(11)
+"""The mutations, in the order of ``Breeding.weights``."""
+
+# Seeds of hashes, far apart so that small numbers mixed in do not make two of them meet.
+TEMPORAL_LOOP = np.uint64(0x9E6C63D0676A9A99)
+SPATIAL_LOOP = np.uint64(0xC2B2AE3D27D4EB4F)
+PRIME = np.uint64(0xA0761D6478BD642F)
+
+
+class Breeding(NamedTuple):
+    """How children are made."""
+
+    rules: Rules
+    table: NDArray[np.int64]  # from mapgym.mapping.legality.pack_rules
+    alike: NDArray[np.int64]  # [dim] the first dim that cannot be told apart by costs; empty where whole orders count
+    slides: NDArray[np.bool_]  # [dim] whether it shares a rank of a tensor with another dim
+    weights: NDArray[np.float64]  # [11] cumulative probabilities of the mutations
+    items: NDArray[np.int64]  # [any] what crosses by itself: PARALLELISM, ORDERS, BYPASS; empty where tiles cross
+    crossover: float  # probability of crossover
+    persistence: float  # probability of one more mutation after each one
+    fill: float  # probability that the array is filled after the mutations
+    screening: float  # probability that a child is refused that uses much less of the array or of a buffer
+    tournament: int  # how many parents are drawn for a child, of which the first in the batch is taken
+    attempts: int  # how often a child may be made that is illegal, refused or known
+
+
+@kernel
+def _log(factor, primes):  # type: ignore[no-untyped-def]
+    """A number for a factor such that the number of a product is the sum (modulo 2**64) of the numbers."""
+    total = np.uint64(0)
+    for prime in primes:
+        while prime > 1 and factor % prime == 0:
+            factor //= prime
+            total += mix(PRIME, prime)
+    return total
+
+
+@kernel
+def essence(g, breeding):  # type: ignore[no-untyped-def]
+    """A hash of what the cost depends on when neighbours exchange no words and nothing is sparse.
+
+    Above each tile, the loops that leave a tensor in place and those that let a window slide count with their place,
+    the others only as a set; and dims that occur in the same tensors, each in a rank of its own, count as one. Left out
+    is a rare case: a loop further outside that happens to move a tile exactly as the innermost one does.
+    """
+    rules, dims, tensors = breeding.rules, len(breeding.rules.primes), breeding.rules.relevant.shape[1]
+    h = np.uint64(0x9E3779B97F4A7C15)
+    for level in range(g.shape[1]):
+        total = np.uint64(0)
+        # The tensors that no loop so far has moved; below level 0 are the MACs, which hold nothing.
+        held = (1 << tensors) - 1 if level > 0 else 0
+        # How many of the first two loops slide: the second one can move a tile exactly as the first one does.
+        sliding = 0
+        loops = 0
+        for position in range(dims):
+            d = g[ORDER, level, position]
+            if g[TEMPORAL, level, d] == 1:
+                continue
+            for t in range(tensors):
+                if rules.relevant[d, t]:
+                    held &= ~(1 << t)
+            place = held * 3
+            if level > 0 and loops == sliding and loops < 2 and breeding.slides[d]:
+                sliding += 1
+                place += sliding
+            loops += 1
+            key = mix(mix(TEMPORAL_LOOP, breeding.alike[d]), place)
+            total += key * _log(g[TEMPORAL, level, d], rules.primes[d])
+        for d in range(dims):
+            if g[SPATIAL, level, d] > 1:
+                key = mix(mix(SPATIAL_LOOP, breeding.alike[d]), g[AXIS, level, d])
+                total += key * _log(g[SPATIAL, level, d], rules.primes[d])
+        kept = 1
+        for t in range(tensors):
+            kept = kept * 2 + g[KEEP, level, t]
+        h = mix(mix(h, total), kept)
+    return h | np.uint64(1)
+
+
+@kernel
+def is_new(g, breeding, seen):  # type: ignore[no-untyped-def]
+    """Whether no mapping like this one was remembered; remembers it."""
+    if len(breeding.alike):
+        return remember(seen, essence(g, breeding))
+    return remember(seen, fingerprint(g, len(breeding.rules.primes), breeding.rules.relevant.shape[1]))
+
+
+@kernel
+def _mutate(g, breeding, extents, state):  # type: ignore[no-untyped-def]
+    """Applies one random mutation; returns whether it changed anything."""
+    rules, weights = breeding.rules, breeding.weights
+    drawn = unit(state)
+    chosen = 0
+    while chosen < len(weights) - 1 and drawn >= weights[chosen]:
+        chosen += 1
+    if chosen == MOVE:
+        return move_prime(g, rules, state)
+    if chosen == EXCHANGE:
+        return exchange_primes(g, rules, state)
+    if chosen == TOGGLE:
+        return toggle_parallelism(g, rules, state)
+    if chosen == RETILE:
+        return retile_dim(g, rules, state)
+    if chosen == TRADE:
+        return trade_dims(g, rules, state)
+    if chosen == REFILL_LEVEL:
+        return refill_level(g, rules, breeding.table, extents, state)
+    if chosen == REFILL_ARRAY:
+        return refill_array(g, rules, state)
+    if chosen == PROMOTE:
+        return promote_loop(g, rules, state)
+    if chosen == SWAP:
+        return swap_loops(g, rules, state)
+    if chosen == FLIP:
+        return flip_keep(g, rules, state)
+    return trade_tensors(g, rules, state)
+
+
+@kernel
+def _idles(g, dims, macs):  # type: ignore[no-untyped-def]
+    """Whether a child uses less than three quarters of the MACs of its parent."""
+    return 4 * parallelism(g, dims) < 3 * macs
+
+
+@kernel
+def _empties(g, child_words, keep, words):  # type: ignore[no-untyped-def]
+    """Whether a child uses less than three quarters of the words of its parent in a buffer that keeps the same tensors.
+
+    Given are the child's genome and words at each level, and the parent's kept tensors (bool[level, tensor]) and words.
+    """
+    for level in range(len(words)):
+        if 4 * child_words[level] < 3 * words[level]:
+            same = True
+            for t in range(keep.shape[1]):
+                same &= keep[level, t] == g[KEEP, level, t]
+            if same:
+                return True
+    return False
+
+
+@kernel
+def make_children(parents, children, breeding, seen, state, genomes, extents, held):  # type: ignore[no-untyped-def]
+    """Fills a batch with legal children of the parents.
+
+    Args:
+        parents: the six arrays of m legal mappings, best first where tournaments are held.
+        children: the six arrays of n mappings, overwritten.
+        breeding: how. A child is made anew while it is illegal, refused or known; the last attempt but one is taken
+            even if it is refused or known, and instead of an illegal one a copy of a parent.
+        seen: uint64 hash table; see :func:`mapgym.agents.search.gamma.breeding_kernels.remember`.
+        state: uint64[1], random state.
+        genomes: int64[2, 6, level, dim or tensor], working memory.
+        extents, held: float64[level, dim] and [m + 1, level], working memory.
+    """
+    rules, table, dims = breeding.rules, breeding.table, len(breeding.rules.primes)
+    g, mate = genomes[0], genomes[1]
+    last = breeding.attempts
+    keep, words = parents[5], held[len(parents[0])]
+    for k in range(len(parents[0])):
+        read_genome(parents, k, g)
+        fill_words(g, table, extents, held[k])
+    for i in range(len(children[0])):
+        for attempt in range(last + 1):
+            parent = len(parents[0])
+            for _ in range(breeding.tournament):
+                parent = min(parent, below(state, len(parents[0])))
+            read_genome(parents, parent, g)
+            if attempt == last:
+                break
+            macs = parallelism(g, dims)
+            crossed = unit(state) < breeding.crossover
+            if crossed:
+                read_genome(parents, below(state, len(parents[0])), mate)
+                if len(breeding.items):
+                    cross(g, mate, rules, breeding.items[below(state, len(breeding.items))], state)
+                else:
+                    take_outside(g, mate, rules, state)
+            owed = not crossed
+            while owed or unit(state) < breeding.persistence:
+                _mutate(g, breeding, extents, state)
+                owed = False
+            if unit(state) < breeding.fill:
+                for level in range(g.shape[1]):
+                    fill_array(g, rules, level, state)
+            # The last attempt but one is taken even so.
+            screened = attempt < last - 1 and unit(state) < breeding.screening
+            # Repair takes parallelism and tiles away: what is wasteful before is so afterwards.
+            if screened and _idles(g, dims, macs):
+                continue
+            fill_words(g, table, extents, words)
+            if screened and _empties(g, words, keep[parent], held[parent]):
+                continue
+            steps = mend(g, rules, table, extents, words, state)
+            if steps < 0:
+                continue
+            if screened and steps > 0 and (_idles(g, dims, macs) or _empties(g, words, keep[parent], held[parent])):
+                continue
+            if is_new(g, breeding, seen) or attempt == last - 1:
+                break
+        write_genome(g, rules, children, i)
+
+
+@kernel
+def dataflow(batch, i, relevant):  # type: ignore[no-untyped-def]
+    """A hash of which tensors each level of mapping i keeps, and which of them stay there while the next tile comes.
+
+    The latter are those that the innermost loop outside a tile does not move: weight-stationary mappings differ in it
+    from output-stationary ones. ``relevant`` is bool[dim, tensor].
+    """
+    temporal, order, keep = batch[0], batch[2], batch[5]
+    levels, dims = temporal.shape[1:]
+    h = np.uint64(0x9E3779B97F4A7C15)
+    stay = 0
+    for level in range(levels - 1, -1, -1):
+        kept = 0
+        for t in range(keep.shape[2]):
+            kept = kept * 2 + keep[i, level, t]
+        # Inside level 0 are the MACs, which hold nothing.
+        if level > 0:
+            for position in range(dims):
+                d = order[i, level, position]
+                if temporal[i, level, d] > 1:
+                    stay = 0
+                    for t in range(keep.shape[2]):
+                        stay = stay * 2 + (not relevant[d, t])
+                    break
+        h = mix(mix(h, kept), stay)
+    return h
+
+
+@kernel
+def select_survivors(batch, best, relevant, most, chosen, flows):  # type: ignore[no-untyped-def]
+    """Chooses the first mappings, of those of the same dataflow only so many.
+
+    Args:
+        batch: the six arrays of the mappings.
+        best: int64[n], indices of distinct ones, the best one first.
+        relevant: bool[dim, tensor], which dims a tensor has.
+        most: how many of the same dataflow.
+        chosen: int64[m], filled with the indices of the chosen ones.
+        flows: uint64[m], working memory.
+
+    Returns:
+        How many were chosen, at most m.
+    """
+    count = 0
+    for i in best:
+        if count == len(chosen):
+            break
+        flows[count] = dataflow(batch, i, relevant)
+        alike = 0
+        for k in range(count):
+            alike += flows[k] == flows[count]
+        if alike < most:
+            chosen[count] = i
+            count += 1
+    return count

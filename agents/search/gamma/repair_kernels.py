@@ -1,0 +1,204 @@
+"""Compiled repair of genomes: the array's parallelism, the words of the tiles, and how both are made to fit.
+
+Operators keep the products of the factors, the orders and what the rules fix; what they may break is mended here.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mapgym.agents.search.gamma.operator_kernels import (
+    AXIS,
+    FREE_SPATIAL,
+    FREE_TEMPORAL,
+    KEEP,
+    LIMIT,
+    REACH,
+    SPATIAL,
+    TEMPORAL,
+    X,
+    Y,
+    below,
+    has_room,
+    random_prime,
+    used,
+)
+from mapgym.compilation import kernel
+from mapgym.mapping.legality import COMPRESSED, HEADER, UNLIMITED, box_words, held_words
+
+
+@kernel
+def parallelism(g, dims):  # type: ignore[no-untyped-def]
+    """The MACs that a genome uses."""
+    product = 1
+    for level in range(g.shape[1]):
+        for d in range(dims):
+            product *= g[SPATIAL, level, d]
+    return product
+
+
+@kernel
+def _fits_mesh(g, rules):  # type: ignore[no-untyped-def]
+    """Whether every level has room for its spatial factors: has_room for all of them and both axes, in one pass."""
+    total_x, total_y = 1, 1
+    for level in range(g.shape[1] - 1, -1, -1):
+        here_x, here_y = 1, 1
+        for d in range(len(rules.primes)):
+            if g[AXIS, level, d] == X:
+                here_x *= g[SPATIAL, level, d]
+            else:
+                here_y *= g[SPATIAL, level, d]
+        total_x *= here_x
+        total_y *= here_y
+        if here_x > rules.levels[LIMIT, level, X] or here_y > rules.levels[LIMIT, level, Y]:
+            return False
+        if total_x > rules.levels[REACH, level, X] or total_y > rules.levels[REACH, level, Y]:
+            return False
+    return True
+
+
+@kernel
+def cover(g, level, extents):  # type: ignore[no-untyped-def]
+    """Fills the extents of a level's tile, given those of the level inside it; extents are float64[level, dim]."""
+    for d in range(extents.shape[1]):
+        inside = extents[level - 1, d] if level > 0 else 1.0
+        extents[level, d] = inside * g[TEMPORAL, level, d] * g[SPATIAL, level, d]
+
+
+@kernel
+def tile_words(g, table, level, extents, compressed):  # type: ignore[no-untyped-def]
+    """Words of the tiles that a level keeps, given its extents; where asked for, compressed as the level stores them.
+
+    The table is from :func:`mapgym.mapping.legality.pack_rules`.
+    """
+    levels, dims, tensors = table[0], table[1], table[2]
+    cursor = HEADER + dims + 5 * levels + levels * tensors
+    total = 0.0
+    for t in range(tensors):
+        words, cursor = box_words(table, cursor, extents, level)
+        if g[KEEP, level, t]:
+            total += held_words(table, level, t, np.int64(words)) if compressed else words
+    return total
+
+
+@kernel
+def capacity(table, level):  # type: ignore[no-untyped-def]
+    """Words that a level holds, UNLIMITED where any number fits; the table is from pack_rules."""
+    return table[HEADER + table[1] + level]
+
+
+@kernel
+def fill_words(g, table, extents, words):  # type: ignore[no-untyped-def]
+    """Fills ``words[level]`` with the words of the tiles that each level keeps, as if nothing were compressed.
+
+    Args:
+        g: genome.
+        table: from :func:`mapgym.mapping.legality.pack_rules`.
+        extents: float64[level, dim], filled as well.
+        words: float64[level]; 0 at a level without limits.
+    """
+    for level in range(table[0]):
+        cover(g, level, extents)
+        words[level] = 0.0 if capacity(table, level) == UNLIMITED else tile_words(g, table, level, extents, False)
+
+
+@kernel
+def _full_level(g, table, extents, words):  # type: ignore[no-untyped-def]
+    """The innermost level whose kept tiles exceed its capacity, -1 if all fit; arguments as :func:`fill_words` left."""
+    for level in range(table[0]):
+        # What is compressed takes no more words than what is not.
+        if words[level] > capacity(table, level) and (
+            table[COMPRESSED] == 0 or tile_words(g, table, level, extents, True) > capacity(table, level)
+        ):
+            return level
+    return -1
+
+
+@kernel
+def _shrink(g, rules, level, axis, state):  # type: ignore[no-untyped-def]
+    """Makes room on a mesh axis of a level; returns whether anything could be done.
+
+    A dim on X goes to Y if it fits there; otherwise a random prime of a spatial factor becomes temporal.
+    """
+    dims = len(rules.primes)
+    first = below(state, dims)
+    if axis == X:
+        room = rules.levels[LIMIT, level, Y] // used(g, level, Y, dims)
+        for d in range(dims):
+            if g[AXIS, level, d] == X and 1 < g[SPATIAL, level, d] <= room and rules.levels[FREE_SPATIAL, level, d]:
+                g[AXIS, level, d] = Y
+                return True
+    for step in range(dims):
+        d = (first + step) % dims
+        if g[AXIS, level, d] != axis or not (
+            rules.levels[FREE_SPATIAL, level, d] and rules.levels[FREE_TEMPORAL, level, d]
+        ):
+            continue
+        prime = random_prime(rules, d, g[SPATIAL, level, d], state)
+        if prime > 0:
+            g[SPATIAL, level, d] //= prime
+            g[TEMPORAL, level, d] *= prime
+            return True
+    return False
+
+
+@kernel
+def _move_outwards(g, rules, full, state):  # type: ignore[no-untyped-def]
+    """Moves a random prime that the tile of a full level covers to the time of a random outer level."""
+    levels, dims = g.shape[1], len(rules.primes)
+    first = below(state, dims)
+    slots, outer = 2 * (full + 1), levels - 1 - full
+    start, begin = below(state, slots), below(state, outer)
+    for step in range(dims):
+        d = (first + step) % dims
+        held = False
+        for t in range(rules.relevant.shape[1]):
+            held |= g[KEEP, full, t] != 0 and rules.relevant[d, t]
+        if not held:
+            continue
+        for turn in range(slots):
+            level, kind = (start + turn) % slots // 2, (start + turn) % slots % 2
+            if not rules.levels[kind, level, d] or g[kind, level, d] == 1:
+                continue
+            for hop in range(outer):
+                to_level = full + 1 + (begin + hop) % outer
+                if rules.levels[FREE_TEMPORAL, to_level, d]:
+                    prime = random_prime(rules, d, g[kind, level, d], state)
+                    g[kind, level, d] //= prime
+                    g[TEMPORAL, to_level, d] *= prime
+                    return True
+    return False
+
+
+@kernel
+def mend(g, rules, table, extents, words, state):  # type: ignore[no-untyped-def]
+    """Mends parallelism, from the outermost level inwards, then capacities.
+
+    Each step takes a prime out of the array or moves one outwards, so that the number of steps is bounded.
+
+    Args:
+        g: genome, whose products of factors, orders and tensors at the outermost level are right.
+        rules: what may change.
+        table: from :func:`mapgym.mapping.legality.pack_rules`.
+        extents, words: as :func:`fill_words` filled them for the genome; kept so.
+        state: uint64[1], random state.
+
+    Returns:
+        How many steps it took, or -1 if the genome is still not legal.
+    """
+    steps = 0
+    if not _fits_mesh(g, rules):
+        for axis in (X, Y):
+            for level in range(g.shape[1] - 1, -1, -1):
+                while not has_room(g, rules, level, axis, 1) and _shrink(g, rules, level, axis, state):
+                    steps += 1
+        if not _fits_mesh(g, rules):
+            return -1
+    full = _full_level(g, table, extents, words)
+    while full >= 0:
+        if not rules.tile or not _move_outwards(g, rules, full, state):
+            return -1
+        steps += 1
+        fill_words(g, table, extents, words)
+        full = _full_level(g, table, extents, words)
+    return steps if parallelism(g, len(rules.primes)) >= rules.least_parallelism else -1

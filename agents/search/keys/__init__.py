@@ -1,0 +1,1 @@
+"""Black-box optimisers over vectors of keys."""

@@ -1,0 +1,1 @@
+"""Searchers that edit mappings."""

@@ -1,0 +1,212 @@
+"""Compiled random edits of mappings, for searchers that know nothing of mappings but how to change them a little.
+
+The edits are those of :mod:`mapgym.mapspace.edits_kernels`. There, all of a mapping are listed, so that one can be
+taken of those that are legal; here, one is drawn without a list, which is several times as fast, and several can follow
+each other of which only the last has to end in a legal mapping.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapgym.agents.search.gamma.breeding_kernels import remember
+from mapgym.compilation import kernel
+from mapgym.compilation.random_kernels import next_below, next_fraction
+from mapgym.mapping.canonical_kernels import Sorting, copy_mapping, normalise
+from mapgym.mapspace.edits_kernels import MOVE, SPATIAL_SWAP, SWAP, TOGGLE_AXIS, EditTables, change, is_allowed
+
+
+@kernel
+def _mix(h, value):  # type: ignore[no-untyped-def]
+    h = (h ^ np.uint64(value)) * np.uint64(0x9E3779B97F4A7C15)
+    return h ^ (h >> np.uint64(29))
+
+
+@kernel
+def fingerprint(maps: Any, i: int) -> Any:
+    """A hash of mapping i, which is in canonical form: equal for equal mappings, and odd."""
+    levels, dims, tensors = maps[0].shape[1], maps[0].shape[2], maps[5].shape[2]
+    h = np.uint64(0xA0761D6478BD642F)
+    for s in range(levels):
+        for position in range(dims):
+            d = maps[2][i, s, position]
+            if maps[0][i, s, d] == 1:
+                break
+            h = _mix(h, maps[0][i, s, d] * 256 + d)
+        h = _mix(h, maps[4][i, s] * 256 + 128)
+        for position in range(dims):
+            d = maps[3][i, s, position]
+            if maps[1][i, s, d] == 1:
+                break
+            h = _mix(h, maps[1][i, s, d] * 256 + d)
+        kept = 1
+        for t in range(tensors):
+            kept = kept * 2 + maps[5][i, s, t]
+        h = _mix(h, kept)
+    return h | np.uint64(1)
+
+
+@kernel
+def _factor(i: int, maps: Any, slot: int, d: int) -> Any:
+    levels = maps[0].shape[1]
+    return maps[0][i, slot, d] if slot < levels else maps[1][i, slot - levels, d]
+
+
+@kernel
+def _draw_move(i: int, maps: Any, tables: EditTables, edits: Any, state: Any) -> bool:
+    """Draws a prime factor to move: a random dim, one of its factors above 1, and another slot of the same group."""
+    levels, dims = maps[0].shape[1], maps[0].shape[2]
+    first = next_below(state, dims)
+    for step in range(dims):
+        d = (first + step) % dims
+        count, source = 0, -1
+        for slot in range(2 * levels):
+            if tables.group_of[slot, d] >= 0 and _factor(i, maps, slot, d) > 1:
+                count += 1
+                if next_below(state, count) == 0:
+                    source = slot
+        count, target = 0, -1
+        for slot in range(2 * levels):
+            if source >= 0 and slot != source and tables.group_of[slot, d] == tables.group_of[source, d]:
+                count += 1
+                if next_below(state, count) == 0:
+                    target = slot
+        if target < 0:
+            continue
+        factor = _factor(i, maps, source, d)
+        count, chosen = 0, 0
+        for k in range(tables.primes.shape[1]):
+            prime = tables.primes[d, k]
+            if prime > 1 and factor % prime == 0:
+                count += 1
+                if next_below(state, count) == 0:
+                    chosen = prime
+        # A loop that becomes parallel may lie on either axis of a mesh; one that grows stays where it is.
+        axis = 0
+        if target >= levels:
+            axis = next_below(state, 2) if tables.axis_free[target - levels] else int(tables.on_y[target - levels, d])
+        edits[0, 0], edits[0, 1], edits[0, 2] = MOVE, d, source
+        edits[0, 3], edits[0, 4], edits[0, 5] = target, chosen, axis
+        return True
+    return False
+
+
+@kernel
+def _draw_swap(i: int, maps: Any, sorting: Sorting, kind: int, edits: Any, state: Any) -> bool:
+    """Draws two loops of a random level to swap: temporal ones, or spatial ones on one mesh axis."""
+    levels, dims = maps[0].shape[1], maps[0].shape[2]
+    factors, order = (maps[0], maps[2]) if kind == SWAP else (maps[1], maps[3])
+    first = next_below(state, levels)
+    for step in range(levels):
+        s = (first + step) % levels
+        if (kind == SWAP and sorting.temporal[s]) or (kind == SPATIAL_SWAP and sorting.spatial[s]):
+            continue
+        # Loops are looked for on the whole level, or on one axis of the mesh: X if the axis is 0.
+        axis = next_below(state, 2)
+        count, first_loop, second_loop = 0, 0, 0
+        for turn in range(1 if kind == SWAP else 2):
+            count = 0
+            for position in range(dims):
+                d = order[i, s, position]
+                on_y = position >= maps[4][i, s]
+                if factors[i, s, d] == 1 or (kind == SPATIAL_SWAP and on_y != ((axis + turn) % 2 == 1)):
+                    continue
+                # A random pair, drawn while passing by: the third and later loops replace one of the two.
+                count += 1
+                drawn = next_below(state, count)
+                if count == 1:
+                    first_loop = position
+                elif count == 2:
+                    second_loop = position
+                elif drawn == 0:
+                    first_loop = position
+                elif drawn == 1:
+                    second_loop = position
+            if count > 1:
+                break
+        if count > 1:
+            edits[0, 0], edits[0, 1], edits[0, 2], edits[0, 3] = kind, s, first_loop, second_loop
+            return True
+    return False
+
+
+@kernel
+def _draw_toggle(i: int, maps: Any, tables: EditTables, kind: int, edits: Any, state: Any) -> bool:
+    """Draws a spatial loop for the other mesh axis, or a tensor to keep or to bypass."""
+    levels = maps[0].shape[1]
+    columns = maps[0].shape[2] if kind == TOGGLE_AXIS else maps[5].shape[2]
+    first = next_below(state, levels * columns)
+    for step in range(levels * columns):
+        s, column = (first + step) % (levels * columns) // columns, (first + step) % columns
+        if kind == TOGGLE_AXIS:
+            possible = tables.axis_free[s] and maps[1][i, s, column] > 1
+        else:
+            possible = tables.keep_free[s, column]
+        if possible:
+            edits[0, 0], edits[0, 1], edits[0, 2] = kind, s, column
+            return True
+    return False
+
+
+@kernel
+def _draw_edit(i: int, maps: Any, sorting: Sorting, tables: EditTables, weights: Any, edits: Any, state: Any) -> bool:
+    """Draws a random edit of mapping i into the first row of edits; False if its kind has none."""
+    drawn = next_fraction(state)
+    kind = 0
+    while kind < len(weights) - 1 and drawn >= weights[kind]:
+        kind += 1
+    if kind == MOVE:
+        return _draw_move(i, maps, tables, edits, state)
+    if kind in (SWAP, SPATIAL_SWAP):
+        return _draw_swap(i, maps, sorting, kind, edits, state)
+    return _draw_toggle(i, maps, tables, kind, edits, state)
+
+
+@kernel
+def edit_each(
+    maps: Any,
+    edited: Any,
+    sorting: Sorting,
+    tables: EditTables,
+    weights: NDArray[np.float64],
+    persistence: float,
+    attempts: int,
+    seen: NDArray[np.uint64],
+    edits: NDArray[np.int64],
+    extents: NDArray[np.float64],
+    tile_words: NDArray[np.float64],
+    state: NDArray[np.uint64],
+) -> None:
+    """Makes of each mapping of a batch one that is a few random edits away.
+
+    Args:
+        maps: arrays of a batch of mappings of the space in canonical form.
+        edited: arrays of a batch of as many, overwritten.
+        sorting, tables: of the map space.
+        weights: float64[KINDS], cumulative probabilities of the kinds of edits.
+        persistence: probability of one more edit after each one.
+        attempts: how often a mapping may be edited anew because the result is illegal, or was seen before. The last
+            result is taken if it is legal, seen or not; otherwise the mapping stays as it was.
+        seen: hash table for :func:`remember`; with one entry, nothing is remembered and everything is new.
+        edits: int64[1, EDIT_COLUMNS], working memory.
+        extents, tile_words: float64[level, dim] and float64[level, tensor], working memory.
+        state: uint64[1], random state.
+    """
+    for i in range(len(maps[0])):
+        copy_mapping(i, maps, i, edited)
+        if len(seen) > 1:
+            remember(seen, fingerprint(maps, i))
+        for attempt in range(attempts):
+            more = True
+            while more:
+                if _draw_edit(i, edited, sorting, tables, weights, edits, state):
+                    change(i, edited, edits, 0)
+                more = next_fraction(state) < persistence
+            if is_allowed(i, edited, tables, extents, tile_words):
+                normalise(i, edited, sorting)
+                if len(seen) == 1 or remember(seen, fingerprint(edited, i)) or attempt == attempts - 1:
+                    break
+            copy_mapping(i, maps, i, edited)

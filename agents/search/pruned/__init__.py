@@ -1,0 +1,1 @@
+"""Searchers of the space without redundant factors and orders."""

@@ -1,0 +1,367 @@
+"""Compiled walk over a map space as Timeloop's mapper sees it: factors, permutations, splits and bypass.
+
+A point has four coordinates, each a row of digits:
+
+- factors: for each prime of a searched product the rank of a composition of its exponent over the slots;
+- orders: for each level the rank of a permutation of its loops above 1. Loops of bound 1 are left out, which is
+  Timeloop's unit-factor pruning and makes every point a mapping in canonical form;
+- places: for each level the mesh axes of its spatial loops above 1, and their order where it is searched;
+- kept tensors: one bit each.
+
+Working memory and the point itself are arrays of the caller's, so that a walk can be left and taken up again. Slots:
+slot s is the temporal factor of level s, slot L + s its spatial factor.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mapgym.agents.search.pruned.factor_kernels import draw_factors, next_factors, refused_draws, write_factors
+from mapgym.compilation import kernel
+from mapgym.compilation.random_kernels import next_below, next_random
+from mapgym.mapping.canonical_kernels import copy_mapping
+from mapgym.mapping.legality import LEGAL, LEVEL_FANOUT, MAC_FANOUT, MESH_FANOUT, legality_status
+
+VISITS, SPLIT, KEPT, SEEN, INVALID = range(5)
+"""State of the random walk: permutations left, index of the split, of the bypass variant, whether the present
+permutation and split had a legal variant, and consecutive points without one."""
+
+ENDED, LISTED, RULED_OUT, IS_NEW = range(4)
+"""State of the complete walk: whether it is over, legal mappings so far, others, and whether the orders of the point
+are at their beginning."""
+
+
+@kernel
+def _factorial(n):  # type: ignore[no-untyped-def]
+    product = np.int64(1)
+    for k in range(2, n + 1):
+        product *= k
+    return product
+
+
+@kernel
+def _draw_rank(generator, n):  # type: ignore[no-untyped-def]
+    """A random integer in 0..n-1, for n up to 20!."""
+    if n < 2**31:
+        return next_below(generator, n)
+    # The largest multiple of n that fits: what is drawn beyond it would favour small ranks.
+    n = np.uint64(n)
+    end = ~np.uint64(0) - ~np.uint64(0) % n
+    while True:
+        drawn = next_random(generator)
+        if drawn < end:
+            return np.int64(drawn % n)
+
+
+@kernel
+def _loops(factors, i, level):  # type: ignore[no-untyped-def]
+    """Number of loops above 1."""
+    count = 0
+    for d in range(factors.shape[2]):
+        count += factors[i, level, d] > 1
+    return count
+
+
+@kernel
+def _permuted_loops(factors, i, level, key, rank, sequence):  # type: ignore[no-untyped-def]
+    """Fills sequence with the loops above 1 in the permutation of a rank (0: the order of the key), then the others."""
+    dims = factors.shape[2]
+    count = 0
+    for position in range(dims):
+        d = key[level, position]
+        if factors[i, level, d] > 1:
+            sequence[count] = d
+            count += 1
+    for position in range(count - 1):
+        other = position + rank % (count - position)
+        rank //= count - position
+        chosen = sequence[other]
+        for later in range(other, position, -1):
+            sequence[later] = sequence[later - 1]
+        sequence[position] = chosen
+    end = count
+    for d in range(dims):
+        if factors[i, level, d] == 1:
+            sequence[end] = d
+            end += 1
+    return count
+
+
+@kernel
+def write_places(tables, point, maps, i):  # type: ignore[no-untyped-def]
+    """Writes the spatial orders; returns False where loops on Y precede some on X in a permutation.
+
+    The loops on X are written before those on Y in any case, so that such a permutation repeats another one.
+    """
+    spatial, spatial_order, spatial_split = maps[1], maps[3], maps[4]
+    levels, dims = spatial.shape[1], spatial.shape[2]
+    is_canonical = True
+    for level in range(levels):
+        count = _permuted_loops(spatial, i, level, tables.spatial_order_key, point.place_ranks[level], point.sequence)
+        end = 0
+        for side in range(2):
+            for position in range(count):
+                d = point.sequence[position]
+                on_y = np.int64(tables.on_y[level, d])
+                if tables.axis_free[level]:
+                    on_y = (point.place_masks[level] >> position) & 1
+                if on_y == side:
+                    is_canonical &= end == position or not tables.spatial_order_free[level]
+                    spatial_order[i, level, end] = d
+                    end += 1
+            if side == 0:
+                spatial_split[i, level] = end
+        for position in range(count, dims):
+            spatial_order[i, level, position] = point.sequence[position]
+    return is_canonical
+
+
+@kernel
+def write_orders(tables, point, maps, i):  # type: ignore[no-untyped-def]
+    """Writes the temporal orders."""
+    order = maps[2]
+    for level in range(order.shape[1]):
+        _permuted_loops(maps[0], i, level, tables.order_key, point.order_ranks[level], point.sequence)
+        for position in range(order.shape[2]):
+            order[i, level, position] = point.sequence[position]
+
+
+@kernel
+def write_kept(tables, point, maps, i):  # type: ignore[no-untyped-def]
+    """Writes the kept tensors where they are searched; bit 0 keeps all of them."""
+    keep = maps[5]
+    bits = point.keep_bits[0]
+    for level in range(keep.shape[1]):
+        for t in range(keep.shape[2]):
+            if tables.keep_free[level, t]:
+                keep[i, level, t] = bits & 1 == 0
+                bits >>= 1
+
+
+@kernel
+def _status(tables, point, maps, i):  # type: ignore[no-untyped-def]
+    return legality_status(
+        i, maps[0], maps[1], maps[2], maps[3], maps[4], maps[5], tables.rules, point.extents, point.tile_words
+    )
+
+
+@kernel
+def _bypass_variants(tables):  # type: ignore[no-untyped-def]
+    free = 0
+    for level in range(tables.keep_free.shape[0]):
+        for t in range(tables.keep_free.shape[1]):
+            free += tables.keep_free[level, t]
+    return np.int64(1) << free
+
+
+@kernel
+def _draw_orders(tables, point, current, generator):  # type: ignore[no-untyped-def]
+    """Draws a permutation of the loops of each level, and writes those of the temporal loops."""
+    for level in range(current[0].shape[1]):
+        point.order_ranks[level] = point.drawn_ranks[level] = 0
+        if tables.order_free[level]:
+            point.order_ranks[level] = _draw_rank(generator, _factorial(_loops(current[0], 0, level)))
+        if tables.spatial_order_free[level] or tables.axis_free[level]:
+            point.drawn_ranks[level] = _draw_rank(generator, _factorial(_loops(current[1], 0, level)))
+    write_orders(tables, point, current, 0)
+
+
+@kernel
+def begin_visits(tables, point, current, walk, most, generator):  # type: ignore[no-untyped-def]
+    """Begins to visit the factors in current, with as many permutations as they have, at most so many."""
+    temporal, spatial = current[0], current[1]
+    size = 1.0
+    for level in range(temporal.shape[1]):
+        if size >= most:
+            break
+        if tables.order_free[level]:
+            size *= _factorial(_loops(temporal, 0, level))
+        if tables.spatial_order_free[level] or tables.axis_free[level]:
+            size *= _factorial(_loops(spatial, 0, level))
+    walk[VISITS] = most if most < size else np.int64(size)
+    walk[SPLIT] = walk[KEPT] = 0
+    _draw_orders(tables, point, current, generator)
+
+
+@kernel
+def _split(tables, point, current, split):  # type: ignore[no-untyped-def]
+    """Puts the first loops of each drawn permutation on X and the others on Y; returns whether there is such a split.
+
+    Where the order of spatial loops is not searched, the permutation serves the choice of the axes only.
+    """
+    spatial = current[1]
+    for level in range(spatial.shape[1]):
+        point.place_ranks[level] = point.drawn_ranks[level] if tables.spatial_order_free[level] else 0
+        point.place_masks[level] = 0
+        if not tables.axis_free[level]:
+            continue
+        key = tables.spatial_order_key
+        count = _permuted_loops(spatial, 0, level, key, point.drawn_ranks[level], point.sequence)
+        on_x = split % (count + 1)
+        split //= count + 1
+        for position in range(on_x, count):
+            bit = position
+            if not tables.spatial_order_free[level]:
+                bit = k = 0
+                while key[level, k] != point.sequence[position]:
+                    bit += spatial[0, level, key[level, k]] > 1
+                    k += 1
+            point.place_masks[level] |= np.int64(1) << bit
+    return split == 0
+
+
+@kernel
+def random_walk(  # type: ignore[no-untyped-def]
+    tables, draws, share, point, current, walk, generator, visits, timeout, maps, is_variant
+):
+    """Fills a batch with the legal mappings of points drawn at random.
+
+    Factors are drawn until they have a legal mapping; they are visited with some permutations, each of these with all
+    splits, each of these with all bypass variants. Too much parallelism condemns all bypass variants, and a permutation
+    and split without a legal variant condemn the factors.
+
+    Args:
+        tables, draws, point: of the space; the point is where the walk is.
+        share: of all factorisations those that states of draws find possible.
+        current: arrays of a batch of one, the mapping of the point.
+        walk: int64[5], see the module.
+        generator: uint64[1].
+        visits: most permutations for each factorisation.
+        timeout: consecutive points without a legal mapping after which it returns.
+        maps: arrays of the batch to fill.
+        is_variant: bool[n], receives whether a mapping differs from the one before it in bypass only.
+
+    Returns:
+        the number of mappings; fewer than there is room for if it timed out.
+    """
+    count = 0
+    variants = _bypass_variants(tables)
+    while count < len(is_variant):
+        if walk[INVALID] >= timeout:
+            return count
+        if walk[VISITS] == 0:
+            walk[INVALID] += refused_draws(share, generator)
+            if walk[INVALID] >= timeout:
+                return count
+            if not draw_factors(tables, draws, point, generator):
+                walk[INVALID] += 1
+                continue
+            write_factors(tables, point, current, 0)
+            begin_visits(tables, point, current, walk, visits, generator)
+        if walk[KEPT] == 0:
+            walk[SEEN] = 0
+            if not _split(tables, point, current, walk[SPLIT]):
+                walk[VISITS] -= 1
+                walk[SPLIT] = 0
+                _draw_orders(tables, point, current, generator)
+                continue
+            write_places(tables, point, current, 0)
+        point.keep_bits[0] = walk[KEPT]
+        write_kept(tables, point, current, 0)
+        kind = _status(tables, point, current, 0) >> 8
+        walk[KEPT] += 1
+        if kind == LEGAL:
+            copy_mapping(0, current, count, maps)
+            is_variant[count] = walk[SEEN] > 0
+            count += 1
+            walk[SEEN] = 1
+            walk[INVALID] = 0
+        is_too_parallel = kind in (MAC_FANOUT, MESH_FANOUT, LEVEL_FANOUT)
+        if walk[KEPT] == variants or is_too_parallel:
+            walk[KEPT] = 0
+            walk[SPLIT] += 1
+            if walk[SEEN] == 0:
+                walk[INVALID] += 1
+                if not is_too_parallel:
+                    walk[VISITS] = 0
+    return count
+
+
+@kernel
+def _orders_and_places(tables, maps, i):  # type: ignore[no-untyped-def]
+    """In how many ways the loops can be ordered in time, and placed on the meshes."""
+    orders, places = np.int64(1), np.int64(1)
+    for level in range(maps[0].shape[1]):
+        if tables.order_free[level]:
+            orders *= _factorial(_loops(maps[0], i, level))
+        loops = _loops(maps[1], i, level)
+        if tables.axis_free[level]:
+            # Orders times positions of the split, or a choice of axis for each loop.
+            places *= _factorial(loops + 1) if tables.spatial_order_free[level] else np.int64(1) << loops
+        elif tables.spatial_order_free[level]:
+            on_y = 0
+            for d in range(maps[1].shape[2]):
+                on_y += maps[1][i, level, d] > 1 and tables.on_y[level, d]
+            places *= _factorial(on_y) * _factorial(loops - on_y)
+    return orders, places
+
+
+@kernel
+def _next_orders(tables, point, maps, i):  # type: ignore[no-untyped-def]
+    """Steps to the next temporal orders; returns False, at the first ones again, after the last."""
+    for level in range(maps[0].shape[1]):
+        if tables.order_free[level]:
+            point.order_ranks[level] += 1
+            if point.order_ranks[level] < _factorial(_loops(maps[0], i, level)):
+                return True
+            point.order_ranks[level] = 0
+    return False
+
+
+@kernel
+def _next_places(tables, point, maps, i):  # type: ignore[no-untyped-def]
+    """Steps to the next places, some of which repeat others (see write_places); returns False as _next_orders does."""
+    for level in range(maps[1].shape[1]):
+        loops = _loops(maps[1], i, level)
+        if tables.axis_free[level]:
+            point.place_masks[level] += 1
+            if point.place_masks[level] < np.int64(1) << loops:
+                return True
+            point.place_masks[level] = 0
+        if tables.spatial_order_free[level]:
+            point.place_ranks[level] += 1
+            if point.place_ranks[level] < _factorial(loops):
+                return True
+            point.place_ranks[level] = 0
+    return False
+
+
+@kernel
+def complete_walk(tables, point, current, walk, maps):  # type: ignore[no-untyped-def]
+    """Fills a batch with the next legal mappings, each of which comes up once in the whole walk.
+
+    Args:
+        tables, point, current: as for random_walk; a point of zeros begins.
+        walk: int64[4], see the module; LISTED and RULED_OUT add up to the size of the space in the end.
+        maps: arrays of the batch to fill.
+
+    Returns:
+        the number of mappings; fewer than there is room for if the walk has ended.
+    """
+    count = 0
+    variants = _bypass_variants(tables)
+    while count < len(maps[0]) and walk[ENDED] == 0:
+        if walk[IS_NEW]:
+            fits = write_factors(tables, point, current, 0)
+            orders, places = _orders_and_places(tables, current, 0)
+            if not fits:
+                walk[RULED_OUT] += orders * places * variants
+                walk[ENDED] = not next_factors(tables, point)
+                continue
+            write_kept(tables, point, current, 0)
+            if write_places(tables, point, current, 0):
+                write_orders(tables, point, current, 0)
+                walk[IS_NEW] = _status(tables, point, current, 0) != LEGAL
+                walk[RULED_OUT] += orders * walk[IS_NEW]
+        if not walk[IS_NEW]:
+            write_orders(tables, point, current, 0)
+            copy_mapping(0, current, count, maps)
+            count += 1
+            walk[LISTED] += 1
+            walk[IS_NEW] = not _next_orders(tables, point, current, 0)
+        if walk[IS_NEW] and not _next_places(tables, point, current, 0):
+            point.keep_bits[0] += 1
+            if point.keep_bits[0] == variants:
+                point.keep_bits[0] = 0
+                walk[ENDED] = not next_factors(tables, point)
+    return count

@@ -1,0 +1,1 @@
+"""Study: what each mapping axis contributes."""

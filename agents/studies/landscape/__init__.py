@@ -1,0 +1,1 @@
+"""Study: what the costs around good mappings look like."""

@@ -1,0 +1,1 @@
+"""Study: what learned mappers need."""

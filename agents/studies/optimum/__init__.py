@@ -1,0 +1,1 @@
+"""Study: how far mappers are from certified optima."""

@@ -1,0 +1,251 @@
+"""The study of optima: solves many tasks, keeps each result as soon as it is there, and continues what was begun."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from mapgym import __version__
+from mapgym.agents.base import DEFAULT_AGENT, make_agent
+from mapgym.agents.certificate import Certificate, Progress, certificate_of
+from mapgym.agents.experiment.storage.known_mappings import join
+from mapgym.agents.labels import OPTIMAL_GAP, axes_label
+from mapgym.errors import SpecificationError
+from mapgym.errors.text import quoted
+from mapgym.evaluation.best_known import CERTIFIED, GAP, BestKnown, task_key
+from mapgym.evaluation.evaluator import Budget, Evaluator
+from mapgym.mapspace import MapSpace
+from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.workload import Workload
+from mapgym.system.file_names import file_name
+from mapgym.system.files import prepare_output_folder, read_json, write_json
+from mapgym.system.locks import FolderLocks
+
+_SAMPLES_WHERE_A_GAP_IS_LEFT = 20_000
+
+
+@dataclass(frozen=True)
+class StudyTask:
+    """One map space whose optimum is looked for."""
+
+    workload: Workload
+    accelerator: Accelerator
+    axes: tuple[str, ...]
+    objective: str
+
+    @property
+    def name(self) -> str:
+        """Such as "paper/resnet_conv4 on accel_b, keep-all"."""
+        return f"{self.workload.name} on {self.accelerator.name}, {axes_label(self.axes)}"
+
+    @property
+    def file_stem(self) -> str:
+        """A file name without an ending; others for tasks of other names."""
+        links = "links" if self.accelerator.peer_links else "no-links"
+        parts = (self.workload.name, self.accelerator.name, links, axes_label(self.axes), self.objective)
+        return file_name(*parts, slash=True)
+
+    @property
+    def key(self) -> str:
+        """Hash of the task, see :func:`mapgym.evaluation.best_known.task_key`."""
+        return task_key(self.workload, self.accelerator, self.axes, self.objective)
+
+    def space(self) -> MapSpace:
+        """The map space."""
+        return MapSpace(self.workload, self.accelerator, self.axes)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the study knows about one task.
+
+    Attributes:
+        key: hash of the task.
+        log10_size: of the map space.
+        seconds_allowed: wall time that the solver was given.
+        cpu_seconds: CPU time that it took.
+        certificate: what it found, None if it cannot treat the task.
+        unsupported: why it cannot, one sentence; "" if it can.
+        command: what made it.
+        mapgym_version: the version that made it.
+    """
+
+    key: str
+    log10_size: float
+    seconds_allowed: float
+    cpu_seconds: float
+    certificate: Certificate | None
+    unsupported: str
+    command: str
+    mapgym_version: str
+
+    def certified_within(self, cpu_seconds: float) -> bool:
+        """Whether the optimum was certified in so much CPU time."""
+        return self.certificate is not None and self.certificate.certified and self.cpu_seconds <= cpu_seconds
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Outcome:
+        """Reads what ``dataclasses.asdict`` made; raises KeyError or TypeError when it is something else."""
+        certificate = data["certificate"]
+        return cls(**{**data, "certificate": None if certificate is None else Certificate(**certificate)})
+
+
+class Observer(Protocol):
+    """Is told about the progress of a study."""
+
+    def started(self, task: StudyTask, progress: Progress) -> None:
+        """The solver begins with a task; the progress can be read while it lasts."""
+
+    def finished(self, task: StudyTask, outcome: Outcome, *, was_there: bool) -> None:
+        """A task is done; ``was_there`` when its result had been in the folder already."""
+
+    def damaged(self, path: Path) -> None:
+        """A file cannot be read and is made again."""
+
+
+def distinct_tasks(
+    workloads: Iterable[Workload],
+    accelerators: Sequence[Accelerator],
+    axes: Sequence[tuple[str, ...]],
+    objective: str,
+) -> list[StudyTask]:
+    """All combinations; layers that occur in several networks are taken once, under their first name."""
+    tasks: dict[str, StudyTask] = {}
+    for workload in workloads:
+        for accelerator in accelerators:
+            for searched in axes:
+                task = StudyTask(workload, accelerator, searched, objective)
+                tasks.setdefault(task.key, task)
+    return list(tasks.values())
+
+
+def run_study(
+    tasks: Sequence[StudyTask], folder: Path, seconds: float, command: str, observer: Observer
+) -> dict[StudyTask, Outcome]:
+    """Solves what is not solved yet.
+
+    An interruption (KeyboardInterrupt) passes through; what was finished before it is in the folder. Several processes
+    may do the same work in the same folder: each task is solved by one of them, and the others wait for it.
+
+    Args:
+        tasks: what to solve.
+        folder: keeps one file for each task, in tasks/.
+        seconds: wall time for each task.
+        command: recorded with each result.
+        observer: is told about every task.
+
+    Raises:
+        SpecificationError: the folder is not writable.
+    """
+    prepare_output_folder(folder)
+    (folder / "tasks").mkdir(exist_ok=True)
+    outcomes: dict[StudyTask, Outcome] = {}
+    with FolderLocks(folder) as locks:
+        for task in tasks:
+            path = folder / "tasks" / f"{task.file_stem}.json"
+            with locks.work(f"tasks/{path.name}", waiting=lambda: None):
+                earlier = _load(path, task, seconds, observer)
+                if earlier is None:
+                    progress = Progress()
+                    observer.started(task, progress)
+                    outcomes[task] = _solve(task, seconds, command, progress)
+                    write_json(path, asdict(outcomes[task]))
+                else:
+                    outcomes[task] = earlier
+            observer.finished(task, outcomes[task], was_there=earlier is not None)
+    return outcomes
+
+
+def _load(path: Path, task: StudyTask, seconds: float, observer: Observer) -> Outcome | None:
+    """An earlier result of the task, if it is of this version and more seconds would not improve it."""
+    try:
+        outcome = Outcome.from_dict(read_json(path))
+    except FileNotFoundError:
+        return None
+    except (OSError, KeyError, TypeError, ValueError):
+        # It can be made again, so that a strange file is no mistake of the user.
+        observer.damaged(path)
+        return None
+    if (outcome.key, outcome.mapgym_version) != (task.key, __version__):
+        return None
+    is_final = outcome.certificate is not None and outcome.certificate.certified
+    return outcome if is_final or outcome.seconds_allowed >= seconds else None
+
+
+def _solve(task: StudyTask, seconds: float, command: str, progress: Progress) -> Outcome:
+    from mapgym.cost.optimum import find_optimum
+
+    space = task.space()
+    certificate, unsupported = None, ""
+    start = time.process_time()
+    try:
+        optimum = find_optimum(space, task.objective, seconds=seconds, progress=progress)
+        if optimum.interrupted:
+            raise KeyboardInterrupt
+        certificate = certificate_of(optimum, space)
+    except SpecificationError as error:
+        unsupported = str(error)
+    cpu_seconds = time.process_time() - start
+    if certificate is not None and not certificate.certified:
+        certificate = _improved(certificate, space, task.objective)
+    return Outcome(
+        key=task.key,
+        log10_size=float(space.log10_size()),
+        seconds_allowed=seconds,
+        cpu_seconds=cpu_seconds,
+        certificate=certificate,
+        unsupported=unsupported,
+        command=command,
+        mapgym_version=__version__,
+    )
+
+
+def _improved(found: Certificate, space: MapSpace, objective: str) -> Certificate:
+    """Where a gap is left, the mapping of a search if it is better; the proof stays."""
+    evaluator = Evaluator(space, objective, Budget(samples=_SAMPLES_WHERE_A_GAP_IS_LEFT))
+    make_agent(DEFAULT_AGENT).search(evaluator, seed=0)
+    mapping, value = evaluator.best_mapping, float(evaluator.best_value)
+    if mapping is None or value >= found.value:
+        return found
+    bound = found.lower_bound
+    if value < bound * (1.0 - OPTIMAL_GAP):
+        raise RuntimeError(
+            f"{quoted(space)}: a mapping of {objective} {quoted(value)} refutes the proven bound {quoted(bound)}"
+        )
+    certified = value <= bound * (1.0 + OPTIMAL_GAP)
+    return replace(found, value=value, lower_bound=min(bound, value), mapping=mapping.to_dict(), certified=certified)
+
+
+def update_best_known(path: Path, outcomes: dict[StudyTask, Outcome]) -> int:
+    """Joins results into a file of best known mappings and replaces it atomically.
+
+    An entry gives way only to one that says more: a lower value, or a higher bound for the same value.
+
+    Args:
+        path: the file; it is made if it is missing.
+        outcomes: results of the study.
+
+    Returns:
+        number of entries that are new or better.
+    """
+    found = ((task, outcome.certificate, outcome.command) for task, outcome in outcomes.items())
+    return join(path, (_entry(task, proven, command) for task, proven, command in found if proven is not None))
+
+
+def _entry(task: StudyTask, certificate: Certificate, command: str) -> BestKnown:
+    return BestKnown(
+        key=task.key,
+        workload=task.workload.name,
+        accelerator=task.accelerator.name,
+        peer_links=task.accelerator.peer_links,
+        axes=task.axes,
+        objective=task.objective,
+        value=certificate.value,
+        lower_bound=certificate.lower_bound,
+        status=CERTIFIED if certificate.certified else GAP,
+        mapping=certificate.mapping,
+        command=command,
+    )

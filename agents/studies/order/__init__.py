@@ -1,0 +1,1 @@
+"""Study: what the order of loops is worth."""

@@ -1,0 +1,1 @@
+"""Study: fronts of energy against latency."""

@@ -1,0 +1,1 @@
+"""Study: what sparsity-aware search is worth."""

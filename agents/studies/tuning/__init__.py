@@ -1,0 +1,1 @@
+"""Study: how the parameters of the agents were chosen."""

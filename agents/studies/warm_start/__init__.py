@@ -1,0 +1,1 @@
+"""Study: what warm start is worth."""

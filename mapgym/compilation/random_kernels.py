@@ -1,0 +1,36 @@
+"""Compiled random numbers, for kernels that carry the state of their generator with them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mapgym.compilation.decorators import kernel
+
+_INCREMENT = np.uint64(0x9E3779B97F4A7C15)
+_MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MIX_2 = np.uint64(0x94D049BB133111EB)
+
+
+@kernel
+def next_random(generator):  # type: ignore[no-untyped-def]
+    """The next 64 random bits of a SplitMix64 generator (Steele, Lea and Flood, 2014); generator is uint64[1].
+
+    Numba's own random numbers have one global state, so that two callers would disturb each other.
+    """
+    generator[0] += _INCREMENT
+    z = generator[0]
+    z = (z ^ (z >> np.uint64(30))) * _MIX_1
+    z = (z ^ (z >> np.uint64(27))) * _MIX_2
+    return z ^ (z >> np.uint64(31))
+
+
+@kernel
+def next_below(generator, n):  # type: ignore[no-untyped-def]
+    """A random integer in 0..n-1, for n below 2**31; the bias is below 2**-32."""
+    return np.int64(((next_random(generator) >> np.uint64(32)) * np.uint64(n)) >> np.uint64(32))
+
+
+@kernel
+def next_fraction(generator):  # type: ignore[no-untyped-def]
+    """A random float64 in [0, 1)."""
+    return np.float64(next_random(generator) >> np.uint64(11)) * 2.0**-53

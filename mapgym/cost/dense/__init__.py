@@ -1,0 +1,1 @@
+"""The counts of Timeloop for dense tensors."""

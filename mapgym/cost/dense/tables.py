@@ -1,0 +1,166 @@
+"""A workload and an accelerator as flat arrays, the form that the compiled kernels read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapgym.spec import ranges
+from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.workload import Workload
+
+
+class Tables(NamedTuple):
+    """Everything about one task that does not depend on the mapping (L levels, D dims, T tensors).
+
+    A *position* of a tensor (the translation of a tile, the offset of an instance) is a vector with one component
+    per rank. Kernels hold it as one integer, its *key*: the components weighted by radices so large that two
+    different differences of positions never have the same key. Steps, sums and comparisons of positions are then
+    additions and comparisons of integers, whatever the number of ranks.
+
+    There are few arrays with several planes or columns, named by the constants below, because every array that a
+    compiled function takes makes the call dearer and the compilation longer.
+    """
+
+    dims: NDArray[np.int64]  # [5, T, D] planes KEY, SLIDING, PINNING, DIM_GROUP, MARK
+    product_dims: NDArray[np.int64]  # [T, 1 + D] count, then the dims whose extent is a factor of the tile size
+    affine: NDArray[np.int64]  # [5, T, R, K] the other ranks: planes TERMS, GROUP, RADIX (in [.., 0]), DIM, COEFFICIENT
+    tensors: NDArray[np.int64]  # [T, 4] columns PLAIN, IRREGULAR, IS_OUTPUT, HOLES
+    levels: NDArray[np.int64]  # [L, 4] columns UNLIMITED, FANOUT_X, FANOUT_Y, BLOCK
+    energies: NDArray[np.float64]  # [L, 6] columns ACCESS, HOP, ROUTER (pJ), READ, WRITE, SHARED (words per cycle)
+    mac_energy: float  # pJ
+    peer_links: bool
+    has_bandwidth: bool
+
+
+# Planes of Tables.dims.
+KEY = 0  # key of a step of one iteration of the dim; 0: the tensor does not depend on it
+SLIDING = 1  # which affine rank with several terms the dim slides along, SEVERAL for a dim of several ranks, else -1
+PINNING = 2  # 1: the dim alone makes up a rank, so that once it has moved nothing moves the tile back
+SEVERAL = -2
+# A *mark* is the number of a word of a group of ranks, by which words of an output with holes are told apart.
+DIM_GROUP = 3  # group of the ranks that the dim is in, else -1
+MARK = 4  # how far one iteration of the dim moves the mark
+# Planes of Tables.affine.
+TERMS, DIM, COEFFICIENT = 0, 1, 2
+GROUP = 3  # the first of the ranks that have dims in common with this one, of an output with holes; else -1
+RADIX = 4  # how far one word along the rank moves the mark
+# Columns of Tables.tensors.
+PLAIN = 0  # 1: every rank has one term and no dim is in two ranks
+IRREGULAR = 1  # 1: a dim is in two ranks, offsets have to be enumerated
+IS_OUTPUT = 2
+HOLES = 3  # words of the largest group of ranks, of an output whose tiles can have holes; else 0
+# Columns of Tables.levels.
+UNLIMITED = 0  # 1: no capacity limit, which is how Timeloop tells a DRAM
+FANOUT_X, FANOUT_Y, BLOCK = 1, 2, 3
+# Columns of Tables.energies.
+ACCESS, HOP, ROUTER, READ, WRITE, SHARED = 0, 1, 2, 3, 4, 5
+
+
+def make_tables(workload: Workload, accelerator: Accelerator) -> Tables:
+    """Packs a task for the kernels."""
+    tensors, dims, levels = workload.tensors, workload.dims, accelerator.levels
+    bounds = dict(zip(dims, workload.bounds, strict=True))
+    shape = (len(tensors), len(dims))
+    of_dims = np.zeros((5, *shape), np.int64)
+    of_dims[SLIDING] = of_dims[DIM_GROUP] = -1
+    product_dims, of_tensors = np.zeros((len(tensors), len(dims) + 1), np.int64), np.zeros((len(tensors), 4), np.int64)
+    active = [ranges.active_ranks(workload, tensor) for tensor in tensors]
+    rank_count = max((len(ranks) for ranks in active), default=0) or 1
+    term_count = max((len(rank) for ranks in active for rank in ranks), default=0) or 1
+    affine = np.zeros((5, len(tensors), rank_count, term_count), np.int64)
+    affine[GROUP] = -1
+    for t, ranks in enumerate(active):
+        used = [dim for rank in ranks for dim, _ in rank]
+        irregular = len(set(used)) != len(used)
+        plain = not irregular and all(len(rank) == 1 for rank in ranks)
+        of_tensors[t] = plain, irregular, tensors[t].is_output, 0
+        radix, r = 1, 0
+        for rank in ranks:
+            for dim, coefficient in rank:
+                d = dims.index(dim)
+                of_dims[KEY, t, d] += coefficient * radix
+                of_dims[PINNING, t, d] = len(rank) == 1 and used.count(dim) == 1
+                if used.count(dim) > 1:
+                    of_dims[SLIDING, t, d] = SEVERAL
+                elif len(rank) > 1:
+                    of_dims[SLIDING, t, d] = r
+            # All of them multiply to ranges.address_space, for which too large a workload was refused when it was made.
+            radix *= 4 * ranges.rank_length(rank, bounds) + 3
+            if len(rank) == 1 and rank[0][1] == 1 and used.count(rank[0][0]) == 1:
+                product_dims[t, 0] += 1
+                product_dims[t, product_dims[t, 0]] = dims.index(rank[0][0])
+            else:
+                affine[TERMS, t, r, 0] = len(rank)
+                for k, (dim, coefficient) in enumerate(rank):
+                    affine[DIM, t, r, k] = dims.index(dim)
+                    affine[COEFFICIENT, t, r, k] = coefficient
+                r += 1
+        if tensors[t].is_output and (irregular or any(c > 1 for rank in ranks for _, c in rank)):
+            of_tensors[t, HOLES] = _number_words(affine[:, t], of_dims[:, t], workload.bounds)
+    unlimited = math.inf
+    energies = np.array(
+        [
+            [
+                level.access_energy_pj,
+                level.energy_per_hop_pj,
+                level.router_energy_pj,
+                level.read_bandwidth_words_per_cycle or unlimited,
+                level.write_bandwidth_words_per_cycle or unlimited,
+                level.shared_bandwidth_words_per_cycle or unlimited,
+            ]
+            for level in levels
+        ]
+    )
+    of_levels = [
+        [level.capacity_words is None, accelerator.fanout_x[s], accelerator.fanout_y[s], level.block_size_words]
+        for s, level in enumerate(levels)
+    ]
+    return Tables(
+        dims=of_dims,
+        product_dims=product_dims,
+        affine=affine,
+        tensors=of_tensors,
+        levels=np.array(of_levels, np.int64),
+        energies=energies,
+        mac_energy=float(accelerator.mac.energy_pj),
+        peer_links=accelerator.peer_links,
+        has_bandwidth=bool(np.isfinite(energies[:, READ:]).any()),
+    )
+
+
+def _number_words(affine: NDArray[np.int64], of_dims: NDArray[np.int64], bounds: Sequence[int]) -> int:
+    """Sorts the affine ranks of one output into groups without a dim in common, and numbers the words of each group.
+
+    Args:
+        affine: int64[5, R, K], receives the planes GROUP and RADIX.
+        of_dims: int64[5, D], receives the planes DIM_GROUP and MARK.
+
+    Returns:
+        Words of the largest group.
+    """
+    groups: list[tuple[list[int], set[int]]] = []  # ranks and their dims
+    for r, terms in enumerate(affine[TERMS, :, 0].tolist()):
+        if terms:
+            ranks, dims = [r], set(affine[DIM, r, :terms].tolist())
+            for group in [group for group in groups if group[1] & dims]:
+                groups.remove(group)
+                ranks, dims = group[0] + ranks, group[1] | dims
+            groups.append((ranks, dims))
+    largest = 1
+    for ranks, dims in groups:
+        of_dims[DIM_GROUP, list(dims)] = min(ranks)
+        radix = 1
+        for r in ranks:
+            affine[GROUP, r, 0], affine[RADIX, r, 0] = min(ranks), radix
+            length = 1
+            for d, coefficient in affine[[DIM, COEFFICIENT], r, : affine[TERMS, r, 0]].T.tolist():
+                of_dims[MARK, d] += coefficient * radix
+                length += coefficient * (bounds[d] - 1)
+            radix *= length
+        largest = max(largest, radix)
+    return largest

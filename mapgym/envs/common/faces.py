@@ -1,0 +1,249 @@
+"""What all environments show Gymnasium in the same way: one environment, or many that step together.
+
+Here is where arguments, actions, seeds and options from outside are read (:mod:`mapgym.envs.common.inputs`), so that
+every environment, scalar or vector, takes and refuses the same.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from mapgym.envs.common.inputs import read_action, read_actions, read_reset_mask, read_seed, read_seeds
+from mapgym.envs.common.stored_spec import stored
+from mapgym.errors import SpecificationError, positive_int, require_one_of
+from mapgym.errors.text import quoted
+
+if TYPE_CHECKING:
+    from mapgym.envs.common.task import TaskGenerator
+    from mapgym.envs.common.tasks import EnvironmentTasks
+
+RENDER_MODES = ("ansi", "rgb_array")
+
+_COPIES = 6
+"""Arrays of the size of all observations that a vector environment and its caller hold: the two bounds of the space,
+the present ones, and those that were handed out."""
+
+_INT64 = np.dtype(np.int64)
+
+_UNKNOWN = 2**62
+"""Bytes of memory of a system that does not say how many it has."""
+
+Action = TypeVar("Action")
+
+
+class Described:
+    """An environment whose ``spec`` can be stored as JSON and made again from it, and that can be copied.
+
+    Attributes:
+        where: what messages call the environment: its id, or its class where it was not made by its id.
+    """
+
+    _spec: EnvSpec | None = None
+    _tasks: EnvironmentTasks[Any]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """A copy goes on by itself, but what the caller gave it to write to, or to read, stays one and the same."""
+        memo |= {id(thing): thing for thing in self._tasks.shared}
+        copied = memo[id(self)] = type(self).__new__(type(self))
+        copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return copied
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """How Gymnasium makes this environment; objects among its arguments are in their plain form."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:
+        self._spec = None if spec is None else stored(spec)
+
+    @property
+    def where(self) -> str:
+        """What messages call this environment."""
+        return type(self).__name__ if self._spec is None else self._spec.id
+
+
+class ScalarFace(Described, gym.Env[NDArray[np.float32], Action]):
+    """One environment; a subclass steps it."""
+
+    # Declared so by Gymnasium.
+    metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 4}  # noqa: RUF012
+
+    def _show(self, tasks: EnvironmentTasks[Any], render_mode: str | None) -> None:
+        """Takes the spaces of tasks that are ready."""
+        check_render_mode(render_mode)
+        self.render_mode = render_mode
+        self._tasks = tasks
+        self.observation_space = tasks.observation_space
+        self.action_space = tasks.action_space
+        self._must_reset = True
+
+    @property
+    def observation_fields(self) -> dict[str, slice]:
+        """Name of each part of the observation -> its slice."""
+        return self._tasks.layout.fields
+
+    def _read_reset(self, seed: Any, options: Any) -> TaskGenerator | None:
+        """Reads the arguments of reset, then seeds ``np_random``; returns the tasks to which options fix the episode.
+
+        Raises:
+            SpecificationError: an argument of another kind, an unknown option, or a task that does not fit the spaces.
+        """
+        seed = read_seed(seed, self.where)
+        fixed = self._tasks.fixed_by(options)
+        gym.Env.reset(self, seed=seed)
+        return fixed
+
+    def _read_action(self, action: Any) -> NDArray[np.int64]:
+        return read_action(action, self.action_space, self.where)
+
+    def _require_episode(self) -> None:
+        if self._must_reset:
+            raise gym.error.ResetNeeded("the episode is over or has not begun; call reset() before step()")
+
+    def render(self) -> Any:
+        """The mapping as text, or a picture of it as uint8[height, width, 3], of one size for all tasks."""
+        if self.render_mode is None:
+            gym.logger.warn(
+                'render() does nothing without a render_mode; make the environment with "ansi" or "rgb_array"'
+            )
+            return None
+        return self._render(self.render_mode)
+
+    @abstractmethod
+    def _render(self, mode: str) -> Any:
+        """The text or the picture."""
+
+
+class VectorFace(Described, gym.vector.VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[Any]]):
+    """Many environments that step together; a subclass steps them."""
+
+    metadata: dict[str, Any] = {  # noqa: RUF012 - declared so by Gymnasium
+        "render_modes": list(RENDER_MODES),
+        "render_fps": 4,
+        "autoreset_mode": AutoresetMode.NEXT_STEP,
+    }
+
+    def _show(
+        self,
+        num_envs: int,
+        tasks: EnvironmentTasks[Any],
+        render_mode: str | None,
+        autoreset_mode: AutoresetMode | str,
+        max_episode_steps: int | None,
+    ) -> None:
+        """Takes the spaces of tasks that are ready.
+
+        Raises:
+            SpecificationError: an argument of another kind, or more environments than the memory holds.
+        """
+        self.num_envs = count_of(num_envs, tasks)
+        check_render_mode(render_mode)
+        if max_episode_steps is not None:
+            raise SpecificationError(
+                f"max_episode_steps is {quoted(max_episode_steps)}, which is not supported, because every episode ends "
+                "by itself; leave it out"
+            )
+        if not isinstance(autoreset_mode, AutoresetMode):
+            require_one_of(autoreset_mode, [mode.value for mode in AutoresetMode], "autoreset_mode")
+        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
+        self.render_mode = render_mode
+        self._tasks = tasks
+        self.single_observation_space = tasks.observation_space
+        self.single_action_space = tasks.action_space
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._actions_shape = self.action_space.shape
+        # One generator for each environment, made when there is something to draw.
+        self._generators: list[np.random.Generator | None] = [None] * num_envs
+        self._must_reset = True
+
+    @property
+    def observation_fields(self) -> dict[str, slice]:
+        """Name of each part of an observation -> its slice."""
+        return self._tasks.layout.fields
+
+    def _read_reset(self, seed: Any, options: Any) -> tuple[NDArray[np.int64], list[int | None], TaskGenerator | None]:
+        """Reads the arguments of reset.
+
+        Returns:
+            which environments to reset, the seed of every environment, and the tasks to which options fix the episodes.
+
+        Raises:
+            SpecificationError: an argument of another kind, an unknown option, a task that does not fit the spaces, or
+                a list of the wrong length.
+        """
+        options = self._tasks.read_options(options, also=("reset_mask",))
+        chosen = np.ones(self.num_envs, np.bool_)
+        if "reset_mask" in options:
+            chosen = read_reset_mask(options.pop("reset_mask"), self.num_envs, self.where)
+        seeds = read_seeds(seed, self.num_envs, self.where)
+        return np.flatnonzero(chosen), seeds, self._tasks.fixed_by(options)
+
+    def _read_actions(self, actions: Any) -> NDArray[np.int64]:
+        # Small vectors step in a few microseconds, so that what is right already does not go through the door.
+        if type(actions) is np.ndarray and actions.dtype is _INT64 and actions.shape == self._actions_shape:
+            return actions
+        return read_actions(actions, self.num_envs, self.single_action_space, self.where)
+
+    def _require_episodes(self) -> None:
+        if self._must_reset:
+            raise gym.error.ResetNeeded("the environments have not begun; call reset() before step()")
+
+    def _require_none_over(self, over: NDArray[np.int64]) -> None:
+        if len(over) and self.autoreset_mode is AutoresetMode.DISABLED:
+            raise gym.error.ResetNeeded(f'environment {over[0]} is over; reset it with options={{"reset_mask": ...}}')
+
+    def render(self) -> tuple[Any, ...] | None:
+        """The picture or text of every environment; pictures are of one size."""
+        if self.render_mode is None:
+            return None
+        return tuple(self._render(self.render_mode, i) for i in range(self.num_envs))
+
+    @abstractmethod
+    def _render(self, mode: str, row: int) -> Any:
+        """The text or the picture of one environment."""
+
+
+def check_render_mode(render_mode: str | None) -> None:
+    """Raises SpecificationError for an unknown one."""
+    if render_mode is not None:
+        require_one_of(render_mode, RENDER_MODES, "render_mode")
+
+
+def count_of(num_envs: int, tasks: EnvironmentTasks[Any]) -> int:
+    """The number of environments; raises SpecificationError if it is none, or more than the memory has room for."""
+    count = positive_int(num_envs, "num_envs")
+    need, memory = count * tasks.layout.size * np.float32().itemsize * _COPIES, _memory_bytes()
+    if need > memory:
+        raise SpecificationError(
+            f"num_envs is {count}, for which observations alone take some {need / 2**30:,.0f} GiB, and this machine "
+            f"has {memory / 2**30:,.0f}; give a smaller number"
+        )
+    return count
+
+
+def _memory_bytes() -> int:
+    """Memory of this machine; no limit where the system does not say."""
+    try:
+        pages = os.sysconf("SC_PHYS_PAGES")
+        return os.sysconf("SC_PAGE_SIZE") * pages if pages > 0 else _UNKNOWN
+    except (AttributeError, ValueError, OSError):
+        return _UNKNOWN
+
+
+def seeds_at(rows: NDArray[np.int64], seeds: Sequence[int | None]) -> NDArray[np.bool_]:
+    """bool[len(rows)]: which environments have a seed."""
+    return np.array([seeds[i] is not None for i in rows], np.bool_)

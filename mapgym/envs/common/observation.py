@@ -1,0 +1,206 @@
+"""What an agent sees: one flat vector of named fields, all between 0 and 1.
+
+Sizes that a task can have at most (levels, dims, tensors) are those of the largest task of the environment; entries
+beyond a smaller task's own are 0. No value is clipped. Quantities without an upper limit (capacities, energies, ...)
+go through :func:`squash`, which maps all positive numbers into (0, 1); factors are on a log2 scale relative to the
+bound of their dim, so that 1 means the whole bound.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mapgym.cost import OBJECTIVES
+from mapgym.envs.common.task import Task
+from mapgym.mapspace.construction.decision_kernels import KIND_NAMES
+from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.workload import Workload
+
+_LOG2_MAX_BOUND = 31
+_LOG2_MAX_MACS = 20
+
+# Fields that change during an episode, in the order in which the compiled kernels know them.
+DYNAMIC_FIELDS = (
+    "remaining",
+    "temporal",
+    "spatial_x",
+    "spatial_y",
+    "keep",
+    "order",
+    "spatial_order",
+    "capacity_used",
+    "fanout_used_x",
+    "fanout_used_y",
+    "decision_kind",
+    "decision_level",
+    "decision_dim",
+    "decision_tensor",
+    "progress",
+)
+
+
+def squash(value: float | None) -> float:
+    """Maps [0, inf] into [0, 1], roughly like log2: 0 to 0, 2**-8 to 0.25, 1 to 0.5, 2**8 to 0.75, no limit to 1."""
+    if value is None or math.isinf(value):
+        return 1.0
+    if value == 0:
+        return 0.0
+    log = math.log2(value)
+    return 0.5 + 0.5 * log / (8.0 + abs(log))
+
+
+@dataclass(frozen=True)
+class ObservationLayout:
+    """Where each field of the observation is.
+
+    Attributes:
+        levels, dims, tensors: the largest numbers among the tasks of an environment.
+    """
+
+    levels: int
+    dims: int
+    tensors: int
+
+    @classmethod
+    def of(cls, tasks: Sequence[Task]) -> ObservationLayout:
+        """The layout that holds all of the tasks."""
+        return cls(
+            max(len(task.accelerator.levels) for task in tasks),
+            max(len(task.workload.dims) for task in tasks),
+            max(len(task.workload.tensors) for task in tasks),
+        )
+
+    def holds(self, task: Task) -> bool:
+        """Whether a task fits."""
+        needed = ObservationLayout.of([task])
+        return needed.levels <= self.levels and needed.dims <= self.dims and needed.tensors <= self.tensors
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each field, in order; fields of more than one axis are flattened in C order."""
+        levels, dims, tensors = self.levels, self.dims, self.tensors
+        return {
+            "remaining": (dims,),
+            "temporal": (levels, dims),
+            "spatial_x": (levels, dims),
+            "spatial_y": (levels, dims),
+            "keep": (levels, tensors),
+            "order": (levels, dims),
+            "spatial_order": (levels, dims),
+            "capacity_used": (levels,),
+            "fanout_used_x": (levels,),
+            "fanout_used_y": (levels,),
+            "decision_kind": (len(KIND_NAMES),),
+            "decision_level": (levels,),
+            "decision_dim": (dims,),
+            "decision_tensor": (tensors,),
+            "progress": (1,),
+            "objective": (len(OBJECTIVES),),
+            "workload_bounds": (dims,),
+            "workload_coefficients": (tensors, dims),
+            "workload_windows": (tensors, dims),
+            "workload_outputs": (tensors,),
+            "workload_densities": (tensors,),
+            "level_exists": (levels,),
+            "level_capacity": (levels,),
+            "level_fanout_x": (levels,),
+            "level_fanout_y": (levels,),
+            "level_access_energy": (levels,),
+            "level_block_size": (levels,),
+            "level_word_bits": (levels,),
+            "level_read_bandwidth": (levels,),
+            "level_write_bandwidth": (levels,),
+            "level_shared_bandwidth": (levels,),
+            "level_hop_energy": (levels,),
+            "level_router_energy": (levels,),
+            "level_may_keep": (levels, tensors),
+            "mac_energy": (1,),
+            "mac_units": (1,),
+            "peer_links": (1,),
+            "cumulative_fanout": (1,),
+        }
+
+    @cached_property
+    def fields(self) -> dict[str, slice]:
+        """The slice of each field."""
+        slices, start = {}, 0
+        for name, shape in self.shapes.items():
+            slices[name] = slice(start, start + math.prod(shape))
+            start += math.prod(shape)
+        return slices
+
+    @property
+    def size(self) -> int:
+        """Length of the observation."""
+        return sum(math.prod(shape) for shape in self.shapes.values())
+
+    @cached_property
+    def table(self) -> NDArray[np.int64]:
+        """int64[...]: levels, dims, tensors, then the starts of ``DYNAMIC_FIELDS``, for the compiled kernels."""
+        starts = [self.fields[name].start for name in DYNAMIC_FIELDS]
+        return np.array([self.levels, self.dims, self.tensors, *starts], np.int64)
+
+    def static_features(self, task: Task) -> NDArray[np.float32]:
+        """float32[size]: an observation in which everything that an episode does not change is filled in."""
+        observation = np.zeros(self.size, np.float32)
+        features: dict[str, ArrayLike] = {"objective": [float(name == task.figure) for name in OBJECTIVES]}
+        self.fill(observation, {**features, **_workload(task.workload), **_accelerator(task)})
+        return observation
+
+    def fill(self, observation: NDArray[np.float32], features: Mapping[str, ArrayLike]) -> None:
+        """Writes fields into an observation; entries beyond a task's own sizes become 0."""
+        for name, values in features.items():
+            array = np.atleast_1d(np.asarray(values, np.float64))
+            padded = np.zeros(self.shapes[name])
+            padded[tuple(slice(0, n) for n in array.shape)] = array
+            observation[self.fields[name]] = padded.ravel()
+
+
+def _workload(workload: Workload) -> dict[str, ArrayLike]:
+    coefficients = np.zeros((len(workload.tensors), len(workload.dims)))
+    windows = np.zeros_like(coefficients)
+    for t, tensor in enumerate(workload.tensors):
+        for rank in tensor.ranks:
+            for dim, coefficient in rank:
+                d = workload.dims.index(dim)
+                # 0 for a dim that the tensor does not depend on, 1/2 for a plain one, 2/3 for a stride of 2.
+                coefficients[t, d] = max(coefficients[t, d], coefficient / (1 + coefficient))
+                windows[t, d] = max(windows[t, d], len(rank) > 1)
+    return {
+        "workload_bounds": [math.log2(bound) / _LOG2_MAX_BOUND for bound in workload.bounds],
+        "workload_coefficients": coefficients,
+        "workload_windows": windows,
+        "workload_outputs": [float(tensor.is_output) for tensor in workload.tensors],
+        "workload_densities": [tensor.density for tensor in workload.tensors],
+    }
+
+
+def _accelerator(task: Task) -> dict[str, ArrayLike]:
+    accelerator: Accelerator = task.accelerator
+    levels, mac = accelerator.levels, accelerator.mac
+    names = [tensor.name for tensor in task.workload.tensors]
+    return {
+        "level_exists": [1.0] * len(levels),
+        "level_capacity": [squash(level.capacity_words) for level in levels],
+        "level_fanout_x": [math.log2(fanout) / _LOG2_MAX_MACS for fanout in accelerator.fanout_x],
+        "level_fanout_y": [math.log2(fanout) / _LOG2_MAX_MACS for fanout in accelerator.fanout_y],
+        "level_access_energy": [squash(level.access_energy_pj) for level in levels],
+        "level_block_size": [squash(level.block_size_words) for level in levels],
+        "level_word_bits": [squash(level.word_bits) for level in levels],
+        "level_read_bandwidth": [squash(level.read_bandwidth_words_per_cycle) for level in levels],
+        "level_write_bandwidth": [squash(level.write_bandwidth_words_per_cycle) for level in levels],
+        "level_shared_bandwidth": [squash(level.shared_bandwidth_words_per_cycle) for level in levels],
+        "level_hop_energy": [squash(level.energy_per_hop_pj) for level in levels],
+        "level_router_energy": [squash(level.router_energy_pj) for level in levels],
+        "level_may_keep": [[float(level.keep_only is None or n in level.keep_only) for n in names] for level in levels],
+        "mac_energy": squash(mac.energy_pj),
+        "mac_units": math.log2(mac.instances) / _LOG2_MAX_MACS,
+        "peer_links": float(accelerator.peer_links),
+        "cumulative_fanout": float(accelerator.fanout_check == "cumulative"),
+    }

@@ -1,0 +1,1 @@
+"""``MapSpace-v0``: builds one mapping, decision by decision."""

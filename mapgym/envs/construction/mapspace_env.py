@@ -1,0 +1,257 @@
+"""The environment ``MapSpace-v0``: builds one mapping, decision by decision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapgym.envs.common import rendering
+from mapgym.envs.common.faces import ScalarFace
+from mapgym.envs.construction import step_kernels as kernels
+from mapgym.envs.construction.mapspace_tasks import MapSpaceTasks, action_mask_info
+from mapgym.mapping import Mapping
+
+if TYPE_CHECKING:
+    from mapgym.envs.common.task import Task
+    from mapgym.evaluation.evaluator import Evaluator
+
+_FIRST = np.zeros(1, np.int64)
+_INT64 = np.int64
+
+
+class MapSpaceEnv(ScalarFace[int]):
+    """Builds a mapping of a DNN layer onto an accelerator, one legal decision at a time.
+
+    ## Description
+    A DNN layer is a nest of loops. A *mapping* says, for each storage level of an accelerator, how large a tile of
+    each loop (dim) the level works on, which loops run in parallel on the units below it, and in which order the loops
+    run. The number of mappings is astronomical, their costs differ by orders of magnitude, and most choices have
+    consequences at other levels. An episode builds one mapping and prices it with Timeloop's cost model.
+
+    The task of an episode is a workload, an accelerator and an objective. With lists, or the name of a network, it is
+    drawn at each reset.
+
+    Decisions come in a fixed order; those with a single legal choice are taken by the environment:
+
+    1. only if the axis "bypass" is searched: for each level from the innermost, for each tensor, whether it is kept;
+    2. for each level from the innermost: the parallel factor of each dim (only where the level has fan-out; with the
+       mesh axis, where it has both), then the tile factor of each dim. Dims that the output does not have (those that
+       are summed over) come first, and of each kind the one with the largest bound (of equal ones, that which comes
+       first in the workload). The outermost tile factors take the rest;
+    3. only if the axis "order" is searched: for each level from the innermost, loop by loop from the innermost, the
+       order of the loops above 1: where neighbours exchange words (the accelerator's ``peer_links``) first that of the
+       parallel loops on X, then on Y; then that of the temporal loops.
+
+    ## Action Space
+    ``Discrete(n)``. What an action means depends on the decision:
+
+    | decision | action |
+    |---|---|
+    | keep a tensor | 0: bypass it, 1: keep it |
+    | parallel factor | i: the i-th divisor of the dim's bound (ascending from 0), on mesh axis X; max_divisors + i: the same on mesh axis Y |
+    | tile factor | i: the i-th divisor of the dim's bound |
+    | next loop | the index of the dim |
+
+    ``max_divisors`` is the largest number of divisors of a bound in any task, and n is ``max_divisors`` (twice that,
+    if an accelerator has fan-out on Y), or the number of dims, if that is larger. A factor of 1 is action 0.
+
+    The legal actions are in ``info["action_mask"]`` (int8) and in :meth:`action_masks` (bool). The masks are sound
+    (following them always ends in a legal mapping) and complete (every legal mapping can be reached, in one way). An
+    illegal action is replaced by the legal one with the nearest index (the lower of two), and
+    ``info["illegal_action"]`` says so. If a task leaves nothing to decide, action 0 is legal and ends the episode.
+
+    ## Observation Space
+    ``Box(0, 1, (size,), float32)``; ``env.unwrapped.observation_fields`` maps the name of each field to its slice.
+    Fields with several axes are flattened in C order; sizes are those of the largest task, and unused entries are 0.
+
+    | field | shape | content |
+    |---|---|---|
+    | remaining | dims | log2 of what is left of the bound, relative to log2 of the bound |
+    | temporal, spatial_x, spatial_y | levels, dims | log2 of the factor, relative to log2 of the bound |
+    | keep | levels, tensors | 1 kept, 0 bypassed, 1/2 undecided |
+    | order, spatial_order | levels, dims | place of the loop in its order (1 = innermost) over dims, 0 if none yet |
+    | capacity_used | levels | share of the capacity that the tiles decided so far need (0 if unlimited) |
+    | fanout_used_x, fanout_used_y | levels | log2 of the used fan-out, relative to log2 of the fan-out |
+    | decision_kind | 6 | one-hot: keep, parallel, tile, order_x, order_y, order |
+    | decision_level, decision_dim, decision_tensor | levels; dims; tensors | one-hot |
+    | progress | 1 | share of the decisions that are behind |
+    | objective | 3 | one-hot: edp, energy, latency |
+    | workload_bounds | dims | log2 of the bound over 31 |
+    | workload_coefficients | tensors, dims | c / (1 + c) for coefficient (stride, dilation) c; 0 if irrelevant |
+    | workload_windows | tensors, dims | 1 if the dim shares a rank (sliding window) |
+    | workload_outputs, workload_densities | tensors | 1 for the output; density |
+    | level_exists | levels | 1 for the levels of this accelerator |
+    | level_fanout_x, level_fanout_y, mac_units | levels; levels; 1 | log2 over 20 |
+    | level_capacity, level_access_energy, level_block_size, level_word_bits, level_read_bandwidth, level_write_bandwidth, level_shared_bandwidth, level_hop_energy, level_router_energy, mac_energy | levels; mac_energy: 1 | :func:`mapgym.envs.common.observation.squash` of the quantity |
+    | level_may_keep | levels, tensors | 1 if the level may hold the tensor |
+    | peer_links, cumulative_fanout | 1 | switches of the accelerator |
+
+    ## Rewards
+    0 until the mapping is complete, then ``-ln(cost / lower bound)`` of the objective: a mapping as good as the bound
+    earns 0, one ten times as costly -2.3. ``reward="shaped"`` adds a potential difference to every step, which leaves
+    the return of each episode as it is; :mod:`mapgym.envs.common.reward` defines the potential. Use gamma = 1.
+
+    ## Starting State
+    Nothing is decided except what is forced. The task is drawn uniformly with ``self.np_random`` from all combinations
+    of workload and accelerator, or fixed for one episode by
+    ``reset(options={"workload": ..., "accelerator": ..., "objective": ...})``; any other key is an error. Such a task
+    must not be larger than those with which the environment was made.
+
+    ## Episode End
+    The episode terminates when the mapping is complete. It is never truncated.
+
+    ## Information
+    ``action_mask`` (int8) and ``illegal_action`` (bool) always. After the last step also the figures of the mapping,
+    floats: ``latency_cycles``, ``energy_pj``, ``edp`` (pJ * cycles), ``utilization``, ``lower_bound`` and ``ratio``
+    (objective over its lower bound); the mapping itself is ``env.unwrapped.mapping``. For the tasks of
+    :mod:`mapgym.evaluation.best_known` also ``gap`` (float): objective over the best lower bound that is proven for the map space,
+    minus 1, that is how far the mapping is above the optimum (at most, where the optimum itself is not certified). If
+    the evaluator's budget is spent, the mapping is not priced: the reward is 0 and only ``budget_exhausted`` (True) is
+    added.
+
+    ## Arguments
+    ```
+    gymnasium.make("MapSpace-v0", workload="paper/resnet_conv4", accelerator="accel_b", objective="edp")
+    ```
+
+    | argument | default | meaning |
+    |---|---|---|
+    | workload | "paper/resnet_conv4" | catalog name, network name, path, dict, Workload, Network, or a list of these |
+    | accelerator | "accel_b" | catalog name, path, dict, Accelerator, or a list of these |
+    | objective | "edp" | "edp", "energy" or "latency" |
+    | axes | ("tile", "order", "parallelism") | what is searched, also "bypass"; an axis left out stays trivial |
+    | orders | "full" | "innermost" decides only which temporal loop of each level is innermost |
+    | reward | "terminal" | or "shaped" |
+    | constraints | None | a :class:`mapgym.spec.constraints.Constraints` or its dict; must allow exact masks |
+    | render_mode | None | "ansi": the loop nest so far; "rgb_array": a picture of it |
+    | evaluator | None | an :class:`mapgym.evaluation.evaluator.Evaluator` that prices (and counts) finished mappings; it also gives the task, axes and constraints, which must then be left out |
+
+    ## References
+    - Kao et al., Demystifying Map Space Exploration for NPUs, IISWC 2022.
+    - Parashar et al., Timeloop: A Systematic Approach to DNN Accelerator Evaluation, ISPASS 2019.
+    - Ng, Harada and Russell, Policy Invariance under Reward Transformations, ICML 1999.
+
+    ## Version History
+    - v0: first version.
+    """  # noqa: E501 - rows of a table cannot be broken
+
+    _tasks: MapSpaceTasks
+
+    def __init__(
+        self,
+        workload: Any = None,
+        accelerator: Any = None,
+        objective: str | None = None,
+        axes: Sequence[str] | None = None,
+        orders: str = "full",
+        reward: str = "terminal",
+        constraints: Any = None,
+        render_mode: str | None = None,
+        evaluator: Evaluator | None = None,
+    ) -> None:
+        """Makes the environment; the class documents the arguments.
+
+        Raises:
+            SpecificationError: an unknown name or value, an empty map space, or constraints without exact masks.
+        """
+        tasks = MapSpaceTasks(workload, accelerator, objective, axes, orders, reward, constraints, evaluator)
+        self._open(tasks, render_mode)
+
+    def _open(self, tasks: MapSpaceTasks, render_mode: str | None) -> None:
+        """Makes the environment of tasks that are ready."""
+        self._show(tasks, render_mode)
+        self._layout = tasks.layout.table
+        self._is_shaped = tasks.is_shaped
+        self._actions = int(tasks.action_space.n)
+        self._begin(0)
+
+    @property
+    def task(self) -> Task:
+        """Workload, accelerator and objective of the current episode."""
+        return self._prepared.task
+
+    @property
+    def mapping(self) -> Mapping:
+        """The mapping as far as it is decided; undecided factors are 1."""
+        return self._prepared.mapping(self._state)
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """bool[actions]: which actions are legal now (the name is sb3-contrib's)."""
+        return self._mask.astype(np.bool_)
+
+    def _begin(self, number: int) -> None:
+        self._prepared = self._tasks.prepared[number]
+        self._table, self._numbers = self._prepared.table, self._prepared.numbers
+        self._state = self._prepared.initial_state.copy()
+        self._observation = self._prepared.initial_observation.copy()
+        self._mask = self._prepared.initial_mask.copy()
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Starts an episode.
+
+        Args:
+            seed: of ``self.np_random``.
+            options: workload, accelerator, objective for this episode.
+
+        Raises:
+            SpecificationError: an unknown option, or a task that does not fit the spaces.
+        """
+        fixed = self._read_reset(seed, options)
+        if fixed is None:
+            self._begin(self._tasks.generator.draw(self.np_random))
+        else:
+            self._begin(self._tasks.number_of(fixed.tasks[fixed.draw(self.np_random)]))
+        self._must_reset = False
+        return self._observation.copy(), action_mask_info(self._mask, False)
+
+    def step(self, action: int | np.int64) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        """Takes one decision.
+
+        Args:
+            action: see the class; an illegal one is replaced by the nearest legal one.
+
+        Raises:
+            SpecificationError: the action is no whole number.
+            gymnasium.error.ResetNeeded: the episode is over.
+        """
+        if self._must_reset:
+            self._require_episode()
+        # Almost every action is a Python integer that is in the space; any other takes the way through the door.
+        if type(action) is not int or not 0 <= action < self._actions:
+            action = int(action) if type(action) is _INT64 else int(self._read_action(action))
+        is_complete, is_illegal, reward = kernels.step_one(
+            self._table,
+            self._numbers,
+            self._layout,
+            self._state,
+            self._observation,
+            self._mask,
+            action,
+            self._is_shaped,
+        )
+        info = {"action_mask": self._mask.copy(), "illegal_action": is_illegal}
+        if is_complete:
+            self._must_reset = True
+            reward += self._price(info)
+        return self._observation.copy(), reward, is_complete, False, info
+
+    def _price(self, info: dict[str, Any]) -> float:
+        """Prices the finished mapping; returns its reward and adds the figures to info."""
+        batch, changed = self._prepared.finish(self._state[None], _FIRST)
+        if changed is not None:
+            info["repaired"] = bool(changed[0])
+        figures = self._prepared.pricing.evaluate(batch)
+        rewards = figures.pop("reward")
+        if not len(rewards):
+            info["budget_exhausted"] = True
+            return 0.0
+        info.update((name, float(values[0])) for name, values in figures.items())
+        return float(rewards[0])
+
+    def _render(self, mode: str) -> Any:
+        return rendering.render(mode, self._prepared, self._state, self._tasks.layout)

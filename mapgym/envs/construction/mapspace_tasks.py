@@ -1,0 +1,158 @@
+"""What the scalar and the vector environment ``MapSpace-v0`` share: arguments, spaces, and tasks made ready."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from mapgym.envs.common.observation import ObservationLayout
+from mapgym.envs.common.reward import REWARDS, Pricing, potential_weights
+from mapgym.envs.common.task import Task
+from mapgym.envs.common.tasks import EnvironmentTasks
+from mapgym.envs.construction import step_kernels as kernels
+from mapgym.errors import SpecificationError, require_one_of
+from mapgym.errors.text import quoted
+from mapgym.evaluation.sparsity_aware import SparsityAware
+from mapgym.mapping import Mapping, MappingBatch
+from mapgym.mapping.mapping import divisors
+from mapgym.mapspace import MapSpace
+from mapgym.mapspace.construction.construction import ORDERS, Construction
+from mapgym.mapspace.construction.decision_kernels import DIMS, DIVISORS, GROUP, GROUPS
+
+if TYPE_CHECKING:
+    from mapgym.evaluation.evaluator import Evaluator
+
+
+_FIRST = np.zeros(1, np.int64)
+
+
+class PreparedTask:
+    """One task with everything that an episode needs.
+
+    Attributes:
+        task: the task.
+        construction: the decision process.
+        pricing: costs and rewards.
+        table: int64[...] and numbers: float64[...], for the compiled kernels.
+        initial_state: int32[...], initial_observation: float32[...], initial_mask: int8[...]: how an episode begins.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        space: MapSpace,
+        orders: str,
+        layout: ObservationLayout,
+        actions: tuple[int, int],
+        evaluator: Evaluator | None,
+    ) -> None:
+        """Prepares a task.
+
+        Args:
+            task: the task.
+            space: its map space.
+            orders: "full" or "innermost".
+            layout: of the observation.
+            actions: number of actions, and the first action that puts a factor on the mesh axis Y.
+            evaluator: who prices; None for a cost model.
+
+        Raises:
+            SpecificationError: the space is empty, or a constraint cannot be masked exactly.
+        """
+        self.task = task
+        self.construction = Construction(space, orders, y_offset=actions[1])
+        if self.construction.inexact:
+            raise SpecificationError(
+                f"MapSpace-v0 cannot mask the constraints on {quoted(task.workload.name)} exactly, because "
+                f"{self.construction.inexact}; drop that constraint or search with a classical agent"
+            )
+        self.pricing = Pricing(task, space, evaluator)
+        self.table = self.construction.task
+        logs = np.log2(np.array(task.workload.bounds, np.float64))
+        inverse_logs = np.divide(1.0, logs, out=np.zeros_like(logs), where=logs > 0)
+        assert len(self.construction.ways) % (self.table[DIMS] * self.table[DIVISORS]) == 0
+        self.numbers = np.concatenate([self.construction.ways, inverse_logs, potential_weights(task.figure)])
+        self.initial_state = self.construction.initial_state.copy()
+        self.initial_observation = layout.static_features(task)
+        self.initial_mask = np.zeros(actions[0], np.int8)
+        if not kernels.start_episode(
+            self.table, self.numbers, layout.table, self.initial_state, self.initial_observation, self.initial_mask
+        ):
+            raise SpecificationError(
+                f"no legal mapping of {quoted(task.workload.name)} on {quoted(task.accelerator.name)}; loosen the "
+                "constraints"
+            )
+
+    def mapping(self, state: NDArray[np.int32]) -> Mapping:
+        """The mapping of a state; undecided factors are 1."""
+        if state[GROUP] == self.table[GROUPS]:
+            return self.finish(state[None], _FIRST)[0][0]
+        return self.construction.export(state[None], _FIRST)[0]
+
+    def finish(
+        self, states: NDArray[np.int32], rows: NDArray[np.int64]
+    ) -> tuple[MappingBatch, NDArray[np.bool_] | None]:
+        """The mappings of complete states, and bool[n], which of them had to be changed; None where none ever has to.
+
+        Args:
+            states: int32[..., any].
+            rows: int64[n], which of them.
+        """
+        return self.construction.export(states, rows), None
+
+
+class MapSpaceTasks(EnvironmentTasks[PreparedTask]):
+    """The arguments of ``MapSpace-v0``, checked, and the tasks that they stand for.
+
+    Attributes:
+        is_shaped: whether rewards are shaped.
+    """
+
+    task_type: ClassVar[type[PreparedTask]] = PreparedTask
+    action_space: spaces.Discrete
+
+    def __init__(
+        self,
+        workload: Any,
+        accelerator: Any,
+        objective: str | SparsityAware | None,
+        axes: Sequence[str] | None,
+        orders: str,
+        reward: str,
+        constraints: Any,
+        evaluator: Evaluator | None,
+        layout: type[ObservationLayout] = ObservationLayout,
+    ) -> None:
+        """Reads the arguments; see :class:`mapgym.envs.MapSpaceEnv`."""
+        require_one_of(reward, REWARDS, "reward")
+        require_one_of(orders, ORDERS, "orders")
+        super().__init__(workload, accelerator, objective, axes, constraints, evaluator, layout)
+        self.orders, self.is_shaped = orders, reward == "shaped"
+        self._max_divisors = max(_divisor_count(task) for task in self.generator.tasks)
+        has_y = any(max(task.accelerator.fanout_y) > 1 for task in self.generator.tasks)
+        self._choices = self._max_divisors * (2 if has_y else 1)
+        self.action_space = spaces.Discrete(max(self._choices, self.layout.dims, 2))
+        self.make_ready()
+
+    def prepare(self, task: Task) -> PreparedTask:
+        """Makes a task ready."""
+        actions = (int(self.action_space.n), self._max_divisors)
+        return self.task_type(task, self.space_of(task), self.orders, self.layout, actions, self.evaluator)
+
+    def fits(self, task: Task) -> bool:
+        """Whether the spaces of the environment have room for a task."""
+        needs_y = max(task.accelerator.fanout_y) > 1 and self._choices == self._max_divisors
+        return self.layout.holds(task) and _divisor_count(task) <= self._max_divisors and not needs_y
+
+
+def _divisor_count(task: Task) -> int:
+    return max(len(divisors(bound)) for bound in task.workload.bounds)
+
+
+def action_mask_info(mask: NDArray[np.int8], is_illegal: bool) -> dict[str, Any]:
+    """The entries of info that every step has."""
+    return {"action_mask": mask.copy(), "illegal_action": is_illegal}

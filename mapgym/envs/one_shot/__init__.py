@@ -1,0 +1,1 @@
+"""``MapSpaceOneShot-v0``: a whole mapping in one action."""

@@ -1,0 +1,1 @@
+"""``MapSpaceRefine-v0``: edits a complete mapping."""

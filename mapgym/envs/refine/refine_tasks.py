@@ -1,0 +1,258 @@
+"""What the environments that edit mappings know about their tasks: the table of edits, the observation, the start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping as AbcMapping, Sequence
+from functools import cached_property
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from mapgym.envs.common.observation import ObservationLayout
+from mapgym.envs.common.reward import Pricing
+from mapgym.envs.common.task import Task
+from mapgym.envs.common.tasks import EnvironmentTasks
+from mapgym.envs.refine.refine_kernels import NO_EDIT
+from mapgym.errors import SpecificationError, positive_int, suggest
+from mapgym.errors.text import quoted
+from mapgym.mapping import Mapping, MappingBatch
+from mapgym.mapping.legality import LEGAL
+from mapgym.mapspace import MapSpace
+from mapgym.mapspace.edits_kernels import EDIT_COLUMNS, MOVE, SPATIAL_SWAP, SWAP, TOGGLE_AXIS, TOGGLE_KEEP
+from mapgym.mapspace.size import prime_exponents
+from mapgym.warmstart import ReplayBuffer
+
+if TYPE_CHECKING:
+    from mapgym.evaluation.evaluator import Evaluator
+
+STARTS = ("random", "trivial")
+EDITS_LEFT, LOG_RATIO, BEST_LOG_RATIO = "edits_left", "log_ratio", "best_log_ratio"
+
+# Fields of MapSpace-v0 that describe how far a mapping is built.
+_UNFINISHED = ("remaining", "decision_kind", "decision_level", "decision_dim", "decision_tensor", "progress")
+_OF_THE_MAPPING = (
+    "temporal",
+    "spatial_x",
+    "spatial_y",
+    "keep",
+    "order",
+    "spatial_order",
+    "capacity_used",
+    "fanout_used_x",
+    "fanout_used_y",
+)
+
+Edit = tuple[int, ...]
+
+
+class RefineLayout(ObservationLayout):
+    """Where each field of the observation of a complete mapping is."""
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each field, in order; fields of more than one axis are flattened in C order."""
+        kept = {name: shape for name, shape in super().shapes.items() if name not in _UNFINISHED}
+        return {**kept, EDITS_LEFT: (1,), LOG_RATIO: (1,), BEST_LOG_RATIO: (1,)}
+
+    @cached_property
+    def table(self) -> NDArray[np.int64]:
+        """int64[13], for the compiled kernels; see :mod:`mapgym.envs.refine.refine_kernels`."""
+        starts = [self.fields[name].start for name in _OF_THE_MAPPING]
+        end = self.fields[_OF_THE_MAPPING[-1]].stop
+        return np.array([self.levels, self.dims, self.tensors, *starts, end], np.int64)
+
+
+def possible_edits(space: MapSpace) -> dict[Edit, Edit]:
+    """All single edits that some mapping of a space may have.
+
+    Returns:
+        for each edit in terms that all tasks share (columns: kind; dim, slot, slot, number of the prime among those of
+        the bound, mesh axis; or level and dims or tensor; slots are 2 * level, and 1 more for spatial factors) what it
+        is for this space (see :mod:`mapgym.envs.refine.refine_kernels`).
+    """
+    return dict(_possible_edits(space))
+
+
+def _possible_edits(space: MapSpace) -> Iterator[tuple[Edit, Edit]]:
+    freedom, levels = space.freedom, len(space.accelerator.levels)
+    dims = [d for d, bound in enumerate(space.workload.bounds) if bound > 1]
+    for group in freedom.groups:
+        primes = list(prime_exponents(space.workload.bounds[group.dim]))
+        for source in group.slots:
+            for target in group.slots:
+                if source == target:
+                    continue
+                level = target % levels
+                if target < levels:
+                    axes = [0]
+                elif freedom.axis_free[level]:
+                    axes = [0, 1]
+                else:
+                    axes = [int(freedom.on_y[level, group.dim])]
+                shared = [2 * (slot % levels) + slot // levels for slot in (source, target)]
+                for k, prime in enumerate(primes):
+                    if group.total % prime == 0:
+                        for axis in axes:
+                            yield (
+                                (MOVE, group.dim, *shared, k, axis),
+                                (MOVE, group.dim, source, target, prime, axis),
+                            )
+    for s in range(levels):
+        spatial = [d for d in dims if freedom.fixed[levels + s, d] != 1]
+        swaps = [(SWAP, b, c) for b, c in combinations(dims, 2) if freedom.order_free[s]]
+        swaps += [(SPATIAL_SWAP, b, c) for b, c in combinations(spatial, 2) if freedom.spatial_order_free[s]]
+        swaps += [(TOGGLE_AXIS, d, 0) for d in spatial if freedom.axis_free[s]]
+        swaps += [(TOGGLE_KEEP, int(t), 0) for t in np.flatnonzero(freedom.keep_free[s])]
+        for kind, b, c in swaps:
+            edit = (kind, s, b, c, 0, 0)
+            yield edit, edit
+
+
+class RefineTask:
+    """One task with everything that an episode needs.
+
+    Attributes:
+        task, space, pricing: the task, its map space, costs and rewards.
+        actions: int64[actions - 1, EDIT_COLUMNS], what the actions but the last mean here.
+        scratch: a batch of one mapping.
+        inverse_logs, limits: as :func:`mapgym.envs.refine.refine_kernels.edit_many` takes them.
+        static: float32[size], an observation with the features of the task.
+    """
+
+    def __init__(self, task: Task, space: MapSpace, table: Sequence[Edit], layout: RefineLayout, pricing: Pricing):
+        """Prepares a task; table is that of the environment."""
+        self.task, self.space, self.pricing = task, space, pricing
+        nothing = (NO_EDIT, 0, 0, 0, 0, 0)
+        edits = possible_edits(space)
+        rows = [edits.get(edit, nothing) for edit in table]
+        self.actions = np.array(rows, np.int64).reshape(len(rows), EDIT_COLUMNS)
+        self.scratch = MappingBatch.trivial(task.workload, task.accelerator, 1)
+        logs = np.log2(np.array(task.workload.bounds, np.float64))
+        self.inverse_logs = np.divide(1.0, logs, out=np.zeros_like(logs), where=logs > 0)
+        accelerator = task.accelerator
+        sides = np.array([accelerator.fanout_x, accelerator.fanout_y], np.float64)
+        if accelerator.fanout_check == "cumulative":
+            # A level may use more than its own fan-out there, but never more than there are MACs.
+            sides[:] = [[accelerator.mac.mesh_x], [accelerator.mac.mesh_y]]
+        capacities = [level.capacity_words or 0 for level in accelerator.levels]
+        self.limits = np.array([*sides, capacities], np.float64)
+        self.static = layout.static_features(task)
+
+    @property
+    def is_masked_late(self) -> bool:
+        """Whether legality depends on the metadata of compressed tiles, which the compiled masks do not look at."""
+        return any(level.formats for level in self.task.accelerator.levels)
+
+    def is_legal(self, batch: MappingBatch) -> NDArray[np.bool_]:
+        """bool[n]: whether mappings have room for everything, metadata included."""
+        return np.asarray(self.space.status(batch) == LEGAL)
+
+
+class RefineTasks(EnvironmentTasks[RefineTask]):
+    """The arguments of ``MapSpaceRefine-v0``, checked, and the tasks that they stand for.
+
+    Attributes:
+        steps: edits of an episode.
+        start: "random", "trivial", a mapping, its dict, or a buffer.
+        table: what the actions but the last mean, in terms that all tasks share.
+    """
+
+    action_space: spaces.Discrete
+    layout: RefineLayout
+
+    def __init__(
+        self,
+        workload: Any,
+        accelerator: Any,
+        objective: str | None,
+        axes: Sequence[str] | None,
+        steps: int,
+        start: Any,
+        constraints: Any,
+        evaluator: Evaluator | None,
+    ) -> None:
+        """Reads the arguments; see :class:`mapgym.envs.MapSpaceRefineEnv`."""
+        super().__init__(workload, accelerator, objective, axes, constraints, evaluator, RefineLayout)
+        self.steps = positive_int(steps, "steps")
+        self.start = read_start(start)
+        found = {edit for task in self.generator.tasks for edit in possible_edits(self.space_of(task))}
+        self.table = sorted(found)
+        self._known = found
+        self.action_space = spaces.Discrete(len(self.table) + 1)
+        self.make_ready()
+
+    def prepare(self, task: Task) -> RefineTask:
+        """Makes a task ready."""
+        space = self.space_of(task)
+        prepared = RefineTask(task, space, self.table, self.layout, Pricing(task, space, self.evaluator))
+        if not isinstance(self.start, ReplayBuffer) and self.start != "random":
+            self.given_start(prepared)
+        return prepared
+
+    @property
+    def shared(self) -> list[Any]:
+        """What copies of the environment share."""
+        return [*super().shared, *([self.start] if isinstance(self.start, ReplayBuffer) else [])]
+
+    def fits(self, task: Task) -> bool:
+        """Whether the spaces of the environment have room for a task."""
+        return self.layout.holds(task) and possible_edits(self.space_of(task)).keys() <= self._known
+
+    def given_start(self, prepared: RefineTask) -> MappingBatch:
+        """The mapping that every episode of a task starts from.
+
+        Raises:
+            SpecificationError: it is not in the map space.
+        """
+        task, space = prepared.task, prepared.space
+        start = self.start
+        if start == "trivial":
+            start = Mapping.trivial(task.workload, task.accelerator)
+        elif isinstance(start, AbcMapping):
+            start = Mapping.from_dict(start, task.workload, task.accelerator, "start")
+        batch: MappingBatch = start.batch()
+        if batch.names != prepared.scratch.names:
+            raise SpecificationError(
+                f"start is a mapping of other dims, levels or tensors than those of {quoted(task.workload.name)} on "
+                f"{quoted(task.accelerator.name)}; give one of this task, or a replay buffer"
+            )
+        if not space.contains(batch)[0]:
+            why = space.reason(batch[0]) or "it differs from the base or the constraints in something not searched"
+            raise SpecificationError(
+                f"start is not in the map space of {quoted(task.workload.name)} on {quoted(task.accelerator.name)}: "
+                f"{why}; "
+                'start from "random" or from another mapping'
+            )
+        return batch
+
+
+def is_file(path: str | Path) -> bool:
+    """Whether there is such a file; no name is too long to ask for."""
+    try:
+        return Path(path).is_file()
+    except OSError:
+        return False
+
+
+def read_start(start: Any) -> Any:
+    """Reads the argument ``start``: "random", "trivial", a Mapping or its dict, a ReplayBuffer or the path of one.
+
+    Raises:
+        SpecificationError: it is none of these, or there is no such file.
+    """
+    if isinstance(start, Mapping | AbcMapping | ReplayBuffer) or (isinstance(start, str) and start in STARTS):
+        return start
+    if isinstance(start, str | Path):
+        if not is_file(start):
+            raise SpecificationError(
+                f"start is {quoted(Path(start))}, and there is no such replay buffer (make one with 'mapgym buffer "
+                f"add'); {suggest(str(start), STARTS)}"
+            )
+        return ReplayBuffer(start)
+    raise SpecificationError(
+        f'start is {quoted(start)}; give "random", "trivial", a Mapping or its dict, a ReplayBuffer or its path'
+    )

@@ -1,0 +1,1 @@
+"""``MapSpaceSparse-v0``: one mapping for several densities."""

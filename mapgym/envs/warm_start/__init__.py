@@ -1,0 +1,1 @@
+"""``MapSpaceWarmStart-v0``: refines the mapping of a similar layer."""

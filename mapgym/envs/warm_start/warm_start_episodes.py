@@ -1,0 +1,174 @@
+"""Episodes that go through the layers of a network, each begun from the most similar layer solved before."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapgym.envs.common.episodes import Infos
+from mapgym.envs.common.task import listed
+from mapgym.envs.refine.refine_episodes import RefineEpisodes
+from mapgym.envs.refine.refine_tasks import RefineTask, RefineTasks, is_file
+from mapgym.errors import SpecificationError
+from mapgym.errors.text import quoted
+from mapgym.mapping import MappingBatch
+from mapgym.spec import catalog
+from mapgym.warmstart import Entry, ReplayBuffer, Similarity, find_start, similarity as similarity_by_name
+
+if TYPE_CHECKING:
+    from mapgym.envs.common.task import Task, TaskGenerator
+
+DEFAULT_NETWORK = "resnet18"
+
+
+class WarmStartTasks(RefineTasks):
+    """The arguments of ``MapSpaceWarmStart-v0``, checked, and the tasks that they stand for.
+
+    Attributes:
+        order: numbers of the tasks as episodes go through them.
+        similarity: distance between workloads.
+        known: buffers of solved layers that every environment may begin from; they are only read.
+        record: the buffer that everything found is added to; None for none.
+    """
+
+    def __init__(
+        self,
+        network: Any,
+        accelerator: Any,
+        objective: str | None,
+        axes: Sequence[str] | None,
+        steps: int,
+        similarity: str | Similarity,
+        buffer: Any,
+        record: Any,
+        constraints: Any,
+    ) -> None:
+        """Reads the arguments; see :class:`mapgym.envs.MapSpaceWarmStartEnv`."""
+        self.similarity = _read_similarity(similarity)
+        self.known = [] if buffer is None else [_read_buffer(buffer, "buffer", must_exist=True)]
+        self.record = None if record is None else _read_buffer(record, "record", must_exist=False)
+        if record is not None and record is buffer and isinstance(record, ReplayBuffer):
+            raise SpecificationError(
+                "buffer and record are the same ReplayBuffer, so that episodes of the same seed would differ; give "
+                "record a buffer of its own, or a path"
+            )
+        network = DEFAULT_NETWORK if network is None else network
+        network = [layer for spec in listed(network, "network") for layer in catalog.workloads(spec, "network")]
+        super().__init__(network, accelerator, objective, axes, steps, "random", constraints, None)
+        machines = list(dict.fromkeys(task.accelerator for task in self.generator.tasks))
+        in_order = sorted(self.generator.tasks, key=lambda task: machines.index(task.accelerator))
+        self.order = list(dict.fromkeys(map(self.number_of, in_order)))
+
+    @property
+    def shared(self) -> list[Any]:
+        """What copies of the environment share."""
+        return [*super().shared, *self.known, *([] if self.record is None else [self.record])]
+
+
+class WarmStartEpisodes(RefineEpisodes):
+    """The state of n environments ``MapSpaceWarmStart-v0``.
+
+    Attributes:
+        buffers: what each environment has found since its last reset with a seed.
+    """
+
+    tasks: WarmStartTasks
+
+    def __init__(self, n: int, tasks: WarmStartTasks) -> None:
+        super().__init__(n, tasks)
+        self.buffers = [ReplayBuffer() for _ in range(n)]
+        # For each environment the place in the order of its next episode, and the best objective of each task.
+        self._next = np.zeros(n, np.int64)
+        self._best: list[dict[Task, float]] = [{} for _ in range(n)]
+        self._random_starts, self._failed_transfers = np.zeros(n, np.int64), np.zeros(n, np.int64)
+
+    def begin(
+        self,
+        rows: NDArray[np.int64],
+        generators: Sequence[np.random.Generator],
+        fixed: TaskGenerator | None,
+        seeded: NDArray[np.bool_],
+    ) -> None:
+        """Starts an episode in some environments; with a seed they forget what they have found."""
+        for i in rows[seeded]:
+            self.buffers[i] = ReplayBuffer()
+            self._best[i] = {}
+            self._next[i] = self._random_starts[i] = self._failed_transfers[i] = 0
+        super().begin(rows, generators, fixed, seeded)
+
+    def report(self, rows: NDArray[np.int64], infos: Infos) -> None:
+        """Says what the info of a reset says; see :class:`mapgym.envs.common.episodes.Episodes`."""
+        super().report(rows, infos)
+        infos.set("random_starts", rows, self._random_starts[rows])
+        infos.set("failed_transfers", rows, self._failed_transfers[rows])
+        infos.set("solved_layers", rows, np.array([len(self._best[i]) for i in rows], np.int64))
+
+    def draw(
+        self, rows: NDArray[np.int64], generators: Sequence[np.random.Generator], fixed: TaskGenerator | None
+    ) -> None:
+        """Gives each environment its next layer; one that is fixed takes no turn."""
+        if fixed is not None:
+            super().draw(rows, generators, fixed)
+            return
+        self.task_of[rows] = np.array(self.tasks.order)[self._next[rows]]
+        self._next[rows] = (self._next[rows] + 1) % len(self.tasks.order)
+
+    def _start(self, prepared: RefineTask, number: int, row: int) -> MappingBatch | None:
+        """The nearest entry, transferred; None, and counted, if there is none that can be."""
+        start = find_start(
+            [self.buffers[row], *self.tasks.known],
+            prepared.space,
+            prepared.task.objective,
+            similarity=self.tasks.similarity,
+        )
+        self._failed_transfers[row] += len(start.failures)
+        self._random_starts[row] += not start.sources
+        return start.mappings if start.sources else None
+
+    def _finish(self, rows: NDArray[np.int64]) -> None:
+        """Adds the best mapping of each episode to the buffer of its environment, if it knows no better one."""
+        for i in rows:
+            prepared = self.tasks.prepared[self.task_of[i]]
+            task, value = prepared.task, math.exp(-self.best[i]) * prepared.pricing.bound
+            if value < self._best[i].get(task, math.inf):
+                self._best[i][task] = value
+                entry = Entry(task.workload, task.accelerator, task.objective, value, self.best_mapping(int(i)))
+                self.buffers[i].extend([entry])
+                if self.tasks.record is not None:
+                    self.tasks.record.extend([entry])
+
+
+def _read_similarity(similarity: str | Similarity) -> Similarity:
+    if isinstance(similarity, str):
+        return similarity_by_name(similarity)
+    if not callable(similarity):
+        raise SpecificationError(f"similarity is {quoted(similarity)}; give the name of one, or a function")
+    return similarity
+
+
+def _read_buffer(buffer: Any, what: str, *, must_exist: bool) -> ReplayBuffer:
+    if isinstance(buffer, ReplayBuffer):
+        return buffer
+    if not isinstance(buffer, str | Path):
+        raise SpecificationError(f"{what} is {quoted(buffer)}; give a ReplayBuffer or the path of one")
+    if must_exist and not is_file(buffer):
+        raise SpecificationError(
+            f"{what} is {quoted(Path(buffer))}, and there is no such replay buffer; name one that exists, or make it "
+            "with 'mapgym buffer add'"
+        )
+    try:
+        # Otherwise it would be found out when the first episode has ended, and its mapping would be lost.
+        if not must_exist and not Path(buffer).absolute().parent.is_dir():
+            raise SpecificationError(
+                f"{what} is {quoted(Path(buffer))}, and there is no such folder; make the folder first"
+            )
+        return ReplayBuffer(buffer)
+    except OSError as error:
+        raise SpecificationError(
+            f"{what} is {quoted(Path(buffer))}, which cannot be used ({error.strerror}); name another file"
+        ) from None

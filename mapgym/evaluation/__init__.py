@@ -1,0 +1,1 @@
+"""How searches are judged: budgets and books, fronts, objectives over several densities, the best that is known."""

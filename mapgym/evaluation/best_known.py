@@ -1,0 +1,263 @@
+"""The best mappings that are known, with what is proven about them: the file ``envs_config/best_known.yaml``.
+
+An entry belongs to a task: the dims, bounds and tensors of a workload, the definition of an accelerator (with
+``peer_links``), the searched axes and the objective. Its key is a hash of these, so that an accelerator of your own
+that has the name of another gets nothing that is not true for it. Names of workloads and accelerators do not count.
+
+The file is large and an entry small: the text is cut at the keys, and only the entries that are asked for are parsed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mapgym.cost import OBJECTIVES
+from mapgym.errors import SpecificationError
+from mapgym.errors.text import quoted
+from mapgym.mapping import Mapping
+from mapgym.mapspace import MapSpace
+from mapgym.mapspace.entries import AXES
+from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.constraints import Constraints
+from mapgym.spec.workload import Workload
+from mapgym.system.checksums import UNSEALED, is_whole, seal
+from mapgym.system.files import write_bytes
+
+CERTIFIED, GAP = "certified", "gap"
+"""Status of an entry: nothing can be better (to 1e-6, relative), or only the stated lower bound is proven."""
+
+# The parser in C is ten times as fast, where PyYAML was built with it.
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_ENTRY = re.compile(r"^([0-9a-f]{20}):$", re.MULTILINE)
+_HEADER = """\
+# The best mappings that are known. Written by the option --update-best-known; do not edit.
+# Each key is a hash of the task. value and lower_bound are in the unit of the objective (EDP: pJ*cycles, energy: pJ,
+# latency: cycles). certified: no mapping of the map space is better, to 1e-6; gap: lower_bound is what is proven.
+"""
+_SEALED = "# The last line is a checksum of this file.\n"
+_SEAL = f"# {UNSEALED}\n"
+_TASK = {"workload": str, "accelerator": str, "peer_links": bool, "objective": str, "axes": list}
+_DATA = {"value": float, "lower_bound": float, "status": str, "command": str, "mapping": dict}
+_NESTING, _MOST_NESTING = "[{-?:", 5000
+"""One of these comes with every level of nesting; the parser in C ends the process when there are too many."""
+
+_DAMAGE = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+"""What PyYAML raises about a text that is no YAML, or whose tags do not fit."""
+
+
+@dataclass(frozen=True)
+class BestKnown:
+    """What is known about the optimum of one task.
+
+    Attributes:
+        key: hash of the task, see :func:`task_key`.
+        workload, accelerator: names, for people; a task of another name may have the same key.
+        peer_links: whether the accelerator has links between neighbours.
+        axes: the searched axes; on the others the values of the trivial mapping hold.
+        objective: "edp", "energy" or "latency".
+        value: objective of the mapping (pJ*cycles, pJ or cycles).
+        lower_bound: what no mapping of the map space can beat, proven; at most ``value``.
+        status: ``CERTIFIED`` or ``GAP``.
+        mapping: the mapping in the form that ``Mapping.from_dict`` reads.
+        command: what made the entry.
+    """
+
+    key: str
+    workload: str
+    accelerator: str
+    peer_links: bool
+    axes: tuple[str, ...]
+    objective: str
+    value: float
+    lower_bound: float
+    status: str
+    mapping: dict[str, Any]
+    command: str
+
+    @property
+    def certified(self) -> bool:
+        """Whether the mapping is proven to be optimal, to 1e-6 relative."""
+        return self.status == CERTIFIED
+
+    @property
+    def gap(self) -> float:
+        """How far the optimum may be below the value at most, as a share of the lower bound."""
+        return self.value / self.lower_bound - 1.0
+
+    def to_mapping(self, workload: Workload, accelerator: Accelerator) -> Mapping:
+        """The mapping as an object."""
+        return Mapping.from_dict(self.mapping, workload, accelerator, f"best known mapping {self.key}")
+
+
+def task_key(workload: Workload, accelerator: Accelerator, axes: Sequence[str], objective: str) -> str:
+    """The hash of a task: equal for equal tasks, whatever they are called.
+
+    Args:
+        workload, accelerator: what is mapped onto what; names are left out.
+        axes: the searched axes, in any order.
+        objective: what is minimised.
+    """
+    machine = accelerator.to_dict()
+    task = {
+        "workload": {**workload.to_dict(), "name": ""},
+        "accelerator": {**machine, "name": "", "mac": {**_dict(machine["mac"]), "name": ""}},
+        "axes": sorted(axes),
+        "objective": objective,
+    }
+    text = json.dumps(_same_numbers(task), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def key_of(space: MapSpace, objective: str) -> str | None:
+    """The hash of the task that a map space poses; None if constraints or a base mapping make it a task of its own."""
+    if space.constraints != Constraints():
+        return None
+    if set(space.axes) != set(AXES) and space.base != Mapping.trivial(space.workload, space.accelerator):
+        return None
+    return task_key(space.workload, space.accelerator, space.axes, objective)
+
+
+def best_known(space: MapSpace, objective: str) -> BestKnown | None:
+    """What is stored about the optimum of a task; None if nothing is.
+
+    Args:
+        space: the map space that is searched; with constraints nothing is stored.
+        objective: "edp", "energy" or "latency".
+    """
+    key = key_of(space, objective)
+    return None if key is None else _stored(key)
+
+
+def all_best_known() -> list[BestKnown]:
+    """Every entry of the file, in its order."""
+    return [entry for key in _blocks() if (entry := _stored(key)) is not None]
+
+
+def read_entries(text: str) -> list[BestKnown]:
+    """The entries in a text that :func:`to_yaml` or :func:`write_file` wrote.
+
+    Raises:
+        ValueError: it is something else, or damaged.
+    """
+    if not text.startswith(_HEADER):
+        raise ValueError("the comment at the beginning is another one")
+    entries = text.removeprefix(_HEADER)
+    if entries.startswith(_SEALED):
+        if not is_whole(text.encode()):
+            raise ValueError("the checksum does not fit")
+        entries = entries[len(_SEALED) : -len(_SEAL)]
+    if entries and not _ENTRY.match(entries):
+        raise ValueError("it does not begin with an entry")
+    return [_parse(key, block) for key, block in _cut(entries).items()]
+
+
+def read_file(path: Path) -> list[BestKnown]:
+    """The entries of a file of one's own, one that :func:`write_file` wrote or a copy of the installed one.
+
+    Raises:
+        SpecificationError: the file cannot be read, is damaged, or is something else.
+    """
+    try:
+        return read_entries(path.read_bytes().decode())
+    except OSError as error:
+        raise SpecificationError(f"{quoted(path)} cannot be read ({error.strerror}); give a readable file") from None
+    except ValueError as error:
+        raise SpecificationError(
+            f"{quoted(path)} is damaged, or is no file of best known mappings ({error}); give one that "
+            "--update-best-known has written, or the name of a new file"
+        ) from None
+
+
+def write_file(path: Path, entries: Iterable[BestKnown]) -> None:
+    """Writes a file of one's own atomically: as :func:`to_yaml`, with a checksum."""
+    text = _HEADER + _SEALED + to_yaml(entries).removeprefix(_HEADER) + _SEAL
+    write_bytes(path, seal(text.encode()))
+
+
+def to_yaml(entries: Iterable[BestKnown]) -> str:
+    """The text of a file with these entries, sorted by what people look for."""
+    ordered = sorted(entries, key=lambda e: (e.workload, e.accelerator, e.peer_links, e.objective, len(e.axes), e.key))
+    blocks = []
+    for entry in ordered:
+        task = {name: getattr(entry, name) for name in ("workload", "accelerator", "peer_links", "objective")}
+        data = {"task": {**task, "axes": list(entry.axes)}}
+        data |= {name: getattr(entry, name) for name in ("value", "lower_bound", "status", "command")}
+        lines = [f"{entry.key}:", *(f"  {key}: {_in_one_line(value)}" for key, value in data.items())]
+        lines += ["  mapping:", "    levels:"]
+        # Loops that are not there say nothing; a tensor that is not kept does.
+        levels = [{k: v for k, v in level.items() if v or k == "keep"} for level in entry.mapping["levels"]]
+        lines += [f"    - {_in_one_line(level)}" for level in levels]
+        blocks.append("\n".join(lines) + "\n")
+    return _HEADER + "".join(blocks)
+
+
+def _in_one_line(value: object) -> str:
+    return yaml.safe_dump(value, sort_keys=False, default_flow_style=True, width=math.inf).removesuffix("...\n").strip()
+
+
+@cache
+def _blocks() -> dict[str, str]:
+    return _cut((resources.files("mapgym.envs_config") / "best_known.yaml").read_text(encoding="utf-8"))
+
+
+@cache
+def _stored(key: str) -> BestKnown | None:
+    block = _blocks().get(key)
+    return None if block is None else _parse(key, block)
+
+
+def _cut(text: str) -> dict[str, str]:
+    """Key -> text of the entry."""
+    parts = _ENTRY.split(text)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def _parse(key: str, block: str) -> BestKnown:
+    """An entry; raises ValueError for one that :func:`to_yaml` does not write."""
+    if sum(map(block.count, _NESTING)) > _MOST_NESTING:
+        raise ValueError(f"entry {key}: it is nested too deeply")
+    try:
+        data = yaml.load(block, _LOADER)
+        task = data.pop("task")
+        for given, kinds in ((task, _TASK), (data, _DATA)):
+            if list(map(type, map(given.get, kinds))) != list(kinds.values()) or len(given) != len(kinds):
+                raise ValueError("keys are missing, unknown or of another kind")
+        entry = BestKnown(key=key, **{**task, "axes": tuple(task["axes"])}, **data)
+        if not all(0.0 <= figure < math.inf for figure in (entry.lower_bound, entry.value)):
+            raise ValueError("the value or the lower bound is no figure")
+        if (
+            not set(entry.axes) <= set(AXES)
+            or entry.objective not in OBJECTIVES
+            or entry.status not in (CERTIFIED, GAP)
+        ):
+            raise ValueError("an axis, the objective or the status is unknown")
+        if not all(isinstance(level, dict) for level in entry.mapping["levels"]):
+            raise ValueError("the mapping has no levels")
+    except _DAMAGE as error:
+        raise ValueError(f"entry {key}: {quoted(str(error))}") from None
+    return entry
+
+
+def _dict(value: object) -> dict[str, object]:
+    assert isinstance(value, dict)
+    return value
+
+
+def _same_numbers(value: Any) -> Any:
+    """1 and 1.0 are the same number, but not the same text."""
+    if isinstance(value, dict):
+        return {key: _same_numbers(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_same_numbers(entry) for entry in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,0 +1,104 @@
+"""Compiled canonical form of mappings: what does nothing is said in one way only."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapgym.compilation import allocating_kernel, kernel
+
+
+class Sorting(NamedTuple):
+    """Which orders are not free, and the order that loops get instead.
+
+    Attributes:
+        temporal: bool[level] whether temporal loops are sorted by their rank.
+        temporal_rank: int8[level, dim] smaller is further inside.
+        spatial, spatial_rank: the same for the spatial loops on each mesh axis.
+    """
+
+    temporal: NDArray[np.bool_]
+    temporal_rank: NDArray[np.int8]
+    spatial: NDArray[np.bool_]
+    spatial_rank: NDArray[np.int8]
+
+
+def canonical_sorting(levels: int, dims: int, peer_links: bool) -> Sorting:
+    """Makes :func:`normalise` give the canonical form: without links, spatial loops on an axis are sorted by dim."""
+    ascending = np.tile(np.arange(dims, dtype=np.int8), (levels, 1))
+    return Sorting(np.zeros(levels, np.bool_), ascending, np.full(levels, not peer_links), ascending)
+
+
+@kernel
+def _units_last(order: NDArray[np.int8], factors: NDArray[np.int32], i: int, s: int) -> int:
+    """Moves loops of bound 1 to the end, by ascending dim; returns the number of the others."""
+    dims = order.shape[2]
+    write = 0
+    for position in range(dims):
+        d = order[i, s, position]
+        if factors[i, s, d] != 1:
+            order[i, s, write] = d
+            write += 1
+    loops = write
+    for d in range(dims):
+        if factors[i, s, d] == 1:
+            order[i, s, write] = d
+            write += 1
+    return loops
+
+
+@kernel
+def _insertion_sort(order: NDArray[np.int8], rank: NDArray[np.int8], i: int, s: int, first: int, last: int) -> None:
+    for position in range(first + 1, last):
+        d = order[i, s, position]
+        target = position
+        while target > first and rank[s, order[i, s, target - 1]] > rank[s, d]:
+            order[i, s, target] = order[i, s, target - 1]
+            target -= 1
+        order[i, s, target] = d
+
+
+@kernel
+def normalise(i: int, maps: Any, sorting: Sorting) -> None:
+    """Brings mapping i into canonical form, with the loops sorted where their order is not free.
+
+    Temporal loops of bound 1 go to the end; spatial loops are those on X, those on Y, those of bound 1, and the split
+    is the number of those on X. Orders have to be permutations.
+    """
+    temporal, spatial, order, spatial_order, spatial_split = maps[0], maps[1], maps[2], maps[3], maps[4]
+    for s in range(temporal.shape[1]):
+        loops = _units_last(order, temporal, i, s)
+        if sorting.temporal[s]:
+            _insertion_sort(order, sorting.temporal_rank, i, s, 0, loops)
+        on_x = 0
+        for position in range(spatial_split[i, s]):
+            on_x += spatial[i, s, spatial_order[i, s, position]] != 1
+        loops = _units_last(spatial_order, spatial, i, s)
+        spatial_split[i, s] = on_x
+        if sorting.spatial[s]:
+            _insertion_sort(spatial_order, sorting.spatial_rank, i, s, 0, on_x)
+            _insertion_sort(spatial_order, sorting.spatial_rank, i, s, on_x, loops)
+
+
+@allocating_kernel
+def normalise_batch(maps: Any, sorting: Sorting) -> None:
+    """Normalises every mapping of a batch in place."""
+    for i in range(len(maps[0])):
+        normalise(i, maps, sorting)
+
+
+@kernel
+def copy_mapping(i: int, source: Any, j: int, target: Any) -> None:
+    """Copies mapping i of one batch over mapping j of another."""
+    levels, dims, tensors = source[0].shape[1], source[0].shape[2], source[5].shape[2]
+    for s in range(levels):
+        for d in range(dims):
+            target[0][j, s, d] = source[0][i, s, d]
+            target[1][j, s, d] = source[1][i, s, d]
+            target[2][j, s, d] = source[2][i, s, d]
+            target[3][j, s, d] = source[3][i, s, d]
+        target[4][j, s] = source[4][i, s]
+        for t in range(tensors):
+            target[5][j, s, t] = source[5][i, s, t]

@@ -1,0 +1,241 @@
+"""Compiled metadata of compressed tiles: how many bits say where the non-zeros are.
+
+A format describes a tile rank by rank, one loop of the tile for each rank (as in Sparseloop; docs/sparse.md). From the
+outermost rank inwards, each fiber that is not empty has metadata of its own. A level must have room for the metadata of
+its tiles at their largest occupancy.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapgym.compilation import kernel
+from mapgym.mapping.density_kernels import RECORD, density_record, largest_occupancy, probability_empty_within
+from mapgym.mapping.legality import FORMATS, LEGAL, METADATA
+from mapgym.mapping.nest_kernels import list_nest, pack_projections, words_of, words_of_loop
+from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.format_rules import clash
+from mapgym.spec.sparsity import COMPRESSED, RANK_FORMATS, expand_ranks
+from mapgym.spec.workload import Workload
+
+UOP, CP, RLE, B, UB = range(5)
+"""Codes of the formats, in the order of ``RANK_FORMATS``."""
+
+UNLIMITED = -1
+
+
+class Formats(NamedTuple):
+    """How each level stores each tensor (L levels, T tensors, D dims)."""
+
+    projections: NDArray[np.int64]  # from pack_projections
+    projection: NDArray[np.int64]  # [T] where each tensor begins there
+    relevant: NDArray[np.bool_]  # [T, D]
+    densities: NDArray[np.int64]  # [T * RECORD]
+    ranks: NDArray[np.int64]  # [L, T] number of ranks, 0 without a format
+    codes: NDArray[np.int8]  # [L, T, any] their formats, innermost first
+    is_compressed: NDArray[np.bool_]  # [L, T] whether zeros take no room
+    clashes: NDArray[np.bool_]  # [L, L, T] outer, inner: whether the levels cannot pass the tensor to each other
+    word_bits: NDArray[np.int64]  # [L] of metadata
+    room_bits: NDArray[np.int64]  # [L] for metadata, UNLIMITED for no limit
+    # Working memory: for the tensor at hand, the fibers of each level (0: a rank that no loop needs), the words of the
+    # tile inside each of them (one more for the whole), and how many there are.
+    fibers: NDArray[np.int64]  # [L, any]
+    inner: NDArray[np.int64]  # [L, any + 1]
+    lengths: NDArray[np.int64]  # [L]
+    needed: NDArray[np.float64]  # [L, T] bits of metadata of each tile
+
+
+def make_formats(workload: Workload, accelerator: Accelerator) -> Formats:
+    """Packs the formats of an accelerator for the tensors of a workload."""
+    levels, tensors = accelerator.levels, workload.tensors
+    named = [{tensor: expand_ranks(ranks)[::-1] for tensor, ranks in level.formats} for level in levels]
+    most = max((len(ranks) for formats in named for ranks in formats.values()), default=0)
+    ranks = np.zeros((len(levels), len(tensors)), np.int64)
+    codes = np.zeros((*ranks.shape, most), np.int8)
+    for s, formats in enumerate(named):
+        for t, tensor in enumerate(tensors):
+            found = formats.get(tensor.name, ())
+            ranks[s, t] = len(found)
+            codes[s, t, : len(found)] = [RANK_FORMATS.index(name) for name in found]
+    inside = np.arange(most) < ranks[..., None]
+    compressed = [RANK_FORMATS.index(name) for name in COMPRESSED]
+    table, starts = pack_projections(workload)
+    return Formats(
+        projections=table,
+        projection=starts,
+        relevant=np.array([[dim in tensor.dims for dim in workload.dims] for tensor in tensors]),
+        densities=np.array([density_record(workload, tensor.name) for tensor in tensors], np.int64).ravel(),
+        ranks=ranks,
+        codes=codes,
+        is_compressed=np.any(inside & np.isin(codes, compressed), axis=2).reshape(ranks.shape),
+        clashes=list_clashes(workload, accelerator),
+        word_bits=np.array([level.metadata_word_bits for level in levels], np.int64),
+        room_bits=np.array(
+            [UNLIMITED if level.metadata_capacity_bits is None else level.metadata_capacity_bits for level in levels]
+        ),
+        fibers=np.zeros((len(levels), most + 1), np.int64),
+        inner=np.zeros((len(levels), most + 2), np.int64),
+        lengths=np.zeros(len(levels), np.int64),
+        needed=np.zeros(ranks.shape),
+    )
+
+
+def list_clashes(workload: Workload, accelerator: Accelerator) -> NDArray[np.bool_]:
+    """bool[outer, inner, tensor]: whether two levels cannot pass a tensor to each other, if those between bypass it."""
+    levels, tensors = accelerator.levels, workload.tensors
+    clashes = np.zeros((len(levels), len(levels), len(tensors)), np.bool_)
+    for outer in range(len(levels)):
+        for inner in range(outer):
+            for t, tensor in enumerate(tensors):
+                clashes[outer, inner, t] = bool(clash(levels, outer, inner, tensor.name, tensor.is_output))
+    return clashes
+
+
+@kernel
+def child_of(keep, i, t, s):  # type: ignore[no-untyped-def]
+    """The next inner level that keeps a tensor, -1 for the MACs."""
+    child = s - 1
+    while child >= 0 and not keep[i, child, t]:
+        child -= 1
+    return child
+
+
+@kernel
+def tile_words(formats, nest, t, s):  # type: ignore[no-untyped-def]
+    """Words of the tile of a tensor at a level."""
+    return words_of(formats.projections, formats.projection[t], nest.extents[nest.starts[s + 1] - 1])
+
+
+@kernel
+def _list_fibers(formats, nest, child, t, s):  # type: ignore[no-untyped-def]
+    """Lists the fibers of a tile, level by level from the innermost; returns whether the ranks suffice."""
+    projection, fibers, inner = formats.projection[t], formats.fibers, formats.inner
+    ranks = formats.ranks[s, t]
+    if ranks == 0:
+        # Stored word by word, it is one rank for a compressed level outside.
+        fibers[s, 0] = tile_words(formats, nest, t, s)
+        inner[s, 0], inner[s, 1] = 1, fibers[s, 0]
+        formats.lengths[s] = 1
+        return True
+    # A compressed tile of compressed tiles has their ranks and one for each loop of its own. Otherwise all loops are
+    # its own, and those inside a dim's innermost one are joined with it.
+    shares = formats.is_compressed[s, t] and child >= 0 and tile_words(formats, nest, t, max(child, 0)) > 1
+    length = 0
+    inner[s, 0] = 1
+    if shares:
+        length = formats.lengths[child]
+        if length > ranks:
+            return False
+        for r in range(length + 1):
+            inner[s, r] = inner[child, r]
+            if r < length:
+                fibers[s, r] = fibers[child, r]
+    first = nest.starts[child + 1]
+    joined = np.int64(0)  # bit d: the extent of dim d inside is joined with a loop
+    spare_tile = np.int64(0)
+    for j in range(first, nest.starts[s + 1]):
+        d = nest.dims[j]
+        if not formats.relevant[t, d]:
+            continue
+        bound = nest.bounds[j]
+        if not shares and first > 0 and (joined >> d) & 1 == 0:
+            bound *= nest.extents[first - 1, d]
+            joined |= np.int64(1) << d
+        tile = words_of(formats.projections, projection, nest.extents[j])
+        if spare_tile == 0:
+            spare_tile = tile
+        if bound > 1:
+            if length == ranks:
+                return False
+            fibers[s, length] = words_of_loop(formats.projections, projection, d, bound)
+            length += 1
+            inner[s, length] = tile
+    # QUIRK: what lies inside the ranks to spare is the tile of the innermost loop, which an outer level then sees.
+    while length < ranks:
+        fibers[s, length] = 0
+        length += 1
+        inner[s, length] = spare_tile
+    formats.lengths[s] = length
+    return True
+
+
+@kernel
+def _bits(formats, nest, t, s):  # type: ignore[no-untyped-def]
+    """Bits of metadata of the listed tile at its largest occupancy."""
+    at = t * RECORD
+    tile = tile_words(formats, nest, t, s)
+    holding = largest_occupancy(formats.densities, at, tile)
+    word, fibers, outer = formats.word_bits[s], 1.0, tile
+    bits, payload = 0.0, 0.0
+    for r in range(formats.lengths[s] - 1, -1, -1):
+        fiber, inner = max(formats.fibers[s, r], 1), formats.inner[s, r]
+        if fiber > 1 or r == 0:
+            filled = fibers * (1.0 - probability_empty_within(formats.densities, at, outer, tile, holding))
+            entries = fiber * (1.0 - probability_empty_within(formats.densities, at, inner, tile, holding))
+            code = formats.codes[s, t, r]
+            metadata = 0.0
+            if code == CP:
+                metadata = payload = math.ceil(entries) * filled * word
+            elif code == RLE:
+                metadata = payload = entries * filled * word
+            elif code == UOP:
+                payload = filled * (fiber + 1) * word
+            elif code == B:
+                metadata, payload = filled * fiber, filled * math.ceil(entries) * word
+            else:
+                metadata = payload = fibers * fiber * word
+            bits += metadata + payload
+        fibers *= fiber
+        outer = inner
+    # What the innermost rank points to are the words themselves.
+    return bits - payload
+
+
+@kernel
+def metadata_status(formats, nest, keep, i):  # type: ignore[no-untyped-def]
+    """Whether the formats of mapping i go together and its metadata fit: a status of :mod:`mapgym.mapping.legality`.
+
+    The nest must be listed.
+    """
+    levels, tensors = keep.shape[1:]
+    for s in range(levels):
+        for t in range(tensors):
+            formats.needed[s, t] = 0.0
+    for t in range(tensors):
+        child = -1
+        for s in range(levels):
+            if keep[i, s, t]:
+                if child >= 0 and formats.clashes[s, child, t]:
+                    return FORMATS << 8 | child
+                if not _list_fibers(formats, nest, child, t, s):
+                    return METADATA << 8 | s
+                if formats.ranks[s, t] > 0:
+                    formats.needed[s, t] = np.ceil(_bits(formats, nest, t, s))
+                child = s
+    for s in range(levels):
+        if formats.room_bits[s] != UNLIMITED:
+            need = 0.0
+            for t in range(tensors):
+                need += formats.needed[s, t]
+            if need > formats.room_bits[s]:
+                return METADATA << 8 | s
+    return LEGAL
+
+
+@kernel
+def formats_fit(formats, nest, maps, sorting, status):  # type: ignore[no-untyped-def]
+    """Sets the status of each mapping of a batch, which the other rules of legality allow.
+
+    Args:
+        formats, nest: see the classes.
+        maps: the six arrays of the batch, which may be brought into canonical form.
+        sorting: of that form.
+        status: int32[n].
+    """
+    for i in range(len(status)):
+        list_nest(maps, i, nest, sorting)
+        status[i] = metadata_status(formats, nest, maps[5], i)

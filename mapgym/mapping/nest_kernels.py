@@ -1,0 +1,144 @@
+"""Compiled list of all loops of a mapping, with the tile that each of them completes.
+
+Loops of bound 1 are listed too: where they lie decides some of Timeloop's sparse counts. Mappings are listed in their
+canonical form, so that a mapping has one cost, whatever it says about loops that do nothing.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapgym.compilation import inlined_kernel, kernel
+from mapgym.mapping.canonical_kernels import normalise
+from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.workload import Workload
+
+
+class Nest(NamedTuple):
+    """Loops from the innermost outwards, spatial before temporal in each level; working memory (D dims)."""
+
+    has_fanout: NDArray[np.bool_]  # [level] a level without fan-out has no spatial loops
+    is_canonical: bool  # whether mappings are listed in their canonical form
+    starts: NDArray[np.int64]  # [level + 1] first loop of each level
+    dims: NDArray[np.int64]  # [loop]
+    bounds: NDArray[np.int64]  # [loop]
+    is_spatial: NDArray[np.bool_]  # [loop]
+    extents: NDArray[np.int64]  # [loop, D] iterations of each dim up to and including the loop
+
+
+def make_nest(workload: Workload, accelerator: Accelerator, is_canonical: bool = True) -> Nest:
+    """Allocates the working memory for a task."""
+    levels, dims = len(accelerator.levels), len(workload.dims)
+    fanout = np.array(accelerator.fanout_x) * np.array(accelerator.fanout_y)
+    loops = 2 * levels * dims
+    return Nest(
+        fanout > 1,
+        is_canonical,
+        np.zeros(levels + 1, np.int64),
+        np.zeros(loops, np.int64),
+        np.zeros(loops, np.int64),
+        np.zeros(loops, np.bool_),
+        np.zeros((loops, dims), np.int64),
+    )
+
+
+@inlined_kernel
+def _add_loop(nest, j, d, bound, is_spatial):  # type: ignore[no-untyped-def]
+    """Lists a loop as number j."""
+    nest.dims[j] = d
+    nest.bounds[j] = bound
+    nest.is_spatial[j] = is_spatial
+    for e in range(nest.extents.shape[1]):
+        nest.extents[j, e] = nest.extents[j - 1, e] if j > 0 else 1
+    nest.extents[j, d] *= bound
+
+
+@inlined_kernel
+def _add_loops(nest, j, factors, order, i, s, is_spatial):  # type: ignore[no-untyped-def]
+    """Lists the temporal or the spatial loops of a level, from number j on; returns the number of the next."""
+    dims = order.shape[2]
+    for position in range(dims):
+        d = np.int64(order[i, s, position])
+        bound = np.int64(factors[i, s, d])
+        if bound > 1 or not nest.is_canonical:
+            _add_loop(nest, j, d, bound, is_spatial)
+            j += 1
+    if nest.is_canonical:
+        for unit in range(dims):
+            if factors[i, s, unit] == 1:
+                _add_loop(nest, j, unit, np.int64(1), is_spatial)
+                j += 1
+    return j
+
+
+@kernel
+def list_nest(maps, i, nest, sorting):  # type: ignore[no-untyped-def]
+    """Fills the list for mapping i of a batch, which is brought into canonical form if that means sorting its loops.
+
+    Args:
+        maps: the six arrays of the batch; orders are permutations.
+        i: which mapping.
+        nest: receives the list.
+        sorting: of the canonical form.
+    """
+    if nest.is_canonical and sorting.spatial[0]:
+        normalise(i, maps, sorting)
+    temporal, spatial, order, spatial_order = maps[0], maps[1], maps[2], maps[3]
+    levels = temporal.shape[1]
+    j = 0
+    for s in range(levels):
+        nest.starts[s] = j
+        if nest.has_fanout[s]:
+            j = _add_loops(nest, j, spatial, spatial_order, i, s, True)
+        j = _add_loops(nest, j, temporal, order, i, s, False)
+    nest.starts[levels] = j
+
+
+def pack_projections(workload: Workload) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(table, starts int64[tensor]): for each tensor its ranks as counts of terms and (dim, coefficient) pairs."""
+    table: list[int] = []
+    starts = []
+    for tensor in workload.tensors:
+        starts.append(len(table))
+        table.append(len(tensor.ranks))
+        for rank in tensor.ranks:
+            table.append(len(rank))
+            for dim, coefficient in rank:
+                table += [workload.dims.index(dim), coefficient]
+    return np.array(table, np.int64), np.array(starts, np.int64)
+
+
+@kernel
+def words_of(projections, start, extents):  # type: ignore[no-untyped-def]
+    """Words of the tile that so many iterations of each dim span."""
+    words = np.int64(1)
+    cursor = start + 1
+    for _ in range(projections[start]):
+        terms = projections[cursor]
+        cursor += 1
+        length = np.int64(1)
+        for _ in range(terms):
+            length += projections[cursor + 1] * (extents[projections[cursor]] - 1)
+            cursor += 2
+        words *= length
+    return words
+
+
+@kernel
+def words_of_loop(projections, start, d, extent):  # type: ignore[no-untyped-def]
+    """Words of the tile that one loop alone spans."""
+    words = np.int64(1)
+    cursor = start + 1
+    for _ in range(projections[start]):
+        terms = projections[cursor]
+        cursor += 1
+        length = np.int64(1)
+        for _ in range(terms):
+            if projections[cursor] == d:
+                length += projections[cursor + 1] * (extent - 1)
+            cursor += 2
+        words *= length
+    return words

@@ -1,0 +1,482 @@
+"""Tables of the construction process: everything about one map space that its compiled kernels need.
+
+Why the masks can be exact. Three limits bind the factors of a mapping:
+
+1. *Products.* The factors of a dim multiply to its bound. ``ways[slot, dim, remainder]`` counts, for each dim by
+   itself, how often the remainder can be completed through the later slots, so "positive" means "possible".
+2. *Fan-out.* The product of the parallel factors of a level (or, with ``fanout_check: cumulative``, of all levels
+   outside an inner one) is at most a number. Factors that the user has fixed are counted from the start; all others
+   can still be 1. So a factor is possible exactly if it fits what is left.
+3. *Capacity.* The words of the kept tiles of a level grow with the extent of every dim, and the extent of a dim at a
+   level is the product of its factors up to there. Every undecided factor can be 1 (or is fixed), because the
+   outermost tile factor takes the rest; so all extents are smallest *at once* when everything undecided is smallest.
+   A factor is possible exactly if that smallest completion fits this level and all outer levels.
+
+Limits 2 and 3 hold for the same smallest completion, so together they are exact as well. Where the outermost tile
+factor of a dim is fixed, the rest goes into its last free slot instead; if that is a tile slot, the extents from there
+outwards are constants and the argument still holds. It fails, and ``inexact`` says so, if that slot is a parallel one
+(the rest then competes for fan-out), for a minimum utilisation, and for fixed spatial factors whose mesh axis is open
+under cumulative checks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mapgym.errors import SpecificationError
+from mapgym.errors.text import quoted
+from mapgym.mapping.density_kernels import RECORD, density_record
+from mapgym.mapping.mapping import divisors
+from mapgym.mapping.metadata_kernels import list_clashes
+from mapgym.mapspace.construction import decision_kernels as kernels
+from mapgym.spec.format_rules import clash, may_hold
+
+if TYPE_CHECKING:
+    from mapgym.mapspace.space import MapSpace
+
+ORDERS = ("full", "innermost")
+
+_UNLIMITED = 2**53
+_MAX_OPEN_AXES = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """What :mod:`mapgym.mapspace.construction.decision_kernels` needs to know about a map space.
+
+    Attributes:
+        task: int64[...], header and tables.
+        ways: float64[...], [slot, dim, divisor index] flattened: completions of a remainder from a slot on.
+        initial_state: int32[...], the state before any decision.
+        max_divisors: largest number of divisors among the bounds.
+        inexact: "" if the masks are exact, otherwise the reason why they are not.
+    """
+
+    task: NDArray[np.int64]
+    ways: NDArray[np.float64]
+    initial_state: NDArray[np.int32]
+    max_divisors: int
+    inexact: str
+
+
+def build_tables(space: MapSpace, orders: str = "full", y_offset: int | None = None) -> Tables:
+    """Builds the tables of a map space.
+
+    Args:
+        space: workload, accelerator, axes, constraints and base.
+        orders: "full", or "innermost" to choose only which loop of a level is innermost.
+        y_offset: what is added to a divisor index to mean mesh axis Y; max_divisors when left out.
+
+    Raises:
+        SpecificationError: the space has no legal mapping, or constraints contradict each other.
+    """
+    return _Builder(space, orders).tables(y_offset)
+
+
+class _Builder:
+    """Collects the tables; one object per call of :func:`build_tables`."""
+
+    def __init__(self, space: MapSpace, orders: str) -> None:
+        self.space, self.orders = space, orders
+        self.workload, self.accelerator = space.workload, space.accelerator
+        self.levels, self.dims = len(self.accelerator.levels), len(self.workload.dims)
+        self.tensors = len(self.workload.tensors)
+        self.where = f"the map space of {quoted(self.workload.name)} on {quoted(self.accelerator.name)}"
+        self.divisors = [divisors(bound) for bound in self.workload.bounds]
+        self.index = [{number: i for i, number in enumerate(numbers)} for numbers in self.divisors]
+        self.max_divisors = max(map(len, self.divisors))
+        self.inexact = ""
+        self._read_meshes()
+        self._read_base()
+        self._read_constraints()
+        self._set_axes()
+        self._count_ways()
+        self._read_extents()
+
+    def _read_meshes(self) -> None:
+        accelerator, levels = self.accelerator, self.accelerator.levels
+        self.mesh = np.array(
+            [
+                (accelerator.mac.mesh_x, *(level.mesh_x for level in levels[:-1])),
+                (accelerator.mac.mesh_y, *(level.mesh_y for level in levels[:-1])),
+            ]
+        )
+        self.cumulative = accelerator.fanout_check == "cumulative"
+        per_level = np.array([accelerator.fanout_x, accelerator.fanout_y])
+        # A cumulative check bounds products over levels only, but a mesh axis without fan-out has nothing to replicate.
+        self.limit = np.where(per_level > 1, self.mesh, 1) if self.cumulative else per_level
+
+    def _read_base(self) -> None:
+        """Factors, orders and kept tensors that an axis which is not searched takes from the base mapping."""
+        space, base = self.space, self.space.base
+        shape = (self.levels, self.dims)
+        self.fixed = np.full((2 * self.levels, self.dims), -1)
+        self.fixed_axis = np.zeros(shape, np.int64)
+        self.level_factor = np.full(shape, -1)
+        dim_order = np.tile(np.arange(self.dims), (self.levels, 1))
+        self.order_key = dim_order.copy()
+        self.spatial_order_key = dim_order.copy()
+        if "order" not in space.axes:
+            self.order_key[:] = base.order
+            if self.accelerator.peer_links:
+                self.spatial_order_key[:] = base.spatial_order
+        if "parallelism" not in space.axes:
+            for s in range(self.levels):
+                for position, d in enumerate(base.spatial_order[s]):
+                    factor = int(base.spatial[s, d])
+                    self._fix(2 * s, int(d), factor, "the base mapping")
+                    if factor > 1:
+                        on_y = position >= base.spatial_split[s]
+                        self.fixed_axis[s, d] = kernels.AXIS_Y if on_y else kernels.AXIS_X
+        if "tile" not in space.axes:
+            for s in range(self.levels):
+                for d in range(self.dims):
+                    factor = int(base.temporal[s, d]) * int(base.spatial[s, d])
+                    self.level_factor[s, d] = self._index(d, factor, "the base mapping")
+        self.keep = np.array(base.keep, np.int64)
+        if "bypass" in space.axes:
+            self.keep[:-1] = 0
+        self.keep[-1] = 1
+
+    def _index(self, d: int, factor: int, source: str) -> int:
+        if factor not in self.index[d]:
+            raise SpecificationError(
+                f"{self.where}: {source} fixes a factor {factor} of dim {quoted(self.workload.dims[d])}, which does "
+                f"not divide its bound {self.workload.bounds[d]}; choose a divisor"
+            )
+        return self.index[d][factor]
+
+    def _fix(self, slot: int, d: int, factor: int, source: str) -> None:
+        index = self._index(d, factor, source)
+        if self.fixed[slot, d] not in (-1, index):
+            kind = "temporal" if slot % 2 else "spatial"
+            raise SpecificationError(
+                f"{self.where}: {source} gives dim {quoted(self.workload.dims[d])} the {kind} factor {factor} at "
+                f"{quoted(self.accelerator.level_names[slot // 2])}, where it already has "
+                f"{self.divisors[d][self.fixed[slot, d]]}; remove one of the two"
+            )
+        self.fixed[slot, d] = index
+
+    def _read_constraints(self) -> None:
+        constraints = self.space.constraints
+        self.fixed_orders: set[int] = set()
+        for s in range(self.levels):
+            if self.limit[0, s] * self.limit[1, s] == 1:
+                for d in range(self.dims):
+                    self._fix(2 * s, d, 1, "a level without fan-out")
+        for name, factors in constraints.factors.items():
+            s = self.accelerator.level_index(name)
+            for dim, kinds in factors.items():
+                for kind, factor in kinds.items():
+                    self._fix(2 * s + (kind == "temporal"), self.workload.dims.index(dim), factor, "a constraint")
+        for s, name in enumerate(self.accelerator.level_names):
+            for d, dim in enumerate(self.workload.dims):
+                if not constraints.may_be_parallel(name, dim):
+                    self._fix(2 * s, d, 1, "the list of parallel dims")
+        for name, order in constraints.orders.items():
+            s = self.accelerator.level_index(name)
+            given = [self.workload.dims.index(dim) for dim in order]
+            self.order_key[s] = given + [d for d in range(self.dims) if d not in given]
+            self.fixed_orders.add(s)
+        if constraints.min_utilization > 0:
+            self.inexact = "a minimum utilisation bounds the product of all parallel factors from below"
+
+    def _set_axes(self) -> None:
+        """Finds the mesh axis of each fixed spatial factor, and sets its room aside."""
+        self.used = np.ones((2, self.levels), np.int64)
+        for s in range(self.levels):
+            for d in range(self.dims):
+                index = self.fixed[2 * s, d]
+                if index <= 0:
+                    continue
+                factor = self.divisors[d][index]
+                if self.fixed_axis[s, d] == kernels.AXIS_NONE:
+                    fits = [axis for axis in (0, 1) if factor <= self.limit[axis, s]]
+                    if not fits:
+                        raise SpecificationError(
+                            f"{self.where}: the fixed spatial factor {factor} of dim {quoted(self.workload.dims[d])} "
+                            f"exceeds the fan-out of {quoted(self.accelerator.level_names[s])}; choose a smaller one"
+                        )
+                    self.fixed_axis[s, d] = kernels.AXIS_OPEN if len(fits) == 2 else fits[0] + kernels.AXIS_X
+                if self.fixed_axis[s, d] != kernels.AXIS_OPEN:
+                    self.used[self.fixed_axis[s, d] - kernels.AXIS_X, s] *= factor
+        open_axes = np.sum(self.fixed_axis == kernels.AXIS_OPEN, axis=1)
+        if self.cumulative and open_axes.any():
+            self.inexact = "a fixed spatial factor may go on X or Y while fan-outs are checked cumulatively"
+        elif open_axes.max() > _MAX_OPEN_AXES:
+            raise SpecificationError(
+                f"{self.where}: {open_axes.max()} spatial factors of one level are fixed; fix at most {_MAX_OPEN_AXES}"
+            )
+        outside = np.cumprod(self.used[:, ::-1], axis=1)[:, ::-1]
+        if np.any(outside > self.mesh) if self.cumulative else np.any(self.used > self.limit):
+            raise SpecificationError(f"{self.where} is empty: its fixed spatial factors exceed a fan-out; lower one")
+
+    def _count_ways(self) -> None:
+        size = self.max_divisors
+        self.quotient = np.full((self.dims, size, size), -1)
+        self.divisor = np.ones((self.dims, size), np.int64)
+        for d, numbers in enumerate(self.divisors):
+            self.divisor[d, : len(numbers)] = numbers
+            for i, number in enumerate(numbers):
+                for j, factor in enumerate(numbers[: i + 1]):
+                    if number % factor == 0:
+                        self.quotient[d, i, j] = self.index[d][number // factor]
+        self.ways = np.zeros((2 * self.levels + 1, self.dims, size))
+        self.ways[-1, :, 0] = 1.0
+        for s in range(self.levels - 1, -1, -1):
+            for d in range(self.dims):
+                self._count_ways_of_level(s, d)
+        for d, bound_index in enumerate(len(numbers) - 1 for numbers in self.divisors):
+            if self.ways[0, d, bound_index] == 0:
+                raise SpecificationError(
+                    f"{self.where} is empty: the fixed factors of dim {quoted(self.workload.dims[d])} cannot multiply "
+                    f"to its bound {self.workload.bounds[d]}; change or remove one"
+                )
+
+    def _count_ways_of_level(self, s: int, d: int) -> None:
+        options = self._axis_options(s, d)
+        level_factor = self.level_factor[s, d]
+        quotient = self.quotient[d]
+        if level_factor < 0:
+            later = np.where(quotient >= 0, self.ways[2 * s + 2, d][quotient], 0.0)
+            fixed = self.fixed[2 * s + 1, d]
+            self.ways[2 * s + 1, d] = later[:, fixed] if fixed >= 0 else later.sum(axis=1)
+            later = np.where(quotient >= 0, self.ways[2 * s + 1, d][quotient], 0.0)
+            self.ways[2 * s, d] = later @ options
+            return
+        # The level's factor is given, so that each spatial factor leaves one temporal factor.
+        temporal = quotient[level_factor]
+        possible = temporal >= 0
+        if self.fixed[2 * s + 1, d] >= 0:
+            possible &= temporal == self.fixed[2 * s + 1, d]
+        rest = quotient[:, level_factor]
+        later = np.where(rest >= 0, self.ways[2 * s + 2, d][rest], 0.0)
+        self.ways[2 * s, d] = later * np.sum(options * possible)
+
+    def _axis_options(self, s: int, d: int) -> NDArray[np.float64]:
+        """float64[divisor]: on how many mesh axes of a level each factor of a dim could go, by itself."""
+        options = np.zeros(self.max_divisors)
+        fixed = self.fixed[2 * s, d]
+        for j, factor in enumerate(self.divisors[d]):
+            if fixed >= 0:
+                is_open = self.fixed_axis[s, d] == kernels.AXIS_OPEN
+                options[j] = (2 if is_open else 1) if fixed == j else 0
+            else:
+                options[j] = 1 if factor == 1 else np.sum(factor <= self.limit[:, s] // self.used[:, s])
+        return options
+
+    def _read_extents(self) -> None:
+        """Smallest extents: the ones that are the same in every mapping, and the share of later fixed factors."""
+        bounds = np.array(self.workload.bounds)
+        self.known = np.zeros((self.levels, self.dims), np.int64)
+        self.later = np.ones((2 * self.levels + 1, self.levels, self.dims), np.int64)
+        self.known[-1] = bounds
+        for d in range(self.dims):
+            given = [self.divisors[d][j] if j >= 0 else 0 for j in self.fixed[:, d]]
+            if self.level_factor[0, d] >= 0:
+                factors = [self.divisors[d][j] for j in self.level_factor[:, d]]
+                self.known[:, d] = np.cumprod(factors)
+                continue
+            for s in range(self.levels - 2, -1, -1):
+                if not (given[2 * s + 2] and given[2 * s + 3]):
+                    break
+                self.known[s, d] = self.known[s + 1, d] // (given[2 * s + 2] * given[2 * s + 3])
+            last_free = max((slot for slot, factor in enumerate(given) if not factor), default=-1)
+            if last_free >= 0 and last_free % 2 == 0 and bounds[d] > 1:
+                self.inexact = (
+                    f"dim {quoted(self.workload.dims[d])} has its outer tile factors fixed, so that a parallel factor "
+                    "must take what is left of it"
+                )
+            for s in range(self.levels):
+                for slot in range(2 * s + 1, -1, -1):
+                    self.later[slot, s, d] = self.later[slot + 1, s, d] * max(given[slot], 1)
+        self.plain = bool(np.all(self.later == 1) and not np.any(self.known[:-1]))
+
+    def tables(self, y_offset: int | None) -> Tables:
+        """Packs everything."""
+        y_offset = self.max_divisors if y_offset is None else y_offset
+        active = [d for d, bound in enumerate(self.workload.bounds) if bound > 1]
+        groups = self._groups()
+        header = np.zeros(kernels.HEADER, np.int64)
+        blocks: list[NDArray[np.int64]] = [header]
+
+        def add(position: int, values: ArrayLike) -> None:
+            header[position] = sum(map(len, blocks))
+            blocks.append(np.asarray(values, np.int64).ravel())
+
+        sizes: dict[int, int] = {
+            kernels.LEVELS: self.levels,
+            kernels.DIMS: self.dims,
+            kernels.TENSORS: self.tensors,
+            kernels.DIVISORS: self.max_divisors,
+            kernels.GROUPS: len(groups),
+            kernels.ACTIVE: len(active),
+            kernels.Y_OFFSET: y_offset,
+            kernels.INNERMOST_ONLY: self.orders == "innermost",
+            kernels.PLAIN: self.plain,
+            kernels.CUMULATIVE: self.cumulative,
+            kernels.OPEN_AXES: bool(np.any(self.fixed_axis == kernels.AXIS_OPEN)),
+        }
+        for position, size in sizes.items():
+            header[position] = size
+        levels = self.accelerator.levels
+        capacity = [_UNLIMITED if level.capacity_words is None else level.capacity_words for level in levels]
+        add(kernels.GROUP_TABLE, groups)
+        add(kernels.ACTIVE_DIMS, active)
+        add(kernels.DIVISOR, self.divisor)
+        add(kernels.QUOTIENT, self.quotient)
+        add(kernels.FIXED, self.fixed)
+        add(kernels.FIXED_AXIS, self.fixed_axis)
+        add(kernels.LEVEL_FACTOR, self.level_factor)
+        add(kernels.LIMIT_X, self.limit[0])
+        add(kernels.LIMIT_Y, self.limit[1])
+        add(kernels.MESH_X, self.mesh[0])
+        add(kernels.MESH_Y, self.mesh[1])
+        add(kernels.CAPACITY, [-1 if words >= _UNLIMITED else words for words in capacity])
+        add(kernels.MAY_KEEP, self._may_keep())
+        add(kernels.KNOWN_EXTENT, self.known)
+        add(kernels.LATER_FIXED, self.later)
+        projections = self._projections()
+        starts = np.cumsum([0, *map(len, projections)])[:-1]
+        add(kernels.PROJECTION, starts + sum(map(len, blocks)) + self.tensors)
+        blocks.append(np.concatenate([np.array(ranks, np.int64) for ranks in projections]))
+        add(kernels.ORDER_KEY, self.order_key)
+        add(kernels.SPATIAL_ORDER_KEY, self.spatial_order_key)
+        add(kernels.REPEATED, [self._is_repeated(dim) for dim in self.workload.dims])
+        compressed = [[tensor.name in dict(level.formats) for tensor in self.workload.tensors] for level in levels]
+        records = [density_record(self.workload, tensor.name) for tensor in self.workload.tensors]
+        first = sum(map(len, blocks)) + len(levels) * len(records)
+        positions = [[(first + t * RECORD) * is_held for t, is_held in enumerate(of)] for of in compressed]
+        add(kernels.COMPRESSED, positions)
+        blocks.append(np.array(records, np.int64).ravel())
+        add(kernels.ANY_COMPRESSED, [int(np.any(compressed))])
+        state = self._initial_state(header, active)
+        task = np.concatenate(blocks)
+        self._check_smallest(task, state)
+        return Tables(task, self.ways.ravel(), state, self.max_divisors, self.inexact)
+
+    def _groups(self) -> list[tuple[int, int]]:
+        """The kinds and levels of decisions, in the order in which they are taken."""
+        space, levels = self.space, range(self.levels)
+        groups: list[tuple[int, int]] = []
+        if "bypass" in space.axes:
+            groups += [(kernels.KEEP, s) for s in levels[:-1]]
+        for s in levels:
+            if self.limit[0, s] * self.limit[1, s] > 1:
+                groups.append((kernels.PARALLEL, s))
+            groups.append((kernels.TILE, s))
+        if "order" in space.axes:
+            links = self.accelerator.peer_links and self.orders == "full"
+            for s in levels:
+                if links and self.limit[0, s] > 1:
+                    groups.append((kernels.ORDER_X, s))
+                if links and self.limit[1, s] > 1:
+                    groups.append((kernels.ORDER_Y, s))
+                if s not in self.fixed_orders:
+                    groups.append((kernels.ORDER, s))
+        return groups
+
+    def _may_keep(self) -> NDArray[np.int64]:
+        """int64[level + 1, level, tensor]: see the kernels.
+
+        Levels decide from the innermost outwards, and the outermost keeps everything, so a choice is allowed if the
+        levels that are left have one that leads there without a clash of formats.
+        """
+        levels, tensors = self.accelerator.levels, self.workload.tensors
+        table = np.zeros((len(levels) + 1, len(levels), len(tensors)), np.int64)
+        if not any(level.formats for level in levels):
+            table[:, :, :] = [
+                [kernels.BYPASSES + kernels.KEEPS * may_hold(level, tensor.name) for tensor in tensors]
+                for level in levels
+            ]
+            return table
+        clashes = list_clashes(self.workload, self.accelerator)
+        for t, tensor in enumerate(tensors):
+            for s in reversed(range(len(levels))):
+                for inside in range(s + 1):
+                    keeps = may_hold(levels[s], tensor.name) and not (inside and clashes[s, inside - 1, t])
+                    if s + 1 == len(levels):
+                        table[inside, s, t] = kernels.KEEPS * keeps
+                        continue
+                    keeps = keeps and table[s + 1, s + 1, t] > 0
+                    bypasses = table[inside, s + 1, t] > 0
+                    table[inside, s, t] = kernels.KEEPS * keeps + kernels.BYPASSES * bypasses
+        return table
+
+    def _projections(self) -> list[list[int]]:
+        """For each tensor its number of ranks, and for each rank its number of terms and (dim, coefficient) pairs."""
+        projections = []
+        for tensor in self.workload.tensors:
+            packed = [0]
+            for rank in tensor.ranks:
+                terms = [(d, c) for d, c in rank if self.workload.bound(d) > 1]
+                if terms:
+                    packed[0] += 1
+                    packed.append(len(terms))
+                    packed += [number for d, c in terms for number in (self.workload.dims.index(d), c)]
+            projections.append(packed)
+        return projections
+
+    def _is_repeated(self, dim: str) -> bool:
+        tensors = self.workload.tensors
+        return any(sum(dim == d for rank in tensor.ranks for d, _ in rank) > 1 for tensor in tensors)
+
+    def _initial_state(self, header: NDArray[np.int64], active: Sequence[int]) -> NDArray[np.int32]:
+        ones, zeros = np.ones((self.levels, self.dims)), np.zeros((self.levels, self.dims))
+        remaining = [len(numbers) - 1 for numbers in self.divisors]
+        content = {
+            kernels.TEMPORAL: ones,
+            kernels.SPATIAL: ones,
+            kernels.AXIS: zeros,
+            kernels.ORDER_POSITION: zeros,
+            kernels.SPATIAL_POSITION: zeros,
+            kernels.KEPT: self.keep,
+            kernels.REMAINING: remaining,
+            kernels.PRODUCT: np.ones(self.dims),
+            kernels.NEXT_SLOT: np.zeros(self.dims),
+            kernels.USED_X: self.used[0],
+            kernels.USED_Y: self.used[1],
+            kernels.DIM_ORDER: np.tile(self._visited(active), (self.levels, 1)),
+        }
+        state = [np.zeros(kernels.STATE_HEADER, np.int32)]
+        for position, values in content.items():
+            header[position] = sum(map(len, state))
+            state.append(np.asarray(values).astype(np.int32).ravel())
+        return np.concatenate(state)
+
+    def _visited(self, active: Sequence[int]) -> list[int]:
+        """The order in which a level visits the dims: those summed over first, of each kind the largest bound first.
+
+        What comes first finds the most room; of the orders tried, random decisions do best in this one.
+        """
+        workload = self.workload
+        return sorted(active, key=lambda d: (workload.dims[d] in workload.output.dims, -workload.bounds[d]))
+
+    def _check_smallest(self, task: NDArray[np.int64], state: NDArray[np.int32]) -> None:
+        """Raises unless the smallest completion of the initial state is legal."""
+        if "bypass" not in self.space.axes:
+            for s, t in np.argwhere(self.space.base.keep[:-1]):
+                outer = s + 1 + int(np.argmax(self.space.base.keep[s + 1 :, t]))
+                tensor = self.workload.tensors[t]
+                why = clash(self.accelerator.levels, outer, int(s), tensor.name, tensor.is_output)
+                if why:
+                    raise SpecificationError(f"{self.where} is empty: {why}")
+        for s, level in enumerate(self.accelerator.levels):
+            words = kernels.minimum_words(task, state, s, -1, 1)
+            if s == self.levels - 1:
+                words = sum(self.workload.tensor_size(tensor.name) for tensor in self.workload.tensors)
+            if level.capacity_words is not None and words > level.capacity_words:
+                raise SpecificationError(
+                    f"{self.where} is empty: {quoted(level.name)} must hold at least {words} words but has "
+                    f"{level.capacity_words}; bypass a tensor there or loosen a constraint"
+                )
+            if not self.inexact and not kernels.open_axes_fit(task, state, s, -1, 1, 1):
+                raise SpecificationError(
+                    f"{self.where} is empty: the fixed spatial factors of {quoted(level.name)} exceed its fan-out; "
+                    "lower one"
+                )

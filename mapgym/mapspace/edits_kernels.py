@@ -1,0 +1,283 @@
+"""Compiled parts of the map space: canonical form, and the single edits that lead from one mapping to another.
+
+Kernels take the six arrays of a batch as one tuple ``maps`` (in the order of ``mapgym.mapping.ARRAYS``) and an index
+i; they change mapping i in place. An edit is a row (kind, a, b, c, prime, axis):
+
+- MOVE: dim a, from slot b to slot c, a prime; if it opens a spatial loop, on mesh axis 0 (X) or 1 (Y);
+- SWAP, SPATIAL_SWAP: level a, positions b and c of its temporal or spatial loops;
+- TOGGLE_AXIS: level a, dim b;
+- TOGGLE_KEEP: level a, tensor b.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapgym.compilation import allocating_kernel, kernel
+from mapgym.compilation.random_kernels import next_below
+from mapgym.mapping.canonical_kernels import Sorting, copy_mapping, normalise
+from mapgym.mapping.legality import legality_status
+
+MOVE, SWAP, SPATIAL_SWAP, TOGGLE_AXIS, TOGGLE_KEEP = range(5)
+KINDS = 5
+EDIT_COLUMNS = 6
+
+
+class EditTables(NamedTuple):
+    """What the edits of a map space depend on; see ``mapgym.mapspace.entries.Freedom``.
+
+    Attributes:
+        group_of: int16[2 * level, dim] factors move only between slots of one group.
+        primes: int64[dim, any] prime divisors of the bounds, padded with 0.
+        axis_free, on_y, keep_free: as in Freedom.
+        rules: from ``mapgym.mapping.legality.pack_rules``.
+        min_used_macs: least product of the spatial factors.
+    """
+
+    group_of: NDArray[np.int16]
+    primes: NDArray[np.int64]
+    axis_free: NDArray[np.bool_]
+    on_y: NDArray[np.bool_]
+    keep_free: NDArray[np.bool_]
+    rules: NDArray[np.int64]
+    min_used_macs: int
+
+
+@kernel
+def is_allowed(i: int, maps: Any, tables: EditTables, extents: NDArray, tile_words: NDArray) -> bool:
+    """Whether mapping i is legal and uses enough MACs; extents and tile_words are scratch."""
+    used = np.int64(1)
+    spatial = maps[1]
+    for s in range(spatial.shape[1]):
+        for d in range(spatial.shape[2]):
+            used *= spatial[i, s, d]
+    # Most edits that are not allowed use more MACs than there are, quickly found out.
+    if used < tables.min_used_macs or used > tables.rules[4] * tables.rules[5]:
+        return False
+    status = legality_status(i, maps[0], maps[1], maps[2], maps[3], maps[4], maps[5], tables.rules, extents, tile_words)
+    return status == 0
+
+
+@kernel
+def _add_edit(edits: Any, count: int, kind: int, a: int, b: int, c: int, prime: int, axis: int) -> int:
+    """Appends an edit if there is an array for them; returns the new count."""
+    if count < len(edits):
+        edits[count, 0] = kind
+        edits[count, 1] = a
+        edits[count, 2] = b
+        edits[count, 3] = c
+        edits[count, 4] = prime
+        edits[count, 5] = axis
+    return count + 1
+
+
+@kernel
+def _list_moves(i: int, maps: Any, tables: EditTables, edits: Any) -> int:
+    temporal, spatial, spatial_order, spatial_split = maps[0], maps[1], maps[3], maps[4]
+    levels, dims = temporal.shape[1], temporal.shape[2]
+    count = 0
+    for d in range(dims):
+        for source in range(2 * levels):
+            group = tables.group_of[source, d]
+            if group < 0:
+                continue
+            factor = temporal[i, source, d] if source < levels else spatial[i, source - levels, d]
+            if factor == 1:
+                continue
+            for target in range(2 * levels):
+                if target == source or tables.group_of[target, d] != group:
+                    continue
+                first_axis, last_axis = 0, 0
+                if target >= levels:
+                    s = target - levels
+                    if spatial[i, s, d] > 1:
+                        for position in range(spatial_split[i, s], dims):
+                            if spatial_order[i, s, position] == d:
+                                first_axis = 1
+                        last_axis = first_axis
+                    elif tables.axis_free[s]:
+                        last_axis = 1
+                    else:
+                        first_axis = last_axis = 1 if tables.on_y[s, d] else 0
+                for k in range(tables.primes.shape[1]):
+                    prime = tables.primes[d, k]
+                    if prime == 0 or factor % prime != 0:
+                        continue
+                    for axis in range(first_axis, last_axis + 1):
+                        count = _add_edit(edits, count, MOVE, d, source, target, prime, axis)
+    return count
+
+
+@kernel
+def list_edits(i: int, maps: Any, sorting: Sorting, tables: EditTables, edits: Any, starts: Any) -> int:
+    """Lists the single edits of mapping i, which is in canonical form, whether or not they are legal.
+
+    Args:
+        i, maps: the mapping.
+        sorting, tables: of the map space.
+        edits: int64[any, EDIT_COLUMNS], receives as many edits as fit, grouped by kind.
+        starts: int64[KINDS + 1], receives where each kind begins.
+
+    Returns:
+        The number of edits there are.
+    """
+    temporal, spatial, spatial_split = maps[0], maps[1], maps[4]
+    levels, dims = temporal.shape[1], temporal.shape[2]
+    starts[MOVE] = 0
+    count = _list_moves(i, maps, tables, edits)
+    starts[SWAP] = count
+    for s in range(levels):
+        if sorting.temporal[s]:
+            continue
+        loops = 0
+        for d in range(dims):
+            loops += temporal[i, s, d] > 1
+        for b in range(loops):
+            for c in range(b + 1, loops):
+                count = _add_edit(edits, count, SWAP, s, b, c, 0, 0)
+    starts[SPATIAL_SWAP] = count
+    for s in range(levels):
+        if sorting.spatial[s]:
+            continue
+        loops = 0
+        for d in range(dims):
+            loops += spatial[i, s, d] > 1
+        for b in range(loops):
+            last = spatial_split[i, s] if b < spatial_split[i, s] else loops
+            for c in range(b + 1, last):
+                count = _add_edit(edits, count, SPATIAL_SWAP, s, b, c, 0, 0)
+    starts[TOGGLE_AXIS] = count
+    for s in range(levels):
+        if tables.axis_free[s]:
+            for d in range(dims):
+                if spatial[i, s, d] > 1:
+                    count = _add_edit(edits, count, TOGGLE_AXIS, s, d, 0, 0, 0)
+    starts[TOGGLE_KEEP] = count
+    for s in range(levels):
+        for t in range(tables.keep_free.shape[1]):
+            if tables.keep_free[s, t]:
+                count = _add_edit(edits, count, TOGGLE_KEEP, s, t, 0, 0, 0)
+    starts[KINDS] = count
+    return count
+
+
+@kernel
+def _place_spatial_loop(i: int, s: int, d: int, on_y: bool, maps: Any) -> None:
+    """Makes the spatial loop of dim d the outermost one on a mesh axis; the others keep their places."""
+    spatial, spatial_order, spatial_split = maps[1], maps[3], maps[4]
+    dims = spatial.shape[2]
+    split = spatial_split[i, s]
+    write = 0
+    was_on_x = False
+    for position in range(dims):
+        other = spatial_order[i, s, position]
+        if other == d:
+            was_on_x = position < split
+        else:
+            spatial_order[i, s, write] = other
+            write += 1
+    if was_on_x:
+        split -= 1
+    if on_y:
+        target = dims - 1
+    else:
+        target = split
+        split += 1
+    for position in range(dims - 1, target, -1):
+        spatial_order[i, s, position] = spatial_order[i, s, position - 1]
+    spatial_order[i, s, target] = d
+    spatial_split[i, s] = split
+
+
+@kernel
+def change(i: int, maps: Any, edits: Any, e: int) -> None:
+    """Applies edit e of a list to mapping i; the result has to be normalised before anything else is asked of it."""
+    temporal, spatial, order, spatial_order, spatial_split, keep = maps
+    levels = temporal.shape[1]
+    kind, a, b, c = edits[e, 0], edits[e, 1], edits[e, 2], edits[e, 3]
+    if kind == MOVE:
+        prime = edits[e, 4]
+        if b < levels:
+            temporal[i, b, a] //= prime
+        else:
+            spatial[i, b - levels, a] //= prime
+        if c < levels:
+            temporal[i, c, a] *= prime
+        else:
+            if spatial[i, c - levels, a] == 1:
+                _place_spatial_loop(i, c - levels, a, edits[e, 5] == 1, maps)
+            spatial[i, c - levels, a] *= prime
+    elif kind == SWAP:
+        order[i, a, b], order[i, a, c] = order[i, a, c], order[i, a, b]
+    elif kind == SPATIAL_SWAP:
+        spatial_order[i, a, b], spatial_order[i, a, c] = spatial_order[i, a, c], spatial_order[i, a, b]
+    elif kind == TOGGLE_AXIS:
+        on_x = False
+        for position in range(spatial_split[i, a]):
+            on_x |= spatial_order[i, a, position] == b
+        _place_spatial_loop(i, a, b, on_x, maps)
+    else:
+        keep[i, a, b] = not keep[i, a, b]
+
+
+@kernel
+def apply_edit(i: int, maps: Any, sorting: Sorting, edits: Any, e: int) -> None:
+    """Applies edit e of a list to mapping i and normalises the result."""
+    change(i, maps, edits, e)
+    normalise(i, maps, sorting)
+
+
+@allocating_kernel
+def apply_each(maps: Any, sorting: Sorting, tables: EditTables, edits: Any, allowed: Any) -> None:
+    """Applies edit e to mapping e for all edits; allowed bool[n] receives whether the result is in the map space."""
+    extents = np.empty(maps[0].shape[1:])
+    tile_words = np.empty(maps[5].shape[1:])
+    for e in range(len(edits)):
+        apply_edit(e, maps, sorting, edits, e)
+        allowed[e] = is_allowed(e, maps, tables, extents, tile_words)
+
+
+@allocating_kernel
+def random_edits(maps: Any, before: Any, sorting: Sorting, tables: EditTables, edits: Any, state: Any) -> None:
+    """Replaces each mapping of a batch by a random neighbour: a random kind of edit, then a random edit of that kind.
+
+    Edits that turn out to be illegal are taken off the list, so a mapping stays as it is only if all of them are.
+
+    Args:
+        maps: arrays of a batch, changed in place.
+        before: arrays of a batch of one, scratch.
+        sorting, tables: of the map space.
+        edits: int64[any, EDIT_COLUMNS] scratch, long enough for every mapping.
+        state: uint64[1] state of the random numbers.
+    """
+    extents = np.empty(maps[0].shape[1:])
+    tile_words = np.empty(maps[5].shape[1:])
+    starts = np.empty(KINDS + 1, np.int64)
+    left = np.empty(KINDS, np.int64)
+    for i in range(len(maps[0])):
+        normalise(i, maps, sorting)
+        copy_mapping(i, maps, 0, before)
+        list_edits(i, maps, sorting, tables, edits, starts)
+        kinds = 0
+        for kind in range(KINDS):
+            left[kind] = starts[kind + 1] - starts[kind]
+            kinds += left[kind] > 0
+        while kinds > 0:
+            skip = next_below(state, kinds)
+            kind = -1
+            while skip >= 0:
+                kind += 1
+                skip -= left[kind] > 0
+            e = starts[kind] + next_below(state, left[kind])
+            apply_edit(i, maps, sorting, edits, e)
+            if is_allowed(i, maps, tables, extents, tile_words):
+                break
+            copy_mapping(0, before, i, maps)
+            left[kind] -= 1
+            kinds -= left[kind] == 0
+            last = starts[kind] + left[kind]
+            for column in range(EDIT_COLUMNS):
+                edits[e, column] = edits[last, column]

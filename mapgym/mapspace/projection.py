@@ -1,0 +1,183 @@
+"""The member of a map space that is nearest to a wish: projection, repair, and the heart of transfer.
+
+A wish is a mapping whose factors may be anything: of other bounds, real numbers, too large for the hardware. The rule
+keeps what it can, decides in a fixed order, and is deterministic:
+
+1. Orders, mesh axes and kept tensors are taken over where they are searched; elsewhere the space says what they are. A
+   level whose format for a tensor clashes with that of the next outer level bypasses it.
+2. Spatial factors, from the outermost level inwards, the largest wish of a level first: the divisor nearest to the wish
+   (as a ratio) for which the fan-out still has room, on the other mesh axis if there is more room.
+3. Temporal factors, from the innermost level outwards: the divisor that brings the extent of the tile of the level
+   nearest to the wished extent, so that one deviation does not carry over to the levels outside. The outermost takes
+   what is left.
+4. While the kept tiles exceed a capacity, from the innermost level: one prime factor moves from the tile outwards, the
+   smallest that makes the tile fit, or, if no single one does, the one that frees most for its size.
+5. While the metadata of compressed tiles do not fit, factors move outwards as :mod:`mapgym.mapspace.metadata_repair`
+   says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapgym.errors import SpecificationError
+from mapgym.mapping import MappingBatch
+from mapgym.mapping.canonical_kernels import normalise_batch
+from mapgym.mapping.legality import LEGAL, require_orders
+from mapgym.mapping.mapping import divisors
+from mapgym.mapspace.metadata_repair import bypass_clashes, make_room
+from mapgym.mapspace.projection_kernels import FitTables, fit_batch
+from mapgym.mapspace.size import prime_exponents
+
+if TYPE_CHECKING:
+    from mapgym.mapspace.space import MapSpace
+
+UNLIMITED = 2**62
+
+
+@dataclass(frozen=True, eq=False)
+class Wishes:
+    """n wished mappings, with the names of the arrays of :class:`~mapgym.mapping.MappingBatch`.
+
+    Attributes:
+        temporal, spatial: float[n, level, dim], finite; numbers below 1 count as 1.
+        order, spatial_order: int8[n, level, dim] permutations of the dims, innermost first.
+        on_y: bool[n, level, dim] the mesh axis of each spatial factor.
+        keep: bool[n, level, tensor].
+    """
+
+    temporal: NDArray[np.floating]
+    spatial: NDArray[np.floating]
+    order: NDArray[np.int8]
+    spatial_order: NDArray[np.int8]
+    on_y: NDArray[np.bool_]
+    keep: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, batch: MappingBatch) -> Wishes:
+        """The wish to have these mappings, legal or not."""
+        return cls(
+            batch.temporal.astype(np.float64),
+            batch.spatial.astype(np.float64),
+            batch.order,
+            batch.spatial_order,
+            mesh_axes(batch),
+            batch.keep,
+        )
+
+
+def mesh_axes(batch: MappingBatch) -> NDArray[np.bool_]:
+    """bool[n, level, dim]: whether a spatial factor of the dim lies on Y.
+
+    Raises:
+        SpecificationError: an order is no permutation of the dims.
+    """
+    require_orders(batch)
+    on_y = np.empty(batch.spatial.shape, np.bool_)
+    positions = np.arange(batch.spatial.shape[2])
+    np.put_along_axis(on_y, batch.spatial_order.astype(np.intp), positions >= batch.spatial_split[..., None], axis=2)
+    return on_y
+
+
+class Fitting:
+    """Fits wishes to one map space; keeps what depends on the space alone."""
+
+    def __init__(self, space: MapSpace) -> None:
+        self._space = space
+
+    def fit(self, wishes: Wishes) -> tuple[MappingBatch, NDArray[np.bool_]]:
+        """The mappings of the space nearest to the wishes, by the rule above.
+
+        Returns:
+            n mappings, and bool[n], whether each is in the space. One that is not has a level whose tiles or
+            parallelism the searched axes leave too large, or less parallelism than asked for.
+
+        Raises:
+            SpecificationError: wrong shapes, a factor that is not finite, an order that is no permutation.
+        """
+        space, tables = self._space, self._tables
+        levels, dims, tensors = len(space.accelerator.levels), len(space.workload.dims), len(space.workload.tensors)
+        n = len(wishes.temporal)
+        for name, width in (
+            ("temporal", dims),
+            ("spatial", dims),
+            ("order", dims),
+            ("spatial_order", dims),
+            ("on_y", dims),
+            ("keep", tensors),
+        ):
+            array = getattr(wishes, name)
+            if np.shape(array) != (n, levels, width):
+                raise SpecificationError(
+                    f"wishes: {name} has shape {np.shape(array)}, expected {(n, levels, width)}; build them for this "
+                    "space"
+                )
+        every = np.arange(dims)
+        for name in ("order", "spatial_order"):
+            if not (np.sort(getattr(wishes, name), axis=2) == every).all():
+                raise SpecificationError(f"wishes: {name} is not a permutation of the dims; list each dim once")
+        wish = np.concatenate([wishes.temporal, wishes.spatial], axis=1).astype(np.float64)
+        if not np.isfinite(wish).all():
+            raise SpecificationError("wishes: a factor is not finite; give numbers of at least 1")
+        np.maximum(wish, 1.0, out=wish)
+        freedom = space.freedom
+        batch = MappingBatch.trivial(space.workload, space.accelerator, n)
+        batch.order[:] = np.where(freedom.order_free[:, None], wishes.order, freedom.order_key)
+        batch.keep[:] = np.where(freedom.keep_free, wishes.keep, freedom.keep)
+        if space._metadata is not None:
+            bypass_clashes(space, space._metadata[0].clashes, batch)
+        ok = np.zeros(n, np.bool_)
+        fit_batch(
+            tables,
+            wish,
+            np.ascontiguousarray(wishes.on_y, np.bool_),
+            np.ascontiguousarray(wishes.spatial_order, np.int8),
+            batch.arrays(),
+            ok,
+            np.empty(len(tables.totals), np.int64),
+            np.empty((levels, dims), np.int64),
+            np.empty(dims, np.bool_),
+            np.empty((levels, dims)),
+            np.empty((levels, tensors)),
+        )
+        normalise_batch(batch.arrays(), space.sorting)
+        if space._metadata is not None:
+            ok &= make_room(space, batch) == LEGAL
+        return batch, ok
+
+    @cached_property
+    def _tables(self) -> FitTables:
+        space = self._space
+        accelerator, freedom = space.accelerator, space.freedom
+        lists = [(divisors(group.total), [*prime_exponents(group.total)]) for group in freedom.groups]
+        fanout = np.array([accelerator.fanout_x, accelerator.fanout_y], np.int64).T.copy()
+        if accelerator.fanout_check == "cumulative":
+            # Products over levels are limited (reach), but an axis without any fan-out still holds no loops.
+            fanout[fanout > 1] = UNLIMITED
+        meshes = [(accelerator.mac.mesh_x, accelerator.mac.mesh_y)]
+        meshes += [(level.mesh_x, level.mesh_y) for level in accelerator.levels[:-1]]
+        return FitTables(
+            fixed=freedom.fixed,
+            group_of=freedom.group_of,
+            totals=np.array([group.total for group in freedom.groups], np.int64),
+            divisors=_padded([entry[0] for entry in lists]),
+            primes=_padded([entry[1] for entry in lists]),
+            limit=fanout,
+            reach=np.array(meshes, np.int64),
+            axis_free=freedom.axis_free,
+            on_y=freedom.on_y,
+            rules=space._rules,
+            min_used_macs=freedom.min_used_macs,
+        )
+
+
+def _padded(lists: list[list[int]]) -> NDArray[np.int64]:
+    table = np.zeros((len(lists), max((len(entry) for entry in lists), default=0) + 1), np.int64)
+    for row, entry in zip(table, lists, strict=True):
+        row[: len(entry)] = entry
+    return table

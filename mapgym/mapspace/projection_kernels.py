@@ -1,0 +1,254 @@
+"""Compiled fitting of wished factors to a map space; the rule is described in :mod:`mapgym.mapspace.projection`."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapgym.compilation import kernel
+from mapgym.mapping.legality import CAPACITY, HEADER, LEGAL, held_words, legality_status
+
+X, Y = 0, 1
+
+
+class FitTables(NamedTuple):
+    """What may be chosen (L levels, D dims, T tensors, G groups of slots that share a product).
+
+    Slot s < L is the temporal factor of level s, slot L + s its spatial factor.
+    """
+
+    fixed: NDArray[np.int32]  # [2 L, D] factors that are given, 0 where one is chosen
+    group_of: NDArray[np.int16]  # [2 L, D] group of the slot, -1 where the factor is given
+    totals: NDArray[np.int64]  # [G] product of the group's factors
+    divisors: NDArray[np.int64]  # [G, any] divisors of the total, ascending, then 0
+    primes: NDArray[np.int64]  # [G, any] distinct primes of the total, then 0
+    limit: NDArray[np.int64]  # [L, 2] largest product of the spatial factors of a level on X and on Y
+    reach: NDArray[np.int64]  # [L, 2] the same for the level and all outer ones together
+    axis_free: NDArray[np.bool_]  # [L]
+    on_y: NDArray[np.bool_]  # [L, D] mesh axis where that is no choice
+    rules: NDArray[np.int64]  # from mapgym.mapping.legality.pack_rules
+    min_used_macs: int
+
+
+@kernel
+def _used(spatial, axis, i, level, side):  # type: ignore[no-untyped-def]
+    """Product of the spatial factors of a level on one side of the mesh."""
+    product = 1
+    for d in range(spatial.shape[2]):
+        if axis[level, d] == side:
+            product *= spatial[i, level, d]
+    return product
+
+
+@kernel
+def _has_room(tables, spatial, axis, i, level, side, growth):  # type: ignore[no-untyped-def]
+    if _used(spatial, axis, i, level, side) * growth > tables.limit[level, side]:
+        return False
+    product = growth
+    for outer in range(spatial.shape[1] - 1, -1, -1):
+        product *= _used(spatial, axis, i, outer, side)
+        if outer <= level and product > tables.reach[outer, side]:
+            return False
+    return True
+
+
+@kernel
+def _fit_spatial(tables, wish, axis, spatial, i, level, left, done):  # type: ignore[no-untyped-def]
+    """Chooses the spatial factors of a level, the largest wish first."""
+    levels, dims = spatial.shape[1:]
+    for d in range(dims):
+        done[d] = tables.group_of[levels + level, d] < 0 or wish[i, levels + level, d] <= 1.0
+    while True:
+        d = -1
+        for e in range(dims):
+            if not done[e] and (d < 0 or wish[i, levels + level, e] > wish[i, levels + level, d]):
+                d = e
+        if d < 0:
+            return
+        done[d] = True
+        group = tables.group_of[levels + level, d]
+        wanted = math.log(wish[i, levels + level, d])
+        best, best_side, least = 1, axis[level, d], wanted
+        for turn in range(2 if tables.axis_free[level] else 1):
+            side = axis[level, d] ^ turn
+            for divisor in tables.divisors[group]:
+                if divisor == 0:
+                    break
+                distance = abs(math.log(divisor) - wanted)
+                # The small number decides ties in favour of what was seen first, whatever the last digit says.
+                if (
+                    left[group] % divisor == 0
+                    and distance < least - 1e-9
+                    and _has_room(tables, spatial, axis, i, level, side, divisor)
+                ):
+                    best, best_side, least = divisor, side, distance
+        axis[level, d] = best_side
+        spatial[i, level, d] = best
+        left[group] //= best
+
+
+@kernel
+def _fit_temporal(tables, wish, temporal, spatial, i, left):  # type: ignore[no-untyped-def]
+    """Chooses the temporal factors, from the innermost level, so that tiles come close to the wished ones."""
+    levels, dims = temporal.shape[1:]
+    for d in range(dims):
+        wanted, reached = 0.0, 0.0
+        for level in range(levels):
+            wanted += math.log(wish[i, level, d]) + math.log(wish[i, levels + level, d])
+            reached += math.log(spatial[i, level, d])
+            group = tables.group_of[level, d]
+            if group >= 0:
+                last = True
+                for outer in range(level + 1, levels):
+                    last = last and tables.group_of[outer, d] != group
+                best, least = 1, abs(reached - wanted)
+                if last:
+                    best = left[group]
+                else:
+                    for divisor in tables.divisors[group]:
+                        if divisor == 0:
+                            break
+                        distance = abs(reached + math.log(divisor) - wanted)
+                        if left[group] % divisor == 0 and distance < least - 1e-9:
+                            best, least = divisor, distance
+                temporal[i, level, d] = best
+                left[group] //= best
+            reached += math.log(temporal[i, level, d])
+        # Where only spatial slots are open, the outermost of them takes what is left.
+        for slot in range(2 * levels - 1, levels - 1, -1):
+            group = tables.group_of[slot, d]
+            if group >= 0 and left[group] > 1:
+                spatial[i, slot - levels, d] *= left[group]
+                left[group] = 1
+
+
+@kernel
+def _arrange(axis, wish_order, spatial_order, spatial_split, i):  # type: ignore[no-untyped-def]
+    """Spatial loops in the wished order, those on X first."""
+    levels, dims = axis.shape
+    for level in range(levels):
+        filled = 0
+        for side in (X, Y):
+            for position in range(dims):
+                d = wish_order[i, level, position]
+                if axis[level, d] == side:
+                    spatial_order[i, level, filled] = d
+                    filled += 1
+            if side == X:
+                spatial_split[i, level] = filled
+
+
+@kernel
+def _need(rules, keep, i, level, tile_words):  # type: ignore[no-untyped-def]
+    """Words of the kept tiles of a level."""
+    need = 0.0
+    for t in range(keep.shape[2]):
+        if keep[i, level, t]:
+            need += held_words(rules, level, t, np.int64(tile_words[level, t]))
+    return need
+
+
+@kernel
+def _shrink_tile(tables, batch, i, full, extents, tile_words):  # type: ignore[no-untyped-def]
+    """Moves one prime out of the tile of a full level, as small a change as will do; returns whether there was one.
+
+    If single moves make the tile fit, it is the one of the smallest prime that leaves the largest tile; otherwise the
+    one that frees most for its size. A temporal factor goes before a spatial one.
+    """
+    temporal, spatial, keep = batch[0], batch[1], batch[5]
+    levels, dims = temporal.shape[1:]
+    before = _need(tables.rules, keep, i, full, tile_words)
+    capacity = tables.rules[HEADER + dims + full]
+    best, best_fits, best_score, best_after = -1, False, 0.0, 0.0
+    best_prime, best_to = 1, 0
+    for kind in range(2):
+        for level in range(full, -1, -1):
+            for d in range(dims):
+                slot = kind * levels + level
+                group = tables.group_of[slot, d]
+                factor = spatial[i, level, d] if kind else temporal[i, level, d]
+                if group < 0 or factor == 1:
+                    continue
+                to = full + 1
+                while to < levels and tables.group_of[to, d] != group:
+                    to += 1
+                if to == levels:
+                    continue
+                for prime in tables.primes[group]:
+                    if prime == 0:
+                        break
+                    if factor % prime:
+                        continue
+                    source = spatial if kind else temporal
+                    source[i, level, d] //= prime
+                    temporal[i, to, d] *= prime
+                    legality_status(
+                        i, temporal, spatial, batch[2], batch[3], batch[4], keep, tables.rules, extents, tile_words
+                    )
+                    after = _need(tables.rules, keep, i, full, tile_words)
+                    source[i, level, d] *= prime
+                    temporal[i, to, d] //= prime
+                    fits = after <= capacity
+                    if after >= before or (best_fits and not fits):
+                        continue
+                    score = -math.log(prime) if fits else math.log(before / after) / math.log(prime)
+                    better = score > best_score + 1e-9 or (score > best_score - 1e-9 and after > best_after)
+                    if best < 0 or (fits and not best_fits) or better:
+                        best, best_fits, best_score, best_after = slot * dims + d, fits, score, after
+                        best_prime, best_to = prime, to
+    if best < 0:
+        return False
+    slot, d = best // dims, best % dims
+    if slot < levels:
+        temporal[i, slot, d] //= best_prime
+    else:
+        spatial[i, slot - levels, d] //= best_prime
+    temporal[i, best_to, d] *= best_prime
+    return True
+
+
+@kernel
+def fit_batch(  # type: ignore[no-untyped-def]
+    tables, wish, wish_on_y, wish_spatial_order, batch, ok, left, axis, done, extents, tile_words
+):
+    """Fills the factors and the spatial orders of a batch; its orders and keep bits are there already.
+
+    Args:
+        tables: what may be chosen.
+        wish: float64[n, 2 L, D] wished factor of each slot, at least 1.
+        wish_on_y: bool[n, L, D] wished mesh axis of a spatial factor.
+        wish_spatial_order: int8[n, L, D] wished order of the spatial loops.
+        batch: the six arrays of n mappings.
+        ok: bool[n], receives whether the mapping is legal.
+        left: int64[G], axis: int64[L, D], done: bool[D], extents: float64[L, D], tile_words: float64[L, T]: working
+            memory.
+    """
+    temporal, spatial = batch[0], batch[1]
+    levels, dims = temporal.shape[1:]
+    for i in range(len(temporal)):
+        for group in range(len(tables.totals)):
+            left[group] = tables.totals[group]
+        for level in range(levels):
+            for d in range(dims):
+                temporal[i, level, d] = max(tables.fixed[level, d], 1)
+                spatial[i, level, d] = max(tables.fixed[levels + level, d], 1)
+                on_y = wish_on_y[i, level, d] if tables.axis_free[level] else tables.on_y[level, d]
+                axis[level, d] = Y if on_y else X
+        for level in range(levels - 1, -1, -1):
+            _fit_spatial(tables, wish, axis, spatial, i, level, left, done)
+        _fit_temporal(tables, wish, temporal, spatial, i, left)
+        _arrange(axis, wish_spatial_order, batch[3], batch[4], i)
+        while True:
+            status = legality_status(
+                i, temporal, spatial, batch[2], batch[3], batch[4], batch[5], tables.rules, extents, tile_words
+            )
+            if status >> 8 != CAPACITY or not _shrink_tile(tables, batch, i, status & 255, extents, tile_words):
+                break
+        macs = 1
+        for level in range(levels):
+            for d in range(dims):
+                macs *= spatial[i, level, d]
+        ok[i] = status == LEGAL and macs >= tables.min_used_macs

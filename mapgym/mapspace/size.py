@@ -1,0 +1,142 @@
+"""How many mappings a map space has before capacities and fan-outs are looked at.
+
+The number of orders of a level depends on how many loops have a bound above 1, and so ties the dims together: with
+a_s loops in slot s the space has a sum over all factorisations of prod_s w_s(a_s), w_s(a) being a! for a free order.
+Since a! is the integral of x**a * exp(-x) from 0 to infinity, that sum is an integral over one variable per slot of
+a product over the dims of polynomials with positive coefficients (each factorisation contributes the product of the
+variables of the slots in which its factor exceeds 1). Gauss-Laguerre quadrature integrates them exactly but for
+rounding, and nothing cancels, because nodes, weights and coefficients are all positive.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapgym.errors import SpecificationError
+
+if TYPE_CHECKING:
+    from mapgym.mapspace.entries import FactorGroup, Freedom
+
+_MAX_NODES = 2**22
+
+
+def prime_exponents(number: int) -> dict[int, int]:
+    """Prime factorisation: prime -> exponent."""
+    exponents: dict[int, int] = {}
+    prime = 2
+    while prime * prime <= number:
+        while number % prime == 0:
+            exponents[prime] = exponents.get(prime, 0) + 1
+            number //= prime
+        prime += 1
+    if number > 1:
+        exponents[number] = 1
+    return exponents
+
+
+def ordered_factorisations(number: int, parts: int) -> int:
+    """In how many ways a number is an ordered product of so many factors."""
+    if parts == 0:
+        return int(number == 1)
+    return math.prod(math.comb(e + parts - 1, parts - 1) for e in prime_exponents(number).values())
+
+
+def log10_count(freedom: Freedom) -> float:
+    """Log10 of the number of distinct mappings (in canonical form) with the right products and fixed entries."""
+    levels, dims = freedom.order_key.shape
+    free_slots = {slot for group in freedom.groups for slot in group.slots}
+    # A slot with one node has the weight of its loops in the node: 1, or 2 for the choice of a mesh axis.
+    nodes: list[tuple[tuple[float, ...], tuple[float, ...]]] = []
+    log10_total = float(freedom.keep_free.sum()) * math.log10(2)
+    for slot in range(2 * levels):
+        s = slot % levels
+        most = sum(slot in group.slots for group in freedom.groups) + int((freedom.fixed[slot] > 1).sum())
+        if slot < levels:
+            nodes.append(_weight(most, freedom.order_free[s], False))
+        elif slot in free_slots or freedom.axis_free[s]:
+            nodes.append(_weight(most, freedom.spatial_order_free[s], freedom.axis_free[s]))
+        else:
+            nodes.append(((1.0,), (1.0,)))
+            if freedom.spatial_order_free[s]:
+                used = freedom.fixed[slot] > 1
+                for loops in (used & freedom.on_y[s], used & ~freedom.on_y[s]):
+                    log10_total += math.log10(math.factorial(int(loops.sum())))
+
+    points, log_weights = _grid(nodes, _alike(nodes, freedom))
+    log_sum = log_weights.copy()
+    for d in range(dims):
+        for slot in range(2 * levels):
+            if freedom.fixed[slot, d] > 1:
+                log_sum += np.log(points[:, slot])
+    for group in freedom.groups:
+        log_sum += np.log(_polynomial(group, points))
+    peak = log_sum.max()
+    return float(log10_total + (peak + math.log(np.exp(log_sum - peak).sum())) / math.log(10))
+
+
+def _weight(most: int, order_free: bool, axis_free: bool) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Nodes and weights so that sum(weight * node**a) is the number of arrangements of a loops, for a <= most.
+
+    They are a! in free order, 2**a for a choice of axis, and (a + 1)! for both: orders times positions of the split.
+    """
+    if not order_free:
+        return ((2.0 if axis_free else 1.0,), (1.0,))
+    x, w = np.polynomial.laguerre.laggauss((most + int(axis_free)) // 2 + 1)
+    return tuple(x), tuple(w * x if axis_free else w)
+
+
+def _alike(nodes: list[tuple[tuple[float, ...], tuple[float, ...]]], freedom: Freedom) -> list[list[int]]:
+    """Slots that can be exchanged without changing the sum; one grid point then stands for all exchanges."""
+    classes: dict[object, list[int]] = {}
+    for slot, node in enumerate(nodes):
+        key = (node, tuple(freedom.group_of[slot]), tuple(np.minimum(freedom.fixed[slot], 2)))
+        classes.setdefault(key, []).append(slot)
+    return list(classes.values())
+
+
+def _grid(
+    nodes: list[tuple[tuple[float, ...], tuple[float, ...]]], classes: list[list[int]]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Points float64[m, slot] and the logarithms of their weights, float64[m]."""
+    size = math.prod(math.comb(len(nodes[slots[0]][0]) + len(slots) - 1, len(slots)) for slots in classes)
+    if size > _MAX_NODES:
+        raise SpecificationError(
+            f"counting this map space takes {size} terms, more than {_MAX_NODES}; search fewer dims, levels or axes"
+        )
+    points = np.empty((1, 0))
+    log_weights = np.zeros(1)
+    for slots in classes:
+        x, w = (np.array(values) for values in nodes[slots[0]])
+        choices = np.array(list(itertools.combinations_with_replacement(range(len(x)), len(slots))))
+        repeats = np.array(
+            [
+                math.factorial(len(slots)) / math.prod(math.factorial(int(n)) for n in np.bincount(choice))
+                for choice in choices
+            ]
+        )
+        new = np.log(w)[choices].sum(axis=1) + np.log(repeats)
+        points = np.hstack([np.repeat(points, len(choices), axis=0), np.tile(x[choices], (len(points), 1))])
+        log_weights = (log_weights[:, None] + new).ravel()
+    columns = np.argsort([slot for slots in classes for slot in slots])
+    return points[:, columns], log_weights
+
+
+def _polynomial(group: FactorGroup, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sum over the factorisations of the product of the variables of the slots with a factor above 1, float64[m]."""
+    slots = len(group.slots)
+    # Elementary symmetric polynomials: symmetric[k] sums the products of all choices of k of the variables.
+    symmetric = np.zeros((slots + 1, len(points)))
+    symmetric[0] = 1.0
+    for slot in group.slots:
+        symmetric[1:] += symmetric[:-1] * points[:, slot]
+    total = np.zeros(len(points))
+    for k in range(1, slots + 1):
+        # Factorisations with a factor above 1 in exactly k given slots, by inclusion and exclusion.
+        exactly = sum((-1) ** (k - j) * math.comb(k, j) * ordered_factorisations(group.total, j) for j in range(k + 1))
+        total += float(exactly) * symmetric[k]
+    return total

@@ -1,0 +1,443 @@
+"""The map space: all legal mappings of a workload onto an accelerator, over chosen axes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as AbcMapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapgym.errors import SpecificationError, require_kind
+from mapgym.errors.text import quoted
+from mapgym.mapping import Mapping, MappingBatch, legality
+from mapgym.mapping.canonical_kernels import Sorting, canonical_sorting, normalise_batch
+from mapgym.mapping.metadata_kernels import Formats, formats_fit, make_formats
+from mapgym.mapping.nest_kernels import Nest, make_nest
+from mapgym.mapspace.edits_kernels import EDIT_COLUMNS, KINDS, EditTables, apply_each, list_edits, random_edits
+from mapgym.mapspace.encoding import Code, build_code, decode_batch, encode_batch
+from mapgym.mapspace.entries import Freedom, check_axes, find_freedom
+from mapgym.mapspace.projection import Fitting, Wishes
+from mapgym.mapspace.size import log10_count, prime_exponents
+from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.constraints import Constraints
+from mapgym.spec.workload import Workload
+
+if TYPE_CHECKING:
+    from mapgym.mapspace.construction.construction import Construction
+
+# Roll-outs drawn in vain before sample gives up because the constraints reject them all.
+_MAX_DRAWS = 1_000_000
+_DRAWS_PER_ROUND = 20_000
+
+
+class MapSpace:
+    """All legal mappings of one workload onto one accelerator that agree with a base mapping off the searched axes.
+
+    - "tile": the level factors, that is temporal times spatial factor of each dim at each level;
+    - "parallelism": how a level factor splits into a spatial and a temporal one, and the mesh axis of spatial loops;
+    - "order": the order of the temporal loops of each level and, where neighbours exchange words (``peer_links``), of
+      the spatial loops on each mesh axis;
+    - "bypass": which tensors each level but the outermost keeps.
+
+    Spatial factors are searched only at levels with fan-out, on the mesh axes that have it, and a dim uses one mesh
+    axis of a level. Mappings are compared in canonical form (:meth:`canonical`).
+
+    Attributes:
+        workload, accelerator: what is mapped onto what.
+        axes: the searched axes.
+        constraints: what the user restricts.
+        base: gives the values of the axes that are not searched.
+    """
+
+    def __init__(
+        self,
+        workload: Workload,
+        accelerator: Accelerator,
+        axes: Sequence[str] = ("tile", "order", "parallelism"),
+        constraints: Constraints | AbcMapping[str, object] | None = None,
+        base: Mapping | None = None,
+    ) -> None:
+        """Defines the space; nothing is enumerated.
+
+        Args:
+            workload, accelerator: what is mapped onto what.
+            axes: at least one of tile, order, parallelism, bypass.
+            constraints: restrictions, or their plain form.
+            base: values of the axes that are not searched; by default all loops at the outermost level, nothing
+                parallel, every tensor kept wherever it may be.
+
+        Raises:
+            SpecificationError: unknown axis, level or dim, or constraints that no mapping can satisfy.
+        """
+        require_kind(workload, Workload, "workload", "mapgym.spec.catalog.workload(...)")
+        require_kind(accelerator, Accelerator, "accelerator", "mapgym.spec.catalog.accelerator(...)")
+        if base is not None:
+            require_kind(base, Mapping, "base", "Mapping.trivial(workload, accelerator)")
+        if constraints is None:
+            constraints = Constraints()
+        elif not isinstance(constraints, Constraints):
+            constraints = Constraints.from_dict(constraints)
+        self.workload, self.accelerator = workload, accelerator
+        self.axes = check_axes(axes)
+        self.constraints = constraints
+        constraints.check_names(workload, accelerator)
+        self._rules = legality.pack_rules(workload, accelerator)
+        self.base = Mapping.trivial(workload, accelerator) if base is None else base
+        self.freedom: Freedom = find_freedom(workload, accelerator, self.axes, constraints, self.base)
+
+    def __repr__(self) -> str:
+        return f"MapSpace({quoted(self.workload.name)}, {quoted(self.accelerator.name)}, axes={self.axes})"
+
+    def status(self, batch: MappingBatch) -> NDArray[np.int32]:
+        """int32[n]: 0 for a legal mapping, else what is wrong; see :mod:`mapgym.mapping.legality`.
+
+        Legality is a matter of the hardware alone: axes and constraints are looked at by :meth:`contains`.
+        """
+        status = legality.batch_status(batch, self._rules)
+        if self._metadata is not None:
+            legal = np.flatnonzero(status == legality.LEGAL)
+            found = np.empty(len(legal), np.int32)
+            formats_fit(*self._metadata, batch[legal].arrays(), self._canonical_sorting, found)
+            status[legal] = found
+        return status
+
+    def reason(self, mapping: Mapping) -> str:
+        """Why a mapping is illegal, in one sentence; "" if it is legal."""
+        status = int(self.status(mapping.batch())[0])
+        return legality.reason(status, self.workload, self.accelerator, mapping)
+
+    def contains(self, mappings: Mapping | MappingBatch) -> Any:
+        """Whether mappings are legal, satisfy the constraints and agree with the base off the searched axes.
+
+        Returns:
+            bool[n] for a batch, a bool for one mapping.
+        """
+        if isinstance(mappings, Mapping):
+            return bool(self.contains(mappings.batch())[0])
+        inside = self.status(mappings) == legality.LEGAL
+        inside[inside] = self._follows(mappings[inside])
+        inside &= mappings.used_macs() >= self.freedom.min_used_macs
+        return inside
+
+    def sample(self, rng: np.random.Generator, n: int) -> MappingBatch:
+        """Draws n mappings of the space; each of its mappings can come up.
+
+        Args:
+            rng: source of randomness; the same state gives the same mappings.
+            n: how many, at least 0.
+
+        Raises:
+            SpecificationError: the constraints leave no mapping, or so few that none was found; or n mappings do not
+                fit into memory.
+        """
+        if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 0:
+            raise SpecificationError(f"cannot draw {quoted(n)} mappings; ask for a whole number of at least 0")
+        construction = self._construction
+        if self.construction_is_exact:
+            return construction.sample(rng, n)
+        found: list[MappingBatch] = [construction.sample(rng, 0)]
+        count = drawn = in_vain = 0
+        while count < n:
+            if in_vain >= _MAX_DRAWS:
+                raise SpecificationError(
+                    f"no legal mapping found in {_MAX_DRAWS} draws for {quoted(self.workload.name)} on "
+                    f"{quoted(self.accelerator.name)}; loosen min_utilization, fixed factors or parallel_dims"
+                )
+            size = min(_DRAWS_PER_ROUND, max(2 * n, drawn))
+            batch = construction.sample(rng, size)
+            found.append(batch[np.flatnonzero(self.contains(batch))[: n - count]])
+            drawn += size
+            in_vain = 0 if len(found[-1]) else in_vain + size
+            count += len(found[-1])
+        return MappingBatch.concatenate(found)
+
+    def log10_size(self) -> float:
+        """Log10 of the number of distinct mappings before capacities and fan-outs are looked at.
+
+        Counted are canonical forms with the right products that agree with the base and with fixed factors, fixed
+        orders and parallel_dims; min_utilization is a limit, as capacities are. Accurate to about 1e-12.
+        """
+        return log10_count(self.freedom)
+
+    def canonical(self, batch: MappingBatch) -> MappingBatch:
+        """The same mappings without redundancy; cost and legality do not change.
+
+        Temporal loops of bound 1 go to the end of their order by ascending dim. Spatial loops are those on X, those
+        on Y, those of bound 1 by ascending dim; the split is the number of those on X. Without ``peer_links`` the
+        spatial loops on an axis are sorted by dim, because nothing depends on their order.
+
+        Raises:
+            SpecificationError: the mappings are of another task, or an order is not a permutation of the dims.
+        """
+        self._require(batch)
+        return self._normalised(batch, self._canonical_sorting)
+
+    @property
+    def nvec(self) -> NDArray[np.int64]:
+        """int64[k]: number of values of each column of :meth:`encode`, for a ``MultiDiscrete`` space."""
+        return self._code.sizes.copy()
+
+    @property
+    def code_names(self) -> tuple[str, ...]:
+        """What each column of :meth:`encode` stands for, such as "factors of C" or "order of GlobalBuffer"."""
+        return self._code.names
+
+    def encode(self, mappings: Mapping | MappingBatch) -> NDArray[np.int64]:
+        """Mappings as whole numbers, one column for each independent choice; fixed entries are not coded.
+
+        ``decode(encode(m))`` is the canonical form of m. The inverse holds for codes of that kind; other codes of the
+        same mapping differ in the places that an order or a mesh axis gives to loops of bound 1.
+
+        Args:
+            mappings: may exceed capacities and fan-outs, but otherwise belong to the space.
+
+        Returns:
+            int64[n, k], or int64[k] for one mapping; below :attr:`nvec`.
+
+        Raises:
+            SpecificationError: a mapping is of another task, has an order that is no permutation or wrong products, or
+                differs from the base off the searched axes.
+        """
+        if isinstance(mappings, Mapping):
+            return self.encode(mappings.batch())[0]
+        canonical = self.canonical(mappings)
+        follows = self._follows(canonical)
+        if not follows.all():
+            raise SpecificationError(
+                f"mapping {int(np.argmin(follows))} of the batch cannot be encoded in {quoted(self)}: its products are "
+                "wrong or it differs from the base or the constraints in something that is not searched"
+            )
+        codes = np.zeros((len(canonical), len(self._code.sizes)), np.int64)
+        encode_batch(canonical.arrays(), self._code.tables, codes)
+        return codes
+
+    def decode(self, codes: NDArray[np.integer] | Sequence[Sequence[int]]) -> MappingBatch:
+        """The mappings of codes, in canonical form; products are right, capacities and fan-outs may be exceeded.
+
+        Args:
+            codes: int[n, k], each at least 0 and below :attr:`nvec`.
+
+        Raises:
+            SpecificationError: wrong number of columns, or a value out of range.
+        """
+        sizes = self._code.sizes
+        try:
+            numbers = np.array(codes)
+            numbers = numbers.astype(np.int64, casting="same_kind" if numbers.size else "unsafe")
+        except (TypeError, ValueError, OverflowError):
+            raise SpecificationError(f"codes are {quoted(codes)}; give rows of whole numbers below nvec") from None
+        if numbers.ndim != 2 or numbers.shape[1] != len(sizes):
+            raise SpecificationError(
+                f"codes have shape {numbers.shape}, expected (n, {len(sizes)}); give one column for each of nvec"
+            )
+        outside = (numbers < 0) | (numbers >= sizes)
+        if outside.any():
+            i, column = np.argwhere(outside)[0]
+            raise SpecificationError(
+                f"code {int(numbers[i, column])} in row {i} for {quoted(self._code.names[column])} is out of range; "
+                f"give 0 to {int(sizes[column]) - 1}"
+            )
+        n, freedom = len(numbers), self.freedom
+        batch = MappingBatch.trivial(self.workload, self.accelerator, n)
+        levels = len(self.accelerator.levels)
+        batch.temporal[:] = np.maximum(freedom.fixed[:levels], 1)
+        batch.spatial[:] = np.maximum(freedom.fixed[levels:], 1)
+        batch.keep[:] = freedom.keep
+        decode_batch(batch.arrays(), self._code.tables, freedom.on_y, numbers)
+        normalise_batch(batch.arrays(), self.sorting)
+        return batch
+
+    def neighbors(
+        self, mapping: Mapping, order: NDArray[np.integer] | None = None, *, check: bool = True
+    ) -> MappingBatch:
+        """All mappings of the space that differ from one of its mappings by a single edit, in canonical form.
+
+        Edits, along the searched axes only: move a prime factor of a dim from one slot to another (a slot is the
+        temporal or spatial factor of a level); swap two temporal loops of a level, or two spatial ones on the same
+        mesh axis where ``peer_links`` makes their order count; move a spatial loop to the other mesh axis; keep or
+        bypass a tensor. A loop that an edit creates is the outermost of its level (and mesh axis).
+
+        Args:
+            mapping: where to start.
+            order: int[level, dim] dims, innermost first. If given, the temporal loops of all neighbours have this order
+                where it is searched, and none are swapped.
+            check: whether to make sure that the mapping is in the space, which takes longer than all the rest.
+
+        Raises:
+            SpecificationError: the mapping is not in the space, or an order is no permutation of the dims.
+        """
+        start = mapping.batch()
+        self._require(start)
+        if check and not self.contains(mapping):
+            why = self.reason(mapping) or "it differs from the base or the constraints in something not searched"
+            raise SpecificationError(f"the mapping is not in {quoted(self)} and so has no neighbours there: {why}")
+        sorting = self.sorting
+        if order is not None:
+            order = np.asarray(order)
+            if order.shape != mapping.order.shape or not (np.sort(order) == np.arange(order.shape[-1])).all():
+                raise SpecificationError(f"order is {quoted(order)}; give a permutation of the dims for each level")
+            rank = np.where(self.freedom.order_free[:, None], np.argsort(order, axis=1), sorting.temporal_rank)
+            sorting = sorting._replace(temporal=np.ones_like(sorting.temporal), temporal_rank=rank.astype(np.int8))
+        start = self._normalised(start, sorting)
+        starts = np.empty(KINDS + 1, np.int64)
+        edits = self._edit_buffer(start)
+        edits = edits[: list_edits(0, start.arrays(), sorting, self.edit_tables, edits, starts)]
+        results = start[np.zeros(len(edits), np.int64)]
+        allowed = np.empty(len(edits), np.bool_)
+        apply_each(results.arrays(), sorting, self.edit_tables, edits, allowed)
+        results = results[allowed]
+        return results if self._metadata is None else results[self.status(results) == legality.LEGAL]
+
+    def random_neighbor(self, rng: np.random.Generator, batch: MappingBatch) -> MappingBatch:
+        """A random neighbour of each mapping: a random kind of edit among those possible, then a random one of it.
+
+        Args:
+            rng: source of randomness.
+            batch: mappings of the space; this is not checked.
+
+        Returns:
+            One neighbour each, in canonical form; the mapping itself where it has none.
+
+        Raises:
+            SpecificationError: the mappings are of another task, or an order is no permutation of the dims.
+        """
+        self._require(batch)
+        results = batch.copy()
+        state = np.array([rng.integers(2**64, dtype=np.uint64)])
+        if len(batch):
+            scratch = batch[:1].copy()
+            edits = self._edit_buffer(scratch)
+            random_edits(results.arrays(), scratch.arrays(), self.sorting, self.edit_tables, edits, state)
+        if self._metadata is None:
+            return results
+        kept = np.where(self.status(results) == legality.LEGAL, 0, len(batch)) + np.arange(len(batch))
+        return MappingBatch.concatenate([results, self._normalised(batch, self.sorting)])[kept]
+
+    def fit(self, wishes: Wishes) -> tuple[MappingBatch, NDArray[np.bool_]]:
+        """The mappings of the space nearest to wished ones, by the rule of :mod:`mapgym.mapspace.projection`.
+
+        Args:
+            wishes: n mappings whose factors may be anything.
+
+        Returns:
+            n mappings, and bool[n], whether each is in the space. One that is not has a level whose tiles or
+            parallelism cannot be made small enough along the searched axes, or less parallelism than asked for.
+
+        Raises:
+            SpecificationError: wrong shapes, a factor that is not finite, an order that is no permutation.
+        """
+        return self._fitting.fit(wishes)
+
+    def repair(self, batch: MappingBatch) -> tuple[MappingBatch, NDArray[np.bool_]]:
+        """The mappings of the space nearest to those of a batch, which may be illegal; see :meth:`fit`."""
+        self._require(batch)
+        return self._fitting.fit(Wishes.of(batch))
+
+    def _require(self, batch: MappingBatch) -> None:
+        """Raises SpecificationError unless a batch is of this task and its orders are permutations of the dims.
+
+        The kernels of this class use orders as indices into memory. What the factors are does not matter to that.
+        """
+        require_kind(batch, MappingBatch, "batch", "MapSpace(...).sample(rng, n)")
+        if batch.names != self.base.names:
+            legality.require_task(batch, self.workload, self.accelerator)
+        legality.require_orders(batch)
+
+    def _follows(self, batch: MappingBatch) -> NDArray[np.bool_]:
+        """bool[n]: right products, and agreement with whatever is not searched; orders must be permutations."""
+        freedom = self.freedom
+        slots = np.concatenate([batch.temporal, batch.spatial], axis=1)
+        inside = ((freedom.fixed == 0) | (slots == freedom.fixed)).all(axis=(1, 2))
+        for group in freedom.groups:
+            # Factors may be negative or huge here, where a float64 product cannot wrap around to the right one.
+            inside &= slots[:, list(group.slots), group.dim].prod(axis=1, dtype=np.float64) == group.total
+            inside &= (slots[:, list(group.slots), group.dim] > 0).all(axis=1)
+        inside &= ((freedom.keep_free) | (batch.keep == freedom.keep)).all(axis=(1, 2))
+        on_y = np.empty(batch.spatial.shape, np.bool_)
+        positions = np.arange(batch.spatial.shape[2])
+        np.put_along_axis(on_y, batch.spatial_order, positions >= batch.spatial_split[..., None], axis=2)
+        misplaced = (batch.spatial > 1) & ~freedom.axis_free[:, None] & (on_y != freedom.on_y)
+        inside &= ~misplaced.any(axis=(1, 2))
+        canonical, expected = (self._normalised(batch, s) for s in (self._canonical_sorting, self.sorting))
+        for name in ("order", "spatial_order"):
+            inside &= (getattr(canonical, name) == getattr(expected, name)).all(axis=(1, 2))
+        return inside
+
+    def _normalised(self, batch: MappingBatch, sorting: Sorting) -> MappingBatch:
+        """The mappings with their loops sorted; orders must be permutations, which :meth:`_require` looks at."""
+        results = batch.copy()
+        normalise_batch(results.arrays(), sorting)
+        return results
+
+    def _edit_buffer(self, batch: MappingBatch) -> NDArray[np.int64]:
+        """int64[any, EDIT_COLUMNS]: room for the edits that any one mapping can have."""
+        _, levels, dims = batch.temporal.shape
+        # Each prime of a dim can leave a slot for each other slot, on either mesh axis; each level can swap all pairs
+        # of temporal and of spatial loops, toggle the axis of each dim and each tensor.
+        primes = int((self.edit_tables.primes > 0).sum())
+        room = primes * 2 * levels * 3 * levels + levels * (dims * dims + dims + batch.keep.shape[2])
+        return np.empty((room, EDIT_COLUMNS), np.int64)
+
+    @cached_property
+    def sorting(self) -> Sorting:
+        """Which orders are not free, for kernels that bring mappings into the form of this space."""
+        freedom = self.freedom
+        return Sorting(
+            ~freedom.order_free,
+            np.argsort(freedom.order_key, axis=1).astype(np.int8),
+            ~freedom.spatial_order_free,
+            np.argsort(freedom.spatial_order_key, axis=1).astype(np.int8),
+        )
+
+    @cached_property
+    def _canonical_sorting(self) -> Sorting:
+        levels, dims = self.freedom.order_key.shape
+        return canonical_sorting(levels, dims, self.accelerator.peer_links)
+
+    @cached_property
+    def edit_tables(self) -> EditTables:
+        """What single edits depend on, for kernels that edit mappings."""
+        factors = [list(prime_exponents(bound)) for bound in self.workload.bounds]
+        primes = np.zeros((len(factors), max(1, *map(len, factors))), np.int64)
+        for d, of_dim in enumerate(factors):
+            primes[d, : len(of_dim)] = of_dim
+        freedom = self.freedom
+        return EditTables(
+            freedom.group_of,
+            primes,
+            freedom.axis_free,
+            freedom.on_y,
+            freedom.keep_free,
+            self._rules,
+            freedom.min_used_macs,
+        )
+
+    @cached_property
+    def _code(self) -> Code:
+        return build_code(self.workload, self.accelerator, self.freedom)
+
+    @cached_property
+    def _fitting(self) -> Fitting:
+        return Fitting(self)
+
+    @cached_property
+    def _construction(self) -> Construction:
+        from mapgym.mapspace.construction.construction import Construction  # it builds on this module
+
+        return Construction(self)
+
+    @property
+    def construction_is_exact(self) -> bool:
+        """Whether what ``mapgym.mapspace.construction.construction`` completes is always in the space."""
+        # Cumulative checks let the construction put parallelism on levels that this space leaves out.
+        is_cumulative = self.accelerator.fanout_check == "cumulative"
+        return self.freedom.min_used_macs == 1 and not is_cumulative and self._metadata is None
+
+    @cached_property
+    def _metadata(self) -> tuple[Formats, Nest] | None:
+        # What compressed tiles say about their zeros needs room and ranks, which no single decision can foresee.
+        if not any(level.formats for level in self.accelerator.levels):
+            return None
+        return make_formats(self.workload, self.accelerator), make_nest(self.workload, self.accelerator)

@@ -1,0 +1,17 @@
+"""Timeloop's formats: records of its runs, and how this cost model compares with them."""
+
+from mapgym.timeloop.records import (
+    ValidationReport,
+    timeloop_accelerator,
+    timeloop_mapping,
+    timeloop_workload,
+    validate_file,
+)
+
+__all__ = [
+    "ValidationReport",
+    "timeloop_accelerator",
+    "timeloop_mapping",
+    "timeloop_workload",
+    "validate_file",
+]

@@ -1,0 +1,117 @@
+"""The sparse part of Timeloop's records: features, densities, figures, and which figures are none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as AbcMapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from mapgym.cost.sparse.tables import ABORTED, WRAPPED
+from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.workload import Workload
+
+if TYPE_CHECKING:
+    from mapgym.cost import Cost
+
+Keys = tuple[str, ...]
+"""Where a figure is in a record: key, key within that, and so on. Names of levels and tensors may hold anything."""
+
+_WRAPPED_COUNT = 2.0**63
+"""A count from here on has fallen below zero and wrapped around modulo 2**64."""
+
+
+def metadata_storage(level: AbcMapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a StorageLevel for the formats in a flat description; Timeloop gives a DRAM no limit of metadata."""
+    room = (level.get("metadata_storage_width_bits") or 0) * (level.get("metadata_storage_depth") or 0)
+    return {
+        "metadata_word_bits": level.get("metadata_word_bits") or 0,
+        "metadata_capacity_bits": None if level["capacity_words"] is None else room,
+        "decompression_supported": bool(level.get("decompression_supported")),
+        "compression_supported": bool(level.get("compression_supported")),
+    }
+
+
+def with_sparse_features(accelerator: Accelerator, features: AbcMapping[str, Any] | None) -> Accelerator:
+    """The accelerator with the sparse features of a record instead of its own."""
+    by_level = {} if features is None else {entry["level"]: entry for entry in features["levels"]}
+    levels = tuple(
+        replace(
+            level,
+            formats=tuple(dict(by_level.get(level.name, {}).get("formats", {})).items()),
+            actions=tuple(by_level.get(level.name, {}).get("actions", ())),
+        )
+        for level in accelerator.levels
+    )
+    compute = () if features is None else tuple(features["compute"])
+    return replace(accelerator, levels=levels, mac=replace(accelerator.mac, zero_operands=compute))
+
+
+def with_record_densities(workload: Workload, densities: AbcMapping[str, Any]) -> Workload:
+    """The workload with the densities of a record."""
+    for name in densities:
+        workload.tensor(name)
+    tensors = tuple(
+        replace(
+            tensor,
+            density=densities[tensor.name]["density"],
+            density_distribution=densities[tensor.name]["distribution"],
+        )
+        if tensor.name in densities
+        else tensor
+        for tensor in workload.tensors
+    )
+    return replace(workload, tensors=tensors)
+
+
+def has_hypergeometric_density(record: AbcMapping[str, Any]) -> bool:
+    """Whether the non-zeros of a tensor lie anywhere."""
+    densities = record["problem"].get("densities") or {}
+    return any(entry["distribution"] == "hypergeometric" for entry in densities.values())
+
+
+def is_artefact(record: AbcMapping[str, Any], cost: Cost) -> bool:
+    """Whether the record holds no figures to compare with, and our rules say so too.
+
+    Timeloop stops at an assertion if an operand's probability of not being zero exceeds 1; and a count of saved
+    accesses wraps around if a level saves a smaller fraction than the levels outside have saved already.
+    """
+    if cost.savings is None:
+        return False
+    artefacts = int(cost.savings.artefacts)
+    if not record["valid"]:
+        return bool(artefacts & ABORTED) and bool(record.get("crashed"))
+    return bool(artefacts & WRAPPED) and _has_wrapped(record.get("per_level"))
+
+
+def _has_wrapped(data: Any) -> bool:
+    if isinstance(data, dict):
+        return any(_has_wrapped(value) for value in data.values())
+    return isinstance(data, int | float) and data >= _WRAPPED_COUNT
+
+
+def sparse_figures(accelerator: Accelerator, workload: Workload, cost: Cost) -> dict[Keys, Any]:
+    """Our figures by the path that they have in a record, those that sparse hardware changes."""
+    savings = cost.savings
+    assert savings is not None
+    done, gated, skipped = (int(count) for count in savings.computes)
+    mac = ("per_level", accelerator.mac.name)
+    figures: dict[Keys, Any] = {
+        ("actual_computes",): done,
+        (*mac, "actual_computes"): done,
+        (*mac, "gated_computes"): gated,
+        (*mac, "skipped_computes"): skipped,
+    }
+    for s, level in enumerate(accelerator.level_names):
+        figures["per_level", level, "cycles"] = int(savings.level_cycles[s])
+        for t, tensor in enumerate(workload.tensors):
+            if not savings.occupied_words[s, t]:
+                continue
+            path = ("per_level", level, tensor.name)
+            figures[*path, "utilized_capacity"] = int(savings.occupied_words[s, t])
+            figures[*path, "utilized_instances_average"] = float(savings.used_instances[s, t])
+            figures[*path, "energy_total_pJ"] = float(savings.energy_pj[s, t])
+            for name in ("reads", "fills", "updates"):
+                figures[*path, f"actual_{name}"] = int(getattr(savings, name)[s, t])
+            for name in ("gated_reads", "gated_updates", "skipped_reads", "skipped_updates"):
+                figures[*path, name] = int(getattr(savings, name)[s, t])
+    return figures

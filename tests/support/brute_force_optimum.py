@@ -1,0 +1,94 @@
+"""The optimum of a tiny map space by pricing every mapping in it, and random spaces tiny enough for that."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mapgym.cost import CostModel
+from mapgym.mapspace import MapSpace
+from mapgym.spec.accelerator import Accelerator, Mac, StorageLevel
+from mapgym.spec.constraints import Constraints
+from mapgym.spec.workload import Workload, conv2d, depthwise_conv2d, matmul
+
+MAX_CODES = 150_000
+BATCH = 50_000
+
+
+def brute_force_value(space: MapSpace, objective: str) -> float:
+    """The least objective over all mappings of the space; inf if none is legal."""
+    model = CostModel(space.workload, space.accelerator)
+    sizes = tuple(map(int, space.nvec))
+    total = int(np.prod(sizes, dtype=object)) if sizes else 1
+    best = np.inf
+    for start in range(0, total, BATCH):
+        numbers = np.arange(start, min(start + BATCH, total))
+        codes = np.stack(np.unravel_index(numbers, sizes), axis=1) if sizes else np.zeros((1, 0), np.int64)
+        batch = space.decode(codes)
+        values = model.evaluate(batch).objective(objective)
+        values[~space.contains(batch)] = np.inf
+        best = min(best, float(values.min()))
+    return best
+
+
+def random_space(rng: np.random.Generator, peer_links: bool = False) -> MapSpace:
+    """A random space of at most ``MAX_CODES`` codes: stride, dilation, lanes, meshes, tight capacities, bypass."""
+    while True:
+        workload, accelerator = random_workload(rng), random_accelerator(rng, peer_links)
+        axes = ("tile", "order", "parallelism") + (("bypass",) if rng.random() < 0.5 else ())
+        constraints = {}
+        if not peer_links and rng.random() < 0.8:
+            # Without links the order at the innermost level does not count.
+            constraints["orders"] = {"Registers": []}
+        if rng.random() < 0.1:
+            constraints["parallel_dims"] = tuple(rng.choice(workload.dims, 2, replace=False).tolist())
+        if rng.random() < 0.1 and accelerator.level_names[1] == "Buffer":
+            constraints["orders"] = {"Buffer": rng.permutation(workload.dims).tolist()}
+        space = MapSpace(workload, accelerator, axes, Constraints(**constraints))
+        if np.prod(space.nvec.astype(float)) <= MAX_CODES:
+            return space
+
+
+def random_workload(rng: np.random.Generator) -> Workload:
+    bounds = (1, 1, 1, 2, 2, 3, 4, 4, 6, 8, 9)
+
+    def bound() -> int:
+        return int(rng.choice(bounds))
+
+    kind = rng.integers(6)
+    if kind == 0:
+        return matmul(B=bound(), M=bound(), K=bound(), N=bound(), shared_weights=bool(rng.random() < 0.5))
+    window = {"stride": int(rng.integers(1, 4)), "dilation": int(rng.integers(1, 3))}
+    sliding = {dim: bound() for dim in "PR"} | (
+        {dim: bound() for dim in "QS"} if rng.random() < 0.4 else {"Q": 1, "S": 1}
+    )
+    others = {dim: bound() if rng.random() < 0.5 else 1 for dim in "NCM"}
+    if kind == 1:
+        del others["M"]
+        return depthwise_conv2d(**sliding, **others, **window)
+    return conv2d(**sliding, **others, **window)
+
+
+def random_accelerator(rng: np.random.Generator, peer_links: bool) -> Accelerator:
+    lanes, blocks = ((1, 2, 4, 6)[int(rng.integers(4))] for _ in range(2))
+    lanes_y, blocks_y = (1 if rng.random() < 0.8 else 2 for _ in range(2))
+    tensors = ("Weights", "Inputs", "Outputs")
+    levels = [
+        StorageLevel(
+            "Registers",
+            capacity_words=int(rng.integers(3, 60)),
+            mesh_x=blocks,
+            mesh_y=blocks_y,
+            access_energy_pj=float(rng.choice((0.5, 1.0, 7.0))),
+        ),
+        StorageLevel(
+            "Buffer",
+            capacity_words=int(rng.integers(20, 300)),
+            access_energy_pj=float(rng.choice((3.0, 6.0, 40.0))),
+            keep_only=None if rng.random() < 0.8 else tensors[int(rng.integers(3)) :],
+        ),
+        StorageLevel("Memory", access_energy_pj=200.0),
+    ]
+    if rng.random() < 0.15:
+        del levels[1]
+    mac = Mac(mesh_x=lanes * blocks, mesh_y=lanes_y * blocks_y)
+    return Accelerator("tiny", tuple(levels), mac, peer_links=peer_links)

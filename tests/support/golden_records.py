@@ -1,0 +1,93 @@
+"""Reads records of real Timeloop runs into workloads, accelerators and mappings, for the tests only.
+
+The product has a reader of its own; that there are two is on purpose, so that a mistake in one of them shows.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from mapgym.mapping import Mapping
+from mapgym.spec.accelerator import Accelerator, Mac, StorageLevel
+from mapgym.spec.workload import Tensor, Workload
+from places import DATA
+
+DENSE_SAMPLE = DATA / "golden_dense_sample.jsonl.gz"
+FACTS = DATA / "golden_facts.json"
+
+
+def read_records(path: Path) -> Iterator[dict]:
+    """The records of a compressed file, one JSON object per line."""
+    with gzip.open(path, "rt") as lines:
+        for line in lines:
+            yield json.loads(line)
+
+
+def read_accelerator(facts: dict) -> Accelerator:
+    """An accelerator as Timeloop's model checks it, from its flat description (levels outermost first)."""
+    levels = [
+        StorageLevel(
+            name=level["name"],
+            capacity_words=level["capacity_words"],
+            mesh_x=level["meshX"],
+            mesh_y=level["meshY"],
+            access_energy_pj=level["vector_access_energy_pJ"],
+            block_size_words=level["block_size_words"],
+            word_bits=level["word_bits"],
+            read_bandwidth_words_per_cycle=level["read_bandwidth"],
+            write_bandwidth_words_per_cycle=level["write_bandwidth"],
+            shared_bandwidth_words_per_cycle=level["shared_bandwidth"],
+            energy_per_hop_pj=level["energy_per_hop_pJ"],
+            router_energy_pj=level["router_energy_pJ"],
+        )
+        for level in reversed(facts["levels"])
+    ]
+    mac = facts["mac"]
+    return Accelerator(
+        facts["name"],
+        tuple(levels),
+        Mac(mac["name"], mac["meshX"], mac["meshY"], mac["energy_pJ_per_mac"], mac["word_bits"]),
+        fanout_check="cumulative",
+    )
+
+
+def read_workload(problem: dict, shapes: dict) -> Workload:
+    """The layer of a record; coefficients such as Wstride stand for numbers of the problem."""
+    numbers = {
+        "Hstride": problem["stride"][0],
+        "Wstride": problem["stride"][1],
+        "Hdilation": problem["dilation"][0],
+        "Wdilation": problem["dilation"][1],
+    }
+    shape = shapes[problem["shape"]]
+    tensors = tuple(
+        Tensor(
+            name,
+            tuple(tuple((term[0], numbers[term[1]] if len(term) > 1 else 1) for term in rank) for rank in ranks),
+            is_output=name == shape["output"],
+        )
+        for name, ranks in shape["tensors"].items()
+    )
+    return Workload(
+        problem["shape"], tuple(shape["dims"]), tuple(problem["dims"][dim] for dim in shape["dims"]), tensors
+    )
+
+
+def read_mapping(record: dict, workload: Workload, accelerator: Accelerator) -> Mapping:
+    """The mapping of a record, written straight into the arrays."""
+    mapping = Mapping.trivial(workload, accelerator)
+    position = {dim: d for d, dim in enumerate(workload.dims)}
+    for s, level in enumerate(reversed(record["mapping"]["levels"])):
+        assert level["name"] == accelerator.level_names[s]
+        mapping.temporal[s] = [level["temporal"].get(dim, 1) for dim in workload.dims]
+        mapping.order[s] = [position[dim] for dim in level["permutation"]]
+        mapping.keep[s] = [tensor.name in level["keep"] for tensor in workload.tensors]
+        if level["spatial_permutation"] is not None:
+            factors = level["spatial_x"] | level["spatial_y"]
+            mapping.spatial[s] = [factors.get(dim, 1) for dim in workload.dims]
+            mapping.spatial_order[s] = [position[dim] for dim in level["spatial_permutation"]]
+            mapping.spatial_split[s] = level["split"]
+    return mapping

@@ -66,7 +66,7 @@ class Agent(ABC):
        :class:`~mapgym.evaluation.evaluator.Evaluator` with a map space, an objective and a budget.
     2. They call ``agent.search(evaluator, seed)`` once. The agent sees costs only through the evaluator: it prices
        batches of mappings (``evaluator.evaluate``), or it lets a policy act in an environment made by the evaluator
-       (``evaluator.make_env``, ``evaluator.make_vec_env``), where each finished episode is one sample.
+       (:func:`mapgym.envs.make_env`, :func:`mapgym.envs.make_vec_env`), where each finished episode is one sample.
     3. The agent returns when ``evaluator.exhausted`` is true, or earlier when it has nothing more to try. It returns
        nothing: the best mapping, the trace and the number of samples are in the evaluator, which kept them itself.
 

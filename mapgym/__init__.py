@@ -22,9 +22,11 @@ from mapgym.evaluation.evaluator import Budget, Evaluator, Trace
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapspace import MapSpace
 from mapgym.spec import catalog
-from mapgym.spec.accelerator import Accelerator, Mac, StorageLevel
+from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.constraints import Constraints
-from mapgym.spec.workload import Tensor, Workload
+from mapgym.spec.levels import Mac, StorageLevel
+from mapgym.spec.tensor import Tensor
+from mapgym.spec.workload import Workload
 from mapgym.system.moved_names import keep_moved_names
 
 __version__ = "0.1.0"

@@ -14,7 +14,8 @@ from rich.table import Table
 from mapgym.agents.certificate import Certificate, Progress, outcome_text
 from mapgym.agents.commands import common
 from mapgym.agents.experiment.definition.experiment import AgentEntry, Experiment, Run, Task
-from mapgym.agents.experiment.execution.runner import Observer, Snapshot, run_experiment
+from mapgym.agents.experiment.execution.context import Observer, Snapshot
+from mapgym.agents.experiment.execution.runner import run_experiment
 from mapgym.agents.experiment.proof.proofs import ProofObserver, certify_tasks
 from mapgym.agents.experiment.report.report import warm_start_lines
 from mapgym.agents.experiment.report.summary import TARGETS, Summary

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from mapgym.mapspace import MapSpace
-from mapgym.spec.accelerator import Accelerator, Mac, StorageLevel
+from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.levels import Mac, StorageLevel
 from mapgym.spec.workload import matmul
 
 

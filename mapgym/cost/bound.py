@@ -19,7 +19,8 @@ from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
 from mapgym.mapping.legality import max_parallelism
 from mapgym.spec.accelerator import Accelerator
-from mapgym.spec.workload import Rank, Tensor, Workload
+from mapgym.spec.tensor import Rank, Tensor
+from mapgym.spec.workload import Workload
 
 # Bounds are computed in floating point; this much is given away so that rounding cannot lift one above a true cost.
 _ROUNDING = 1.0 - 1e-12

@@ -8,6 +8,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from mapgym.cost.checks import check_task
 from mapgym.cost.dense.price_kernels import Detail, price_batch
 from mapgym.cost.dense.scratch import make_scratch
 from mapgym.cost.dense.tables import HOLES, make_tables
@@ -17,7 +18,6 @@ from mapgym.errors import SpecificationError, require_kind, suggest
 from mapgym.errors.text import quoted
 from mapgym.mapping import Mapping, MappingBatch, legality
 from mapgym.mapping.canonical_kernels import canonical_sorting
-from mapgym.spec import ranges
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.workload import Workload
 from mapgym.system.memory import require_memory
@@ -202,7 +202,7 @@ class CostModel:
     def __init__(self, workload: Workload, accelerator: Accelerator, *, is_canonical: bool = True) -> None:
         require_kind(workload, Workload, "workload", "mapgym.spec.catalog.workload(...)")
         require_kind(accelerator, Accelerator, "accelerator", "mapgym.spec.catalog.accelerator(...)")
-        ranges.check_task(workload, accelerator)
+        check_task(workload, accelerator)
         self.workload = workload
         self.accelerator = accelerator
         shape = (len(accelerator.levels), len(workload.dims), len(workload.tensors))

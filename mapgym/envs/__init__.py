@@ -7,6 +7,7 @@ import gymnasium as gym
 from mapgym.envs.common.task import Task, TaskGenerator
 from mapgym.envs.construction.mapspace_env import MapSpaceEnv
 from mapgym.envs.construction.mapspace_vector_env import MapSpaceVectorEnv
+from mapgym.envs.evaluated import make_env, make_vec_env
 from mapgym.envs.one_shot.one_shot_env import MapSpaceOneShotEnv, MapSpaceOneShotVectorEnv
 from mapgym.envs.refine.refine_env import MapSpaceRefineEnv, MapSpaceRefineVectorEnv
 from mapgym.envs.sparse.sparse_env import MapSpaceSparseEnv, MapSpaceSparseVectorEnv
@@ -26,6 +27,8 @@ __all__ = [
     "MapSpaceWarmStartVectorEnv",
     "Task",
     "TaskGenerator",
+    "make_env",
+    "make_vec_env",
     "register_environments",
 ]
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping as AbcMapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,6 @@ from mapgym.evaluation.sparsity_aware import SPARSITY_AWARE, DensitySet, Sparsit
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapspace import MapSpace
 from mapgym.spec import ranges
-
-if TYPE_CHECKING:
-    from mapgym.envs import MapSpaceEnv, MapSpaceVectorEnv
 
 
 @dataclass(frozen=True)
@@ -343,33 +340,6 @@ class Evaluator:
         """Best value over its lower bound, at least 1; inf before the first legal mapping."""
         # The value of a front is relative to the lower bounds already.
         return self.best_value / (1.0 if self.front is not None else self.lower_bound.objective(self.objective))
-
-    def make_env(self, **options: Any) -> MapSpaceEnv:
-        """An environment of this task whose finished episodes are priced, and counted, here.
-
-        It is ``MapSpace-v0``, or ``MapSpaceSparse-v0`` with a ``SparsityAware`` objective.
-
-        Args:
-            **options: further arguments of :class:`mapgym.envs.MapSpaceEnv`.
-        """
-        from mapgym.envs import MapSpaceEnv, MapSpaceSparseEnv
-
-        self.start()
-        environment = MapSpaceSparseEnv if is_sparsity_aware(self.objective) else MapSpaceEnv
-        return environment(evaluator=self, **options)
-
-    def make_vec_env(self, num_envs: int, **options: Any) -> MapSpaceVectorEnv:
-        """As :meth:`make_env`, ``num_envs`` environments that step together.
-
-        Args:
-            num_envs: how many episodes are built side by side.
-            **options: further arguments of :class:`mapgym.envs.MapSpaceVectorEnv`.
-        """
-        from mapgym.envs import MapSpaceSparseVectorEnv, MapSpaceVectorEnv
-
-        self.start()
-        environment = MapSpaceSparseVectorEnv if is_sparsity_aware(self.objective) else MapSpaceVectorEnv
-        return environment(num_envs, evaluator=self, **options)
 
 
 def _running_minima(values: NDArray[np.float64]) -> NDArray[np.bool_]:

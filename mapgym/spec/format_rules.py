@@ -14,23 +14,10 @@ from typing import TYPE_CHECKING
 
 from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
-from mapgym.spec.sparsity import Formats, expand_ranks, is_compressed
+from mapgym.spec.sparsity import expand_ranks, is_compressed
 
 if TYPE_CHECKING:
-    from mapgym.spec.accelerator import StorageLevel
-
-BLOCKS = (1, 2, 4, 8, 16, 32)
-"""Words of a block for which Timeloop knows how many blocks compressed tiles take."""
-
-
-def check_block(formats: Formats, block: int, where: str) -> None:
-    """Raises SpecificationError if a level has compressed tiles in blocks that Timeloop does not know."""
-    for tensor, ranks in formats:
-        if block not in BLOCKS and is_compressed(ranks):
-            raise SpecificationError(
-                f"{where}: block_size_words is {quoted(block)}, but the formats of {quoted(tensor)} are compressed; "
-                f"give one of {', '.join(map(str, BLOCKS))}, or store it uncompressed"
-            )
+    from mapgym.spec.levels import StorageLevel
 
 
 def check_ranks(levels: Sequence[StorageLevel], where: str) -> None:

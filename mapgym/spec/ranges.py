@@ -7,15 +7,8 @@ larger is refused before anything is priced. docs/cost_model.md ("Numbers") has 
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING
-
 from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
-
-if TYPE_CHECKING:
-    from mapgym.spec.accelerator import Accelerator
-    from mapgym.spec.workload import Tensor, Workload
 
 MAX_COUNT = 2**52
 """Largest count of words or accesses of one tensor, over all instances of a level."""
@@ -79,101 +72,3 @@ def energy_pj(value: object, where: str) -> float:
 def density(value: object, where: str) -> float:
     """Returns a fraction of non-zero words."""
     return number(value, where, "a number above 0 and at most 1", LEAST_DENSITY, 1.0)
-
-
-def check_sizes(workload: Workload) -> None:
-    """Raises SpecificationError if a count of the workload could be inexact, or a tensor too large to address."""
-    where = f"workload {quoted(workload.name)}"
-    if len(workload.dims) > MAX_DIMS or len(workload.tensors) > MAX_TENSORS:
-        raise SpecificationError(
-            f"{where} has {len(workload.dims)} dims and {len(workload.tensors)} tensors, more than {MAX_DIMS} or "
-            f"{MAX_TENSORS}; split the layer"
-        )
-    for tensor in workload.tensors:
-        if len(tensor.ranks) > MAX_RANKS:
-            raise SpecificationError(
-                f"{where}: tensor {quoted(tensor.name)} has {len(tensor.ranks)} ranks, more than {MAX_RANKS}; join some"
-            )
-        count = largest_count(workload, tensor)
-        if count > MAX_COUNT:
-            raise SpecificationError(
-                f"{where}: access counts of tensor {quoted(tensor.name)} could reach {power_of_two(count)}, above the "
-                "2**52 that can be counted exactly; split the layer along its largest dim"
-            )
-        if address_space(workload, tensor) >= MAX_WHOLE:
-            raise SpecificationError(
-                f"{where}: tensor {quoted(tensor.name)} is too large to address, because it has too many ranks of more "
-                "than one word; join some of its ranks or split the layer"
-            )
-
-
-def largest_count(workload: Workload, tensor: Tensor) -> int:
-    """What no count of words or accesses of a tensor exceeds, over all instances of a level and the whole run.
-
-    A tile of extents e has at most C * prod(e_d ** m_d) words, where C is the product over its ranks of the largest
-    coefficient and m_d the number of ranks that the dim d is in. It is needed at most macs / prod(e_d) times.
-    """
-    bounds = dict(zip(workload.dims, workload.bounds, strict=True))
-    ranks = active_ranks(workload, tensor)
-    used = [dim for rank in ranks for dim, _ in rank]
-    again = math.prod(bounds[dim] ** (used.count(dim) - 1) for dim in set(used))
-    return workload.macs * again * math.prod(max(c for _, c in rank) for rank in ranks)
-
-
-def address_space(workload: Workload, tensor: Tensor) -> int:
-    """How many addresses it takes to tell all differences of two positions in a tensor apart.
-
-    Steps of nested loops can reach beyond the tensor by its own length in either direction, along each rank.
-    """
-    bounds = dict(zip(workload.dims, workload.bounds, strict=True))
-    return math.prod(4 * rank_length(rank, bounds) + 3 for rank in active_ranks(workload, tensor))
-
-
-def rank_length(rank: tuple[tuple[str, int], ...], bounds: dict[str, int]) -> int:
-    """Words of a tensor along one rank."""
-    return 1 + sum(c * (bounds[dim] - 1) for dim, c in rank)
-
-
-def active_ranks(workload: Workload, tensor: Tensor) -> list[tuple[tuple[str, int], ...]]:
-    """The ranks of a tensor without dims of bound 1, which never move and add nothing to a length."""
-    bounds = dict(zip(workload.dims, workload.bounds, strict=True))
-    ranks = [tuple((dim, c) for dim, c in rank if bounds[dim] > 1) for rank in tensor.ranks]
-    return [rank for rank in ranks if rank]
-
-
-def check_task(workload: Workload, accelerator: Accelerator) -> None:
-    """Raises SpecificationError if cycles or sparse counts of a workload on an accelerator could be inexact."""
-    where = f"workload {quoted(workload.name)} on accelerator {quoted(accelerator.name)}"
-    counts = [largest_count(workload, tensor) for tensor in workload.tensors]
-    for level in accelerator.levels:
-        for key in ("read", "write", "shared"):
-            bandwidth = getattr(level, f"{key}_bandwidth_words_per_cycle")
-            # Reads, fills and updates, those for neighbours included.
-            if bandwidth is not None and 8 * sum(counts) > MAX_WHOLE * bandwidth:
-                raise SpecificationError(
-                    f"{where}: {key}_bandwidth_words_per_cycle {bandwidth:g} of {quoted(level.name)} could take more "
-                    "than the 2**62 cycles that can be counted; give a higher one or split the layer"
-                )
-        if accelerator.is_sparse and max(counts) * level.block_size_words > MAX_WHOLE:
-            raise SpecificationError(
-                f"{where}: the {level.block_size_words} words of a block of {quoted(level.name)} are too many for the "
-                "largest tensor on sparse hardware; give a smaller block_size_words or split the layer"
-            )
-        # Each rank of a format has at most two words of metadata for a word of the tile; 32 of them are a lot.
-        if level.formats and max(counts) * level.metadata_word_bits * 64 > MAX_WHOLE:
-            raise SpecificationError(
-                f"{where}: metadata of {level.metadata_word_bits} bits a word at {quoted(level.name)} could take more "
-                "than 2**62 bits; give a smaller metadata_word_bits or split the layer"
-            )
-    for tensor in workload.tensors if accelerator.is_sparse else ():
-        words = workload.tensor_size(tensor.name)
-        if tensor.density_distribution == "hypergeometric" and words > MAX_HYPERGEOMETRIC_WORDS:
-            raise SpecificationError(
-                f"{where}: tensor {quoted(tensor.name)} has {power_of_two(words)} words, too many for the "
-                "hypergeometric density; give it the density_distribution 'fixed-structured' or split the layer"
-            )
-
-
-def power_of_two(count: int) -> str:
-    """A large number by its size; Python refuses to write more than some thousand digits."""
-    return f"about 2**{count.bit_length() - 1}"

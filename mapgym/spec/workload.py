@@ -1,20 +1,17 @@
 """Workloads: one DNN layer as dims with bounds and tensors with affine projections.
 
-A projection lists the ranks (axes) of a tensor; each rank is a sum of ``coefficient * dim`` terms,
-so that einsums, strided and dilated convolutions are all the same thing. Dim names are Timeloop's:
-N (batch) C (input channels) M (output channels) P Q (output rows, columns) R S (filter rows, columns).
+Dim names are Timeloop's: N (batch) C (input channels) M (output channels) P Q (output rows, columns) R S (filter rows,
+columns).
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from mapgym.errors import (
-    LONGEST_NAME,
     MAX_INTEGER,
     SpecificationError,
     positive_int,
@@ -23,67 +20,8 @@ from mapgym.errors import (
     suggest,
 )
 from mapgym.errors.text import quoted
-from mapgym.spec import ranges
-
-Rank = tuple[tuple[str, int], ...]
-
-DENSITY_DISTRIBUTIONS = ("fixed-structured", "hypergeometric")
-_MAX_DIGITS = 16  # of 2**53; Python refuses to read numbers of some thousand
-_TERM = re.compile(r"(?:([0-9]+)\s*\*\s*)?([^\s*+]+)")
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """One operand or the result of a layer.
-
-    Attributes:
-        name: such as "Weights".
-        ranks: one entry per axis; each is a tuple of (dim, coefficient) terms that are added up.
-        is_output: True for the one tensor that is accumulated (read, modified, written).
-        density: fraction of non-zero words, from 1e-9 to 1.
-        density_distribution: where the non-zeros are, one of ``DENSITY_DISTRIBUTIONS``.
-    """
-
-    name: str
-    ranks: tuple[Rank, ...]
-    is_output: bool = False
-    density: float = 1.0
-    density_distribution: str = "fixed-structured"
-
-    def __post_init__(self) -> None:
-        where = f"tensor {quoted(self.name)}"
-        require_name(self.name, where, "Weights")
-        if not self.ranks:
-            raise SpecificationError(f"{where} has no ranks; list at least one, such as ['M']")
-        for rank in self.ranks:
-            if not rank:
-                raise SpecificationError(f"{where} has an empty rank; name a dim in it or leave the rank out")
-            for dim, coefficient in rank:
-                _require_dim(dim, where)
-                # Workloads are made often, and messages take time.
-                if type(coefficient) is not int or not 1 <= coefficient <= MAX_INTEGER:
-                    positive_int(coefficient, f"{where}: the coefficient of dim {quoted(dim)}")
-            if len({dim for dim, _ in rank}) != len(rank):
-                raise SpecificationError(f"{where} names a dim twice in one rank; add its coefficients up instead")
-        ranges.density(self.density, f"{where}: density")
-        if self.density_distribution not in DENSITY_DISTRIBUTIONS:
-            raise SpecificationError(
-                f"{where}: density_distribution is {quoted(self.density_distribution)}; "
-                f"{suggest(self.density_distribution, DENSITY_DISTRIBUTIONS)}"
-            )
-
-    @property
-    def dims(self) -> tuple[str, ...]:
-        """The dims that the tensor depends on, in order of first appearance."""
-        return tuple(dict.fromkeys(dim for rank in self.ranks for dim, _ in rank))
-
-    def tile_size(self, extents: Mapping[str, int]) -> int:
-        """Words of the bounding box that a tile with these extents touches (holes count, as in Timeloop).
-
-        Args:
-            extents: dim -> number of iterations covered; a missing dim counts as 1.
-        """
-        return math.prod(1 + sum(c * (extents.get(dim, 1) - 1) for dim, c in rank) for rank in self.ranks)
+from mapgym.spec.counts import check_sizes
+from mapgym.spec.tensor import DENSITY_DISTRIBUTIONS, Rank, Tensor, format_rank, parse_rank, require_dim
 
 
 @dataclass(frozen=True)
@@ -109,7 +47,7 @@ class Workload:
         if not self.dims or len(self.dims) != len(self.bounds):
             raise SpecificationError(f"{where} needs one bound for each dim, at least one dim")
         for dim in self.dims:
-            _require_dim(dim, where)
+            require_dim(dim, where)
         if len(set(self.dims)) != len(self.dims):
             raise SpecificationError(f"{where} names a dim twice: {quoted(', '.join(self.dims))}; name each dim once")
         for dim, bound in zip(self.dims, self.bounds, strict=True):
@@ -127,7 +65,7 @@ class Workload:
                         f"{where}: tensor {quoted(tensor.name)} uses unknown dim {quoted(dim)}; "
                         f"{suggest(dim, self.dims)}"
                     )
-        ranges.check_sizes(self)
+        check_sizes(dict(zip(self.dims, self.bounds, strict=True)), self.tensors, where)
 
     @cached_property
     def macs(self) -> int:
@@ -220,25 +158,6 @@ class Workload:
             raise SpecificationError(f"{where}: {error}") from None
 
 
-def parse_rank(text: object, where: str) -> Rank:
-    """Reads one rank such as "2*P + R"; raises SpecificationError when it is something else."""
-    terms = []
-    for part in str(text).split("+"):
-        match = _TERM.fullmatch(part.strip())
-        if match is None or not match[2].isidentifier():
-            raise SpecificationError(f"{where}: cannot read rank {quoted(text)}; write sums of dims such as '2*P + R'")
-        digits = match[1] or "1"
-        if len(digits) > _MAX_DIGITS:
-            raise SpecificationError(f"{where}: rank {quoted(text)} has a coefficient above 2**53; give a smaller one")
-        terms.append((match[2], int(digits)))
-    return tuple(terms)
-
-
-def format_rank(rank: Rank) -> str:
-    """The text form of a rank that :func:`parse_rank` reads."""
-    return " + ".join(dim if coefficient == 1 else f"{coefficient}*{dim}" for dim, coefficient in rank)
-
-
 def _construct(kind: str, name: str, arguments: Mapping[str, object]) -> Workload:
     if kind == "einsum":
         require_keys(arguments, ("dims", "tensors"), "einsum")
@@ -274,13 +193,6 @@ def _einsum(name: str, dims: object, tensors: object) -> Workload:
             )
         )
     return Workload(name, tuple(map(str, dims)), tuple(dims.values()), tuple(built))
-
-
-def _require_dim(dim: object, where: str) -> None:
-    if not isinstance(dim, str) or not dim.isidentifier() or len(dim) > LONGEST_NAME:
-        raise SpecificationError(
-            f"{where} has the dim {quoted(dim)}; call it by a letter, or a letter and more letters and digits"
-        )
 
 
 def _boolean(value: object, where: str) -> bool:

@@ -15,8 +15,9 @@ from mapgym.evaluation.evaluator import Budget, Evaluator
 from mapgym.evaluation.sparsity_aware import SPARSITY_AWARE, DensitySet, SparsityAware
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
-from mapgym.spec.accelerator import Accelerator, Mac, StorageLevel
+from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.constraints import Constraints
+from mapgym.spec.levels import Mac, StorageLevel
 from mapgym.spec.sparsity import SparseAction
 from mapgym.spec.workload import Workload, conv2d, matmul, mttkrp
 

@@ -19,8 +19,10 @@ from mapgym.errors import SpecificationError, suggest
 from mapgym.errors.text import quoted, shortened
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.spec import catalog
-from mapgym.spec.accelerator import Accelerator, Mac, StorageLevel
-from mapgym.spec.workload import CONSTRUCTORS, Tensor, Workload
+from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.levels import Mac, StorageLevel
+from mapgym.spec.tensor import Tensor
+from mapgym.spec.workload import CONSTRUCTORS, Workload
 from mapgym.system.input_file import parse_json, read_lines, read_text
 from mapgym.timeloop.sparse_records import (
     Keys,

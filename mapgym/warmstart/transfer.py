@@ -18,7 +18,8 @@ from mapgym.errors.text import quoted
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapspace import MapSpace
 from mapgym.mapspace.projection import Wishes, mesh_axes
-from mapgym.spec.workload import Tensor, Workload
+from mapgym.spec.tensor import Tensor
+from mapgym.spec.workload import Workload
 
 
 def match_tensors(source: Workload, target: Workload) -> list[int]:

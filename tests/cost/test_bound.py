@@ -12,8 +12,10 @@ from brute_force_optimum import brute_force_value
 from mapgym.cost import OBJECTIVES, CostModel, lower_bound
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
-from mapgym.spec.accelerator import Accelerator, Mac, StorageLevel
-from mapgym.spec.workload import Tensor, Workload, matmul
+from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.levels import Mac, StorageLevel
+from mapgym.spec.tensor import Tensor
+from mapgym.spec.workload import Workload, matmul
 
 
 def assert_bounded(workload, accelerator, batch: MappingBatch) -> int:

@@ -23,9 +23,11 @@ from mapgym.agents.studies.drawing import new_panels, save
 from mapgym.errors import LONGEST_NAME, SpecificationError, positive_int, require_name, suggest
 from mapgym.errors.text import QUOTED_CHARACTERS, harmful_character, printable, printable_lines, quoted
 from mapgym.mapping import Mapping
-from mapgym.spec.accelerator import Accelerator, Mac, StorageLevel
+from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.catalog import Layer, Network, network, workload
-from mapgym.spec.workload import Tensor, Workload, matmul, parse_rank
+from mapgym.spec.levels import Mac, StorageLevel
+from mapgym.spec.tensor import Tensor, parse_rank
+from mapgym.spec.workload import Workload, matmul
 from mapgym.system.yaml_loader import dump_yaml, load_yaml
 
 HARMFUL = ("\x00", "\x07", "\t", "\n", "\r", "\x1b[31m", "\x7f", "\x85", "\x9b", "\u2028", "\u202e", "\ud800", "\uffff")

@@ -8,6 +8,7 @@ import pytest
 from gymnasium.vector import AutoresetMode
 
 from mapgym.cost import CostModel
+from mapgym.envs import make_env, make_vec_env
 from mapgym.errors import SpecificationError
 from mapgym.evaluation.evaluator import Budget, Evaluator, Trace
 from mapgym.mapping import MappingBatch
@@ -159,7 +160,7 @@ def test_ratio_is_above_one(space: MapSpace) -> None:
 @pytest.mark.parametrize("num_envs", [1, 5])
 def test_finished_episodes_are_samples(space: MapSpace, num_envs: int) -> None:
     evaluator = Evaluator(space, budget=Budget(samples=12))
-    env = evaluator.make_vec_env(num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
+    env = make_vec_env(evaluator, num_envs, autoreset_mode=AutoresetMode.SAME_STEP)
     env.reset(seed=0)
     finished = 0
     rng = np.random.default_rng(0)
@@ -174,7 +175,7 @@ def test_finished_episodes_are_samples(space: MapSpace, num_envs: int) -> None:
 
 def test_scalar_environment_prices_through_the_evaluator(space: MapSpace) -> None:
     evaluator = Evaluator(space, budget=Budget(samples=3))
-    env = evaluator.make_env()
+    env = make_env(evaluator)
     rng = np.random.default_rng(0)
     for episode in range(3):
         _, info = env.reset(seed=episode)

@@ -10,8 +10,10 @@ from brute_force_spaces import is_legal, toy_accelerator, toy_workload
 from mapgym.errors import SpecificationError
 from mapgym.mapping import Mapping, MappingBatch, legality
 from mapgym.mapping.mapping import factor_products
-from mapgym.spec.accelerator import Accelerator, Mac, StorageLevel
-from mapgym.spec.workload import Tensor, Workload
+from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.levels import Mac, StorageLevel
+from mapgym.spec.tensor import Tensor
+from mapgym.spec.workload import Workload
 from random_cases import cases
 
 

@@ -12,7 +12,8 @@ from mapgym.errors import SpecificationError
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapping.mapping import ARRAYS
 from mapgym.spec.catalog import accelerator, workload
-from mapgym.spec.workload import Tensor, Workload, matmul
+from mapgym.spec.tensor import Tensor
+from mapgym.spec.workload import Workload, matmul
 
 LAYER, MACHINE = workload("toy/tiny_gemm"), accelerator("tiny")
 

@@ -19,7 +19,8 @@ from mapgym.mapping import Mapping
 from mapgym.mapping.legality import FORMATS, LEGAL, METADATA
 from mapgym.mapspace.construction.construction import Construction
 from mapgym.spec import catalog
-from mapgym.spec.accelerator import Accelerator, Mac, StorageLevel
+from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.levels import Mac, StorageLevel
 from mapgym.spec.workload import matmul
 
 LAYER = matmul("layer", M=4, K=4, N=2).with_densities({"Weights": 0.5})

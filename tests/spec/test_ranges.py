@@ -16,10 +16,12 @@ from mapgym.evaluation.evaluator import Budget
 from mapgym.evaluation.sparsity_aware import SparsityAware
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapspace import MapSpace
-from mapgym.spec import ranges
-from mapgym.spec.accelerator import Accelerator, Mac, StorageLevel
+from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.catalog import accelerator, workload
-from mapgym.spec.workload import Tensor, Workload, matmul
+from mapgym.spec.counts import largest_count
+from mapgym.spec.levels import Mac, StorageLevel
+from mapgym.spec.tensor import Tensor
+from mapgym.spec.workload import Workload, matmul
 
 MACHINE = accelerator("tiny")
 
@@ -104,7 +106,7 @@ def test_no_count_exceeds_the_bound_that_is_checked(layer, seed):
     costs = CostModel(layer, machine).evaluate(batch, detail=True)
     used = costs.detail.used_instances[:, :, None]
     for t, tensor in enumerate(layer.tensors):
-        most = ranges.largest_count(layer, tensor)
+        most = largest_count(tensor, dict(zip(layer.dims, layer.bounds, strict=True)))
         for name in ("reads", "fills", "updates", "tile_words", "ingresses", "link_transfers"):
             count = (getattr(costs.detail, name) * used)[:, :, t]
             # Neighbours add to what a level serves, and partial sums travel both ways.

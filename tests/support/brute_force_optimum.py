@@ -6,8 +6,9 @@ import numpy as np
 
 from mapgym.cost import CostModel
 from mapgym.mapspace import MapSpace
-from mapgym.spec.accelerator import Accelerator, Mac, StorageLevel
+from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.constraints import Constraints
+from mapgym.spec.levels import Mac, StorageLevel
 from mapgym.spec.workload import Workload, conv2d, depthwise_conv2d, matmul
 
 MAX_CODES = 150_000

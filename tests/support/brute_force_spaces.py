@@ -9,9 +9,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from mapgym.mapping import Mapping, MappingBatch
-from mapgym.spec.accelerator import Accelerator, Mac, StorageLevel
+from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.constraints import Constraints
-from mapgym.spec.workload import Tensor, Workload
+from mapgym.spec.levels import Mac, StorageLevel
+from mapgym.spec.tensor import Tensor
+from mapgym.spec.workload import Workload
 
 
 def toy_workload(k: int = 4, p: int = 3, r: int = 2) -> Workload:

@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mapgym.mapping import Mapping
-from mapgym.spec.accelerator import Accelerator, Mac, StorageLevel
-from mapgym.spec.workload import Tensor, Workload
+from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.levels import Mac, StorageLevel
+from mapgym.spec.tensor import Tensor
+from mapgym.spec.workload import Workload
 from places import DATA
 
 DENSE_SAMPLE = DATA / "golden_dense_sample.jsonl.gz"

@@ -17,8 +17,10 @@ from mapgym.cost import CostModel
 from mapgym.errors import SpecificationError
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapping.mapping import divisors
-from mapgym.spec.accelerator import Accelerator, Mac, StorageLevel
-from mapgym.spec.workload import Rank, Tensor, Workload, conv2d, depthwise_conv2d, matmul, mttkrp
+from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.levels import Mac, StorageLevel
+from mapgym.spec.tensor import Rank, Tensor
+from mapgym.spec.workload import Workload, conv2d, depthwise_conv2d, matmul, mttkrp
 
 BOUNDS = (1, 2, 2, 3, 3, 4, 4, 5, 6, 7, 8, 9, 10, 12, 14, 15, 16, 18, 20, 24)
 FANOUTS = (1, 2, 3, 4, 5, 6, 7, 8, 12, 14, 16)

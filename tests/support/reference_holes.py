@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
-from mapgym.spec.workload import Rank, Tensor
+from mapgym.spec.tensor import Rank, Tensor
 from reference_traffic import tile_lengths
 
 MOST_WORDS = 2**22

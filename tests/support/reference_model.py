@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from mapgym.mapping import Mapping
 from mapgym.spec.accelerator import Accelerator
-from mapgym.spec.workload import Tensor, Workload
+from mapgym.spec.tensor import Tensor
+from mapgym.spec.workload import Workload
 from reference_holes import covered_words
 from reference_traffic import Traffic, boundary_traffic, step_vector, tile_lengths
 

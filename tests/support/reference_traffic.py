@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
-from mapgym.spec.workload import Tensor
+from mapgym.spec.tensor import Tensor
 
 Vector = tuple[int, ...]
 Loops = tuple[tuple[Vector, int], ...]

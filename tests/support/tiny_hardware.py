@@ -8,7 +8,8 @@ import pytest
 import reference_model
 from mapgym.cost import Cost, CostModel
 from mapgym.mapping import Mapping
-from mapgym.spec.accelerator import Accelerator, Mac, StorageLevel
+from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.levels import Mac, StorageLevel
 from mapgym.spec.workload import Workload, matmul
 
 RF, DRAM = 0, 1

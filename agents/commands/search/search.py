@@ -110,7 +110,7 @@ def search(
     from mapgym.agents.base import DEFAULT_AGENT, make_agent
     from mapgym.agents.certificate import Progress
     from mapgym.agents.experiment.definition.densities import task_workload
-    from mapgym.agents.experiment.execution.runner import load_compiled_code
+    from mapgym.agents.experiment.execution.context import load_compiled_code
     from mapgym.agents.files.mapping_file import write_mapping
     from mapgym.agents.interruption import Interruption
     from mapgym.agents.search.exact import ExactSearch

@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from mapgym.agents.experiment.definition.experiment import Run
-from mapgym.agents.experiment.execution.runner import SECONDS_BETWEEN_TRIALS, Observer, Precedence, Snapshot, Workplace
+from mapgym.agents.experiment.execution.context import SECONDS_BETWEEN_TRIALS, Observer, Precedence, Snapshot, Workplace
 from mapgym.agents.experiment.storage.folder import ExperimentFolder
 from mapgym.agents.experiment.storage.results import RunResult
 from mapgym.errors import SpecificationError

@@ -10,7 +10,8 @@ import numpy as np
 if TYPE_CHECKING:
     from mapgym.cost import Cost, LowerBound
     from mapgym.mapping import Mapping
-    from mapgym.spec.accelerator import Accelerator, StorageLevel
+    from mapgym.spec.accelerator import Accelerator
+    from mapgym.spec.levels import StorageLevel
     from mapgym.spec.workload import Workload
 
 

@@ -16,7 +16,8 @@ import numpy as np
 from mapgym.errors import SpecificationError
 from mapgym.mapspace import MapSpace
 from mapgym.spec import catalog
-from mapgym.spec.accelerator import Accelerator, Mac, StorageLevel
+from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.levels import Mac, StorageLevel
 from mapgym.spec.splits import TRAINING, is_held_out, load_split, training_layers
 from mapgym.spec.workload import Workload, conv2d, depthwise_conv2d, matmul
 

@@ -12,14 +12,13 @@ from dataclasses import dataclass, fields
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mapgym import __version__
 from mapgym.agents.base import agent_class
-from mapgym.agents.learned.sb3.stock import StockAgent
 from mapgym.agents.learned.stored_arrays import check_finite, read_arrays, reading, write_arrays
 from mapgym.cost import OBJECTIVES
 from mapgym.errors import SpecificationError
@@ -45,6 +44,21 @@ _KINDS = {
 LIBRARIES = ("torch", "stable_baselines3", "sb3_contrib", "gymnasium")
 
 Arrays = dict[str, NDArray[Any]]
+
+
+class ActingAgent(Protocol):
+    """What an agent must have whose policy can be stored; its parameters are fields."""
+
+    name: ClassVar[str]
+    policy: str
+    num_envs: int
+    threads: int
+
+    def make_model(self, env: Sb3VecEnv, seed: int, *, one_task: bool = True) -> BaseAlgorithm:
+        """An untrained model."""
+
+
+Actor = TypeVar("Actor", bound=ActingAgent)
 
 
 def sizes_of(env: Sb3VecEnv) -> dict[str, Any]:
@@ -99,7 +113,7 @@ class StoredPolicy:
             f"same, and 'mapgym train {self.about['agent']} --objective {figure}' trains one that aims at it"
         )
 
-    def agent(self, asked: StockAgent) -> StockAgent:
+    def agent(self, asked: Actor) -> Actor:
         """The agent that was trained, to act as one of the same name was asked to.
 
         Raises:
@@ -110,11 +124,11 @@ class StoredPolicy:
                 f"the policy in {quoted(self.path)} is of agent {quoted(self.about['agent'])}, not of "
                 f"{quoted(asked.name)}; give --agent {self.about['agent']} or leave it out"
             )
-        known = {entry.name for entry in fields(asked)}
+        known = {entry.name for entry in fields(asked)}  # type: ignore[arg-type]
         trained = {name: value for name, value in self.about["parameters"].items() if name in known}
         return type(asked)(**{**trained, "policy": asked.policy, "num_envs": asked.num_envs, "threads": asked.threads})
 
-    def model(self, agent: StockAgent, env: Sb3VecEnv, seed: int) -> BaseAlgorithm:
+    def model(self, agent: ActingAgent, env: Sb3VecEnv, seed: int) -> BaseAlgorithm:
         """The model, ready to act in an environment.
 
         Raises:
@@ -184,7 +198,7 @@ def _check(about: dict[str, Any]) -> None:
     if about["objective"] not in OBJECTIVES:
         raise SpecificationError(f"unknown objective {quoted(about['objective'])}")
     agent = agent_class(about["agent"])
-    if not issubclass(agent, StockAgent):
+    if not hasattr(agent, "make_model"):
         raise SpecificationError(f"agent {quoted(agent.name)} does not act in an environment")
     known = {entry.name for entry in fields(agent)}
     agent(**{name: value for name, value in about["parameters"].items() if name in known})

@@ -17,7 +17,8 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from mapgym.agents.base import Agent, parameter
-from mapgym.envs import ENVIRONMENT_IDS
+from mapgym.agents.learned.sb3.policy import read_policy
+from mapgym.envs import ENVIRONMENT_IDS, make_vec_env
 from mapgym.errors import SpecificationError, suggest
 from mapgym.errors.seeds import check_seed
 from mapgym.errors.text import quoted
@@ -173,7 +174,7 @@ class StockAgent(Agent):
 
         if self.env == DEFAULT_ENV:
             # The evaluator knows best which kind of it fits its objective.
-            made = evaluator.make_vec_env(self.num_envs, autoreset_mode=AutoresetMode.SAME_STEP, orders=self.orders)
+            made = make_vec_env(evaluator, self.num_envs, autoreset_mode=AutoresetMode.SAME_STEP, orders=self.orders)
             return Sb3VecEnv(made)
         if not is_searchable(self.env):
             remedy = f"use {quoted(DEFAULT_ENV)}, or train in it with 'mapgym train {self.name} --env {self.env}'"
@@ -250,8 +251,6 @@ class StockAgent(Agent):
             return taken
 
     def _sample(self, evaluator: Evaluator, seed: int) -> None:
-        from mapgym.agents.learned.sb3.policy import read_policy
-
         stored = read_policy(self.policy)
         agent = stored.agent(self)
         env = agent.search_env(evaluator)

@@ -12,7 +12,7 @@ from mapgym.mapping import Mapping
 from mapgym.mapping.mapping import divisors
 from mapgym.mapspace import MapSpace
 from mapgym.mapspace.size import prime_exponents
-from mapgym.spec.workload import Tensor
+from mapgym.spec.tensor import Tensor
 
 TANGENTS = np.concatenate([np.arange(0.0, -3.0, -0.125), np.arange(-3.0, -8.5, -0.5)])
 """Where exponentials are replaced by their tangents: log2 of a share of a capacity, or of the energy."""

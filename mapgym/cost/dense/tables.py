@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.spec import ranges
 from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.counts import active_ranks, rank_length
 from mapgym.spec.workload import Workload
 
 
@@ -69,7 +69,7 @@ def make_tables(workload: Workload, accelerator: Accelerator) -> Tables:
     of_dims = np.zeros((5, *shape), np.int64)
     of_dims[SLIDING] = of_dims[DIM_GROUP] = -1
     product_dims, of_tensors = np.zeros((len(tensors), len(dims) + 1), np.int64), np.zeros((len(tensors), 4), np.int64)
-    active = [ranges.active_ranks(workload, tensor) for tensor in tensors]
+    active = [active_ranks(tensor, bounds) for tensor in tensors]
     rank_count = max((len(ranks) for ranks in active), default=0) or 1
     term_count = max((len(rank) for ranks in active for rank in ranks), default=0) or 1
     affine = np.zeros((5, len(tensors), rank_count, term_count), np.int64)
@@ -89,8 +89,8 @@ def make_tables(workload: Workload, accelerator: Accelerator) -> Tables:
                     of_dims[SLIDING, t, d] = SEVERAL
                 elif len(rank) > 1:
                     of_dims[SLIDING, t, d] = r
-            # All of them multiply to ranges.address_space, for which too large a workload was refused when it was made.
-            radix *= 4 * ranges.rank_length(rank, bounds) + 3
+            # All of them multiply to the address space, which was checked when the workload was made.
+            radix *= 4 * rank_length(rank, bounds) + 3
             if len(rank) == 1 and rank[0][1] == 1 and used.count(rank[0][0]) == 1:
                 product_dims[t, 0] += 1
                 product_dims[t, product_dims[t, 0]] = dims.index(rank[0][0])

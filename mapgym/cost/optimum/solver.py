@@ -27,7 +27,8 @@ from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapspace import MapSpace
-from mapgym.spec.accelerator import Accelerator, Mac, StorageLevel
+from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.levels import Mac, StorageLevel
 from mapgym.spec.workload import matmul
 
 Progress = Callable[[float, float, float], None]

@@ -30,7 +30,6 @@ from mapgym.mapspace.construction.decision_kernels import (
 if TYPE_CHECKING:
     from mapgym.envs.common.observation import ObservationLayout
     from mapgym.envs.common.task import Task
-    from mapgym.envs.construction.mapspace_tasks import PreparedTask
 
 _GLYPHS = {
     "A": "757755", "B": "656656", "C": "744447", "D": "655556", "E": "746447", "F": "746444", "G": "744557",
@@ -51,29 +50,37 @@ _BAR_HEIGHT, _BAR_WIDTH = 14, 96
 _LABEL_WIDTH, _ROW_GAP, _MARGIN = 100, 10, 8
 
 
-def render(mode: str, prepared: PreparedTask, state: NDArray[np.int32], layout: ObservationLayout) -> Any:
+def render(
+    mode: str,
+    task: Task,
+    table: NDArray[np.int64],
+    state: NDArray[np.int32],
+    mapping: Mapping,
+    layout: ObservationLayout,
+) -> Any:
     """Renders the mapping that a state describes.
 
     Args:
         mode: "ansi" or "rgb_array".
-        prepared: the task.
+        task: the task.
+        table: of its construction.
         state: of the construction.
+        mapping: that the state describes.
         layout: of the environment.
     """
-    mapping = prepared.mapping(state)
+    title = next_decision(task, table, state)
     if mode == "ansi":
-        return f"{mapping.to_text()}\n{next_decision(prepared, state)}"
-    title = next_decision(prepared, state)
-    return draw(prepared.task, title, mapping, lambda s: _words(prepared, state, s, mapping), layout)
+        return f"{mapping.to_text()}\n{title}"
+    return draw(task, title, mapping, lambda s: _words(task, table, state, s, mapping), layout)
 
 
-def next_decision(prepared: PreparedTask, state: NDArray[np.int32]) -> str:
+def next_decision(task: Task, table: NDArray[np.int64], state: NDArray[np.int32]) -> str:
     """One line about the decision that a state has reached."""
-    task, workload = prepared.table, prepared.task.workload
-    if state[GROUP] == task[GROUPS]:
+    workload = task.workload
+    if state[GROUP] == table[GROUPS]:
         return "complete"
-    kind, level = (int(v) for v in task[task[GROUP_TABLE] + 2 * state[GROUP] :][:2])
-    text = f"next: {KIND_NAMES[kind]} at {prepared.task.accelerator.level_names[level]}"
+    kind, level = (int(v) for v in table[table[GROUP_TABLE] + 2 * state[GROUP] :][:2])
+    text = f"next: {KIND_NAMES[kind]} at {task.accelerator.level_names[level]}"
     if kind == KEEP:
         return f"{text}, tensor {workload.tensors[state[ITEM]].name}"
     if kind >= ORDER_X:
@@ -130,11 +137,11 @@ def draw(
     return image
 
 
-def _words(prepared: PreparedTask, state: NDArray[np.int32], s: int, mapping: Mapping) -> int:
+def _words(task: Task, table: NDArray[np.int64], state: NDArray[np.int32], s: int, mapping: Mapping) -> int:
     """Words that the tiles decided so far need at a level, at least."""
     if s == len(mapping.levels) - 1:
-        return int(minimum_words(prepared.table, state, s, -1, 1))
-    return tile_words(prepared.task, s, mapping)
+        return int(minimum_words(table, state, s, -1, 1))
+    return tile_words(task, s, mapping)
 
 
 def tile_words(task: Task, s: int, mapping: Mapping) -> int:

@@ -254,4 +254,4 @@ class MapSpaceEnv(ScalarFace[int]):
         return float(rewards[0])
 
     def _render(self, mode: str) -> Any:
-        return rendering.render(mode, self._prepared, self._state, self._tasks.layout)
+        return rendering.render(mode, self.task, self._table, self._state, self.mapping, self._tasks.layout)

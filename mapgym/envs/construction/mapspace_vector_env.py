@@ -306,7 +306,8 @@ class MapSpaceVectorEnv(VectorFace):
 
     def _render(self, mode: str, row: int) -> Any:
         prepared = self._tasks.prepared[self._task_of[row]]
-        return rendering.render(mode, prepared, self._states[row], self._tasks.layout)
+        state = self._states[row]
+        return rendering.render(mode, prepared.task, prepared.table, state, prepared.mapping(state), self._tasks.layout)
 
 
 def _read_only(array: NDArray[Any]) -> NDArray[Any]:

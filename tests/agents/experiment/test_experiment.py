@@ -18,7 +18,8 @@ from mapgym.agents.base import Agent
 from mapgym.agents.benchmark import measure_agent, measure_cost_model, measure_environment, sample_busy_mappings
 from mapgym.agents.certificate import Certificate
 from mapgym.agents.experiment.definition.experiment import AgentEntry, Experiment, Run, Task
-from mapgym.agents.experiment.execution.runner import Observer, run_experiment
+from mapgym.agents.experiment.execution.context import Observer
+from mapgym.agents.experiment.execution.runner import run_experiment
 from mapgym.agents.experiment.report import report
 from mapgym.agents.experiment.report.statistics import (
     bootstrap_interval,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mapgym.spec.accelerator import Accelerator
-from mapgym.spec.workload import Tensor, Workload, matmul
+from mapgym.spec.tensor import Tensor
+from mapgym.spec.workload import Workload, matmul
 from tiny_hardware import DRAM, GEMM, RF, accelerator, counts, price
 
 

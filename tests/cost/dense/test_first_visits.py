@@ -12,8 +12,10 @@ from hypothesis import given, settings, strategies as st
 import random_cases
 from mapgym.cost import CostModel
 from mapgym.mapping import Mapping, MappingBatch
-from mapgym.spec.accelerator import Accelerator, Mac, StorageLevel
-from mapgym.spec.workload import Tensor, Workload
+from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.levels import Mac, StorageLevel
+from mapgym.spec.tensor import Tensor
+from mapgym.spec.workload import Workload
 from reference_holes import covered_words
 from reference_model import Nest, read_nest
 from reference_traffic import Vector, fresh_words, step_vector, tile_lengths

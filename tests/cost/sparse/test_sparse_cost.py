@@ -24,7 +24,8 @@ from mapgym.mapping.density_kernels import (
 )
 from mapgym.mapping.legality import CAPACITY, METADATA
 from mapgym.spec import catalog
-from mapgym.spec.accelerator import Accelerator, Mac, StorageLevel
+from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.levels import Mac, StorageLevel
 from mapgym.spec.workload import Workload, conv2d, matmul, mttkrp
 from mapgym.timeloop import validate_file
 

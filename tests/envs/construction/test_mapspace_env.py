@@ -19,8 +19,9 @@ from mapgym.evaluation.evaluator import Budget, Evaluator
 from mapgym.mapping import Mapping
 from mapgym.mapspace import MapSpace
 from mapgym.spec import catalog
-from mapgym.spec.accelerator import Accelerator, Mac, StorageLevel
+from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.constraints import Constraints
+from mapgym.spec.levels import Mac, StorageLevel
 from mapgym.spec.workload import Workload, conv2d, matmul
 
 TOY = matmul("toy", B=1, M=4, K=2, N=1)

@@ -13,7 +13,14 @@ from hypothesis import given, settings, strategies as st
 
 from brute_force import Key, enumerate_space, key_of
 from mapgym.cost import CostModel, lower_bound
-from mapgym.envs import MapSpaceEnv, MapSpaceOneShotEnv, MapSpaceSparseEnv, MapSpaceSparseVectorEnv
+from mapgym.envs import (
+    MapSpaceEnv,
+    MapSpaceOneShotEnv,
+    MapSpaceSparseEnv,
+    MapSpaceSparseVectorEnv,
+    make_env,
+    make_vec_env,
+)
 from mapgym.envs.common import tasks as environment_tasks
 from mapgym.envs.common.reward import ILLEGAL_REWARD
 from mapgym.envs.sparse.sparse_tasks import WEIGHT_DENSITIES
@@ -22,7 +29,8 @@ from mapgym.evaluation.evaluator import Budget, Evaluator
 from mapgym.evaluation.sparsity_aware import DENSITIES, SparsityAware
 from mapgym.mapspace import MapSpace
 from mapgym.spec import catalog
-from mapgym.spec.accelerator import Accelerator, Mac, StorageLevel
+from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.levels import Mac, StorageLevel
 from mapgym.spec.workload import conv2d, matmul, mttkrp
 
 LAYER = matmul("layer", M=8, K=16, N=4)
@@ -292,7 +300,7 @@ def test_evaluator__pays_for_each_density() -> None:
     evaluator = Evaluator(
         MapSpace(layer, catalog.accelerator("tiny_sparse_md")), SparsityAware((1.0, 0.5)), Budget(samples=12)
     )
-    env = evaluator.make_env()
+    env = make_env(evaluator)
     assert isinstance(env, MapSpaceSparseEnv)
     best = min(-finish(env, seed)[0] for seed in range(6))
     assert evaluator.samples == 12
@@ -313,7 +321,7 @@ def test_evaluator__vector_budget_ends_within_a_batch() -> None:
     evaluator = Evaluator(
         MapSpace(LAYER, catalog.accelerator("tiny_sparse")), SparsityAware((1.0, 0.5, 0.1)), Budget(samples=10)
     )
-    vector = evaluator.make_vec_env(2)
+    vector = make_vec_env(evaluator, 2)
     assert isinstance(vector, MapSpaceSparseVectorEnv)
     _, info = vector.reset(seed=0)
     priced = refused = 0

@@ -14,9 +14,11 @@ from mapgym.mapping.legality import batch_status, pack_rules
 from mapgym.mapspace import MapSpace
 from mapgym.mapspace.construction.construction import Construction, sample
 from mapgym.mapspace.construction.decision_kernels import COMPLETE, DEAD_END, advance, choices_size, choose
-from mapgym.spec.accelerator import Accelerator, Mac, StorageLevel
+from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.constraints import Constraints
-from mapgym.spec.workload import Tensor, Workload, conv2d, matmul
+from mapgym.spec.levels import Mac, StorageLevel
+from mapgym.spec.tensor import Tensor
+from mapgym.spec.workload import Workload, conv2d, matmul
 
 GEMM = matmul("gemm", B=1, M=4, K=2, N=2)
 CONV = conv2d("conv_1d", N=1, C=2, M=1, P=4, Q=1, R=2, S=1)

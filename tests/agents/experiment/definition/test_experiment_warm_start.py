@@ -15,8 +15,9 @@ from mapgym import MapSpace
 from mapgym.agents.experiment.definition.experiment import AgentEntry, Experiment, Task
 from mapgym.agents.experiment.definition.experiment_file import load_experiment
 from mapgym.agents.experiment.definition.warm_start import WarmStart, read_warm_start
-from mapgym.agents.experiment.execution import runner
-from mapgym.agents.experiment.execution.runner import Observer, run_experiment
+from mapgym.agents.experiment.execution import context
+from mapgym.agents.experiment.execution.context import Observer
+from mapgym.agents.experiment.execution.runner import run_experiment
 from mapgym.agents.experiment.report.report import warm_start_lines
 from mapgym.agents.experiment.storage.folder import load_results
 from mapgym.cost import CostModel
@@ -136,19 +137,19 @@ class TestExperiment:
 
     def test_what_begins_from_a_failed_run_fails_and_is_tried_again(self, tmp_path, monkeypatch):
         experiment = warm(PREVIOUS, seeds=1)
-        execute = runner.execute
+        execute = context.execute
 
         def failing(run, *arguments):
             if run.task.workload == LAYERS[1]:
                 raise RuntimeError("no more ideas")
             return execute(run, *arguments)
 
-        monkeypatch.setattr(runner, "execute", failing)
+        monkeypatch.setattr(context, "execute", failing)
         failures = [result.failure for result in run_experiment(experiment, tmp_path, jobs=0)]
         assert failures[0] == ""
         assert "no more ideas" in failures[1]
         assert all("has not come to its end" in failure for failure in failures[2:])
-        monkeypatch.setattr(runner, "execute", execute)
+        monkeypatch.setattr(context, "execute", execute)
         mended = run_experiment(experiment, tmp_path, jobs=0)
         assert figures(mended) == figures(run_experiment(experiment, tmp_path / "whole", jobs=0))
 

@@ -19,7 +19,8 @@ from mapgym.agents.cli import main
 from mapgym.agents.experiment.definition import experiment as matrix
 from mapgym.agents.experiment.definition.experiment import AgentEntry, Experiment, Task
 from mapgym.agents.experiment.definition.experiment_file import experiment_names, load_experiment
-from mapgym.agents.experiment.execution.runner import Observer, run_experiment
+from mapgym.agents.experiment.execution.context import Observer
+from mapgym.agents.experiment.execution.runner import run_experiment
 from mapgym.agents.experiment.storage import known_mappings
 from mapgym.agents.experiment.storage.folder import ExperimentFolder, load_results
 from mapgym.agents.experiment.storage.known_mappings import improvements, join

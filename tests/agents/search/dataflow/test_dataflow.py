@@ -11,8 +11,9 @@ from mapgym.errors import SpecificationError
 from mapgym.evaluation.evaluator import Budget, Evaluator
 from mapgym.mapspace import MapSpace
 from mapgym.spec import catalog
-from mapgym.spec.accelerator import Accelerator, Mac, StorageLevel
+from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.constraints import Constraints
+from mapgym.spec.levels import Mac, StorageLevel
 from mapgym.spec.workload import Workload, conv2d, depthwise_conv2d, matmul, mttkrp
 from places import DOCS
 

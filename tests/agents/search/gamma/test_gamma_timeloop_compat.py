@@ -31,8 +31,9 @@ from mapgym.mapping import MappingBatch
 from mapgym.mapping.mapping import factor_products
 from mapgym.mapspace import MapSpace
 from mapgym.spec import catalog
-from mapgym.spec.accelerator import Accelerator, Mac, StorageLevel
+from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.constraints import Constraints
+from mapgym.spec.levels import Mac, StorageLevel
 from mapgym.spec.workload import Workload, conv2d, depthwise_conv2d, matmul, mttkrp
 from mapgym.testing.agents import small_accelerator
 

@@ -16,7 +16,6 @@ import pytest
 import yaml
 
 from mapgym.agents.certificate import BEST_KNOWN, Certificate, certify, known_certificate
-from mapgym.agents.cli import main
 from mapgym.agents.interruption import Interruption
 from mapgym.agents.labels import percent, short_gap
 from mapgym.agents.studies.optimum import study as optimum_study
@@ -46,20 +45,6 @@ def space():
 @pytest.fixture
 def nothing_stored(monkeypatch):
     monkeypatch.setattr(store, "_stored", lambda key: None)
-
-
-@pytest.fixture
-def mapgym(capsys):
-    """Runs the command in this process; returns (exit status, stdout, stderr)."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as stopped:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        notices = [line for line in captured.err.splitlines() if not line.startswith("mapgym: compiling")]
-        return stopped.value.code or 0, captured.out, "\n".join(notices)
-
-    return run
 
 
 def stored_entry(space, share_proven=1.0):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 
 import pytest
-from test_cli import mapgym, one_sentence  # noqa: F401 - a fixture
 
+from command_line import one_sentence
 from mapgym.agents import agent_class, agent_names, make_agent, tuning
 from mapgym.agents.studies.tuning.study import scores_of
 from mapgym.agents.tuning import AgentTuning, choose, read_tuning, tuning_text
@@ -77,7 +77,7 @@ def test_agents_use_what_was_chosen(monkeypatch):
     assert asdict(agent_class("gamma")())["population"] == 100
 
 
-def test_tuning_from_the_command_line(mapgym, tmp_path):  # noqa: F811
+def test_tuning_from_the_command_line(mapgym, tmp_path):
     file = tmp_path / "tuning.yaml"
     file.write_text(SMALL)
     status, out, _ = mapgym("tune", "gamma", "-o", tmp_path / "out", "--file", file, "--update", file)
@@ -92,7 +92,7 @@ def test_tuning_from_the_command_line(mapgym, tmp_path):  # noqa: F811
 
 
 @pytest.mark.parametrize("content", ["", "a: 1\n", SMALL[:-30], SMALL.replace("chosen: {}", "scores: [a, null]")])
-def test_another_file_is_not_overwritten_by_the_choice(mapgym, tmp_path, content):  # noqa: F811
+def test_another_file_is_not_overwritten_by_the_choice(mapgym, tmp_path, content):
     (tmp_path / "tuning.yaml").write_text(SMALL)
     (tmp_path / "other.yaml").write_text(content)
     files = ("--file", tmp_path / "tuning.yaml", "--update", tmp_path / "other.yaml")
@@ -114,14 +114,14 @@ def test_another_file_is_not_overwritten_by_the_choice(mapgym, tmp_path, content
         (SMALL.replace("toy/tiny_gemm", "toy/tiny_gem"), "did you mean 'tiny_gemm'"),
     ],
 )
-def test_mistakes_are_answered(mapgym, tmp_path, text, message):  # noqa: F811
+def test_mistakes_are_answered(mapgym, tmp_path, text, message):
     (tmp_path / "tuning.yaml").write_text(text)
     status, _, error = mapgym("tune", "gamma", "-o", tmp_path / "out", "--file", tmp_path / "tuning.yaml")
     assert status == 2
     assert message in one_sentence(error)
 
 
-def test_agents_without_settings_are_refused(mapgym, tmp_path):  # noqa: F811
+def test_agents_without_settings_are_refused(mapgym, tmp_path):
     status, _, error = mapgym("tune", "random", "-o", tmp_path)
     assert status == 2
     assert "no settings are listed for agent 'random'" in one_sentence(error)

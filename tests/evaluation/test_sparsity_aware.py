@@ -11,8 +11,8 @@ import pickle
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
-from test_cli import mapgym, one_sentence  # noqa: F401 - a fixture
 
+from command_line import one_sentence
 from mapgym.agents.experiment.definition.densities import read_objective, task_workload
 from mapgym.agents.experiment.definition.experiment_file import load_experiment
 from mapgym.agents.experiment.execution.runner import run_experiment
@@ -290,7 +290,7 @@ def test_the_machine_of_the_contract_saves_something():
 AWARE = ("toy/tiny_conv", "tiny_sparse_md", "--objective", "sparsity-aware")
 
 
-def test_search_prints_the_cost_at_every_density(mapgym):  # noqa: F811
+def test_search_prints_the_cost_at_every_density(mapgym):
     arguments = ("search", *AWARE, "--densities", "0.1,1", "--density-weights", "1,3", "--samples", "201")
     status, out, _ = mapgym(*arguments, "--density", "weights=0.5")
     assert status == 0
@@ -309,7 +309,7 @@ def test_search_prints_the_cost_at_every_density(mapgym):  # noqa: F811
     assert found["optimum"] is None
 
 
-def test_what_search_finds_can_be_shown_at_a_density(mapgym, tmp_path):  # noqa: F811
+def test_what_search_finds_can_be_shown_at_a_density(mapgym, tmp_path):
     status, out, _ = mapgym("search", *AWARE, "--samples", "100", "--json", "-o", tmp_path / "mapping.yaml")
     assert status == 0
     found = json.loads(out)
@@ -321,7 +321,7 @@ def test_what_search_finds_can_be_shown_at_a_density(mapgym, tmp_path):  # noqa:
         assert json.loads(out)["edp"] == pytest.approx(entry["edp"])
 
 
-def test_ordinary_searches_take_densities_too(mapgym):  # noqa: F811
+def test_ordinary_searches_take_densities_too(mapgym):
     edps = []
     for density in ("1.0", "0.2"):
         status, out, _ = mapgym("search", *AWARE[:2], "--density", f"inputs={density}", "--samples", "200", "--json")
@@ -332,7 +332,7 @@ def test_ordinary_searches_take_densities_too(mapgym):  # noqa: F811
     assert edps[1] < edps[0]
 
 
-def test_comparing_over_densities(mapgym, tmp_path):  # noqa: F811
+def test_comparing_over_densities(mapgym, tmp_path):
     arguments = ("--workload", AWARE[0], "--accelerator", AWARE[1], "--objective", AWARE[3], "--densities", "1,0.5")
     status, out, _ = mapgym(
         "compare", "--agents", "random,evolution", *arguments, "--samples", "100", "--seeds", "2", "-o", tmp_path
@@ -376,13 +376,13 @@ def test_comparing_over_densities(mapgym, tmp_path):  # noqa: F811
         (("--density", "weights=2"), "density is 2.0; give a number above 0 and at most 1"),
     ],
 )
-def test_mistakes_are_answered(mapgym, arguments, message):  # noqa: F811
+def test_mistakes_are_answered(mapgym, arguments, message):
     status, _, error = mapgym("search", *AWARE[:2], *arguments)
     assert status == 2
     assert message in one_sentence(error)
 
 
-def test_dense_hardware_is_refused_before_a_run(mapgym, tmp_path):  # noqa: F811
+def test_dense_hardware_is_refused_before_a_run(mapgym, tmp_path):
     arguments = ("--workload", AWARE[0], "--accelerator", "tiny", "--objective", AWARE[3], "-o", tmp_path / "out")
     status, _, error = mapgym("compare", "--agents", "random", *arguments)
     assert status == 2
@@ -442,7 +442,7 @@ def test_weights_alone_belong_to_the_densities_of_the_text():
     assert task_workload(LAYER, "edp", {"INPUTS": 0.5}).tensor("Inputs").density == 0.5
 
 
-def test_the_cost_model_is_measured_at_densities(mapgym):  # noqa: F811
+def test_the_cost_model_is_measured_at_densities(mapgym):
     arguments = ("--accelerator", AWARE[1], "--workload", AWARE[0], "--rounds", "1", "--mappings", "50")
     status, out, _ = mapgym("bench", "cost", *arguments, "--density", "weights=0.5,inputs=0.2")
     assert status == 0

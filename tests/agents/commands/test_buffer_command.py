@@ -8,17 +8,17 @@ import sqlite3
 import numpy as np
 import pytest
 import yaml
-from test_cli import mapgym, one_sentence  # noqa: F401 - a fixture
-from test_warmstart_buffer_text import OLD
 
+from command_line import one_sentence
 from mapgym import MapSpace
 from mapgym.spec import catalog
+from places import DATA
 
 TASK = ("toy/tiny_gemm", "tiny")
 
 
 @pytest.fixture
-def buffer(tmp_path, mapgym):  # noqa: F811
+def buffer(tmp_path, mapgym):
     space = MapSpace(catalog.workload(TASK[0]), catalog.accelerator(TASK[1]))
     mapping = space.sample(np.random.default_rng(0), 1)[0]
     (tmp_path / "mapping.yaml").write_text(yaml.safe_dump(mapping.to_dict()))
@@ -29,7 +29,7 @@ def buffer(tmp_path, mapgym):  # noqa: F811
     return path
 
 
-def test_entries_are_listed_and_shown(buffer, mapgym):  # noqa: F811
+def test_entries_are_listed_and_shown(buffer, mapgym):
     status, out, _ = mapgym("buffer", "list", buffer)
     assert status == 0
     assert "1 entries" in out
@@ -43,7 +43,7 @@ def test_entries_are_listed_and_shown(buffer, mapgym):  # noqa: F811
     assert shown["value"] == rows["entries"][0]["value"]
 
 
-def test_damage_is_reported_and_moved_aside(buffer, mapgym):  # noqa: F811
+def test_damage_is_reported_and_moved_aside(buffer, mapgym):
     connection = sqlite3.connect(buffer)
     connection.execute("UPDATE entries SET value = 1.0")
     connection.commit()
@@ -68,8 +68,8 @@ def test_damage_is_reported_and_moved_aside(buffer, mapgym):  # noqa: F811
     assert "has no entry 0; it has none at all" in one_sentence(error)
 
 
-def test_damage_of_a_text_file_is_reported_and_moved_aside(buffer, mapgym):  # noqa: F811
-    buffer.write_bytes(OLD.read_bytes() + b"half a li")
+def test_damage_of_a_text_file_is_reported_and_moved_aside(buffer, mapgym):
+    buffer.write_bytes((DATA / "replay_buffer_of_version_1.txt").read_bytes() + b"half a li")
     status, out, error = mapgym("buffer", "list", buffer)
     assert status == 0
     assert "2 entries" in out
@@ -82,7 +82,7 @@ def test_damage_of_a_text_file_is_reported_and_moved_aside(buffer, mapgym):  # n
     assert mapgym("buffer", "verify", buffer)[:2] == (0, "2 entries, 0 damaged lines, 0 wrong values\n")
 
 
-def test_without_locks(buffer, mapgym, monkeypatch):  # noqa: F811
+def test_without_locks(buffer, mapgym, monkeypatch):
     # The option sets it; this sees to it that it is not set afterwards.
     monkeypatch.setenv("MAPGYM_NO_LOCKS", "0")
     other = sqlite3.connect(buffer, isolation_level=None)
@@ -101,14 +101,14 @@ def test_without_locks(buffer, mapgym, monkeypatch):  # noqa: F811
         (["add", "no/folder/new.buffer", *TASK, "mapping.yaml"], "cannot write"),
     ],
 )
-def test_mistakes_are_answered(buffer, mapgym, monkeypatch, arguments, message):  # noqa: F811
+def test_mistakes_are_answered(buffer, mapgym, monkeypatch, arguments, message):
     monkeypatch.chdir(buffer.parent)
     status, out, error = mapgym("buffer", *arguments)
     assert (status, out) == (2, "")
     assert message in one_sentence(error)
 
 
-def test_an_entry_that_is_not_there(buffer, mapgym):  # noqa: F811
+def test_an_entry_that_is_not_there(buffer, mapgym):
     status, _, error = mapgym("buffer", "show", buffer, 7)
     assert status == 2
     assert "has no entry 7; give a number from 0 to 0" in one_sentence(error)

@@ -13,56 +13,18 @@ import numpy as np
 import pytest
 import yaml
 
+from command_line import one_sentence, spawn
 from golden_records import DENSE_SAMPLE, read_records
 from mapgym import __version__
 from mapgym.agents import base
 from mapgym.agents.base import Agent
 from mapgym.agents.benchmark import STANDARD_AGENTS
-from mapgym.agents.cli import main
 from mapgym.agents.experiment.storage.folder import load_results
 from mapgym.spec import catalog
 
 TASK = ("toy/tiny_gemm", "tiny")
 GAMMA = (*TASK, "--agent", "gamma", "--samples", "60")
 LAYER, MACHINE = ("--workload", TASK[0]), ("--accelerator", TASK[1])
-
-
-def without_notice(error):
-    """What stderr says apart from the notice of the first use, which depends on what was run before."""
-    return "".join(line for line in error.splitlines(keepends=True) if not line.startswith("mapgym: compiling"))
-
-
-@pytest.fixture
-def mapgym(capsys):
-    """Runs the command in this process; returns (exit status, stdout, stderr)."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as stopped:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return stopped.value.code or 0, captured.out, without_notice(captured.err)
-
-    return run
-
-
-# A test run in the background may have inherited an ignored SIGINT, which Python would leave ignored.
-START = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-START += "from mapgym.agents.cli import main; main()"
-
-
-def spawn(*arguments, **options):
-    """Starts the command as a process of its own."""
-    command = [sys.executable, "-c", START, *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
-
-
-def one_sentence(error):
-    """Checks that stderr is one line from mapgym without a traceback; returns it."""
-    lines = without_notice(error).splitlines()
-    assert len(lines) == 1, error
-    assert lines[0].startswith("mapgym: ")
-    assert "Traceback" not in error
-    return lines[0]
 
 
 class TestCommand:

@@ -15,7 +15,6 @@ import pytest
 
 from mapgym.agents import agent_names, make_agent
 from mapgym.agents.base import agent_class
-from mapgym.agents.cli import main
 from mapgym.agents.commands.common import comma_separated
 from mapgym.agents.experiment.definition.experiment_file import load_experiment
 from mapgym.errors import SpecificationError
@@ -25,19 +24,6 @@ from mapgym.system.yaml_loader import MOST_NODES, dump_yaml, load_yaml
 NAMES = ("conv1/Conv2D:0", "a,b", "=1+1", "层 <img onerror>", "[red]x[/red]|`y`", "x" * 250)
 LAYER = {"type": "matmul", "M": 4, "K": 4, "N": 2}
 COMMAND = [sys.executable, "-c", "import sys; sys.argv[0] = 'mapgym'; from mapgym.agents.cli import main; main()"]
-
-
-@pytest.fixture
-def mapgym(capsys):
-    """Runs the command in this process; returns (exit status, stdout, stderr)."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as stopped:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return stopped.value.code or 0, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from test_cli import mapgym, one_sentence  # noqa: F401 - a fixture
 
+from command_line import one_sentence
 from mapgym.agents.experiment.definition.experiment_file import load_experiment
 from mapgym.agents.experiment.storage.folder import ExperimentFolder
 from mapgym.errors import SpecificationError
@@ -14,7 +14,7 @@ TASK = ("--workload", "toy/tiny_conv", "--accelerator", "tiny_sparse", "--seeds"
 
 
 @pytest.mark.parametrize("agents", ["random,gamma", "maskable-ppo"])
-def test_all_agents_minimise_what_the_environment_rewards(mapgym, agents, tmp_path):  # noqa: F811
+def test_all_agents_minimise_what_the_environment_rewards(mapgym, agents, tmp_path):
     if "ppo" in agents:
         pytest.importorskip("sb3_contrib")
     command = ("compare", "--env", "MapSpaceSparse-v0", "--agents", agents, *TASK, "--density", "weights=0.4")
@@ -30,7 +30,7 @@ def test_all_agents_minimise_what_the_environment_rewards(mapgym, agents, tmp_pa
         assert result.best_value >= 1
 
 
-def test_densities_belong_to_the_sparse_environment(mapgym, tmp_path):  # noqa: F811
+def test_densities_belong_to_the_sparse_environment(mapgym, tmp_path):
     command = ("compare", "--agents", "random", *TASK, "--samples", "20", "-o", tmp_path / "runs")
     assert mapgym(*command, "--env", "MapSpaceSparse-v0", "--densities", "1.0,0.5")[0] == 0
     (result,) = ExperimentFolder(tmp_path / "runs").results()
@@ -48,7 +48,7 @@ def test_densities_belong_to_the_sparse_environment(mapgym, tmp_path):  # noqa: 
         (("--env", "MapSpaceSparse-v0", "--accelerator", "tiny"), "has no sparse features"),
     ],
 )
-def test_mistakes_are_answered_in_one_sentence(mapgym, options, message, tmp_path):  # noqa: F811
+def test_mistakes_are_answered_in_one_sentence(mapgym, options, message, tmp_path):
     result = mapgym("compare", "--agents", "random", *TASK, *options, "-o", tmp_path / "runs")
     assert message in one_sentence(result[2])
     assert not (tmp_path / "runs").exists()

@@ -7,8 +7,8 @@ import io
 import json
 
 import pytest
-from test_cli import mapgym, one_sentence  # noqa: F401 - a fixture
 
+from command_line import one_sentence
 from mapgym.agents.studies import network_map
 from mapgym.spec import catalog
 from mapgym.warmstart import ReplayBuffer
@@ -23,7 +23,7 @@ def read(path):
     return list(csv.DictReader(io.StringIO(path.read_text())))
 
 
-def test_a_network_is_mapped_layer_by_layer(mapgym, arguments, tmp_path):  # noqa: F811
+def test_a_network_is_mapped_layer_by_layer(mapgym, arguments, tmp_path):
     status, out, _ = mapgym(*arguments)
     assert status == 0
     network = catalog.network("toy")
@@ -43,7 +43,7 @@ def test_a_network_is_mapped_layer_by_layer(mapgym, arguments, tmp_path):  # noq
     assert sum(float(row["share of energy"]) for row in rows) == pytest.approx(1)
 
 
-def test_it_continues_where_it_stopped(mapgym, arguments, tmp_path, monkeypatch):  # noqa: F811
+def test_it_continues_where_it_stopped(mapgym, arguments, tmp_path, monkeypatch):
     map_layer, mapped = network_map.NetworkMapper._map, []
 
     def stopping(self, layer):
@@ -67,7 +67,7 @@ def test_it_continues_where_it_stopped(mapgym, arguments, tmp_path, monkeypatch)
     assert (tmp_path / "again" / "map.csv").read_text() == interrupted
 
 
-def test_solved_layers_of_others_help(mapgym, arguments, tmp_path):  # noqa: F811
+def test_solved_layers_of_others_help(mapgym, arguments, tmp_path):
     assert mapgym(*arguments)[0] == 0
     buffer = ReplayBuffer(tmp_path / "layers.buffer")
     for path in sorted((tmp_path / "toy" / "cells").iterdir()):
@@ -90,7 +90,7 @@ def test_solved_layers_of_others_help(mapgym, arguments, tmp_path):  # noqa: F81
         ({8: "gama"}, "did you mean 'gamma'"),
     ],
 )
-def test_mistakes_are_answered(mapgym, arguments, change, message):  # noqa: F811
+def test_mistakes_are_answered(mapgym, arguments, change, message):
     changed = [change.get(k, argument) for k, argument in enumerate(arguments)]
     status, _, error = mapgym(*changed)
     assert status == 2

@@ -9,7 +9,6 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from test_neighbours import ALL, FIXED, expected_neighbours
 
 from brute_force_spaces import rows, toy_accelerator, toy_workload
 from mapgym.cost import CostModel, lower_bound
@@ -20,6 +19,7 @@ from mapgym.mapping import Mapping
 from mapgym.mapspace import MapSpace
 from mapgym.spec import catalog
 from mapgym.warmstart import ReplayBuffer
+from single_edits import ALL, FIXED, expected_neighbours
 
 TOY, TOY_ACCELERATOR = toy_workload(), toy_accelerator()
 SPACES: dict[str, dict[str, Any]] = {

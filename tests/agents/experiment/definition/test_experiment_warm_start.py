@@ -9,8 +9,8 @@ import sqlite3
 import numpy as np
 import pytest
 import yaml
-from test_cli import mapgym, one_sentence  # noqa: F401 - a fixture
 
+from command_line import one_sentence
 from mapgym import MapSpace
 from mapgym.agents.experiment.definition.experiment import AgentEntry, Experiment, Task
 from mapgym.agents.experiment.definition.experiment_file import load_experiment
@@ -220,7 +220,7 @@ class TestFile:
 class TestCommands:
     TASK = ("--workload", "toy", "--accelerator", "tiny", "--samples", "40", "--seeds", "1")
 
-    def test_compare_labels_what_had_a_warm_start(self, mapgym, tmp_path):  # noqa: F811
+    def test_compare_labels_what_had_a_warm_start(self, mapgym, tmp_path):
         folder = tmp_path / "out"
         compare = ("compare", "--agents", "gamma", *self.TASK, "-o", folder)
         assert mapgym(*compare)[0] == 0
@@ -234,7 +234,7 @@ class TestCommands:
         assert line in page
         assert "begun from" in page
 
-    def test_run_begins_every_agent_warm_that_does_not_say_otherwise(self, mapgym, tmp_path):  # noqa: F811
+    def test_run_begins_every_agent_warm_that_does_not_say_otherwise(self, mapgym, tmp_path):
         agents = ["gamma", {"agent": "gamma", "warm_start": "previous-layer"}]
         data = {"tasks": {"workloads": "toy", "accelerators": "tiny"}, "agents": agents, "seeds": 1}
         (tmp_path / "one.yaml").write_text(yaml.safe_dump({**data, "budget": {"samples": 30}}))
@@ -243,7 +243,7 @@ class TestCommands:
         labels = {result.agent.label for result in load_results(tmp_path / "out")}
         assert labels == {"gamma, warm: similar", "gamma, warm: previous-layer"}
 
-    def test_search_begins_from_a_buffer(self, mapgym, buffer):  # noqa: F811
+    def test_search_begins_from_a_buffer(self, mapgym, buffer):
         search = ("search", LAYERS[0].name, "tiny", "--samples", "30", "--agent", "gamma")
         status, out, _ = mapgym(*search, "--warm-start", buffer.path)
         assert status == 0
@@ -253,19 +253,19 @@ class TestCommands:
         assert json.loads(out)["begun_from"] == {"sources": [LAYERS[1].name], "failures": [], "why_random": ""}
         assert json.loads(mapgym(*search, "--json")[1])["begun_from"] is None
 
-    def test_the_front_begins_from_entries_for_its_product(self, mapgym, buffer):  # noqa: F811
+    def test_the_front_begins_from_entries_for_its_product(self, mapgym, buffer):
         search = ("search", LAYERS[0].name, "tiny", "--samples", "30", "--agent", "gamma", "--objective", "pareto")
         status, out, error = mapgym(*search, "--warm-start", buffer.path)
         assert (status, error) == (0, "")
         assert f"begun from   {LAYERS[1].name}" in out
 
-    def test_search_says_why_it_begins_at_random(self, mapgym, buffer):  # noqa: F811
+    def test_search_says_why_it_begins_at_random(self, mapgym, buffer):
         search = ("search", LAYERS[0].name, "tiny", "--samples", "30", "--agent", "gamma", "--warm-start", buffer.path)
         status, _, error = mapgym(*search, "--objective", "latency")
         assert status == 0
         assert "begins at random: no solved layer is about the objective latency, only about edp" in error
 
-    def test_damaged_lines_of_a_buffer_are_said(self, mapgym, buffer, tmp_path):  # noqa: F811
+    def test_damaged_lines_of_a_buffer_are_said(self, mapgym, buffer, tmp_path):
         connection = sqlite3.connect(buffer.path)
         connection.execute("INSERT INTO entries (name) VALUES ('rubbish')")
         connection.commit()
@@ -285,7 +285,7 @@ class TestCommands:
             ("OTHER", "is not a replay buffer"),
         ],
     )
-    def test_mistakes_are_answered(self, mapgym, tmp_path, monkeypatch, text, message):  # noqa: F811
+    def test_mistakes_are_answered(self, mapgym, tmp_path, monkeypatch, text, message):
         monkeypatch.chdir(tmp_path)
         (tmp_path / "EMPTY").touch()
         (tmp_path / "OTHER").write_text("something else\n")
@@ -295,7 +295,7 @@ class TestCommands:
             assert message in one_sentence(error)
         assert not (tmp_path / "out").exists()
 
-    def test_a_mistake_is_answered_with_what_the_command_takes(self, mapgym, tmp_path):  # noqa: F811
+    def test_a_mistake_is_answered_with_what_the_command_takes(self, mapgym, tmp_path):
         compare = ("compare", "--agents", "gamma", *self.TASK, "-o", tmp_path / "out")
         assert "'similar'" in one_sentence(mapgym(*compare, "--warm-start", "simular")[2])
         for text, hint in (("simular", "valid names are 'policy'"), ("polcy", "did you mean 'policy'?")):
@@ -304,7 +304,7 @@ class TestCommands:
             assert "similar" not in error.replace("simular", "")
 
     @pytest.mark.parametrize("text", ["similar", "previous-layer"])
-    def test_a_search_has_no_other_layers(self, mapgym, text):  # noqa: F811
+    def test_a_search_has_no_other_layers(self, mapgym, text):
         status, _, error = mapgym("search", "toy/tiny_gemm", "tiny", "--warm-start", text)
         assert status == 2
         assert "a search has one layer; give the path of a replay buffer" in one_sentence(error)

@@ -14,8 +14,8 @@ from dataclasses import replace
 import pytest
 import yaml
 
+from command_line import spawn
 from mapgym.agents.base import agent_class
-from mapgym.agents.cli import main
 from mapgym.agents.experiment.definition import experiment as matrix
 from mapgym.agents.experiment.definition.experiment import AgentEntry, Experiment, Task
 from mapgym.agents.experiment.definition.experiment_file import experiment_names, load_experiment
@@ -47,19 +47,6 @@ def small(seeds=2, samples=20, agents=("random",)):
 
 
 @pytest.fixture
-def mapgym(capsys):
-    """Runs the command in this process; returns (exit status, stdout, stderr)."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as stopped:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return stopped.value.code or 0, captured.out, captured.err
-
-    return run
-
-
-@pytest.fixture
 def file(tmp_path):
     """A file with the plain experiment, changed by keywords."""
 
@@ -69,14 +56,6 @@ def file(tmp_path):
         return path
 
     return write
-
-
-def spawn(*arguments):
-    """Starts the command as a process of its own that can be interrupted."""
-    start = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    start += "if __name__ == '__main__':\n    from mapgym.agents.cli import main; main()"
-    command = [sys.executable, "-c", start, *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
 class TestFile:
@@ -240,7 +219,7 @@ class TestWorkers:
 class TestRun:
     def test_a_run_that_is_killed_continues_without_losing_or_repeating_anything(self, file, mapgym, tmp_path):
         path, folder = file(seeds=6, budget={"samples": 40_000}), tmp_path / "out"
-        with spawn("run", path, "-o", folder, "--jobs", 2) as process:
+        with spawn("run", path, "-o", folder, "--jobs", 2, start_new_session=True) as process:
             first = process.stdout.readline()
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
@@ -264,7 +243,10 @@ class TestRun:
     def test_two_commands_on_one_folder_share_the_work(self, file, tmp_path):
         path, folder = file(seeds=6, budget={"samples": 20_000}), tmp_path / "out"
         texts = []
-        with spawn("run", path, "-o", folder) as one, spawn("run", path, "-o", folder) as other:
+        with (
+            spawn("run", path, "-o", folder, start_new_session=True) as one,
+            spawn("run", path, "-o", folder, start_new_session=True) as other,
+        ):
             for process in (one, other):
                 text, error = process.communicate()
                 assert process.returncode == 0, error
@@ -274,7 +256,7 @@ class TestRun:
 
     def test_ctrl_c_keeps_finished_runs_and_says_how_to_continue(self, file, tmp_path):
         path, folder = file(seeds=6, budget={"samples": 200_000}), tmp_path / "out"
-        with spawn("run", path, "-o", folder) as process:
+        with spawn("run", path, "-o", folder, start_new_session=True) as process:
             first = process.stdout.readline()
             # As a terminal does: to the workers too.
             os.killpg(process.pid, signal.SIGINT)

@@ -14,8 +14,8 @@ import pytest
 pytest.importorskip("sb3_contrib")
 
 from gymnasium.vector import AutoresetMode
-from test_cli import mapgym, one_sentence  # noqa: F401 - a fixture
 
+from command_line import one_sentence
 from mapgym.agents import make_agent
 from mapgym.agents.benchmark import measure_learning
 from mapgym.agents.learned.sb3 import training as stock_training
@@ -316,7 +316,7 @@ class TestStoredPolicies:
         with pytest.raises(SpecificationError, match="no policy of an agent"):
             search(tmp_path, "maskable-ppo")
 
-    def test_on_the_command_line(self, mapgym, tmp_path):  # noqa: F811
+    def test_on_the_command_line(self, mapgym, tmp_path):
         task = ("--workload", "toy/tiny_gemm", "--accelerator", "tiny")
         small = [part for name in ("num_envs=8", "hidden=16", "steps=20") for part in ("-p", name)]
         command = ("train", "ppo", *task, "--steps", "320", *small, "-o", tmp_path)
@@ -335,7 +335,7 @@ class TestStoredPolicies:
             _, _, error = mapgym(*search, "-p", ignored)
             assert "is that of its training" in one_sentence(error)
 
-    def test_another_objective_than_that_of_the_training_is_said(self, mapgym, folder, tmp_path):  # noqa: F811
+    def test_another_objective_than_that_of_the_training_is_said(self, mapgym, folder, tmp_path):
         task = ("--workload", "toy/tiny_gemm", "--accelerator", "tiny", "--objective", "energy", "--steps", "320")
         small = [part for name in ("num_envs=8", "hidden=16", "steps=20") for part in ("-p", name)]
         assert mapgym("train", "ppo", *task, *small, "-o", tmp_path)[0] == 0
@@ -349,7 +349,7 @@ class TestStoredPolicies:
         assert "for edp, not for energy" in read_policy(folder).mismatch("sparsity-aware:energy")
 
     @pytest.mark.parametrize("steps", [0, 30])
-    def test_ctrl_c_says_what_there_is_to_continue_from(self, mapgym, monkeypatch, tmp_path, steps):  # noqa: F811
+    def test_ctrl_c_says_what_there_is_to_continue_from(self, mapgym, monkeypatch, tmp_path, steps):
         act, calls = StockAgent.act, []
 
         def press_ctrl_c(*arguments):
@@ -369,7 +369,7 @@ class TestStoredPolicies:
         assert ("continue from the last checkpoint in" in last) == there
         assert ("begins again from the start" in last) == (not there)
 
-    def test_options_that_mean_nothing_are_refused(self, mapgym, tmp_path):  # noqa: F811
+    def test_options_that_mean_nothing_are_refused(self, mapgym, tmp_path):
         for options, message in (
             (("ppo", "--workload", "toy/tiny_gemm", "--steps", "100"), "needs --accelerator"),
             (("ppo", "--samples", "5"), "takes no --samples"),
@@ -457,7 +457,7 @@ def test_speed_of_learning_says_what_it_measured():
         measure_learning("gamma", LAYER, small_accelerator())
 
 
-def test_speed_of_learning_is_measured_on_one_layer(mapgym):  # noqa: F811
+def test_speed_of_learning_is_measured_on_one_layer(mapgym):
     _, _, error = mapgym("bench", "learning", "--workload", "toy", "--steps", "10", "--rounds", "1")
     assert "not one workload" in one_sentence(error)
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 
 from mapgym.agents.base import DEFAULT_AGENT, make_agent
-from mapgym.agents.cli import main
 from mapgym.agents.experiment.definition.experiment import AgentEntry, Run, Task
 from mapgym.agents.experiment.definition.experiment_file import load_experiment
 from mapgym.agents.experiment.report.summary import summarize
@@ -24,19 +23,6 @@ pytest.importorskip("pyarrow")
 
 TASK = ("--workloads", "toy/tiny_gemm", "--accelerators", "tiny")
 SMALL = (*TASK, "--agents", "random,gamma", "--samples", "40", "--seconds", "0.02", "--jobs", "1", "--quick")
-
-
-@pytest.fixture
-def mapgym(capsys):
-    """Runs the command in this process; returns (exit status, stdout, stderr)."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as stopped:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return stopped.value.code or 0, captured.out, captured.err
-
-    return run
 
 
 def result(agent, seed, budget, samples, seconds, values, spent=(2000, 2.0)):

@@ -7,8 +7,8 @@ import io
 
 import numpy as np
 import pytest
-from test_cli import mapgym, one_sentence  # noqa: F401 - a fixture
 
+from command_line import one_sentence
 from mapgym.agents.studies.sparsity import study as sparsity, tables
 from mapgym.spec.workload import conv2d, matmul
 
@@ -69,7 +69,7 @@ def test_means_and_the_best_found_by_hand():
     assert of_name["aware of all"][-1] == "50%"
 
 
-def test_a_study_from_the_command_line(mapgym, tmp_path):  # noqa: F811
+def test_a_study_from_the_command_line(mapgym, tmp_path):
     arguments = ("study", "sparsity", *TASK, "--samples", "200", "--seeds", "2", "-o", tmp_path)
     status, out, _ = mapgym(*arguments)
     assert status == 0
@@ -100,7 +100,7 @@ def test_a_study_from_the_command_line(mapgym, tmp_path):  # noqa: F811
         ((*TASK, "--samples", "10"), "--samples is 10; give at least 200"),
     ],
 )
-def test_mistakes_are_answered(mapgym, tmp_path, arguments, message):  # noqa: F811
+def test_mistakes_are_answered(mapgym, tmp_path, arguments, message):
     status, _, error = mapgym("study", "sparsity", *arguments, "-o", tmp_path)
     assert status == 2
     assert message in one_sentence(error)

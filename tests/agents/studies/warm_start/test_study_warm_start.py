@@ -6,8 +6,8 @@ import csv
 import io
 
 import pytest
-from test_cli import mapgym, one_sentence  # noqa: F401 - a fixture
 
+from command_line import one_sentence
 from mapgym.agents.studies.warm_start import study as warm_start
 from mapgym.spec.catalog import accelerator
 
@@ -22,7 +22,7 @@ def test_speed_ups_by_hand():
     assert warm_start._total_speed_up(rows) == pytest.approx(6.5)
 
 
-def test_a_study_from_the_command_line(mapgym, tmp_path):  # noqa: F811
+def test_a_study_from_the_command_line(mapgym, tmp_path):
     arguments = ("study", "warm-start", "--networks", "toy", "--accelerator", "tiny", "--agents", "gamma,hill-climb")
     arguments += ("--samples", "300", "--seeds", "2", "-o", tmp_path)
     status, out, _ = mapgym(*arguments)
@@ -51,7 +51,7 @@ def test_what_others_know_leaves_out_the_layers_of_a_network():
     assert all(row["final"] == 1.0 for row in result["rows"] if row["start"] == warm_start.OTHERS)
 
 
-def test_mistakes_are_answered(mapgym, tmp_path):  # noqa: F811
+def test_mistakes_are_answered(mapgym, tmp_path):
     status, _, error = mapgym("study", "warm-start", "--networks", "vgg61", "-o", tmp_path)
     assert status == 2
     assert "did you mean 'vgg16'" in one_sentence(error)

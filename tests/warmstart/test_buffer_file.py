@@ -142,7 +142,7 @@ WRITER = textwrap.dedent("""
 def test_killed_writers_lose_nothing_that_was_acknowledged(path, writers, each):
     running = []
     for k in range(writers):
-        code = WRITER.format(path=str(path), first=k * 1_000_000, each=each, tests=SUPPORT)
+        code = WRITER.format(path=str(path), first=k * 1_000_000, each=each, tests=str(SUPPORT))
         running.append(subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True))
     acknowledged: set[float] = set()
     for k, writer in enumerate(running):

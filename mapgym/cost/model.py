@@ -9,15 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.cost.checks import check_task
-from mapgym.cost.dense.price_kernels import Detail, price_batch
+from mapgym.cost.dense.memory_kernels import pack_memory
+from mapgym.cost.dense.price_kernels import ENERGY, LATENCY, Detail, price_batch, price_single
 from mapgym.cost.dense.scratch import make_scratch
 from mapgym.cost.dense.tables import HOLES, make_tables
-from mapgym.cost.sparse.sparse_kernels import price_sparse_batch
-from mapgym.cost.sparse.tables import SparseDetail, SparseTables, check_operands, make_sparse_detail, make_sparse_tables
+from mapgym.cost.sparse.sparse_kernels import SparseWork, price_sparse_batch
+from mapgym.cost.sparse.tables import SparseDetail, check_operands, make_sparse_detail, make_sparse_tables
 from mapgym.errors import SpecificationError, require_kind, suggest
 from mapgym.errors.text import quoted
 from mapgym.mapping import Mapping, MappingBatch, legality
 from mapgym.mapping.canonical_kernels import canonical_sorting
+from mapgym.mapping.legality_kernels import pack_rules
+from mapgym.mapping.maps import Maps
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.workload import Workload
 from mapgym.system.memory import require_memory
@@ -209,16 +212,21 @@ class CostModel:
         self._shape = shape
         self._names = (workload.dims, accelerator.level_names, tuple(tensor.name for tensor in workload.tensors))
         check_operands(workload, accelerator)
-        self._tables = make_tables(workload, accelerator)
-        self._rules = legality.pack_rules(workload, accelerator)
-        self._scratch = make_scratch(*shape, accelerator, int(self._tables.tensors[:, HOLES].max()))
+        tables = make_tables(workload, accelerator)
+        scratch = make_scratch(*shape, accelerator, int(tables.tensors[:, HOLES].max()))
+        self._memory = pack_memory(tables, pack_rules(workload, accelerator), scratch)
+        self._single = (*self._memory, np.empty(1, np.int32), np.empty((2, 1)))
         self._mac_units = accelerator.mac.instances
-        self._sparse: SparseTables | None = None
+        self._sparse: SparseWork | None = None
         if accelerator.is_sparse:
-            self._sparse = make_sparse_tables(workload, accelerator, is_canonical)
-            self._sorting = canonical_sorting(shape[0], shape[1], accelerator.peer_links)
-            row = MappingBatch.trivial(workload, accelerator, 1).arrays()
-            self._memory = (row, self._make_detail(1), np.zeros(shape[2]), np.zeros((2, 3)))
+            self._sparse = SparseWork(
+                make_sparse_tables(workload, accelerator, is_canonical),
+                canonical_sorting(shape[0], shape[1], accelerator.peer_links),
+                Maps(*MappingBatch.trivial(workload, accelerator, 1).arrays()),
+                self._make_detail(1),
+                np.zeros(shape[2]),
+                np.zeros((2, 3)),
+            )
 
     @overload
     def evaluate(self, mapping: Mapping, detail: bool = False) -> Cost: ...
@@ -239,38 +247,39 @@ class CostModel:
             SpecificationError: the mapping is of another task (other dims, levels or tensors).
         """
         if isinstance(mapping, Mapping):
-            return self.evaluate(mapping.batch(), detail)[0]
+            if detail or self._sparse is not None:
+                return self.evaluate(mapping.batch(), detail)[0]
+            return self._price_single(mapping)
         require_kind(mapping, MappingBatch, "mapping", "MapSpace(...).sample(rng, n)")
         if mapping.names != self._names:
             legality.require_task(mapping, self.workload, self.accelerator)
         n = len(mapping)
-        status, energy, cycles = np.empty(n, np.int32), np.empty(n), np.empty(n)
+        status, costs = np.empty(n, np.int32), np.empty((2, n))
         if detail:
             size = n * 8 * (len(Detail._fields) + len(SparseDetail._fields)) * self._shape[0] * self._shape[2]
             require_memory(size, f"the counts of {n:,} mappings", "price fewer at a time, or without detail")
         counts = self._make_detail(n) if detail else None
         savings: SparseCostDetail | None = None
         busy: NDArray[np.int64] | None = None
+        arrays = mapping.arrays()
         if self._sparse is None or counts is not None:
-            price_batch(self._tables, self._rules, *mapping.arrays(), self._scratch, status, energy, cycles, counts)
+            price_batch(arrays, *self._memory, status, costs, counts)
         if self._sparse is not None:
             savings = SparseCostDetail(*make_sparse_detail(n, self._shape[0], self._shape[2])) if detail else None
             busy = np.empty(n, np.int64)
-            results = (status, energy, cycles, busy, savings)
-            price_sparse_batch(
-                self._tables,
-                self._rules,
-                mapping.arrays(),
-                self._sorting,
-                self._scratch,
-                self._sparse,
-                *self._memory,
-                *results,
-            )
+            price_sparse_batch(arrays, *self._memory, self._sparse, status, costs, busy, savings)
+        energy, cycles = costs[ENERGY], costs[LATENCY]
         utilization = (self.workload.macs if busy is None else busy) / (self._mac_units * cycles)
         return CostBatch(
             cycles, energy, utilization, status, None if counts is None else CostDetail(*counts), savings, self, mapping
         )
+
+    def _price_single(self, mapping: Mapping) -> Cost:
+        if mapping.names != self._names:
+            legality.require_task(mapping, self.workload, self.accelerator)
+        status, energy, cycles = price_single(*mapping.arrays(), *self._single)
+        why = self.reason(status, mapping) if status else ""
+        return Cost(cycles, energy, self.workload.macs / (self._mac_units * cycles), status, why)
 
     def reason(self, status: int, mapping: Mapping) -> str:
         """Why a mapping is illegal, one sentence; "" for status 0."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.compilation import allocating_kernel, kernel
+from mapgym.mapping.maps import Arrays, Maps
 
 
 class Sorting(NamedTuple):
@@ -61,13 +62,19 @@ def _insertion_sort(order: NDArray[np.int8], rank: NDArray[np.int8], i: int, s: 
 
 
 @kernel
-def normalise(i: int, maps: Any, sorting: Sorting) -> None:
+def normalise(i: int, maps: Maps, sorting: Sorting) -> None:
     """Brings mapping i into canonical form, with the loops sorted where their order is not free.
 
     Temporal loops of bound 1 go to the end; spatial loops are those on X, those on Y, those of bound 1, and the split
     is the number of those on X. Orders have to be permutations.
     """
-    temporal, spatial, order, spatial_order, spatial_split = maps[0], maps[1], maps[2], maps[3], maps[4]
+    temporal, spatial, order, spatial_order, spatial_split = (
+        maps.temporal,
+        maps.spatial,
+        maps.order,
+        maps.spatial_order,
+        maps.spatial_split,
+    )
     for s in range(temporal.shape[1]):
         loops = _units_last(order, temporal, i, s)
         if sorting.temporal[s]:
@@ -83,22 +90,23 @@ def normalise(i: int, maps: Any, sorting: Sorting) -> None:
 
 
 @allocating_kernel
-def normalise_batch(maps: Any, sorting: Sorting) -> None:
+def normalise_batch(arrays: Arrays, sorting: Sorting) -> None:
     """Normalises every mapping of a batch in place."""
-    for i in range(len(maps[0])):
+    maps = Maps(*arrays)
+    for i in range(len(maps.temporal)):
         normalise(i, maps, sorting)
 
 
 @kernel
-def copy_mapping(i: int, source: Any, j: int, target: Any) -> None:
+def copy_mapping(i: int, source: Maps, j: int, target: Maps) -> None:
     """Copies mapping i of one batch over mapping j of another."""
-    levels, dims, tensors = source[0].shape[1], source[0].shape[2], source[5].shape[2]
+    levels, dims, tensors = source.temporal.shape[1], source.temporal.shape[2], source.keep.shape[2]
     for s in range(levels):
         for d in range(dims):
-            target[0][j, s, d] = source[0][i, s, d]
-            target[1][j, s, d] = source[1][i, s, d]
-            target[2][j, s, d] = source[2][i, s, d]
-            target[3][j, s, d] = source[3][i, s, d]
-        target[4][j, s] = source[4][i, s]
+            target.temporal[j, s, d] = source.temporal[i, s, d]
+            target.spatial[j, s, d] = source.spatial[i, s, d]
+            target.order[j, s, d] = source.order[i, s, d]
+            target.spatial_order[j, s, d] = source.spatial_order[i, s, d]
+        target.spatial_split[j, s] = source.spatial_split[i, s]
         for t in range(tensors):
-            target[5][j, s, t] = source[5][i, s, t]
+            target.keep[j, s, t] = source.keep[i, s, t]

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from mapgym.compilation import kernel
 from mapgym.mapping.density_kernels import RECORD, density_record, largest_occupancy, probability_empty_within
-from mapgym.mapping.legality import FORMATS, LEGAL, METADATA
+from mapgym.mapping.legality_kernels import FORMATS, LEGAL, METADATA
+from mapgym.mapping.maps import Maps
 from mapgym.mapping.nest_kernels import list_nest, pack_projections, words_of, words_of_loop
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.format_rules import clash
@@ -227,15 +228,16 @@ def metadata_status(formats, nest, keep, i):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def formats_fit(formats, nest, maps, sorting, status):  # type: ignore[no-untyped-def]
+def formats_fit(formats, nest, arrays, sorting, status):  # type: ignore[no-untyped-def]
     """Sets the status of each mapping of a batch, which the other rules of legality allow.
 
     Args:
         formats, nest: see the classes.
-        maps: the six arrays of the batch, which may be brought into canonical form.
+        arrays: the six arrays of the batch, which may be brought into canonical form.
         sorting: of that form.
         status: int32[n].
     """
+    maps = Maps(*arrays)
     for i in range(len(status)):
         list_nest(maps, i, nest, sorting)
-        status[i] = metadata_status(formats, nest, maps[5], i)
+        status[i] = metadata_status(formats, nest, maps.keep, i)

@@ -86,7 +86,7 @@ def list_nest(maps, i, nest, sorting):  # type: ignore[no-untyped-def]
     """
     if nest.is_canonical and sorting.spatial[0]:
         normalise(i, maps, sorting)
-    temporal, spatial, order, spatial_order = maps[0], maps[1], maps[2], maps[3]
+    temporal, spatial, order, spatial_order = maps.temporal, maps.spatial, maps.order, maps.spatial_order
     levels = temporal.shape[1]
     j = 0
     for s in range(levels):

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from mapgym.compilation import allocating_kernel, kernel
 from mapgym.compilation.random_kernels import next_below
 from mapgym.mapping.canonical_kernels import Sorting, copy_mapping, normalise
-from mapgym.mapping.legality import legality_status
+from mapgym.mapping.legality_kernels import legality_status, mac_units
+from mapgym.mapping.maps import Arrays, Maps
 
 MOVE, SWAP, SPATIAL_SWAP, TOGGLE_AXIS, TOGGLE_KEEP = range(5)
 KINDS = 5
@@ -33,7 +34,7 @@ class EditTables(NamedTuple):
         group_of: int16[2 * level, dim] factors move only between slots of one group.
         primes: int64[dim, any] prime divisors of the bounds, padded with 0.
         axis_free, on_y, keep_free: as in Freedom.
-        rules: from ``mapgym.mapping.legality.pack_rules``.
+        rules: from ``mapgym.mapping.legality_kernels.pack_rules``.
         min_used_macs: least product of the spatial factors.
     """
 
@@ -47,18 +48,17 @@ class EditTables(NamedTuple):
 
 
 @kernel
-def is_allowed(i: int, maps: Any, tables: EditTables, extents: NDArray, tile_words: NDArray) -> bool:
+def is_allowed(i: int, maps: Maps, tables: EditTables, extents: NDArray, tile_words: NDArray) -> bool:
     """Whether mapping i is legal and uses enough MACs; extents and tile_words are scratch."""
     used = np.int64(1)
-    spatial = maps[1]
+    spatial = maps.spatial
     for s in range(spatial.shape[1]):
         for d in range(spatial.shape[2]):
             used *= spatial[i, s, d]
     # Most edits that are not allowed use more MACs than there are, quickly found out.
-    if used < tables.min_used_macs or used > tables.rules[4] * tables.rules[5]:
+    if used < tables.min_used_macs or used > mac_units(tables.rules):
         return False
-    status = legality_status(i, maps[0], maps[1], maps[2], maps[3], maps[4], maps[5], tables.rules, extents, tile_words)
-    return status == 0
+    return legality_status(i, maps, tables.rules, extents, tile_words) == 0
 
 
 @kernel
@@ -75,8 +75,13 @@ def _add_edit(edits: Any, count: int, kind: int, a: int, b: int, c: int, prime: 
 
 
 @kernel
-def _list_moves(i: int, maps: Any, tables: EditTables, edits: Any) -> int:
-    temporal, spatial, spatial_order, spatial_split = maps[0], maps[1], maps[3], maps[4]
+def _list_moves(i: int, maps: Maps, tables: EditTables, edits: Any) -> int:
+    temporal, spatial, spatial_order, spatial_split = (
+        maps.temporal,
+        maps.spatial,
+        maps.spatial_order,
+        maps.spatial_split,
+    )
     levels, dims = temporal.shape[1], temporal.shape[2]
     count = 0
     for d in range(dims):
@@ -112,7 +117,7 @@ def _list_moves(i: int, maps: Any, tables: EditTables, edits: Any) -> int:
 
 
 @kernel
-def list_edits(i: int, maps: Any, sorting: Sorting, tables: EditTables, edits: Any, starts: Any) -> int:
+def list_edits(i: int, maps: Maps, sorting: Sorting, tables: EditTables, edits: Any, starts: Any) -> int:
     """Lists the single edits of mapping i, which is in canonical form, whether or not they are legal.
 
     Args:
@@ -124,7 +129,7 @@ def list_edits(i: int, maps: Any, sorting: Sorting, tables: EditTables, edits: A
     Returns:
         The number of edits there are.
     """
-    temporal, spatial, spatial_split = maps[0], maps[1], maps[4]
+    temporal, spatial, spatial_split = maps.temporal, maps.spatial, maps.spatial_split
     levels, dims = temporal.shape[1], temporal.shape[2]
     starts[MOVE] = 0
     count = _list_moves(i, maps, tables, edits)
@@ -165,9 +170,9 @@ def list_edits(i: int, maps: Any, sorting: Sorting, tables: EditTables, edits: A
 
 
 @kernel
-def _place_spatial_loop(i: int, s: int, d: int, on_y: bool, maps: Any) -> None:
+def _place_spatial_loop(i: int, s: int, d: int, on_y: bool, maps: Maps) -> None:
     """Makes the spatial loop of dim d the outermost one on a mesh axis; the others keep their places."""
-    spatial, spatial_order, spatial_split = maps[1], maps[3], maps[4]
+    spatial, spatial_order, spatial_split = maps.spatial, maps.spatial_order, maps.spatial_split
     dims = spatial.shape[2]
     split = spatial_split[i, s]
     write = 0
@@ -193,7 +198,7 @@ def _place_spatial_loop(i: int, s: int, d: int, on_y: bool, maps: Any) -> None:
 
 
 @kernel
-def change(i: int, maps: Any, edits: Any, e: int) -> None:
+def change(i: int, maps: Maps, edits: Any, e: int) -> None:
     """Applies edit e of a list to mapping i; the result has to be normalised before anything else is asked of it."""
     temporal, spatial, order, spatial_order, spatial_split, keep = maps
     levels = temporal.shape[1]
@@ -224,40 +229,43 @@ def change(i: int, maps: Any, edits: Any, e: int) -> None:
 
 
 @kernel
-def apply_edit(i: int, maps: Any, sorting: Sorting, edits: Any, e: int) -> None:
+def apply_edit(i: int, maps: Maps, sorting: Sorting, edits: Any, e: int) -> None:
     """Applies edit e of a list to mapping i and normalises the result."""
     change(i, maps, edits, e)
     normalise(i, maps, sorting)
 
 
 @allocating_kernel
-def apply_each(maps: Any, sorting: Sorting, tables: EditTables, edits: Any, allowed: Any) -> None:
+def apply_each(arrays: Arrays, sorting: Sorting, tables: EditTables, edits: Any, allowed: Any) -> None:
     """Applies edit e to mapping e for all edits; allowed bool[n] receives whether the result is in the map space."""
-    extents = np.empty(maps[0].shape[1:])
-    tile_words = np.empty(maps[5].shape[1:])
+    maps = Maps(*arrays)
+    extents = np.empty(maps.temporal.shape[1:])
+    tile_words = np.empty(maps.keep.shape[1:])
     for e in range(len(edits)):
         apply_edit(e, maps, sorting, edits, e)
         allowed[e] = is_allowed(e, maps, tables, extents, tile_words)
 
 
 @allocating_kernel
-def random_edits(maps: Any, before: Any, sorting: Sorting, tables: EditTables, edits: Any, state: Any) -> None:
+def random_edits(arrays: Arrays, scratch: Arrays, sorting: Sorting, tables: EditTables, edits: Any, state: Any) -> None:
     """Replaces each mapping of a batch by a random neighbour: a random kind of edit, then a random edit of that kind.
 
     Edits that turn out to be illegal are taken off the list, so a mapping stays as it is only if all of them are.
 
     Args:
-        maps: arrays of a batch, changed in place.
-        before: arrays of a batch of one, scratch.
+        arrays: arrays of a batch, changed in place.
+        scratch: arrays of a batch of one, scratch.
         sorting, tables: of the map space.
         edits: int64[any, EDIT_COLUMNS] scratch, long enough for every mapping.
         state: uint64[1] state of the random numbers.
     """
-    extents = np.empty(maps[0].shape[1:])
-    tile_words = np.empty(maps[5].shape[1:])
+    maps = Maps(*arrays)
+    before = Maps(*scratch)
+    extents = np.empty(maps.temporal.shape[1:])
+    tile_words = np.empty(maps.keep.shape[1:])
     starts = np.empty(KINDS + 1, np.int64)
     left = np.empty(KINDS, np.int64)
-    for i in range(len(maps[0])):
+    for i in range(len(maps.temporal)):
         normalise(i, maps, sorting)
         copy_mapping(i, maps, 0, before)
         list_edits(i, maps, sorting, tables, edits, starts)

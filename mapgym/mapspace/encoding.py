@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mapgym.compilation import allocating_kernel
 from mapgym.errors import SpecificationError
+from mapgym.mapping.maps import Arrays, Maps
 from mapgym.mapspace.size import prime_exponents
 from mapgym.spec.ranges import MAX_ARRANGED, MAX_WHOLE
 
@@ -194,8 +195,9 @@ def _unrank_order(rank: int, order: Any, movable: Any, i: int, s: int) -> None:
 
 
 @allocating_kernel
-def encode_batch(maps: Any, tables: CodeTables, codes: Any) -> None:
+def encode_batch(arrays: Arrays, tables: CodeTables, codes: Any) -> None:
     """Fills codes int64[n, column], zero before, for mappings in canonical form."""
+    maps = Maps(*arrays)
     temporal, spatial, order, spatial_order, spatial_split, keep = maps
     levels, dims = temporal.shape[1], temporal.shape[2]
     for i in range(len(temporal)):
@@ -229,8 +231,8 @@ def encode_batch(maps: Any, tables: CodeTables, codes: Any) -> None:
 
 
 @allocating_kernel
-def _decode_factors(i: int, maps: Any, tables: CodeTables, codes: Any) -> None:
-    temporal, spatial = maps[0], maps[1]
+def _decode_factors(i: int, maps: Maps, tables: CodeTables, codes: Any) -> None:
+    temporal, spatial = maps.temporal, maps.spatial
     levels = temporal.shape[1]
     for r in range(len(tables.factors) - 1, -1, -1):
         row = tables.factors[r]
@@ -255,17 +257,18 @@ def _decode_factors(i: int, maps: Any, tables: CodeTables, codes: Any) -> None:
 
 
 @allocating_kernel
-def decode_batch(maps: Any, tables: CodeTables, on_y: Any, codes: Any) -> None:
+def decode_batch(arrays: Arrays, tables: CodeTables, on_y: Any, codes: Any) -> None:
     """Writes the choices of codes into mappings that hold what is fixed, 1 for every searched factor.
 
     Args:
-        maps: arrays of a batch with ascending spatial orders where no column codes them; the results are not
+        arrays: arrays of a batch with ascending spatial orders where no column codes them; the results are not
             normalised.
         tables: of the code.
         on_y: bool[level, dim] mesh axis of the spatial loops whose axis is not searched.
         codes: int64[n, column], used up.
     """
-    order, spatial_order, spatial_split, keep = maps[2], maps[3], maps[4], maps[5]
+    maps = Maps(*arrays)
+    order, spatial_order, spatial_split, keep = maps.order, maps.spatial_order, maps.spatial_split, maps.keep
     levels, dims = order.shape[1], order.shape[2]
     sequence = np.empty(dims, np.int8)
     for i in range(len(order)):

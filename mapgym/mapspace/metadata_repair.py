@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mapgym.mapping import MappingBatch
 from mapgym.mapping.canonical_kernels import normalise_batch
-from mapgym.mapping.legality import LEGAL, METADATA
+from mapgym.mapping.legality_kernels import LEGAL, METADATA
 from mapgym.mapspace.size import prime_exponents
 
 if TYPE_CHECKING:

@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 from mapgym.errors import SpecificationError
 from mapgym.mapping import MappingBatch
 from mapgym.mapping.canonical_kernels import normalise_batch
-from mapgym.mapping.legality import LEGAL, require_orders
+from mapgym.mapping.legality import require_orders
+from mapgym.mapping.legality_kernels import LEGAL
 from mapgym.mapping.mapping import divisors
 from mapgym.mapspace.metadata_repair import bypass_clashes, make_room
 from mapgym.mapspace.projection_kernels import FitTables, fit_batch

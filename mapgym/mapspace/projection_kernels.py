@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.compilation import kernel
-from mapgym.mapping.legality import CAPACITY, HEADER, LEGAL, held_words, legality_status
+from mapgym.mapping.legality_kernels import CAPACITY, LEGAL, capacity_words, held_words, legality_status
+from mapgym.mapping.maps import Maps
 
 X, Y = 0, 1
 
@@ -29,7 +30,7 @@ class FitTables(NamedTuple):
     reach: NDArray[np.int64]  # [L, 2] the same for the level and all outer ones together
     axis_free: NDArray[np.bool_]  # [L]
     on_y: NDArray[np.bool_]  # [L, D] mesh axis where that is no choice
-    rules: NDArray[np.int64]  # from mapgym.mapping.legality.pack_rules
+    rules: NDArray[np.int64]  # from mapgym.mapping.legality_kernels.pack_rules
     min_used_macs: int
 
 
@@ -147,7 +148,7 @@ def _need(rules, keep, i, level, tile_words):  # type: ignore[no-untyped-def]
     need = 0.0
     for t in range(keep.shape[2]):
         if keep[i, level, t]:
-            need += held_words(rules, level, t, np.int64(tile_words[level, t]))
+            need += held_words(rules, level, t, int(tile_words[level, t]))
     return need
 
 
@@ -158,10 +159,10 @@ def _shrink_tile(tables, batch, i, full, extents, tile_words):  # type: ignore[n
     If single moves make the tile fit, it is the one of the smallest prime that leaves the largest tile; otherwise the
     one that frees most for its size. A temporal factor goes before a spatial one.
     """
-    temporal, spatial, keep = batch[0], batch[1], batch[5]
+    temporal, spatial, keep = batch.temporal, batch.spatial, batch.keep
     levels, dims = temporal.shape[1:]
     before = _need(tables.rules, keep, i, full, tile_words)
-    capacity = tables.rules[HEADER + dims + full]
+    capacity = capacity_words(tables.rules, full)
     best, best_fits, best_score, best_after = -1, False, 0.0, 0.0
     best_prime, best_to = 1, 0
     for kind in range(2):
@@ -185,9 +186,7 @@ def _shrink_tile(tables, batch, i, full, extents, tile_words):  # type: ignore[n
                     source = spatial if kind else temporal
                     source[i, level, d] //= prime
                     temporal[i, to, d] *= prime
-                    legality_status(
-                        i, temporal, spatial, batch[2], batch[3], batch[4], keep, tables.rules, extents, tile_words
-                    )
+                    legality_status(i, batch, tables.rules, extents, tile_words)
                     after = _need(tables.rules, keep, i, full, tile_words)
                     source[i, level, d] *= prime
                     temporal[i, to, d] //= prime
@@ -212,7 +211,7 @@ def _shrink_tile(tables, batch, i, full, extents, tile_words):  # type: ignore[n
 
 @kernel
 def fit_batch(  # type: ignore[no-untyped-def]
-    tables, wish, wish_on_y, wish_spatial_order, batch, ok, left, axis, done, extents, tile_words
+    tables, wish, wish_on_y, wish_spatial_order, arrays, ok, left, axis, done, extents, tile_words
 ):
     """Fills the factors and the spatial orders of a batch; its orders and keep bits are there already.
 
@@ -221,12 +220,13 @@ def fit_batch(  # type: ignore[no-untyped-def]
         wish: float64[n, 2 L, D] wished factor of each slot, at least 1.
         wish_on_y: bool[n, L, D] wished mesh axis of a spatial factor.
         wish_spatial_order: int8[n, L, D] wished order of the spatial loops.
-        batch: the six arrays of n mappings.
+        arrays: the six arrays of n mappings.
         ok: bool[n], receives whether the mapping is legal.
         left: int64[G], axis: int64[L, D], done: bool[D], extents: float64[L, D], tile_words: float64[L, T]: working
             memory.
     """
-    temporal, spatial = batch[0], batch[1]
+    batch = Maps(*arrays)
+    temporal, spatial = batch.temporal, batch.spatial
     levels, dims = temporal.shape[1:]
     for i in range(len(temporal)):
         for group in range(len(tables.totals)):
@@ -240,11 +240,9 @@ def fit_batch(  # type: ignore[no-untyped-def]
         for level in range(levels - 1, -1, -1):
             _fit_spatial(tables, wish, axis, spatial, i, level, left, done)
         _fit_temporal(tables, wish, temporal, spatial, i, left)
-        _arrange(axis, wish_spatial_order, batch[3], batch[4], i)
+        _arrange(axis, wish_spatial_order, batch.spatial_order, batch.spatial_split, i)
         while True:
-            status = legality_status(
-                i, temporal, spatial, batch[2], batch[3], batch[4], batch[5], tables.rules, extents, tile_words
-            )
+            status = legality_status(i, batch, tables.rules, extents, tile_words)
             if status >> 8 != CAPACITY or not _shrink_tile(tables, batch, i, status & 255, extents, tile_words):
                 break
         macs = 1

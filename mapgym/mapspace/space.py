@@ -13,6 +13,7 @@ from mapgym.errors import SpecificationError, require_kind
 from mapgym.errors.text import quoted
 from mapgym.mapping import Mapping, MappingBatch, legality
 from mapgym.mapping.canonical_kernels import Sorting, canonical_sorting, normalise_batch
+from mapgym.mapping.maps import Maps
 from mapgym.mapping.metadata_kernels import Formats, formats_fit, make_formats
 from mapgym.mapping.nest_kernels import Nest, make_nest
 from mapgym.mapspace.edits_kernels import EDIT_COLUMNS, KINDS, EditTables, apply_each, list_edits, random_edits
@@ -283,7 +284,7 @@ class MapSpace:
         start = self._normalised(start, sorting)
         starts = np.empty(KINDS + 1, np.int64)
         edits = self._edit_buffer(start)
-        edits = edits[: list_edits(0, start.arrays(), sorting, self.edit_tables, edits, starts)]
+        edits = edits[: list_edits(0, Maps(*start.arrays()), sorting, self.edit_tables, edits, starts)]
         results = start[np.zeros(len(edits), np.int64)]
         allowed = np.empty(len(edits), np.bool_)
         apply_each(results.arrays(), sorting, self.edit_tables, edits, allowed)

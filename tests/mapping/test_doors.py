@@ -12,7 +12,7 @@ from mapgym.agents.search.local.edits import Edits
 from mapgym.cost import CostModel
 from mapgym.errors import SpecificationError
 from mapgym.evaluation.evaluator import Budget, Evaluator
-from mapgym.mapping import Mapping, MappingBatch, legality
+from mapgym.mapping import Mapping, MappingBatch, legality_kernels
 from mapgym.mapping.mapping import ARRAYS
 from mapgym.mapspace import MapSpace
 from mapgym.mapspace.construction.construction import Construction
@@ -74,7 +74,7 @@ def test_what_judges_legality_says_that_the_order_is_wrong(name, value):
     batch = SPACE.sample(rng(), 4)
     getattr(batch, name)[1] = value
     costs = CostModel(LAYER, MACHINE).evaluate(batch)
-    assert (costs.status >> 8).tolist() == [0, legality.ORDER, 0, 0]
+    assert (costs.status >> 8).tolist() == [0, legality_kernels.ORDER, 0, 0]
     assert SPACE.status(batch).tolist() == costs.status.tolist()
     assert SPACE.contains(batch).tolist() == [True, False, True, True]
     assert np.isinf(costs.edp[1])
@@ -188,7 +188,7 @@ def test_arrays_in_other_layouts_become_plain_ones_and_nothing_is_compiled_for_t
         [array.astype(array.dtype.newbyteorder()) for array in batch.arrays()],
         frozen,
     ]
-    compiled = len(legality._first_disorder.signatures)
+    compiled = len(legality_kernels.first_disorder.signatures)
     for arrays in variants:
         made = rebuilt(MappingBatch, arrays, batch)
         assert all(type(a) is np.ndarray and a.flags.carray for a in made.arrays())
@@ -196,7 +196,7 @@ def test_arrays_in_other_layouts_become_plain_ones_and_nothing_is_compiled_for_t
         assert SPACE.canonical(made) == expected
         single = rebuilt(Mapping, [array[0] for array in arrays], batch)
         assert single == batch[0]
-    assert len(legality._first_disorder.signatures) == compiled
+    assert len(legality_kernels.first_disorder.signatures) == compiled
 
 
 @pytest.mark.parametrize("order", [[[0, 1, 2]], "abc", np.zeros((2, 3)), [[5, 6, 7]] * 3, [[0, 1]] * 3, None, 7])

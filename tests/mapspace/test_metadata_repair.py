@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from mapgym.mapping.legality import LEGAL, METADATA
+from mapgym.mapping.legality_kernels import LEGAL, METADATA
 from mapgym.mapspace import MapSpace
 from mapgym.mapspace.construction.construction import Construction
 from mapgym.mapspace.metadata_repair import make_room

@@ -16,7 +16,7 @@ from mapgym.agents.cli import main
 from mapgym.cost.optimum import find_optimum
 from mapgym.errors import SpecificationError
 from mapgym.mapping import Mapping
-from mapgym.mapping.legality import FORMATS, LEGAL, METADATA
+from mapgym.mapping.legality_kernels import FORMATS, LEGAL, METADATA
 from mapgym.mapspace.construction.construction import Construction
 from mapgym.spec import catalog
 from mapgym.spec.accelerator import Accelerator

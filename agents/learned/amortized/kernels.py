@@ -20,7 +20,7 @@ import numpy as np
 
 from mapgym.compilation import allocating_kernel, kernel
 from mapgym.compilation.random_kernels import next_below, next_fraction
-from mapgym.mapping.legality import rank_words
+from mapgym.mapping.legality_kernels import rank_words
 from mapgym.mapspace.construction.decision_kernels import (
     ACTIVE,
     ACTIVE_DIMS,

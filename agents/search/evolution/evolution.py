@@ -19,7 +19,7 @@ from mapgym.cost import OBJECTIVES, CostBatch
 from mapgym.evaluation.front import PARETO
 from mapgym.evaluation.sparsity_aware import SPARSITY_AWARE, plain_objective
 from mapgym.mapping import MappingBatch
-from mapgym.mapping.legality import pack_rules
+from mapgym.mapping.legality_kernels import pack_rules
 from mapgym.mapspace import MapSpace
 from mapgym.spec.workload import Workload
 

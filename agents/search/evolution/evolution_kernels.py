@@ -35,6 +35,7 @@ from mapgym.agents.search.gamma.operator_kernels import (
 )
 from mapgym.agents.search.gamma.repair_kernels import fill_words, mend, parallelism
 from mapgym.compilation import kernel
+from mapgym.mapping.maps import Maps
 
 MOVE, EXCHANGE, TOGGLE, RETILE, TRADE, REFILL_LEVEL, REFILL_ARRAY, PROMOTE, SWAP, FLIP, TRADE_TENSORS = range(11)
 """The mutations, in the order of ``Breeding.weights``."""
@@ -49,7 +50,7 @@ class Breeding(NamedTuple):
     """How children are made."""
 
     rules: Rules
-    table: NDArray[np.int64]  # from mapgym.mapping.legality.pack_rules
+    table: NDArray[np.int64]  # from mapgym.mapping.legality_kernels.pack_rules
     alike: NDArray[np.int64]  # [dim] the first dim that cannot be told apart by costs; empty where whole orders count
     slides: NDArray[np.bool_]  # [dim] whether it shares a rank of a tensor with another dim
     weights: NDArray[np.float64]  # [11] cumulative probabilities of the mutations
@@ -177,12 +178,12 @@ def _empties(g, child_words, keep, words):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def make_children(parents, children, breeding, seen, state, genomes, extents, held):  # type: ignore[no-untyped-def]
+def make_children(parent_arrays, child_arrays, breeding, seen, state, genomes, extents, held):  # type: ignore[no-untyped-def]
     """Fills a batch with legal children of the parents.
 
     Args:
-        parents: the six arrays of m legal mappings, best first where tournaments are held.
-        children: the six arrays of n mappings, overwritten.
+        parent_arrays: the six arrays of m legal mappings, best first where tournaments are held.
+        child_arrays: the six arrays of n mappings, overwritten.
         breeding: how. A child is made anew while it is illegal, refused or known; the last attempt but one is taken
             even if it is refused or known, and instead of an illegal one a copy of a parent.
         seen: uint64 hash table; see :func:`mapgym.agents.search.gamma.breeding_kernels.remember`.
@@ -190,25 +191,27 @@ def make_children(parents, children, breeding, seen, state, genomes, extents, he
         genomes: int64[2, 6, level, dim or tensor], working memory.
         extents, held: float64[level, dim] and [m + 1, level], working memory.
     """
+    parents = Maps(*parent_arrays)
+    children = Maps(*child_arrays)
     rules, table, dims = breeding.rules, breeding.table, len(breeding.rules.primes)
     g, mate = genomes[0], genomes[1]
     last = breeding.attempts
-    keep, words = parents[5], held[len(parents[0])]
-    for k in range(len(parents[0])):
+    keep, words = parents.keep, held[len(parents.temporal)]
+    for k in range(len(parents.temporal)):
         read_genome(parents, k, g)
         fill_words(g, table, extents, held[k])
-    for i in range(len(children[0])):
+    for i in range(len(children.temporal)):
         for attempt in range(last + 1):
-            parent = len(parents[0])
+            parent = len(parents.temporal)
             for _ in range(breeding.tournament):
-                parent = min(parent, below(state, len(parents[0])))
+                parent = min(parent, below(state, len(parents.temporal)))
             read_genome(parents, parent, g)
             if attempt == last:
                 break
             macs = parallelism(g, dims)
             crossed = unit(state) < breeding.crossover
             if crossed:
-                read_genome(parents, below(state, len(parents[0])), mate)
+                read_genome(parents, below(state, len(parents.temporal)), mate)
                 if len(breeding.items):
                     cross(g, mate, rules, breeding.items[below(state, len(breeding.items))], state)
                 else:
@@ -245,7 +248,7 @@ def dataflow(batch, i, relevant):  # type: ignore[no-untyped-def]
     The latter are those that the innermost loop outside a tile does not move: weight-stationary mappings differ in it
     from output-stationary ones. ``relevant`` is bool[dim, tensor].
     """
-    temporal, order, keep = batch[0], batch[2], batch[5]
+    temporal, order, keep = batch.temporal, batch.order, batch.keep
     levels, dims = temporal.shape[1:]
     h = np.uint64(0x9E3779B97F4A7C15)
     stay = 0
@@ -267,11 +270,11 @@ def dataflow(batch, i, relevant):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def select_survivors(batch, best, relevant, most, chosen, flows):  # type: ignore[no-untyped-def]
+def select_survivors(arrays, best, relevant, most, chosen, flows):  # type: ignore[no-untyped-def]
     """Chooses the first mappings, of those of the same dataflow only so many.
 
     Args:
-        batch: the six arrays of the mappings.
+        arrays: the six arrays of the mappings.
         best: int64[n], indices of distinct ones, the best one first.
         relevant: bool[dim, tensor], which dims a tensor has.
         most: how many of the same dataflow.
@@ -281,6 +284,7 @@ def select_survivors(batch, best, relevant, most, chosen, flows):  # type: ignor
     Returns:
         How many were chosen, at most m.
     """
+    batch = Maps(*arrays)
     count = 0
     for i in best:
         if count == len(chosen):

@@ -26,8 +26,9 @@ from mapgym.agents.search.gamma.operator_kernels import (
     may_enter,
     random_prime,
 )
-from mapgym.agents.search.gamma.repair_kernels import capacity, cover, tile_words
+from mapgym.agents.search.gamma.repair_kernels import cover, tile_words
 from mapgym.compilation import kernel
+from mapgym.mapping.legality_kernels import capacity_words
 
 ALL, HALF, NONE = range(3)
 """How many dims leave a level before it is filled anew."""
@@ -35,7 +36,7 @@ ALL, HALF, NONE = range(3)
 
 @kernel
 def _level_fits(g, table, level, extents):  # type: ignore[no-untyped-def]
-    return tile_words(g, table, level, extents, False) <= capacity(table, level)
+    return tile_words(g, table, level, extents, False) <= capacity_words(table, level)
 
 
 @kernel
@@ -44,7 +45,7 @@ def tiles_fit(g, table, first, extents):  # type: ignore[no-untyped-def]
 
     Args:
         g: genome.
-        table: from :func:`mapgym.mapping.legality.pack_rules`.
+        table: from :func:`mapgym.mapping.legality_kernels.pack_rules`.
         first: a level.
         extents: float64[level, dim], working memory.
     """

@@ -24,6 +24,7 @@ from mapgym.agents.search.gamma.operator_kernels import (
 )
 from mapgym.agents.search.gamma.repair_kernels import fill_words, mend
 from mapgym.compilation import kernel
+from mapgym.mapping.maps import Maps
 
 TILES, PARALLELISM, ORDERS, BYPASS = range(4)
 """What crossover may take over."""
@@ -32,23 +33,23 @@ TILES, PARALLELISM, ORDERS, BYPASS = range(4)
 @kernel
 def read_genome(batch, i, g):  # type: ignore[no-untyped-def]
     """Fills a genome from row i of a batch."""
-    levels, dims = batch[0].shape[1:]
+    levels, dims = batch.temporal.shape[1:]
     for level in range(levels):
         for d in range(dims):
-            g[TEMPORAL, level, d] = batch[0][i, level, d]
-            g[SPATIAL, level, d] = batch[1][i, level, d]
-            g[ORDER, level, d] = batch[2][i, level, d]
-            parallel = batch[3][i, level, d]
+            g[TEMPORAL, level, d] = batch.temporal[i, level, d]
+            g[SPATIAL, level, d] = batch.spatial[i, level, d]
+            g[ORDER, level, d] = batch.order[i, level, d]
+            parallel = batch.spatial_order[i, level, d]
             g[SPATIAL_ORDER, level, d] = parallel
-            g[AXIS, level, parallel] = X if d < batch[4][i, level] else Y
-        for t in range(batch[5].shape[2]):
-            g[KEEP, level, t] = batch[5][i, level, t]
+            g[AXIS, level, parallel] = X if d < batch.spatial_split[i, level] else Y
+        for t in range(batch.keep.shape[2]):
+            g[KEEP, level, t] = batch.keep[i, level, t]
 
 
 @kernel
 def write_genome(g, rules, batch, i):  # type: ignore[no-untyped-def]
     """Fills row i of a batch; spatial loops are sorted by mesh axis, on each their order is kept or prescribed."""
-    levels, dims = batch[0].shape[1:]
+    levels, dims = batch.temporal.shape[1:]
     for level in range(levels):
         filled = 0
         for axis in (X, Y):
@@ -57,16 +58,16 @@ def write_genome(g, rules, batch, i):  # type: ignore[no-untyped-def]
                 if rules.parallelism and not rules.levels[FREE_ORDER, level, SPATIAL]:
                     d = rules.levels[SPATIAL_ORDER_KEY, level, position]
                 if g[AXIS, level, d] == axis:
-                    batch[3][i, level, filled] = d
+                    batch.spatial_order[i, level, filled] = d
                     filled += 1
             if axis == X:
-                batch[4][i, level] = filled
+                batch.spatial_split[i, level] = filled
         for d in range(dims):
-            batch[0][i, level, d] = g[TEMPORAL, level, d]
-            batch[1][i, level, d] = g[SPATIAL, level, d]
-            batch[2][i, level, d] = g[ORDER, level, d]
-        for t in range(batch[5].shape[2]):
-            batch[5][i, level, t] = g[KEEP, level, t] != 0
+            batch.temporal[i, level, d] = g[TEMPORAL, level, d]
+            batch.spatial[i, level, d] = g[SPATIAL, level, d]
+            batch.order[i, level, d] = g[ORDER, level, d]
+        for t in range(batch.keep.shape[2]):
+            batch.keep[i, level, t] = g[KEEP, level, t] != 0
 
 
 @kernel
@@ -147,16 +148,28 @@ def remember(seen, h):  # type: ignore[no-untyped-def]
 
 @kernel
 def breed(  # type: ignore[no-untyped-def]
-    parents, children, rules, items, table, crossover, persistence, attempts, seen, state, genomes, extents, words
+    parent_arrays,
+    child_arrays,
+    rules,
+    items,
+    table,
+    crossover,
+    persistence,
+    attempts,
+    seen,
+    state,
+    genomes,
+    extents,
+    words,
 ):
     """Fills a batch with legal children of the parents.
 
     Args:
-        parents: the six arrays of m legal mappings.
-        children: the six arrays of n mappings, overwritten.
+        parent_arrays: the six arrays of m legal mappings.
+        child_arrays: the six arrays of n mappings, overwritten.
         rules: what may change.
         items: int64[k], what crossover may take over: TILES, PARALLELISM, ORDERS, BYPASS.
-        table: from :func:`mapgym.mapping.legality.pack_rules`.
+        table: from :func:`mapgym.mapping.legality_kernels.pack_rules`.
         crossover: probability of crossover.
         persistence: probability of one more mutation after each one. A child that did not cross has at least one.
         attempts: how often a child may be made that is illegal or was made before. The last one is taken if it is
@@ -166,9 +179,11 @@ def breed(  # type: ignore[no-untyped-def]
         genomes: int64[2, 6, level, dim or tensor], working memory.
         extents, words: float64[level, dim] and float64[level], working memory.
     """
-    count, dims, tensors = len(parents[0]), parents[0].shape[2], parents[5].shape[2]
+    parents = Maps(*parent_arrays)
+    children = Maps(*child_arrays)
+    count, dims, tensors = len(parents.temporal), parents.temporal.shape[2], parents.keep.shape[2]
     g, mate = genomes[0], genomes[1]
-    for i in range(len(children[0])):
+    for i in range(len(children.temporal)):
         for attempt in range(attempts + 1):
             read_genome(parents, below(state, count), g)
             remember(seen, fingerprint(g, dims, tensors))

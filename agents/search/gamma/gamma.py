@@ -17,7 +17,7 @@ from mapgym.cost import OBJECTIVES, CostBatch
 from mapgym.evaluation.front import PARETO
 from mapgym.evaluation.sparsity_aware import SPARSITY_AWARE
 from mapgym.mapping import MappingBatch
-from mapgym.mapping.legality import pack_rules
+from mapgym.mapping.legality_kernels import pack_rules
 from mapgym.mapspace import MapSpace
 
 SEEN_ENTRIES = 2**20

@@ -5,8 +5,6 @@ Operators keep the products of the factors, the orders and what the rules fix; w
 
 from __future__ import annotations
 
-import numpy as np
-
 from mapgym.agents.search.gamma.operator_kernels import (
     AXIS,
     FREE_SPATIAL,
@@ -24,7 +22,16 @@ from mapgym.agents.search.gamma.operator_kernels import (
     used,
 )
 from mapgym.compilation import kernel
-from mapgym.mapping.legality import COMPRESSED, HEADER, UNLIMITED, box_words, held_words
+from mapgym.mapping.legality_kernels import (
+    LEVELS,
+    TENSORS,
+    UNLIMITED,
+    box_words,
+    capacity_words,
+    first_tensor,
+    has_compressed_tiles,
+    held_words,
+)
 
 
 @kernel
@@ -69,22 +76,15 @@ def cover(g, level, extents):  # type: ignore[no-untyped-def]
 def tile_words(g, table, level, extents, compressed):  # type: ignore[no-untyped-def]
     """Words of the tiles that a level keeps, given its extents; where asked for, compressed as the level stores them.
 
-    The table is from :func:`mapgym.mapping.legality.pack_rules`.
+    The table is from :func:`mapgym.mapping.legality_kernels.pack_rules`.
     """
-    levels, dims, tensors = table[0], table[1], table[2]
-    cursor = HEADER + dims + 5 * levels + levels * tensors
+    cursor = first_tensor(table)
     total = 0.0
-    for t in range(tensors):
+    for t in range(table[TENSORS]):
         words, cursor = box_words(table, cursor, extents, level)
         if g[KEEP, level, t]:
-            total += held_words(table, level, t, np.int64(words)) if compressed else words
+            total += held_words(table, level, t, int(words)) if compressed else words
     return total
-
-
-@kernel
-def capacity(table, level):  # type: ignore[no-untyped-def]
-    """Words that a level holds, UNLIMITED where any number fits; the table is from pack_rules."""
-    return table[HEADER + table[1] + level]
 
 
 @kernel
@@ -93,22 +93,22 @@ def fill_words(g, table, extents, words):  # type: ignore[no-untyped-def]
 
     Args:
         g: genome.
-        table: from :func:`mapgym.mapping.legality.pack_rules`.
+        table: from :func:`mapgym.mapping.legality_kernels.pack_rules`.
         extents: float64[level, dim], filled as well.
         words: float64[level]; 0 at a level without limits.
     """
-    for level in range(table[0]):
+    for level in range(table[LEVELS]):
         cover(g, level, extents)
-        words[level] = 0.0 if capacity(table, level) == UNLIMITED else tile_words(g, table, level, extents, False)
+        words[level] = 0.0 if capacity_words(table, level) == UNLIMITED else tile_words(g, table, level, extents, False)
 
 
 @kernel
 def _full_level(g, table, extents, words):  # type: ignore[no-untyped-def]
     """The innermost level whose kept tiles exceed its capacity, -1 if all fit; arguments as :func:`fill_words` left."""
-    for level in range(table[0]):
+    for level in range(table[LEVELS]):
         # What is compressed takes no more words than what is not.
-        if words[level] > capacity(table, level) and (
-            table[COMPRESSED] == 0 or tile_words(g, table, level, extents, True) > capacity(table, level)
+        if words[level] > capacity_words(table, level) and (
+            not has_compressed_tiles(table) or tile_words(g, table, level, extents, True) > capacity_words(table, level)
         ):
             return level
     return -1
@@ -179,7 +179,7 @@ def mend(g, rules, table, extents, words, state):  # type: ignore[no-untyped-def
     Args:
         g: genome, whose products of factors, orders and tensors at the outermost level are right.
         rules: what may change.
-        table: from :func:`mapgym.mapping.legality.pack_rules`.
+        table: from :func:`mapgym.mapping.legality_kernels.pack_rules`.
         extents, words: as :func:`fill_words` filled them for the genome; kept so.
         state: uint64[1], random state.
 

@@ -117,7 +117,7 @@ class GammaTimeloopCompat(AskTellAgent):
             self._rules,
             self._space.sorting,
             batch.arrays(),
-            *self._memory,
+            self._memory,
             self._state,
         )
         return batch

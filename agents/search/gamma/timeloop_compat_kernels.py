@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mapgym.compilation import kernel
 from mapgym.compilation.random_kernels import next_below, next_fraction
 from mapgym.mapping.canonical_kernels import Sorting, normalise
+from mapgym.mapping.maps import Arrays, Maps
 
 PLANES = 4
 FACTOR, ORDER, PARALLEL, KEEP = range(PLANES)
@@ -214,7 +215,7 @@ def _spatial(g: Any, rules: CompatRules, level: int, d: int) -> Any:
 
 
 @kernel
-def express(g: Any, rules: CompatRules, sorting: Sorting, batch: Any, i: int) -> None:
+def express(g: Any, rules: CompatRules, sorting: Sorting, batch: Maps, i: int) -> None:
     """Repairs the fan-outs of a genome and writes it as mapping i of a batch.
 
     Dims are taken away, in a fixed order, until the rest fits the whole mesh of the level; those that are left are laid
@@ -259,22 +260,22 @@ def express(g: Any, rules: CompatRules, sorting: Sorting, batch: Any, i: int) ->
             for position in range(dims):
                 d = g[ORDER, level, position]
                 if (on_y >> d) & 1 == axis:
-                    batch[3][i, level, filled] = d
+                    batch.spatial_order[i, level, filled] = d
                     filled += 1
             if axis == 0:
-                batch[4][i, level] = filled
+                batch.spatial_split[i, level] = filled
     for level in range(levels):
         for d in range(dims):
             spatial = _spatial(g, rules, level, d)
-            batch[1][i, level, d] = spatial
+            batch.spatial[i, level, d] = spatial
             temporal = rules.temporal[level, d]
             if temporal == 0:
                 split = rules.spatial[level, d] == 0 and g[PARALLEL, level, d] == 1
                 temporal = np.int64(1) if split else g[FACTOR, level, d]
-            batch[0][i, level, d] = temporal
-            batch[2][i, level, d] = g[ORDER, level, d]
+            batch.temporal[i, level, d] = temporal
+            batch.order[i, level, d] = g[ORDER, level, d]
         for t in range(rules.keep_free.shape[1]):
-            batch[5][i, level, t] = g[KEEP, level, t] == 1
+            batch.keep[i, level, t] = g[KEEP, level, t] == 1
     normalise(i, batch, sorting)
 
 
@@ -307,10 +308,9 @@ def breed(
     repairs: int,
     rules: CompatRules,
     sorting: Sorting,
-    batch: Any,
-    extents: Any,
-    scratch: Any,
-    state: Any,
+    arrays: Arrays,
+    memory: tuple[NDArray[np.float64], NDArray[np.int64]],
+    state: NDArray[np.uint64],
 ) -> None:
     """Makes one generation: crossover in pairs, random individuals, mutation of all, repair.
 
@@ -321,10 +321,12 @@ def breed(
         crossover: probability that a pair exchanges something.
         repairs: how many dims may be spread anew until the tiles of a child fit.
         rules, sorting: of the map space.
-        batch: arrays of n mappings, receive the children; some may be illegal.
-        extents, scratch: float64[dim] and int64[dim], working memory.
+        arrays: of n mappings, receive the children; some may be illegal.
+        memory: float64[dim] and int64[dim], working memory.
         state: uint64[1], random state.
     """
+    batch = Maps(*arrays)
+    extents, scratch = memory
     n = len(children)
     if len(parents) == 1:
         fresh = 0

@@ -16,6 +16,7 @@ from mapgym.agents.search.gamma.breeding_kernels import remember
 from mapgym.compilation import kernel
 from mapgym.compilation.random_kernels import next_below, next_fraction
 from mapgym.mapping.canonical_kernels import Sorting, copy_mapping, normalise
+from mapgym.mapping.maps import Arrays, Maps
 from mapgym.mapspace.edits_kernels import MOVE, SPATIAL_SWAP, SWAP, TOGGLE_AXIS, EditTables, change, is_allowed
 
 
@@ -26,39 +27,39 @@ def _mix(h, value):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def fingerprint(maps: Any, i: int) -> Any:
+def fingerprint(maps: Maps, i: int) -> Any:
     """A hash of mapping i, which is in canonical form: equal for equal mappings, and odd."""
-    levels, dims, tensors = maps[0].shape[1], maps[0].shape[2], maps[5].shape[2]
+    levels, dims, tensors = maps.temporal.shape[1], maps.temporal.shape[2], maps.keep.shape[2]
     h = np.uint64(0xA0761D6478BD642F)
     for s in range(levels):
         for position in range(dims):
-            d = maps[2][i, s, position]
-            if maps[0][i, s, d] == 1:
+            d = maps.order[i, s, position]
+            if maps.temporal[i, s, d] == 1:
                 break
-            h = _mix(h, maps[0][i, s, d] * 256 + d)
-        h = _mix(h, maps[4][i, s] * 256 + 128)
+            h = _mix(h, maps.temporal[i, s, d] * 256 + d)
+        h = _mix(h, maps.spatial_split[i, s] * 256 + 128)
         for position in range(dims):
-            d = maps[3][i, s, position]
-            if maps[1][i, s, d] == 1:
+            d = maps.spatial_order[i, s, position]
+            if maps.spatial[i, s, d] == 1:
                 break
-            h = _mix(h, maps[1][i, s, d] * 256 + d)
+            h = _mix(h, maps.spatial[i, s, d] * 256 + d)
         kept = 1
         for t in range(tensors):
-            kept = kept * 2 + maps[5][i, s, t]
+            kept = kept * 2 + maps.keep[i, s, t]
         h = _mix(h, kept)
     return h | np.uint64(1)
 
 
 @kernel
-def _factor(i: int, maps: Any, slot: int, d: int) -> Any:
-    levels = maps[0].shape[1]
-    return maps[0][i, slot, d] if slot < levels else maps[1][i, slot - levels, d]
+def _factor(i: int, maps: Maps, slot: int, d: int) -> Any:
+    levels = maps.temporal.shape[1]
+    return maps.temporal[i, slot, d] if slot < levels else maps.spatial[i, slot - levels, d]
 
 
 @kernel
-def _draw_move(i: int, maps: Any, tables: EditTables, edits: Any, state: Any) -> bool:
+def _draw_move(i: int, maps: Maps, tables: EditTables, edits: Any, state: Any) -> bool:
     """Draws a prime factor to move: a random dim, one of its factors above 1, and another slot of the same group."""
-    levels, dims = maps[0].shape[1], maps[0].shape[2]
+    levels, dims = maps.temporal.shape[1], maps.temporal.shape[2]
     first = next_below(state, dims)
     for step in range(dims):
         d = (first + step) % dims
@@ -95,10 +96,10 @@ def _draw_move(i: int, maps: Any, tables: EditTables, edits: Any, state: Any) ->
 
 
 @kernel
-def _draw_swap(i: int, maps: Any, sorting: Sorting, kind: int, edits: Any, state: Any) -> bool:
+def _draw_swap(i: int, maps: Maps, sorting: Sorting, kind: int, edits: Any, state: Any) -> bool:
     """Draws two loops of a random level to swap: temporal ones, or spatial ones on one mesh axis."""
-    levels, dims = maps[0].shape[1], maps[0].shape[2]
-    factors, order = (maps[0], maps[2]) if kind == SWAP else (maps[1], maps[3])
+    levels, dims = maps.temporal.shape[1], maps.temporal.shape[2]
+    factors, order = (maps.temporal, maps.order) if kind == SWAP else (maps.spatial, maps.spatial_order)
     first = next_below(state, levels)
     for step in range(levels):
         s = (first + step) % levels
@@ -111,7 +112,7 @@ def _draw_swap(i: int, maps: Any, sorting: Sorting, kind: int, edits: Any, state
             count = 0
             for position in range(dims):
                 d = order[i, s, position]
-                on_y = position >= maps[4][i, s]
+                on_y = position >= maps.spatial_split[i, s]
                 if factors[i, s, d] == 1 or (kind == SPATIAL_SWAP and on_y != ((axis + turn) % 2 == 1)):
                     continue
                 # A random pair, drawn while passing by: the third and later loops replace one of the two.
@@ -134,15 +135,15 @@ def _draw_swap(i: int, maps: Any, sorting: Sorting, kind: int, edits: Any, state
 
 
 @kernel
-def _draw_toggle(i: int, maps: Any, tables: EditTables, kind: int, edits: Any, state: Any) -> bool:
+def _draw_toggle(i: int, maps: Maps, tables: EditTables, kind: int, edits: Any, state: Any) -> bool:
     """Draws a spatial loop for the other mesh axis, or a tensor to keep or to bypass."""
-    levels = maps[0].shape[1]
-    columns = maps[0].shape[2] if kind == TOGGLE_AXIS else maps[5].shape[2]
+    levels = maps.temporal.shape[1]
+    columns = maps.temporal.shape[2] if kind == TOGGLE_AXIS else maps.keep.shape[2]
     first = next_below(state, levels * columns)
     for step in range(levels * columns):
         s, column = (first + step) % (levels * columns) // columns, (first + step) % columns
         if kind == TOGGLE_AXIS:
-            possible = tables.axis_free[s] and maps[1][i, s, column] > 1
+            possible = tables.axis_free[s] and maps.spatial[i, s, column] > 1
         else:
             possible = tables.keep_free[s, column]
         if possible:
@@ -152,7 +153,7 @@ def _draw_toggle(i: int, maps: Any, tables: EditTables, kind: int, edits: Any, s
 
 
 @kernel
-def _draw_edit(i: int, maps: Any, sorting: Sorting, tables: EditTables, weights: Any, edits: Any, state: Any) -> bool:
+def _draw_edit(i: int, maps: Maps, sorting: Sorting, tables: EditTables, weights: Any, edits: Any, state: Any) -> bool:
     """Draws a random edit of mapping i into the first row of edits; False if its kind has none."""
     drawn = next_fraction(state)
     kind = 0
@@ -167,8 +168,8 @@ def _draw_edit(i: int, maps: Any, sorting: Sorting, tables: EditTables, weights:
 
 @kernel
 def edit_each(
-    maps: Any,
-    edited: Any,
+    arrays: Arrays,
+    edited_arrays: Arrays,
     sorting: Sorting,
     tables: EditTables,
     weights: NDArray[np.float64],
@@ -183,8 +184,8 @@ def edit_each(
     """Makes of each mapping of a batch one that is a few random edits away.
 
     Args:
-        maps: arrays of a batch of mappings of the space in canonical form.
-        edited: arrays of a batch of as many, overwritten.
+        arrays: arrays of a batch of mappings of the space in canonical form.
+        edited_arrays: arrays of a batch of as many, overwritten.
         sorting, tables: of the map space.
         weights: float64[KINDS], cumulative probabilities of the kinds of edits.
         persistence: probability of one more edit after each one.
@@ -195,7 +196,9 @@ def edit_each(
         extents, tile_words: float64[level, dim] and float64[level, tensor], working memory.
         state: uint64[1], random state.
     """
-    for i in range(len(maps[0])):
+    maps = Maps(*arrays)
+    edited = Maps(*edited_arrays)
+    for i in range(len(maps.temporal)):
         copy_mapping(i, maps, i, edited)
         if len(seen) > 1:
             remember(seen, fingerprint(maps, i))

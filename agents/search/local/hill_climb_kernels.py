@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.compilation import kernel
 from mapgym.mapping.canonical_kernels import copy_mapping
+from mapgym.mapping.maps import Arrays, Maps
 
 
 @kernel
 def climb(
-    proposals: Any,
+    proposals: Arrays,
     values: NDArray[np.float64],
-    at: Any,
+    at: Arrays,
     at_values: NDArray[np.float64],
     idle: NDArray[np.int64],
     patience: int,
@@ -34,11 +33,12 @@ def climb(
     Returns:
         How many climbers have to start again now.
     """
+    proposed, standing = Maps(*proposals), Maps(*at)
     for i in range(len(values)):
         progress = idle[i] >= patience or values[i] < at_values[i]
         idle[i] = 0 if progress else idle[i] + 1
         if progress or values[i] <= at_values[i]:
-            copy_mapping(i, proposals, i, at)
+            copy_mapping(i, proposed, i, standing)
             at_values[i] = values[i]
     stuck = 0
     for i in range(len(idle)):

@@ -44,7 +44,7 @@ class PointTables(NamedTuple):
     axis_free: NDArray[np.bool_]  # [L]
     on_y: NDArray[np.bool_]  # [L, D] mesh axis where it is not searched
     keep_free: NDArray[np.bool_]  # [L, T]
-    rules: NDArray[np.int64]  # from mapgym.mapping.legality.pack_rules
+    rules: NDArray[np.int64]  # from mapgym.mapping.legality_kernels.pack_rules
     min_used_macs: int
 
 
@@ -84,12 +84,12 @@ def _is_parallel_enough(tables, point):  # type: ignore[no-untyped-def]
 @kernel
 def write_factors(tables, point, maps, i):  # type: ignore[no-untyped-def]
     """Writes the factors of a point; returns whether they can be legal."""
-    levels, dims = maps[0].shape[1], maps[0].shape[2]
+    levels, dims = maps.temporal.shape[1], maps.temporal.shape[2]
     for level in range(levels):
         point.parallel[level] = tables.fixed_parallel[level]
         for d in range(dims):
-            maps[0][i, level, d] = max(tables.fixed[level, d], 1)
-            maps[1][i, level, d] = max(tables.fixed[levels + level, d], 1)
+            maps.temporal[i, level, d] = max(tables.fixed[level, d], 1)
+            maps.spatial[i, level, d] = max(tables.fixed[levels + level, d], 1)
     fits = True
     for r in range(len(tables.primes)):
         rank, left = point.factor_ranks[r], tables.primes[r, EXPONENT]
@@ -106,9 +106,9 @@ def write_factors(tables, point, maps, i):  # type: ignore[no-untyped-def]
                     factor *= prime
             slot = tables.slots[tables.primes[r, FIRST_SLOT] + part]
             if slot < levels:
-                maps[0][i, slot, d] *= factor
+                maps.temporal[i, slot, d] *= factor
             else:
-                maps[1][i, slot - levels, d] *= factor
+                maps.spatial[i, slot - levels, d] *= factor
                 point.parallel[slot - levels] *= factor
                 fits &= point.parallel[slot - levels] <= tables.most_parallel[slot - levels]
     return fits and _is_parallel_enough(tables, point)

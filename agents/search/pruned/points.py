@@ -12,7 +12,7 @@ from mapgym.agents.search.pruned.factor_kernels import COUNT, FACTORS, DrawTable
 from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
 from mapgym.mapping import MappingBatch
-from mapgym.mapping.legality import pack_rules
+from mapgym.mapping.legality_kernels import pack_rules
 from mapgym.mapspace import MapSpace
 from mapgym.mapspace.size import prime_exponents
 from mapgym.spec.ranges import MAX_ARRANGED

@@ -20,7 +20,8 @@ from mapgym.agents.search.pruned.factor_kernels import draw_factors, next_factor
 from mapgym.compilation import kernel
 from mapgym.compilation.random_kernels import next_below, next_random
 from mapgym.mapping.canonical_kernels import copy_mapping
-from mapgym.mapping.legality import LEGAL, LEVEL_FANOUT, MAC_FANOUT, MESH_FANOUT, legality_status
+from mapgym.mapping.legality_kernels import LEGAL, LEVEL_FANOUT, MAC_FANOUT, MESH_FANOUT, legality_status
+from mapgym.mapping.maps import Maps
 
 VISITS, SPLIT, KEPT, SEEN, INVALID = range(5)
 """State of the random walk: permutations left, index of the split, of the bypass variant, whether the present
@@ -93,7 +94,7 @@ def write_places(tables, point, maps, i):  # type: ignore[no-untyped-def]
 
     The loops on X are written before those on Y in any case, so that such a permutation repeats another one.
     """
-    spatial, spatial_order, spatial_split = maps[1], maps[3], maps[4]
+    spatial, spatial_order, spatial_split = maps.spatial, maps.spatial_order, maps.spatial_split
     levels, dims = spatial.shape[1], spatial.shape[2]
     is_canonical = True
     for level in range(levels):
@@ -119,9 +120,9 @@ def write_places(tables, point, maps, i):  # type: ignore[no-untyped-def]
 @kernel
 def write_orders(tables, point, maps, i):  # type: ignore[no-untyped-def]
     """Writes the temporal orders."""
-    order = maps[2]
+    order = maps.order
     for level in range(order.shape[1]):
-        _permuted_loops(maps[0], i, level, tables.order_key, point.order_ranks[level], point.sequence)
+        _permuted_loops(maps.temporal, i, level, tables.order_key, point.order_ranks[level], point.sequence)
         for position in range(order.shape[2]):
             order[i, level, position] = point.sequence[position]
 
@@ -129,7 +130,7 @@ def write_orders(tables, point, maps, i):  # type: ignore[no-untyped-def]
 @kernel
 def write_kept(tables, point, maps, i):  # type: ignore[no-untyped-def]
     """Writes the kept tensors where they are searched; bit 0 keeps all of them."""
-    keep = maps[5]
+    keep = maps.keep
     bits = point.keep_bits[0]
     for level in range(keep.shape[1]):
         for t in range(keep.shape[2]):
@@ -140,9 +141,7 @@ def write_kept(tables, point, maps, i):  # type: ignore[no-untyped-def]
 
 @kernel
 def _status(tables, point, maps, i):  # type: ignore[no-untyped-def]
-    return legality_status(
-        i, maps[0], maps[1], maps[2], maps[3], maps[4], maps[5], tables.rules, point.extents, point.tile_words
-    )
+    return legality_status(i, maps, tables.rules, point.extents, point.tile_words)
 
 
 @kernel
@@ -157,19 +156,19 @@ def _bypass_variants(tables):  # type: ignore[no-untyped-def]
 @kernel
 def _draw_orders(tables, point, current, generator):  # type: ignore[no-untyped-def]
     """Draws a permutation of the loops of each level, and writes those of the temporal loops."""
-    for level in range(current[0].shape[1]):
+    for level in range(current.temporal.shape[1]):
         point.order_ranks[level] = point.drawn_ranks[level] = 0
         if tables.order_free[level]:
-            point.order_ranks[level] = _draw_rank(generator, _factorial(_loops(current[0], 0, level)))
+            point.order_ranks[level] = _draw_rank(generator, _factorial(_loops(current.temporal, 0, level)))
         if tables.spatial_order_free[level] or tables.axis_free[level]:
-            point.drawn_ranks[level] = _draw_rank(generator, _factorial(_loops(current[1], 0, level)))
+            point.drawn_ranks[level] = _draw_rank(generator, _factorial(_loops(current.spatial, 0, level)))
     write_orders(tables, point, current, 0)
 
 
 @kernel
 def begin_visits(tables, point, current, walk, most, generator):  # type: ignore[no-untyped-def]
     """Begins to visit the factors in current, with as many permutations as they have, at most so many."""
-    temporal, spatial = current[0], current[1]
+    temporal, spatial = current.temporal, current.spatial
     size = 1.0
     for level in range(temporal.shape[1]):
         if size >= most:
@@ -189,7 +188,7 @@ def _split(tables, point, current, split):  # type: ignore[no-untyped-def]
 
     Where the order of spatial loops is not searched, the permutation serves the choice of the axes only.
     """
-    spatial = current[1]
+    spatial = current.spatial
     for level in range(spatial.shape[1]):
         point.place_ranks[level] = point.drawn_ranks[level] if tables.spatial_order_free[level] else 0
         point.place_masks[level] = 0
@@ -212,7 +211,7 @@ def _split(tables, point, current, split):  # type: ignore[no-untyped-def]
 
 @kernel
 def random_walk(  # type: ignore[no-untyped-def]
-    tables, draws, share, point, current, walk, generator, visits, timeout, maps, is_variant
+    tables, draws, share, point, point_arrays, walk, generator, visits, timeout, arrays, is_variant
 ):
     """Fills a batch with the legal mappings of points drawn at random.
 
@@ -223,17 +222,19 @@ def random_walk(  # type: ignore[no-untyped-def]
     Args:
         tables, draws, point: of the space; the point is where the walk is.
         share: of all factorisations those that states of draws find possible.
-        current: arrays of a batch of one, the mapping of the point.
+        point_arrays: arrays of a batch of one, the mapping of the point.
         walk: int64[5], see the module.
         generator: uint64[1].
         visits: most permutations for each factorisation.
         timeout: consecutive points without a legal mapping after which it returns.
-        maps: arrays of the batch to fill.
+        arrays: arrays of the batch to fill.
         is_variant: bool[n], receives whether a mapping differs from the one before it in bypass only.
 
     Returns:
         the number of mappings; fewer than there is room for if it timed out.
     """
+    current = Maps(*point_arrays)
+    maps = Maps(*arrays)
     count = 0
     variants = _bypass_variants(tables)
     while count < len(is_variant):
@@ -281,17 +282,17 @@ def random_walk(  # type: ignore[no-untyped-def]
 def _orders_and_places(tables, maps, i):  # type: ignore[no-untyped-def]
     """In how many ways the loops can be ordered in time, and placed on the meshes."""
     orders, places = np.int64(1), np.int64(1)
-    for level in range(maps[0].shape[1]):
+    for level in range(maps.temporal.shape[1]):
         if tables.order_free[level]:
-            orders *= _factorial(_loops(maps[0], i, level))
-        loops = _loops(maps[1], i, level)
+            orders *= _factorial(_loops(maps.temporal, i, level))
+        loops = _loops(maps.spatial, i, level)
         if tables.axis_free[level]:
             # Orders times positions of the split, or a choice of axis for each loop.
             places *= _factorial(loops + 1) if tables.spatial_order_free[level] else np.int64(1) << loops
         elif tables.spatial_order_free[level]:
             on_y = 0
-            for d in range(maps[1].shape[2]):
-                on_y += maps[1][i, level, d] > 1 and tables.on_y[level, d]
+            for d in range(maps.spatial.shape[2]):
+                on_y += maps.spatial[i, level, d] > 1 and tables.on_y[level, d]
             places *= _factorial(on_y) * _factorial(loops - on_y)
     return orders, places
 
@@ -299,10 +300,10 @@ def _orders_and_places(tables, maps, i):  # type: ignore[no-untyped-def]
 @kernel
 def _next_orders(tables, point, maps, i):  # type: ignore[no-untyped-def]
     """Steps to the next temporal orders; returns False, at the first ones again, after the last."""
-    for level in range(maps[0].shape[1]):
+    for level in range(maps.temporal.shape[1]):
         if tables.order_free[level]:
             point.order_ranks[level] += 1
-            if point.order_ranks[level] < _factorial(_loops(maps[0], i, level)):
+            if point.order_ranks[level] < _factorial(_loops(maps.temporal, i, level)):
                 return True
             point.order_ranks[level] = 0
     return False
@@ -311,8 +312,8 @@ def _next_orders(tables, point, maps, i):  # type: ignore[no-untyped-def]
 @kernel
 def _next_places(tables, point, maps, i):  # type: ignore[no-untyped-def]
     """Steps to the next places, some of which repeat others (see write_places); returns False as _next_orders does."""
-    for level in range(maps[1].shape[1]):
-        loops = _loops(maps[1], i, level)
+    for level in range(maps.spatial.shape[1]):
+        loops = _loops(maps.spatial, i, level)
         if tables.axis_free[level]:
             point.place_masks[level] += 1
             if point.place_masks[level] < np.int64(1) << loops:
@@ -327,20 +328,22 @@ def _next_places(tables, point, maps, i):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def complete_walk(tables, point, current, walk, maps):  # type: ignore[no-untyped-def]
+def complete_walk(tables, point, point_arrays, walk, arrays):  # type: ignore[no-untyped-def]
     """Fills a batch with the next legal mappings, each of which comes up once in the whole walk.
 
     Args:
-        tables, point, current: as for random_walk; a point of zeros begins.
+        tables, point, point_arrays: as for random_walk; a point of zeros begins.
         walk: int64[4], see the module; LISTED and RULED_OUT add up to the size of the space in the end.
-        maps: arrays of the batch to fill.
+        arrays: arrays of the batch to fill.
 
     Returns:
         the number of mappings; fewer than there is room for if the walk has ended.
     """
+    current = Maps(*point_arrays)
+    maps = Maps(*arrays)
     count = 0
     variants = _bypass_variants(tables)
-    while count < len(maps[0]) and walk[ENDED] == 0:
+    while count < len(maps.temporal) and walk[ENDED] == 0:
         if walk[IS_NEW]:
             fits = write_factors(tables, point, current, 0)
             orders, places = _orders_and_places(tables, current, 0)

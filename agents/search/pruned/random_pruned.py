@@ -13,6 +13,7 @@ from mapgym.agents.search.pruned.points import draw_tables, first_point, point_t
 from mapgym.agents.search.pruned.points_kernels import INVALID, KEPT, VISITS, begin_visits, random_walk
 from mapgym.cost import CostBatch
 from mapgym.mapping import MappingBatch
+from mapgym.mapping.maps import Maps
 from mapgym.mapspace import MapSpace
 
 TOLERANCE = 1e-3
@@ -137,4 +138,6 @@ class RandomPruned(AskTellAgent):
         self._current.temporal[:] = drawn.temporal
         self._current.spatial[:] = drawn.spatial
         self._walk[INVALID] = 0
-        begin_visits(self._tables, self._point, self._current.arrays(), self._walk, self.permutations, self._generator)
+        begin_visits(
+            self._tables, self._point, Maps(*self._current.arrays()), self._walk, self.permutations, self._generator
+        )

@@ -8,6 +8,8 @@ width of the mesh, logical rows are not rows of the grid.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from mapgym.compilation import inlined_kernel, kernel
 from mapgym.cost.dense.offset_kernels import count_distinct, enumerate_instances, multiplicities, needs_enumeration
 from mapgym.cost.dense.scratch import (
@@ -156,10 +158,8 @@ def _serve(
     scratch: Scratch,
     t: int,
     s: int,
-    effect: int,
-    translation: int,
+    step: tuple[int, int, int],
     width: int,
-    words: int,
     distinct: int,
     count: int,
     list_classes: bool,
@@ -167,14 +167,16 @@ def _serve(
     """Lets grid neighbours serve the steps with one translation, if that leaves fewer distinct offsets.
 
     Args:
-        effect: _ENDS or _UNKNOWN, from classify.
-        words: words of all these steps together, per instance.
+        step: its effect (_ENDS or _UNKNOWN, from classify), its translation, and the words of all such steps together,
+            per instance.
+        width: of the grid of instances.
         distinct: distinct offsets of all instances.
         count: classes so far; with list_classes those of the instances that are not served are added.
 
     Returns:
         (words passed on by neighbours, accesses that remain, classes); nothing passed on if links are not used.
     """
+    effect, translation, words = step
     classes = 0
     if effect == _ENDS and not needs_enumeration(tables, scratch, t, s):
         spare = scratch.places.shape[1] - 1
@@ -197,25 +199,29 @@ def _serve(
     return words * served, words * remaining, count
 
 
+class Steps(NamedTuple):
+    """How a tile moves; see :func:`mapgym.cost.dense.traffic_kernels.words_from_above`."""
+
+    full: int  # words of the tile, 1 at the MACs
+    translation: int
+    anew: int
+    repeats: int
+
+
 @inlined_kernel
 def link_steps(
     tables: Tables,
     scratch: Scratch,
     t: int,
     s: int,
-    loops: int,
-    full: int,
-    translation: int,
-    anew: int,
-    repeats: int,
+    steps: Steps,
     distinct: int,
     list_classes: bool,
 ) -> tuple[int, int, int, int]:
     """Link transfers of one tensor at one boundary, summed over the steps of all temporal loops.
 
     Args:
-        full, translation, anew, repeats: from :func:`mapgym.cost.dense.traffic_kernels.words_from_above`; full is 1 at
-        the MACs.
+        steps: of the tile below.
         distinct: distinct offsets of all instances.
 
     Returns:
@@ -223,6 +229,8 @@ def link_steps(
         of classes that they add).
     """
     passed, words_linked, remaining, count = 0, 0, 0, 0
+    full, translation, anew, repeats = steps
+    loops = scratch.levels[scratch.tiles.shape[1], FIRST_LOOP]
     j = scratch.levels[s, FIRST_LOOP]
     # Away from the MACs, a step along a rank of its own is longer than the offsets reach, and an empty one needs
     # nothing. Where the first step leaves a slab, only steps like it meet a neighbour's tile of the same shape.
@@ -270,9 +278,8 @@ def link_steps(
                 passed += words * scratch.levels[s, USED]
                 words_linked += words
             elif effect != _NONE:
-                more, rest, count = _serve(
-                    tables, scratch, t, s, effect, step - inner, width, words, distinct, count, list_classes
-                )
+                own = (effect, step - inner, words)
+                more, rest, count = _serve(tables, scratch, t, s, own, width, distinct, count, list_classes)
                 if more > 0:
                     passed += more
                     remaining += rest

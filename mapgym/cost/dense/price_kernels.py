@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.compilation import inlined_kernel, kernel
-from mapgym.cost.dense.link_kernels import append_class, link_steps
+from mapgym.cost.dense.link_kernels import Steps, append_class, link_steps
+from mapgym.cost.dense.memory_kernels import Memory, open_memory
 from mapgym.cost.dense.offset_kernels import count_distinct, enumerate_instances, multiplicities, needs_enumeration
 from mapgym.cost.dense.partition_kernels import partition_chain
 from mapgym.cost.dense.scratch import (
@@ -46,8 +47,12 @@ from mapgym.cost.dense.tables import (
     WRITE,
     Tables,
 )
-from mapgym.cost.dense.traffic_kernels import list_loops, words_from_above
-from mapgym.mapping.legality import legality_status
+from mapgym.cost.dense.traffic_kernels import list_loops, slowed, words_from_above
+from mapgym.mapping.legality_kernels import legality_status
+from mapgym.mapping.maps import Arrays, Maps
+
+ENERGY, LATENCY = 0, 1
+"""Rows of the array of costs: pJ and cycles."""
 
 
 class Detail(NamedTuple):
@@ -141,23 +146,189 @@ def _append_own_classes(
 
 
 @inlined_kernel
-def _price_tensor(
-    tables: Tables,
+def _offsets(tables: Tables, scratch: Scratch, t: int, s: int) -> tuple[int, bool, bool]:
+    """(distinct offsets of the instances below level s, whether multiplicities differ, whether it took enumeration)."""
+    distinct = 1
+    # Offsets coincide only if two spatial dims share a rank, or a dim is in two ranks.
+    shared = tables.tensors[t, IRREGULAR] != 0
+    ranks = 0
+    for k in range(scratch.levels[s, DIGITS]):
+        d = scratch.places[DIGIT, s, k]
+        if tables.dims[KEY, t, d] != 0:
+            distinct *= scratch.places[SPAN, s, d]
+            rank = tables.dims[SLIDING, t, d]
+            if rank >= 0:
+                shared = shared or (ranks >> rank) & 1 != 0
+                ranks |= 1 << rank
+    mixed, enumerated = False, False
+    if shared:
+        distinct, mixed, enumerated = _distinct_offsets(tables, scratch, t, s)
+    return distinct, mixed, enumerated
+
+
+@inlined_kernel
+def _cross_boundary(
+    memory: Memory,
     keep: NDArray[np.bool_],
     i: int,
     t: int,
-    scratch: Scratch,
+    s: int,
+    below: tuple[float, bool],
     compute_cycles: int,
-    loops: int,
     detail: Detail | None,
-) -> float:
-    """Energy of one tensor at all storage levels and networks, pJ; adds its demands to scratch.demand."""
-    levels = scratch.tiles.shape[1]
+) -> tuple[float, float, float, float]:
+    """Accesses of level s that serve the level below it, before bypassing (sections 3 and 4).
+
+    Args:
+        memory, keep, i, t, s, compute_cycles, detail: see :func:`_price_tensor`.
+        below: what the level below serves, and whether it keeps the tensor.
+
+    Returns:
+        (accesses of one instance, words that one instance below receives, words that links pass on, energy of the
+        networks in pJ).
+    """
+    tables, scratch = memory.tables, memory.scratch
+    content_below, kept_below = below
     is_output = tables.tensors[t, IS_OUTPUT] != 0
     plain = tables.tensors[t, PLAIN] != 0
-    if is_output or detail is not None:
+    loops = scratch.levels[scratch.tiles.shape[1], FIRST_LOOP]
+    instances = scratch.levels[s, USED]
+    full = scratch.tiles[WORDS, s - 1, t] if s > 0 else 1
+    translation, anew, repeats = 0, 0, 0
+    if s == 0:
+        # Without reuse at the MACs each of them reads its operands and updates its output in every cycle.
+        words = compute_cycles
+    elif plain:
+        words = full * scratch.tiles[INNERMOST, s, t]
+    else:
+        words, translation, anew, repeats = words_from_above(tables, scratch, t, s, full, loops)
+    distinct, mixed, enumerated, links_words, remaining, count = 1, False, False, 0, 0, 0
+    unlinked = words
+    has_network = detail is not None or tables.energies[s, HOP] + tables.energies[s, ROUTER] > 0.0
+    list_classes = has_network
+    if instances > 1:
+        distinct, mixed, enumerated = _offsets(tables, scratch, t, s)
+        # Sums over classes are exact, in any order, where the fan-out is a power of two and no level below hands on its
+        # demand.
+        list_classes = has_network or not kept_below or instances & (instances - 1) != 0
+        if tables.peer_links:
+            steps = Steps(full, translation, anew, repeats)
+            links_words, words_linked, remaining, count = link_steps(
+                tables, scratch, t, s, steps, distinct, list_classes
+            )
+            unlinked -= words_linked
+    content = float(distinct) * unlinked + remaining
+    links = float(links_words)
+    received = float(words) * instances - links
+    if has_network or (list_classes and (mixed or count > 0)):
+        if mixed or count > 0:
+            count = _append_own_classes(tables, scratch, t, s, mixed, enumerated, distinct, unlinked, count)
+        else:
+            scratch.classes[OWN, 0, 0], scratch.classes[OWN, 0, 1] = instances // distinct, distinct
+            scratch.traffic[0] = float(distinct) * unlinked
+            count = 1
+        received = 0.0
+        share = 0.0
+        for c in range(count):
+            product = scratch.traffic[c] * scratch.classes[OWN, c, 0]
+            received += product
+            share += product / instances
+    else:
+        share = received / instances
+    if not kept_below:
+        # The bypassed level below hands its demand on, in proportion; its links are dropped.
+        factor = content_below * instances / received
+        content = 0.0
+        for c in range(count):
+            scratch.traffic[c] *= factor
+            content += scratch.traffic[c]
+        if count == 0:
+            content = float(distinct) * unlinked * factor
+        links = 0.0
+    network = 0.0
+    if has_network:
+        doubled = is_output and tables.levels[s, UNLIMITED] != 0
+        part = scratch.levels[s, PARTITION] if doubled and keep[i, s, t] else 0
+        network, entering, reductions, widest = _network(tables, scratch, s, count, doubled, part, links)
+        network *= scratch.levels[s, REPLICATION]
+        if detail is not None:
+            detail.network_energy_pj[i, s, t] = network
+            detail.ingresses[i, s, t] = entering
+            detail.link_transfers[i, s, t] = links
+            detail.spatial_reductions[i, s, t] = reductions if is_output else 0
+            detail.multicast[i, s, t] = widest
+    return content, share, links, network
+
+
+@inlined_kernel
+def _complete_level(
+    memory: Memory,
+    i: int,
+    t: int,
+    s: int,
+    content: float,
+    share: float,
+    links: float,
+    compute_cycles: int,
+    detail: Detail | None,
+) -> float:
+    """Energy of level s, whose accesses are all known: what it serves, what it receives, what its neighbours pass on.
+
+    Args:
+        memory, i, t, compute_cycles, detail: see :func:`_price_tensor`.
+        s: the level, which keeps the tensor.
+        content: accesses that serve the level below.
+        share, links: what crosses the boundary above, see :func:`_cross_boundary`.
+    """
+    tables, scratch = memory.tables, memory.scratch
+    peer = links / scratch.levels[s, REPLICATION]
+    served = content + peer
+    if tables.tensors[t, IS_OUTPUT] != 0:
+        # The first visit of a word needs no read. QUIRK: the fills do not know that. Where links have taken accesses
+        # away, the estimate of first visits can be more than is left.
+        reads = int(max(math.floor(served - scratch.levels[s, PARTITION] + 0.5), 0.0))
+        updates = math.floor(content + 0.5)
+    else:
+        reads, updates = math.floor(served + 0.5), 0
+    fills = int(share + peer)
+    block = tables.levels[s, BLOCK]
+    accesses = reads + updates + fills
+    if block > 1:
+        # In float64: counts are far below 2**50, where the rounded-up quotient is exact, and it is faster.
+        accesses = math.ceil(reads / block) + math.ceil(updates / block) + math.ceil(fills / block)
+    storage = accesses * tables.energies[s, ACCESS] * scratch.levels[s, REPLICATION]
+    if tables.has_bandwidth:
+        # Added up tensor by tensor, as Timeloop does: the last digit decides where cycles are rounded up.
+        scratch.demand[s, 0] += reads / compute_cycles
+        scratch.demand[s, 1] += (updates + fills) / compute_cycles
+    if detail is not None:
+        detail.reads[i, s, t] = reads
+        detail.fills[i, s, t] = fills
+        detail.updates[i, s, t] = updates
+        detail.tile_words[i, s, t] = scratch.tiles[WORDS, s, t]
+        detail.partition_words[i, s, t] = scratch.levels[s, PARTITION]
+        detail.energy_pj[i, s, t] = storage
+    return storage
+
+
+@inlined_kernel
+def _price_tensor(
+    memory: Memory, keep: NDArray[np.bool_], i: int, t: int, compute_cycles: int, detail: Detail | None
+) -> float:
+    """Energy of one tensor at all storage levels and networks, pJ; adds its demands to scratch.demand.
+
+    Args:
+        memory: of the task; the loops of the mapping are listed there.
+        keep: of the batch.
+        i: which mapping of it.
+        t: the tensor.
+        compute_cycles: cycles of the MACs alone.
+        detail: receives the counts, unless it is None.
+    """
+    tables, scratch = memory.tables, memory.scratch
+    if tables.tensors[t, IS_OUTPUT] != 0 or detail is not None:
         partition_chain(tables, scratch, keep, i, t)
-    outermost = levels - 1
+    outermost = scratch.tiles.shape[1] - 1
     while not keep[i, outermost, t]:
         outermost -= 1
     energy = 0.0
@@ -166,114 +337,12 @@ def _price_tensor(
     for s in range(outermost + 2):
         content, share, links = 0.0, 0.0, 0.0
         if s <= outermost:
-            # Accesses of level s that serve the level below it, before bypassing (sections 3 and 4).
-            instances = scratch.levels[s, USED]
-            full = scratch.tiles[WORDS, s - 1, t] if s > 0 else 1
-            translation, anew, repeats = 0, 0, 0
-            if s == 0:
-                # Without reuse at the MACs each of them reads its operands and updates its output in every cycle.
-                words = compute_cycles
-            elif plain:
-                words = full * scratch.tiles[INNERMOST, s, t]
-            else:
-                words, translation, anew, repeats = words_from_above(tables, scratch, t, s, full, loops)
-            distinct, mixed, enumerated, links_words, remaining, count = 1, False, False, 0, 0, 0
-            unlinked = words
-            has_network = detail is not None or tables.energies[s, HOP] + tables.energies[s, ROUTER] > 0.0
-            list_classes = has_network
-            if instances > 1:
-                # Offsets coincide only if two spatial dims share a rank, or a dim is in two ranks.
-                shared = tables.tensors[t, IRREGULAR] != 0
-                ranks = 0
-                for k in range(scratch.levels[s, DIGITS]):
-                    d = scratch.places[DIGIT, s, k]
-                    if tables.dims[KEY, t, d] != 0:
-                        distinct *= scratch.places[SPAN, s, d]
-                        rank = tables.dims[SLIDING, t, d]
-                        if rank >= 0:
-                            shared = shared or (ranks >> rank) & 1 != 0
-                            ranks |= 1 << rank
-                if shared:
-                    distinct, mixed, enumerated = _distinct_offsets(tables, scratch, t, s)
-                # Sums over classes are exact, in any order, where the fan-out is a power of two and no level below
-                # hands on its demand.
-                list_classes = has_network or not kept_below or instances & (instances - 1) != 0
-                if tables.peer_links:
-                    links_words, words_linked, remaining, count = link_steps(
-                        tables, scratch, t, s, loops, full, translation, anew, repeats, distinct, list_classes
-                    )
-                    unlinked -= words_linked
-            content = float(distinct) * unlinked + remaining
-            links = float(links_words)
-            received = float(words) * instances - links
-            if has_network or (list_classes and (mixed or count > 0)):
-                if mixed or count > 0:
-                    count = _append_own_classes(tables, scratch, t, s, mixed, enumerated, distinct, unlinked, count)
-                else:
-                    scratch.classes[OWN, 0, 0], scratch.classes[OWN, 0, 1] = instances // distinct, distinct
-                    scratch.traffic[0] = float(distinct) * unlinked
-                    count = 1
-                received = 0.0
-                share = 0.0
-                for c in range(count):
-                    product = scratch.traffic[c] * scratch.classes[OWN, c, 0]
-                    received += product
-                    share += product / instances
-            else:
-                share = received / instances
-            if not kept_below:
-                # The bypassed level below hands its demand on, in proportion; its links are dropped.
-                factor = content_below * instances / received
-                content = 0.0
-                for c in range(count):
-                    scratch.traffic[c] *= factor
-                    content += scratch.traffic[c]
-                if count == 0:
-                    content = float(distinct) * unlinked * factor
-                links = 0.0
-            if has_network:
-                doubled = is_output and tables.levels[s, UNLIMITED] != 0
-                part = scratch.levels[s, PARTITION] if doubled and keep[i, s, t] else 0
-                network, entering, reductions, widest = _network(tables, scratch, s, count, doubled, part, links)
-                network *= scratch.levels[s, REPLICATION]
-                energy += network
-                if detail is not None:
-                    detail.network_energy_pj[i, s, t] = network
-                    detail.ingresses[i, s, t] = entering
-                    detail.link_transfers[i, s, t] = links
-                    detail.spatial_reductions[i, s, t] = reductions if is_output else 0
-                    detail.multicast[i, s, t] = widest
-        below = s - 1
-        if below >= 0 and kept_below:
-            # Level `below` is complete: what it serves, what it receives from level s, what its neighbours pass on.
-            peer = links / scratch.levels[below, REPLICATION]
-            served = content_below + peer
-            if is_output:
-                # The first visit of a word needs no read. QUIRK: the fills do not know that. Where links have taken
-                # accesses away, the estimate of first visits can be more than is left.
-                reads = int(max(math.floor(served - scratch.levels[below, PARTITION] + 0.5), 0.0))
-                updates = math.floor(content_below + 0.5)
-            else:
-                reads, updates = math.floor(served + 0.5), 0
-            fills = int(share + peer)
-            block = tables.levels[below, BLOCK]
-            accesses = reads + updates + fills
-            if block > 1:
-                # In float64: counts are far below 2**50, where the rounded-up quotient is exact, and it is faster.
-                accesses = math.ceil(reads / block) + math.ceil(updates / block) + math.ceil(fills / block)
-            storage = accesses * tables.energies[below, ACCESS] * scratch.levels[below, REPLICATION]
-            energy += storage
-            if tables.has_bandwidth:
-                # Added up tensor by tensor, as Timeloop does: the last digit decides where cycles are rounded up.
-                scratch.demand[below, 0] += reads / compute_cycles
-                scratch.demand[below, 1] += (updates + fills) / compute_cycles
-            if detail is not None:
-                detail.reads[i, below, t] = reads
-                detail.fills[i, below, t] = fills
-                detail.updates[i, below, t] = updates
-                detail.tile_words[i, below, t] = scratch.tiles[WORDS, below, t]
-                detail.partition_words[i, below, t] = scratch.levels[below, PARTITION]
-                detail.energy_pj[i, below, t] = storage
+            content, share, links, network = _cross_boundary(
+                memory, keep, i, t, s, (content_below, kept_below), compute_cycles, detail
+            )
+            energy += network
+        if s > 0 and kept_below:
+            energy += _complete_level(memory, i, t, s - 1, content_below, share, links, compute_cycles, detail)
         if s <= outermost:
             content_below = content
             kept_below = keep[i, s, t]
@@ -283,46 +352,31 @@ def _price_tensor(
 @inlined_kernel
 def _level_cycles(tables: Tables, s: int, scratch: Scratch, compute_cycles: int) -> int:
     """Cycles that level s needs at its bandwidth (section 7)."""
-    slowdown = 1.0
-    reads, writes = scratch.demand[s, 0], scratch.demand[s, 1]
-    if reads > tables.energies[s, READ]:
-        slowdown = min(slowdown, tables.energies[s, READ] / reads)
-    if writes > tables.energies[s, WRITE]:
-        slowdown = min(slowdown, tables.energies[s, WRITE] / writes)
-    if reads + writes > tables.energies[s, SHARED]:
-        slowdown = min(slowdown, tables.energies[s, SHARED] / (reads + writes))
-    return math.ceil(compute_cycles / slowdown)
+    return slowed(
+        compute_cycles,
+        scratch.demand[s, 0],
+        scratch.demand[s, 1],
+        tables.energies[s, READ],
+        tables.energies[s, WRITE],
+        tables.energies[s, SHARED],
+    )
 
 
 @inlined_kernel
-def price_one(
-    tables: Tables,
-    rules: NDArray[np.int64],
-    temporal: NDArray[np.int32],
-    spatial: NDArray[np.int32],
-    order: NDArray[np.int8],
-    spatial_order: NDArray[np.int8],
-    spatial_split: NDArray[np.int8],
-    keep: NDArray[np.bool_],
-    i: int,
-    scratch: Scratch,
-    detail: Detail | None,
-) -> tuple[int, float, float]:
+def price_one(memory: Memory, maps: Maps, i: int, detail: Detail | None) -> tuple[int, float, float]:
     """Prices mapping i of a batch; returns (status, energy in pJ, cycles)."""
-    status = legality_status(
-        i, temporal, spatial, order, spatial_order, spatial_split, keep, rules, scratch.extents, scratch.tile_words
-    )
+    tables, scratch, keep = memory.tables, memory.scratch, maps.keep
+    status = legality_status(i, maps, memory.rules, scratch.extents, scratch.tile_words)
     if status != 0:
         return status, math.inf, math.inf
-    levels, tensors = temporal.shape[1], keep.shape[2]
-    compute_cycles = list_loops(tables, temporal, spatial, order, spatial_order, spatial_split, i, scratch)
-    loops = scratch.levels[levels, FIRST_LOOP]
+    levels, tensors = keep.shape[1], keep.shape[2]
+    compute_cycles = list_loops(tables, maps, i, scratch)
     if tables.has_bandwidth:
         scratch.demand[:] = 0.0
     macs = compute_cycles * scratch.levels[0, REPLICATION] * scratch.levels[0, USED]
     energy = macs * tables.mac_energy
     for t in range(tensors):
-        energy += _price_tensor(tables, keep, i, t, scratch, compute_cycles, loops, detail)
+        energy += _price_tensor(memory, keep, i, t, compute_cycles, detail)
     cycles = compute_cycles
     if tables.has_bandwidth or detail is not None:
         for s in range(levels):
@@ -338,23 +392,66 @@ def price_one(
 
 
 @kernel
+def _price_all(
+    memory: Memory, maps: Maps, status: NDArray[np.int32], costs: NDArray[np.float64], detail: Detail | None
+) -> None:
+    for i in range(len(status)):
+        status[i], costs[ENERGY, i], costs[LATENCY, i] = price_one(memory, maps, i, detail)
+
+
+@kernel
 def price_batch(
-    tables: Tables,
-    rules: NDArray[np.int64],
+    arrays: Arrays,
+    whole: NDArray[np.int64],
+    floats: NDArray[np.float64],
+    status: NDArray[np.int32],
+    costs: NDArray[np.float64],
+    detail: Detail | None,
+) -> None:
+    """Prices all mappings of a batch.
+
+    Args:
+        arrays: of n mappings.
+        whole, floats: of the task, see :func:`mapgym.cost.dense.memory_kernels.pack_memory`.
+        status: int32[n], receives 0 or what is illegal.
+        costs: float64[2, n], receives ENERGY in pJ and LATENCY in cycles.
+        detail: receives the counts, unless it is None.
+    """
+    _price_all(open_memory(whole, floats), Maps(*arrays), status, costs, detail)
+
+
+@kernel
+def price_single(
     temporal: NDArray[np.int32],
     spatial: NDArray[np.int32],
     order: NDArray[np.int8],
     spatial_order: NDArray[np.int8],
     spatial_split: NDArray[np.int8],
     keep: NDArray[np.bool_],
-    scratch: Scratch,
+    whole: NDArray[np.int64],
+    floats: NDArray[np.float64],
     status: NDArray[np.int32],
-    energy_pj: NDArray[np.float64],
-    latency_cycles: NDArray[np.float64],
-    detail: Detail | None,
-) -> None:
-    """Prices all mappings of a batch into status, energy_pj and latency_cycles, and into detail unless it is None."""
-    for i in range(temporal.shape[0]):
-        status[i], energy_pj[i], latency_cycles[i] = price_one(
-            tables, rules, temporal, spatial, order, spatial_order, spatial_split, keep, i, scratch, detail
-        )
+    costs: NDArray[np.float64],
+) -> tuple[int, float, float]:
+    """Prices one mapping, whose arrays have no axis of mappings; arrays by themselves are the cheapest door.
+
+    Args:
+        temporal, spatial, order, spatial_order, spatial_split, keep: of the mapping.
+        whole, floats: see :func:`price_batch`.
+        status, costs: int32[1] and float64[2, 1], working memory.
+
+    Returns:
+        (status, energy in pJ, cycles).
+    """
+    levels, dims = temporal.shape
+    shape = (1, levels, dims)
+    maps = Maps(
+        temporal.reshape(shape),
+        spatial.reshape(shape),
+        order.reshape(shape),
+        spatial_order.reshape(shape),
+        spatial_split.reshape((1, levels)),
+        keep.reshape((1, levels, keep.shape[1])),
+    )
+    _price_all(open_memory(whole, floats), maps, status, costs, None)
+    return status[0], costs[ENERGY, 0], costs[LATENCY, 0]

@@ -5,8 +5,7 @@ The rules are Timeloop's: docs/cost_model.md, "Traffic between a level and its t
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+import math
 
 from mapgym.compilation import inlined_kernel, kernel
 from mapgym.cost.dense.scratch import (
@@ -29,20 +28,13 @@ from mapgym.cost.dense.scratch import (
     Scratch,
 )
 from mapgym.cost.dense.tables import COEFFICIENT, DIM, KEY, PINNING, SEVERAL, SLIDING, TERMS, Tables
+from mapgym.mapping.maps import Maps
 
 
 @inlined_kernel
-def list_loops(
-    tables: Tables,
-    temporal: NDArray[np.int32],
-    spatial: NDArray[np.int32],
-    order: NDArray[np.int8],
-    spatial_order: NDArray[np.int8],
-    spatial_split: NDArray[np.int8],
-    i: int,
-    scratch: Scratch,
-) -> int:
+def list_loops(tables: Tables, maps: Maps, i: int, scratch: Scratch) -> int:
     """Lists the loops with a bound above 1 and the products that all tensors share; returns the compute cycles."""
+    temporal, spatial, order, spatial_order = maps.temporal, maps.spatial, maps.order, maps.spatial_order
     levels, dims = temporal.shape[1], temporal.shape[2]
     tensors = tables.tensors.shape[0]
     loops = 0
@@ -65,7 +57,7 @@ def list_loops(
                 # Written first and counted after: there is no branch to mispredict.
                 scratch.places[DIGIT, s, digits] = d
                 digits += span > 1
-                on_x = k < spatial_split[i, s]
+                on_x = k < maps.spatial_split[i, s]
                 x_digits += on_x and span > 1
                 used_x *= span if on_x else 1
                 used_y *= 1 if on_x else span
@@ -173,3 +165,18 @@ def words_from_above(
         inner += step
     after_first = scratch.loops[OUTSIDE, first + 1]
     return full * (after_first - repeats) + anew * (whole - after_first + repeats), translation, anew, repeats
+
+
+@inlined_kernel
+def slowed(
+    cycles: int, reads: float, writes: float, read_bandwidth: float, write_bandwidth: float, shared_bandwidth: float
+) -> int:
+    """Cycles that a level needs for its accesses at its bandwidths; demands and bandwidths are in words per cycle."""
+    slowdown = 1.0
+    if reads > read_bandwidth:
+        slowdown = min(slowdown, read_bandwidth / reads)
+    if writes > write_bandwidth:
+        slowdown = min(slowdown, write_bandwidth / writes)
+    if reads + writes > shared_bandwidth:
+        slowdown = min(slowdown, shared_bandwidth / (reads + writes))
+    return math.ceil(cycles / slowdown)

@@ -8,11 +8,17 @@ ABORTED where Timeloop stops at an assertion, WRAPPED where a count of its falls
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mapgym.compilation import inlined_kernel, kernel
-from mapgym.cost.dense.price_kernels import price_one
-from mapgym.cost.sparse.tables import ABORTED, WRAPPED
-from mapgym.mapping.canonical_kernels import copy_mapping
+from mapgym.cost.dense.memory_kernels import open_memory
+from mapgym.cost.dense.price_kernels import ENERGY, LATENCY, Detail, price_one
+from mapgym.cost.dense.traffic_kernels import slowed
+from mapgym.cost.sparse.tables import ABORTED, WRAPPED, SparseDetail, SparseTables
+from mapgym.mapping.canonical_kernels import Sorting, copy_mapping
 from mapgym.mapping.density_kernels import (
     FIXED,
     RECORD,
@@ -21,7 +27,8 @@ from mapgym.mapping.density_kernels import (
     probability,
     smallest_occupancy,
 )
-from mapgym.mapping.legality import LEGAL
+from mapgym.mapping.legality_kernels import LEGAL
+from mapgym.mapping.maps import Arrays, Maps
 from mapgym.mapping.metadata_kernels import child_of, metadata_status
 from mapgym.mapping.nest_kernels import list_nest, words_of
 
@@ -296,19 +303,6 @@ def _block_ratio(sparse, t, s, words):  # type: ignore[no-untyped-def]
     return blocks / (words * density / block)
 
 
-@inlined_kernel
-def _slowed(sparse, s, reads, writes, cycles):  # type: ignore[no-untyped-def]
-    """Cycles that level s needs at its bandwidth."""
-    slowdown = 1.0
-    if reads > sparse.bandwidths[s, 0]:
-        slowdown = min(slowdown, sparse.bandwidths[s, 0] / reads)
-    if writes > sparse.bandwidths[s, 1]:
-        slowdown = min(slowdown, sparse.bandwidths[s, 1] / writes)
-    if reads + writes > sparse.bandwidths[s, 2]:
-        slowdown = min(slowdown, sparse.bandwidths[s, 2] / (reads + writes))
-    return math.ceil(cycles / slowdown)
-
-
 @kernel
 def _find_fractions(sparse, keep, i):  # type: ignore[no-untyped-def]
     """Sets what the actions of each level save of each tensor that it keeps; of several, the most effective holds."""
@@ -366,61 +360,64 @@ def _price_levels(sparse, keep, i, dense, cycles, out):  # type: ignore[no-untyp
                 out.used_instances[i, s, t] = average
                 out.metadata_bits[i, s, t] = sparse.formats.needed[s, t]
                 out.energy_pj[i, s, t] = of_tensor
-        needed = _slowed(sparse, s, reading, writing, cycles)
+        needed = slowed(
+            cycles, reading, writing, sparse.bandwidths[s, 0], sparse.bandwidths[s, 1], sparse.bandwidths[s, 2]
+        )
         slowest = max(slowest, needed)
         if out is not None:
             out.level_cycles[i, s] = needed
     return energy, slowest
 
 
+class SparseWork(NamedTuple):
+    """What pricing one mapping on sparse hardware works with."""
+
+    sparse: SparseTables
+    sorting: Sorting  # of the canonical form
+    row: Maps  # one mapping
+    dense: Detail  # of that mapping
+    probabilities: NDArray[np.float64]  # [T]
+    states: NDArray[np.float64]  # [2, 3]
+
+
 @kernel
-def price_sparse_batch(  # type: ignore[no-untyped-def]
-    tables,
-    rules,
-    maps,
-    sorting,
-    scratch,
-    sparse,
-    row,
-    dense,
-    probabilities,
-    states,
-    status,
-    energy_pj,
-    latency_cycles,
-    busy,
-    out,
-):
+def price_sparse_batch(
+    arrays: Arrays,
+    whole: NDArray[np.int64],
+    floats: NDArray[np.float64],
+    work: SparseWork,
+    status: NDArray[np.int32],
+    costs: NDArray[np.float64],
+    busy: NDArray[np.int64],
+    out: SparseDetail | None,
+) -> None:
     """Prices all mappings of a batch on sparse hardware.
 
     Args:
-        tables, rules, scratch: of the dense kernel.
-        maps: the six arrays of the batch.
-        sorting: of the canonical form.
-        sparse: what the sparse task adds.
-        row: the six arrays of one mapping, and dense: Detail for one, working memory.
-        probabilities, states: float64[T], float64[2, 3], working memory.
-        status, energy_pj, latency_cycles, busy: [n], receive the results; busy: multiply-accumulates done or
-            gated, which take a cycle of a unit.
-        out: SparseDetail for n mappings, or None.
+        arrays: of n mappings.
+        whole, floats: of the dense task, see :func:`mapgym.cost.dense.memory_kernels.pack_memory`.
+        work: of the sparse task.
+        status, costs: as for the dense kernel, :func:`mapgym.cost.dense.price_kernels.price_batch`.
+        busy: int64[n], receives the multiply-accumulates done or gated, which take a cycle of a unit.
+        out: receives the counts, unless it is None.
     """
-    temporal, spatial, order, spatial_order, spatial_split, keep = row
+    memory, maps = open_memory(whole, floats), Maps(*arrays)
+    sparse, row, dense, keep = work.sparse, work.row, work.dense, work.row.keep
+    probabilities, states = work.probabilities, work.states
     levels, tensors = keep.shape[1:]
     has_formats = sparse.formats.codes.shape[2] > 0
-    for i in range(len(maps[0])):
+    for i in range(len(status)):
         copy_mapping(i, maps, 0, row)
         dense.network_energy_pj[:] = 0.0
         busy[i] = 0
-        status[i], energy_pj[i], latency_cycles[i] = price_one(
-            tables, rules, temporal, spatial, order, spatial_order, spatial_split, keep, 0, scratch, dense
-        )
+        status[i], costs[ENERGY, i], costs[LATENCY, i] = price_one(memory, row, 0, dense)
         if status[i] != LEGAL:
             continue
-        list_nest(row, 0, sparse.nest, sorting)
+        list_nest(row, 0, sparse.nest, work.sorting)
         if has_formats:
             status[i] = metadata_status(sparse.formats, sparse.nest, keep, 0)
             if status[i] != LEGAL:
-                energy_pj[i], latency_cycles[i] = math.inf, math.inf
+                costs[:, i] = math.inf
                 continue
         macs = dense.compute_cycles[0] * dense.used_instances[0, 0] * dense.fanout_used[0, 0]
         sparse.removed[:] = 0
@@ -450,7 +447,7 @@ def price_sparse_batch(  # type: ignore[no-untyped-def]
         for s in range(levels):
             for t in range(tensors):
                 energy += dense.network_energy_pj[0, s, t]
-        energy_pj[i], latency_cycles[i] = energy, float(max(slowest, 1))
+        costs[ENERGY, i], costs[LATENCY, i] = energy, float(max(slowest, 1))
         if out is not None:
             out.computes[i, 0], out.computes[i, 1], out.computes[i, 2] = done, gated, skipped
             out.artefacts[i] = wrapped | aborted

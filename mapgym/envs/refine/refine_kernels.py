@@ -14,7 +14,8 @@ import numpy as np
 
 from mapgym.compilation import allocating_kernel, kernel
 from mapgym.mapping.canonical_kernels import copy_mapping
-from mapgym.mapping.legality import held_words
+from mapgym.mapping.legality_kernels import held_words
+from mapgym.mapping.maps import Maps
 from mapgym.mapspace.edits_kernels import EDIT_COLUMNS, MOVE, SPATIAL_SWAP, SWAP, TOGGLE_AXIS, apply_edit, is_allowed
 
 NO_EDIT = -1
@@ -112,14 +113,14 @@ def _observe(i, maps, tables, inverse_logs, limits, layout, tile_words, observat
         for t in range(tensors):
             if keep[i, s, t]:
                 observation[layout[F_KEEP] + s * layout[MAX_TENSORS] + t] = 1.0
-                need += held_words(tables.rules, s, t, np.int64(tile_words[s, t]))
+                need += held_words(tables.rules, s, t, int(tile_words[s, t]))
         if capacity > 0:
             observation[layout[F_CAPACITY_USED] + s] = need / capacity
 
 
 @allocating_kernel
 def edit_many(  # type: ignore[no-untyped-def]
-    rows, chosen, maps, scratch, sorting, tables, actions, inverse_logs, limits, layout, masks, observations
+    rows, chosen, arrays, scratch_arrays, sorting, tables, actions, inverse_logs, limits, layout, masks, observations
 ):
     """Applies an action to each of some mappings, then brings their masks and observations up to date.
 
@@ -134,9 +135,10 @@ def edit_many(  # type: ignore[no-untyped-def]
             limit.
         masks: int8[n, actions + 1] and observations: float32[n, any], updated.
     """
-    levels, dims = maps[0].shape[1], maps[0].shape[2]
+    maps, scratch = Maps(*arrays), Maps(*scratch_arrays)
+    levels, dims = maps.temporal.shape[1], maps.temporal.shape[2]
     extents = np.empty((levels, dims))
-    tile_words = np.empty((levels, maps[5].shape[2]))
+    tile_words = np.empty((levels, maps.keep.shape[2]))
     edit = np.empty((1, EDIT_COLUMNS), np.int64)
     for k in range(len(rows)):
         i = rows[k]
@@ -154,8 +156,9 @@ def edit_many(  # type: ignore[no-untyped-def]
 
 
 @allocating_kernel
-def edit_each(rows, chosen, maps, sorting, actions):  # type: ignore[no-untyped-def]
+def edit_each(rows, chosen, arrays, sorting, actions):  # type: ignore[no-untyped-def]
     """Applies action chosen[k] to mapping rows[k] for all k, and nothing else."""
+    maps = Maps(*arrays)
     edit = np.empty((1, EDIT_COLUMNS), np.int64)
     for k in range(len(rows)):
         if _translate(rows[k], maps, actions, chosen[k], edit):

@@ -20,7 +20,7 @@ from mapgym.envs.refine.refine_kernels import NO_EDIT
 from mapgym.errors import SpecificationError, positive_int, suggest
 from mapgym.errors.text import quoted
 from mapgym.mapping import Mapping, MappingBatch
-from mapgym.mapping.legality import LEGAL
+from mapgym.mapping.legality_kernels import LEGAL
 from mapgym.mapspace import MapSpace
 from mapgym.mapspace.edits_kernels import EDIT_COLUMNS, MOVE, SPATIAL_SWAP, SWAP, TOGGLE_AXIS, TOGGLE_KEEP
 from mapgym.mapspace.size import prime_exponents

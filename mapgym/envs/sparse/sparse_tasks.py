@@ -17,7 +17,7 @@ from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
 from mapgym.evaluation.sparsity_aware import DENSITIES, SparsityAware
 from mapgym.mapping import MappingBatch
-from mapgym.mapping.legality import LEGAL
+from mapgym.mapping.legality_kernels import LEGAL
 from mapgym.mapspace.metadata_repair import make_room
 from mapgym.spec import catalog
 from mapgym.spec.sparsity import SAVINGS

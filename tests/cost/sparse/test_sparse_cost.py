@@ -22,7 +22,7 @@ from mapgym.mapping.density_kernels import (
     probability_empty_within,
     smallest_occupancy,
 )
-from mapgym.mapping.legality import CAPACITY, METADATA
+from mapgym.mapping.legality_kernels import CAPACITY, METADATA
 from mapgym.spec import catalog
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.levels import Mac, StorageLevel

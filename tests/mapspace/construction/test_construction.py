@@ -10,7 +10,8 @@ import pytest
 from brute_force import Key, enumerate_space, key_of
 from mapgym.errors import SpecificationError
 from mapgym.mapping import Mapping
-from mapgym.mapping.legality import batch_status, pack_rules
+from mapgym.mapping.legality import batch_status
+from mapgym.mapping.legality_kernels import pack_rules
 from mapgym.mapspace import MapSpace
 from mapgym.mapspace.construction.construction import Construction, sample
 from mapgym.mapspace.construction.decision_kernels import COMPLETE, DEAD_END, advance, choices_size, choose

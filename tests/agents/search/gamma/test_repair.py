@@ -14,13 +14,13 @@ from mapgym.agents.search.gamma.repair_kernels import fill_words, mend
 from mapgym.agents.search.gamma.rules import make_rules
 from mapgym.errors import SpecificationError
 from mapgym.mapping import MappingBatch
-from mapgym.mapping.legality import (
+from mapgym.mapping.legality import batch_status
+from mapgym.mapping.legality_kernels import (
     CAPACITY,
     LEGAL,
     LEVEL_FANOUT,
     MAC_FANOUT,
     MESH_FANOUT,
-    batch_status,
     legality_status,
     pack_rules,
 )

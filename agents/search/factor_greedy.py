@@ -66,7 +66,7 @@ class FactorGreedy(AskTellAgent):
         self._space, self._rng, self._objective = space, rng, objective
         self._arrangements = _arrangements(space)
         # Loops of the innermost level lead to the MACs, which keep nothing.
-        self._levels = [s for s in range(1, len(space.accelerator.levels)) if space.freedom.order_free[s]]
+        self._levels = [s for s in range(1, len(space.accelerator.levels)) if space.entries.order_free[s]]
         self._classes = len(self._arrangements) ** len(self._levels)
         self._todo = (
             rng.permutation(self._classes).tolist()[: self.from_outermost] if self._classes <= MAX_CLASSES else []
@@ -129,7 +129,7 @@ class FactorGreedy(AskTellAgent):
 
     def _in_order(self, batch: MappingBatch) -> MappingBatch:
         batch = batch.copy()
-        batch.order[:, self._space.freedom.order_free] = self._order[self._space.freedom.order_free]
+        batch.order[:, self._space.entries.order_free] = self._order[self._space.entries.order_free]
         return batch
 
     def _order_of(self, number: int) -> NDArray[np.int8]:

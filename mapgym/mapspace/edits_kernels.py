@@ -28,12 +28,12 @@ EDIT_COLUMNS = 6
 
 
 class EditTables(NamedTuple):
-    """What the edits of a map space depend on; see ``mapgym.mapspace.entries.Freedom``.
+    """What the edits of a map space depend on; see ``mapgym.mapspace.entries.SearchedEntries``.
 
     Attributes:
         group_of: int16[2 * level, dim] factors move only between slots of one group.
         primes: int64[dim, any] prime divisors of the bounds, padded with 0.
-        axis_free, on_y, keep_free: as in Freedom.
+        axis_free, on_y, keep_free: as in SearchedEntries.
         rules: from ``mapgym.mapping.legality_kernels.pack_rules``.
         min_used_macs: least product of the spatial factors.
     """

@@ -21,7 +21,7 @@ from mapgym.mapspace.size import prime_exponents
 from mapgym.spec.ranges import MAX_ARRANGED, MAX_WHOLE
 
 if TYPE_CHECKING:
-    from mapgym.mapspace.entries import Freedom
+    from mapgym.mapspace.entries import SearchedEntries
     from mapgym.spec.accelerator import Accelerator
     from mapgym.spec.workload import Workload
 
@@ -69,13 +69,13 @@ class Code:
     tables: CodeTables
 
 
-def build_code(workload: Workload, accelerator: Accelerator, freedom: Freedom) -> Code:
+def build_code(workload: Workload, accelerator: Accelerator, entries: SearchedEntries) -> Code:
     """Lays out the columns: factors by dim, then orders, spatial orders, mesh axes and kept tensors by level.
 
     Raises:
         SpecificationError: a column would have 2**62 values or more, or arrange more than 20 loops.
     """
-    levels, dims = freedom.order_key.shape
+    levels, dims = entries.order_key.shape
     names: list[str] = []
     sizes: list[int] = []
 
@@ -90,7 +90,7 @@ def build_code(workload: Workload, accelerator: Accelerator, freedom: Freedom) -
     slots: list[int] = []
     for d, dim in enumerate(workload.dims):
         digits = []
-        for group in freedom.groups:
+        for group in entries.groups:
             if group.dim == d:
                 parts = len(group.slots)
                 for prime, exponent in prime_exponents(group.total).items():
@@ -101,11 +101,11 @@ def build_code(workload: Workload, accelerator: Accelerator, freedom: Freedom) -
             column = add(f"factors of {dim}", math.prod(digit[-1] for digit in digits))
             rows += [(column, *digit) for digit in digits]
 
-    movable, spatial_movable = freedom.fixed[:levels] != 1, freedom.fixed[levels:] != 1
+    movable, spatial_movable = entries.fixed[:levels] != 1, entries.fixed[levels:] != 1
     order, spatial_order = np.full(levels, -1), np.full(levels, -1)
     for columns, free, loops, what in (
-        (order, freedom.order_free, movable, "order of"),
-        (spatial_order, freedom.spatial_order_free, spatial_movable, "spatial order of"),
+        (order, entries.order_free, movable, "order of"),
+        (spatial_order, entries.spatial_order_free, spatial_movable, "spatial order of"),
     ):
         for s, level in enumerate(accelerator.level_names):
             arranged = int(loops[s].sum())
@@ -117,12 +117,12 @@ def build_code(workload: Workload, accelerator: Accelerator, freedom: Freedom) -
                     )
                 columns[s] = add(f"{what} {level}", math.factorial(arranged))
     axis = np.full((levels, dims), -1)
-    keep = np.full(freedom.keep.shape, -1)
+    keep = np.full(entries.keep.shape, -1)
     for s, level in enumerate(accelerator.level_names):
-        for dim_index in np.flatnonzero(spatial_movable[s] & freedom.axis_free[s]):
+        for dim_index in np.flatnonzero(spatial_movable[s] & entries.axis_free[s]):
             axis[s, dim_index] = add(f"mesh axis of {workload.dims[dim_index]} at {level}", 2)
     for s, level in enumerate(accelerator.level_names):
-        for t in np.flatnonzero(freedom.keep_free[s]):
+        for t in np.flatnonzero(entries.keep_free[s]):
             keep[s, t] = add(f"{workload.tensors[t].name} kept at {level}", 2)
 
     most = 1 + max((row[EXPONENT] + row[SLOTS] for row in rows), default=1)

@@ -45,11 +45,13 @@ class FactorGroup:
 
 
 @dataclass(frozen=True, eq=False)
-class Freedom:
+class SearchedEntries:
     """Which entries of a mapping are searched, and the values of the others.
 
     Attributes:
-        fixed: int32[2 * level, dim] factor of each slot, 0 if it is searched.
+        given: int32[2 * level, dim] factor of each slot that hardware, constraints or base give, 0 for others.
+        level_factors: int32[level, dim] temporal * spatial factor where the base gives it, 0 elsewhere.
+        fixed: int32[2 * level, dim] factor of each slot, also where it follows from the others; 0 if it is searched.
         groups: how the searched slots of each dim hang together.
         order_free: bool[level] whether the order of the temporal loops is searched.
         order_key: int8[level, dim] dims, innermost first; the order of the loops where it is not searched.
@@ -62,6 +64,8 @@ class Freedom:
         min_used_macs: least product of the spatial factors.
     """
 
+    given: NDArray[np.int32]
+    level_factors: NDArray[np.int32]
     fixed: NDArray[np.int32]
     groups: tuple[FactorGroup, ...]
     order_free: NDArray[np.bool_]
@@ -73,6 +77,83 @@ class Freedom:
     keep_free: NDArray[np.bool_]
     keep: NDArray[np.bool_]
     min_used_macs: int = field(default=1)
+
+    @classmethod
+    def of(
+        cls,
+        workload: Workload,
+        accelerator: Accelerator,
+        axes: tuple[str, ...],
+        constraints: Constraints,
+        base: Mapping,
+    ) -> SearchedEntries:
+        """Works out what is searched.
+
+        Args:
+            workload, accelerator: what is mapped.
+            axes: the searched axes, checked.
+            constraints: with names that exist.
+            base: gives the values of the axes that are not searched.
+
+        Raises:
+            SpecificationError: the constraints contradict the workload, the accelerator or the base, so that no mapping
+                could satisfy them.
+        """
+        _check_base(workload, accelerator, base)
+        levels, dims = len(accelerator.levels), len(workload.dims)
+        fanout_x, fanout_y = np.array(accelerator.fanout_x), np.array(accelerator.fanout_y)
+        given, totals = _given_factors(workload, accelerator, axes, constraints, base)
+        fixed = given.copy()
+        groups = _groups(workload, fixed, totals)
+
+        order_key = base.order.copy()
+        order_free = np.full(levels, "order" in axes)
+        for name, named in constraints.orders.items():
+            level = accelerator.level_index(name)
+            first = [workload.dims.index(dim) for dim in named]
+            order_key[level] = first + [d for d in range(dims) if d not in first]
+            order_free[level] = False
+
+        spatial_order_key = base.spatial_order.copy()
+        if not accelerator.peer_links:
+            # Only links between neighbours see the order of spatial loops, so without them it is no choice.
+            spatial_order_key[:] = np.arange(dims)
+        has_fanout = (fanout_x > 1) | (fanout_y > 1)
+        axis_free = (fanout_x > 1) & (fanout_y > 1) & ("parallelism" in axes)
+        on_y = np.zeros((levels, dims), np.bool_)
+        if "parallelism" in axes:
+            on_y[:] = ((fanout_y > 1) & (fanout_x == 1))[:, None]
+        else:
+            for s in range(levels):
+                on_y[s, base.spatial_order[s, base.spatial_split[s] :]] = True
+
+        keep_free = np.zeros_like(base.keep)
+        if "bypass" in axes:
+            for s, storage in enumerate(accelerator.levels[:-1]):
+                keep_free[s] = [storage.keep_only is None or t.name in storage.keep_only for t in workload.tensors]
+        keep = base.keep.copy()
+        if "bypass" in axes:
+            keep[~keep_free] = False
+            keep[-1] = True
+
+        # The small term keeps a share such as 0.7 of 10 MACs, 7.000000000000001 in float64, from asking for one more.
+        needed = max(1, math.ceil(constraints.min_utilization * accelerator.mac.instances - 1e-9))
+        _check_utilization(needed, workload, accelerator, fixed, totals)
+        return cls(
+            given=given,
+            level_factors=totals,
+            fixed=fixed,
+            groups=groups,
+            order_free=order_free,
+            order_key=order_key,
+            spatial_order_free=has_fanout & ("order" in axes) & accelerator.peer_links,
+            spatial_order_key=spatial_order_key,
+            axis_free=axis_free,
+            on_y=on_y,
+            keep_free=keep_free,
+            keep=keep,
+            min_used_macs=needed,
+        )
 
     @cached_property
     def group_of(self) -> NDArray[np.int16]:
@@ -94,79 +175,6 @@ def check_axes(axes: Sequence[str]) -> tuple[str, ...]:
     if len(set(named)) != len(named):
         raise SpecificationError(f"axes names one twice: {', '.join(named)}; name each axis once")
     return tuple(axis for axis in AXES if axis in named)
-
-
-def find_freedom(
-    workload: Workload,
-    accelerator: Accelerator,
-    axes: tuple[str, ...],
-    constraints: Constraints,
-    base: Mapping,
-) -> Freedom:
-    """Works out what is searched.
-
-    Args:
-        workload, accelerator: what is mapped.
-        axes: the searched axes, checked.
-        constraints: with names that exist.
-        base: gives the values of the axes that are not searched.
-
-    Raises:
-        SpecificationError: the constraints contradict the workload, the accelerator or the base, so that no mapping
-            could satisfy them.
-    """
-    _check_base(workload, accelerator, base)
-    levels, dims = len(accelerator.levels), len(workload.dims)
-    fanout_x, fanout_y = np.array(accelerator.fanout_x), np.array(accelerator.fanout_y)
-    fixed, totals = _fixed_factors(workload, accelerator, axes, constraints, base)
-    groups = _groups(workload, fixed, totals)
-
-    order_key = base.order.copy()
-    order_free = np.full(levels, "order" in axes)
-    for name, named in constraints.orders.items():
-        level = accelerator.level_index(name)
-        first = [workload.dims.index(dim) for dim in named]
-        order_key[level] = first + [d for d in range(dims) if d not in first]
-        order_free[level] = False
-
-    spatial_order_key = base.spatial_order.copy()
-    if not accelerator.peer_links:
-        # Only links between neighbours see the order of spatial loops, so without them it is no choice.
-        spatial_order_key[:] = np.arange(dims)
-    has_fanout = (fanout_x > 1) | (fanout_y > 1)
-    axis_free = (fanout_x > 1) & (fanout_y > 1) & ("parallelism" in axes)
-    on_y = np.zeros((levels, dims), np.bool_)
-    if "parallelism" in axes:
-        on_y[:] = ((fanout_y > 1) & (fanout_x == 1))[:, None]
-    else:
-        for s in range(levels):
-            on_y[s, base.spatial_order[s, base.spatial_split[s] :]] = True
-
-    keep_free = np.zeros_like(base.keep)
-    if "bypass" in axes:
-        for s, storage in enumerate(accelerator.levels[:-1]):
-            keep_free[s] = [storage.keep_only is None or t.name in storage.keep_only for t in workload.tensors]
-    keep = base.keep.copy()
-    if "bypass" in axes:
-        keep[~keep_free] = False
-        keep[-1] = True
-
-    # The small term keeps a share such as 0.7 of 10 MACs, 7.000000000000001 in float64, from asking for one more.
-    needed = max(1, math.ceil(constraints.min_utilization * accelerator.mac.instances - 1e-9))
-    _check_utilization(needed, workload, accelerator, fixed, totals)
-    return Freedom(
-        fixed=fixed,
-        groups=groups,
-        order_free=order_free,
-        order_key=order_key,
-        spatial_order_free=has_fanout & ("order" in axes) & accelerator.peer_links,
-        spatial_order_key=spatial_order_key,
-        axis_free=axis_free,
-        on_y=on_y,
-        keep_free=keep_free,
-        keep=keep,
-        min_used_macs=needed,
-    )
 
 
 def _check_base(workload: Workload, accelerator: Accelerator, base: Mapping) -> None:
@@ -191,14 +199,14 @@ def _check_base(workload: Workload, accelerator: Accelerator, base: Mapping) -> 
         )
 
 
-def _fixed_factors(
+def _given_factors(
     workload: Workload,
     accelerator: Accelerator,
     axes: tuple[str, ...],
     constraints: Constraints,
     base: Mapping,
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Fixed factors, int32[2 * level, dim], and fixed level factors, int32[level, dim]; 0 where they are searched."""
+    """Given factors, int32[2 * level, dim], and given level factors, int32[level, dim]; 0 where there are none."""
     levels, dims = base.temporal.shape
     fixed = np.zeros((2 * levels, dims), np.int32)
     temporal, spatial = fixed[:levels], fixed[levels:]

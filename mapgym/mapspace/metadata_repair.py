@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +17,11 @@ from numpy.typing import NDArray
 from mapgym.mapping import MappingBatch
 from mapgym.mapping.canonical_kernels import normalise_batch
 from mapgym.mapping.legality_kernels import LEGAL, METADATA
+from mapgym.mapspace.definition import Definition
 from mapgym.mapspace.size import prime_exponents
 
-if TYPE_CHECKING:
-    from mapgym.mapspace.space import MapSpace
 
-
-def bypass_clashes(space: MapSpace, clashes: NDArray[np.bool_], batch: MappingBatch) -> None:
+def bypass_clashes(space: Definition, clashes: NDArray[np.bool_], batch: MappingBatch) -> None:
     """Bypasses a tensor, in place, where its format clashes with that of the next outer level, if that is searched.
 
     From the outermost level inwards, so that levels are compared with what is left outside.
@@ -38,12 +35,12 @@ def bypass_clashes(space: MapSpace, clashes: NDArray[np.bool_], batch: MappingBa
     for t in range(len(space.workload.tensors)):
         outer = np.full(len(batch), len(space.accelerator.levels) - 1)
         for s in reversed(range(len(space.accelerator.levels) - 1)):
-            if space.freedom.keep_free[s, t]:
+            if space.entries.keep_free[s, t]:
                 batch.keep[rows, s, t] &= ~clashes[outer, s, t]
             outer = np.where(batch.keep[:, s, t], s, outer)
 
 
-def make_room(space: MapSpace, batch: MappingBatch) -> NDArray[np.int32]:
+def make_room(space: Definition, batch: MappingBatch) -> NDArray[np.int32]:
     """Moves factors outwards, in place, in those mappings that are illegal for their metadata alone.
 
     Args:
@@ -79,10 +76,10 @@ def make_room(space: MapSpace, batch: MappingBatch) -> NDArray[np.int32]:
     return status
 
 
-def _moves(space: MapSpace, mapping: MappingBatch, level: int) -> Iterator[tuple[int, int, int, int]]:
+def _moves(space: Definition, mapping: MappingBatch, level: int) -> Iterator[tuple[int, int, int, int]]:
     """(dim, source, target, prime) of each temporal factor that can move from the tile of a level outwards."""
     levels = mapping.temporal.shape[1]
-    for group in space.freedom.groups:
+    for group in space.entries.groups:
         outside = [slot for slot in group.slots if level < slot < levels]
         for source in group.slots:
             if source <= level and outside:
@@ -90,7 +87,7 @@ def _moves(space: MapSpace, mapping: MappingBatch, level: int) -> Iterator[tuple
                     yield group.dim, source, min(outside), prime
 
 
-def _tile_words(space: MapSpace, batch: MappingBatch, row: int, level: int) -> int:
+def _tile_words(space: Definition, batch: MappingBatch, row: int, level: int) -> int:
     """Words of the kept tiles of a mapping at a level, zeros included."""
     inside = batch.temporal[row, : level + 1].astype(np.int64) * batch.spatial[row, : level + 1]
     tile = dict(zip(batch.dims, map(int, inside.prod(axis=0)), strict=True))

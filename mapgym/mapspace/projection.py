@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,18 +30,16 @@ from mapgym.mapping.canonical_kernels import normalise_batch
 from mapgym.mapping.legality import require_orders
 from mapgym.mapping.legality_kernels import LEGAL
 from mapgym.mapping.mapping import divisors
+from mapgym.mapspace.definition import Definition
 from mapgym.mapspace.metadata_repair import bypass_clashes, make_room
-from mapgym.mapspace.projection_kernels import FitTables, fit_batch
+from mapgym.mapspace.projection_kernels import ProjectionTables, project_batch
 from mapgym.mapspace.size import prime_exponents
-
-if TYPE_CHECKING:
-    from mapgym.mapspace.space import MapSpace
 
 UNLIMITED = 2**62
 
 
 @dataclass(frozen=True, eq=False)
-class Wishes:
+class Target:
     """n wished mappings, with the names of the arrays of :class:`~mapgym.mapping.MappingBatch`.
 
     Attributes:
@@ -60,7 +57,7 @@ class Wishes:
     keep: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, batch: MappingBatch) -> Wishes:
+    def of(cls, batch: MappingBatch) -> Target:
         """The wish to have these mappings, legal or not."""
         return cls(
             batch.temporal.astype(np.float64),
@@ -70,6 +67,9 @@ class Wishes:
             mesh_axes(batch),
             batch.keep,
         )
+
+
+Wishes = Target  # its name before version 0.2
 
 
 def mesh_axes(batch: MappingBatch) -> NDArray[np.bool_]:
@@ -85,14 +85,14 @@ def mesh_axes(batch: MappingBatch) -> NDArray[np.bool_]:
     return on_y
 
 
-class Fitting:
-    """Fits wishes to one map space; keeps what depends on the space alone."""
+class Projection:
+    """Projects targets onto one map space; keeps what depends on the space alone."""
 
-    def __init__(self, space: MapSpace) -> None:
-        self._space = space
+    def __init__(self, definition: Definition) -> None:
+        self._definition = definition
 
-    def fit(self, wishes: Wishes) -> tuple[MappingBatch, NDArray[np.bool_]]:
-        """The mappings of the space nearest to the wishes, by the rule above.
+    def project(self, target: Target) -> tuple[MappingBatch, NDArray[np.bool_]]:
+        """The mappings of the space nearest to the target, by the rule above.
 
         Returns:
             n mappings, and bool[n], whether each is in the space. One that is not has a level whose tiles or
@@ -101,9 +101,9 @@ class Fitting:
         Raises:
             SpecificationError: wrong shapes, a factor that is not finite, an order that is no permutation.
         """
-        space, tables = self._space, self._tables
+        space, tables = self._definition, self._tables
         levels, dims, tensors = len(space.accelerator.levels), len(space.workload.dims), len(space.workload.tensors)
-        n = len(wishes.temporal)
+        n = len(target.temporal)
         for name, width in (
             ("temporal", dims),
             ("spatial", dims),
@@ -112,32 +112,32 @@ class Fitting:
             ("on_y", dims),
             ("keep", tensors),
         ):
-            array = getattr(wishes, name)
+            array = getattr(target, name)
             if np.shape(array) != (n, levels, width):
                 raise SpecificationError(
-                    f"wishes: {name} has shape {np.shape(array)}, expected {(n, levels, width)}; build them for this "
+                    f"target: {name} has shape {np.shape(array)}, expected {(n, levels, width)}; build them for this "
                     "space"
                 )
         every = np.arange(dims)
         for name in ("order", "spatial_order"):
-            if not (np.sort(getattr(wishes, name), axis=2) == every).all():
-                raise SpecificationError(f"wishes: {name} is not a permutation of the dims; list each dim once")
-        wish = np.concatenate([wishes.temporal, wishes.spatial], axis=1).astype(np.float64)
-        if not np.isfinite(wish).all():
-            raise SpecificationError("wishes: a factor is not finite; give numbers of at least 1")
-        np.maximum(wish, 1.0, out=wish)
-        freedom = space.freedom
+            if not (np.sort(getattr(target, name), axis=2) == every).all():
+                raise SpecificationError(f"target: {name} is not a permutation of the dims; list each dim once")
+        wanted = np.concatenate([target.temporal, target.spatial], axis=1).astype(np.float64)
+        if not np.isfinite(wanted).all():
+            raise SpecificationError("target: a factor is not finite; give numbers of at least 1")
+        np.maximum(wanted, 1.0, out=wanted)
+        entries = space.entries
         batch = MappingBatch.trivial(space.workload, space.accelerator, n)
-        batch.order[:] = np.where(freedom.order_free[:, None], wishes.order, freedom.order_key)
-        batch.keep[:] = np.where(freedom.keep_free, wishes.keep, freedom.keep)
-        if space._metadata is not None:
-            bypass_clashes(space, space._metadata[0].clashes, batch)
+        batch.order[:] = np.where(entries.order_free[:, None], target.order, entries.order_key)
+        batch.keep[:] = np.where(entries.keep_free, target.keep, entries.keep)
+        if space.metadata is not None:
+            bypass_clashes(space, space.metadata[0].clashes, batch)
         ok = np.zeros(n, np.bool_)
-        fit_batch(
+        project_batch(
             tables,
-            wish,
-            np.ascontiguousarray(wishes.on_y, np.bool_),
-            np.ascontiguousarray(wishes.spatial_order, np.int8),
+            wanted,
+            np.ascontiguousarray(target.on_y, np.bool_),
+            np.ascontiguousarray(target.spatial_order, np.int8),
             batch.arrays(),
             ok,
             np.empty(len(tables.totals), np.int64),
@@ -147,33 +147,33 @@ class Fitting:
             np.empty((levels, tensors)),
         )
         normalise_batch(batch.arrays(), space.sorting)
-        if space._metadata is not None:
+        if space.metadata is not None:
             ok &= make_room(space, batch) == LEGAL
         return batch, ok
 
     @cached_property
-    def _tables(self) -> FitTables:
-        space = self._space
-        accelerator, freedom = space.accelerator, space.freedom
-        lists = [(divisors(group.total), [*prime_exponents(group.total)]) for group in freedom.groups]
+    def _tables(self) -> ProjectionTables:
+        space = self._definition
+        accelerator, entries = space.accelerator, space.entries
+        lists = [(divisors(group.total), [*prime_exponents(group.total)]) for group in entries.groups]
         fanout = np.array([accelerator.fanout_x, accelerator.fanout_y], np.int64).T.copy()
         if accelerator.fanout_check == "cumulative":
             # Products over levels are limited (reach), but an axis without any fan-out still holds no loops.
             fanout[fanout > 1] = UNLIMITED
         meshes = [(accelerator.mac.mesh_x, accelerator.mac.mesh_y)]
         meshes += [(level.mesh_x, level.mesh_y) for level in accelerator.levels[:-1]]
-        return FitTables(
-            fixed=freedom.fixed,
-            group_of=freedom.group_of,
-            totals=np.array([group.total for group in freedom.groups], np.int64),
+        return ProjectionTables(
+            fixed=entries.fixed,
+            group_of=entries.group_of,
+            totals=np.array([group.total for group in entries.groups], np.int64),
             divisors=_padded([entry[0] for entry in lists]),
             primes=_padded([entry[1] for entry in lists]),
             limit=fanout,
             reach=np.array(meshes, np.int64),
-            axis_free=freedom.axis_free,
-            on_y=freedom.on_y,
-            rules=space._rules,
-            min_used_macs=freedom.min_used_macs,
+            axis_free=entries.axis_free,
+            on_y=entries.on_y,
+            rules=space.rules,
+            min_used_macs=entries.min_used_macs,
         )
 
 

@@ -1,4 +1,4 @@
-"""Compiled fitting of wished factors to a map space; the rule is described in :mod:`mapgym.mapspace.projection`."""
+"""Compiled fitting of wanted factors to a map space; the rule is described in :mod:`mapgym.mapspace.projection`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mapgym.mapping.maps import Maps
 X, Y = 0, 1
 
 
-class FitTables(NamedTuple):
+class ProjectionTables(NamedTuple):
     """What may be chosen (L levels, D dims, T tensors, G groups of slots that share a product).
 
     Slot s < L is the temporal factor of level s, slot L + s its spatial factor.
@@ -57,21 +57,21 @@ def _has_room(tables, spatial, axis, i, level, side, growth):  # type: ignore[no
 
 
 @kernel
-def _fit_spatial(tables, wish, axis, spatial, i, level, left, done):  # type: ignore[no-untyped-def]
-    """Chooses the spatial factors of a level, the largest wish first."""
+def _choose_spatial(tables, target, axis, spatial, i, level, left, done):  # type: ignore[no-untyped-def]
+    """Chooses the spatial factors of a level, the largest target first."""
     levels, dims = spatial.shape[1:]
     for d in range(dims):
-        done[d] = tables.group_of[levels + level, d] < 0 or wish[i, levels + level, d] <= 1.0
+        done[d] = tables.group_of[levels + level, d] < 0 or target[i, levels + level, d] <= 1.0
     while True:
         d = -1
         for e in range(dims):
-            if not done[e] and (d < 0 or wish[i, levels + level, e] > wish[i, levels + level, d]):
+            if not done[e] and (d < 0 or target[i, levels + level, e] > target[i, levels + level, d]):
                 d = e
         if d < 0:
             return
         done[d] = True
         group = tables.group_of[levels + level, d]
-        wanted = math.log(wish[i, levels + level, d])
+        wanted = math.log(target[i, levels + level, d])
         best, best_side, least = 1, axis[level, d], wanted
         for turn in range(2 if tables.axis_free[level] else 1):
             side = axis[level, d] ^ turn
@@ -92,13 +92,13 @@ def _fit_spatial(tables, wish, axis, spatial, i, level, left, done):  # type: ig
 
 
 @kernel
-def _fit_temporal(tables, wish, temporal, spatial, i, left):  # type: ignore[no-untyped-def]
-    """Chooses the temporal factors, from the innermost level, so that tiles come close to the wished ones."""
+def _choose_temporal(tables, target, temporal, spatial, i, left):  # type: ignore[no-untyped-def]
+    """Chooses the temporal factors, from the innermost level, so that tiles come close to the wanted ones."""
     levels, dims = temporal.shape[1:]
     for d in range(dims):
         wanted, reached = 0.0, 0.0
         for level in range(levels):
-            wanted += math.log(wish[i, level, d]) + math.log(wish[i, levels + level, d])
+            wanted += math.log(target[i, level, d]) + math.log(target[i, levels + level, d])
             reached += math.log(spatial[i, level, d])
             group = tables.group_of[level, d]
             if group >= 0:
@@ -127,14 +127,14 @@ def _fit_temporal(tables, wish, temporal, spatial, i, left):  # type: ignore[no-
 
 
 @kernel
-def _arrange(axis, wish_order, spatial_order, spatial_split, i):  # type: ignore[no-untyped-def]
-    """Spatial loops in the wished order, those on X first."""
+def _arrange(axis, target_order, spatial_order, spatial_split, i):  # type: ignore[no-untyped-def]
+    """Spatial loops in the wanted order, those on X first."""
     levels, dims = axis.shape
     for level in range(levels):
         filled = 0
         for side in (X, Y):
             for position in range(dims):
-                d = wish_order[i, level, position]
+                d = target_order[i, level, position]
                 if axis[level, d] == side:
                     spatial_order[i, level, filled] = d
                     filled += 1
@@ -210,16 +210,16 @@ def _shrink_tile(tables, batch, i, full, extents, tile_words):  # type: ignore[n
 
 
 @kernel
-def fit_batch(  # type: ignore[no-untyped-def]
-    tables, wish, wish_on_y, wish_spatial_order, arrays, ok, left, axis, done, extents, tile_words
+def project_batch(  # type: ignore[no-untyped-def]
+    tables, target, target_on_y, target_spatial_order, arrays, ok, left, axis, done, extents, tile_words
 ):
     """Fills the factors and the spatial orders of a batch; its orders and keep bits are there already.
 
     Args:
         tables: what may be chosen.
-        wish: float64[n, 2 L, D] wished factor of each slot, at least 1.
-        wish_on_y: bool[n, L, D] wished mesh axis of a spatial factor.
-        wish_spatial_order: int8[n, L, D] wished order of the spatial loops.
+        target: float64[n, 2 L, D] wanted factor of each slot, at least 1.
+        target_on_y: bool[n, L, D] wanted mesh axis of a spatial factor.
+        target_spatial_order: int8[n, L, D] wanted order of the spatial loops.
         arrays: the six arrays of n mappings.
         ok: bool[n], receives whether the mapping is legal.
         left: int64[G], axis: int64[L, D], done: bool[D], extents: float64[L, D], tile_words: float64[L, T]: working
@@ -235,12 +235,12 @@ def fit_batch(  # type: ignore[no-untyped-def]
             for d in range(dims):
                 temporal[i, level, d] = max(tables.fixed[level, d], 1)
                 spatial[i, level, d] = max(tables.fixed[levels + level, d], 1)
-                on_y = wish_on_y[i, level, d] if tables.axis_free[level] else tables.on_y[level, d]
+                on_y = target_on_y[i, level, d] if tables.axis_free[level] else tables.on_y[level, d]
                 axis[level, d] = Y if on_y else X
         for level in range(levels - 1, -1, -1):
-            _fit_spatial(tables, wish, axis, spatial, i, level, left, done)
-        _fit_temporal(tables, wish, temporal, spatial, i, left)
-        _arrange(axis, wish_spatial_order, batch.spatial_order, batch.spatial_split, i)
+            _choose_spatial(tables, target, axis, spatial, i, level, left, done)
+        _choose_temporal(tables, target, temporal, spatial, i, left)
+        _arrange(axis, target_spatial_order, batch.spatial_order, batch.spatial_split, i)
         while True:
             status = legality_status(i, batch, tables.rules, extents, tile_words)
             if status >> 8 != CAPACITY or not _shrink_tile(tables, batch, i, status & 255, extents, tile_words):

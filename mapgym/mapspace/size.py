@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mapgym.errors import SpecificationError
 
 if TYPE_CHECKING:
-    from mapgym.mapspace.entries import FactorGroup, Freedom
+    from mapgym.mapspace.entries import FactorGroup, SearchedEntries
 
 _MAX_NODES = 2**22
 
@@ -46,34 +46,34 @@ def ordered_factorisations(number: int, parts: int) -> int:
     return math.prod(math.comb(e + parts - 1, parts - 1) for e in prime_exponents(number).values())
 
 
-def log10_count(freedom: Freedom) -> float:
+def log10_count(entries: SearchedEntries) -> float:
     """Log10 of the number of distinct mappings (in canonical form) with the right products and fixed entries."""
-    levels, dims = freedom.order_key.shape
-    free_slots = {slot for group in freedom.groups for slot in group.slots}
+    levels, dims = entries.order_key.shape
+    free_slots = {slot for group in entries.groups for slot in group.slots}
     # A slot with one node has the weight of its loops in the node: 1, or 2 for the choice of a mesh axis.
     nodes: list[tuple[tuple[float, ...], tuple[float, ...]]] = []
-    log10_total = float(freedom.keep_free.sum()) * math.log10(2)
+    log10_total = float(entries.keep_free.sum()) * math.log10(2)
     for slot in range(2 * levels):
         s = slot % levels
-        most = sum(slot in group.slots for group in freedom.groups) + int((freedom.fixed[slot] > 1).sum())
+        most = sum(slot in group.slots for group in entries.groups) + int((entries.fixed[slot] > 1).sum())
         if slot < levels:
-            nodes.append(_weight(most, freedom.order_free[s], False))
-        elif slot in free_slots or freedom.axis_free[s]:
-            nodes.append(_weight(most, freedom.spatial_order_free[s], freedom.axis_free[s]))
+            nodes.append(_weight(most, entries.order_free[s], False))
+        elif slot in free_slots or entries.axis_free[s]:
+            nodes.append(_weight(most, entries.spatial_order_free[s], entries.axis_free[s]))
         else:
             nodes.append(((1.0,), (1.0,)))
-            if freedom.spatial_order_free[s]:
-                used = freedom.fixed[slot] > 1
-                for loops in (used & freedom.on_y[s], used & ~freedom.on_y[s]):
+            if entries.spatial_order_free[s]:
+                used = entries.fixed[slot] > 1
+                for loops in (used & entries.on_y[s], used & ~entries.on_y[s]):
                     log10_total += math.log10(math.factorial(int(loops.sum())))
 
-    points, log_weights = _grid(nodes, _alike(nodes, freedom))
+    points, log_weights = _grid(nodes, _alike(nodes, entries))
     log_sum = log_weights.copy()
     for d in range(dims):
         for slot in range(2 * levels):
-            if freedom.fixed[slot, d] > 1:
+            if entries.fixed[slot, d] > 1:
                 log_sum += np.log(points[:, slot])
-    for group in freedom.groups:
+    for group in entries.groups:
         log_sum += np.log(_polynomial(group, points))
     peak = log_sum.max()
     return float(log10_total + (peak + math.log(np.exp(log_sum - peak).sum())) / math.log(10))
@@ -90,11 +90,11 @@ def _weight(most: int, order_free: bool, axis_free: bool) -> tuple[tuple[float, 
     return tuple(x), tuple(w * x if axis_free else w)
 
 
-def _alike(nodes: list[tuple[tuple[float, ...], tuple[float, ...]]], freedom: Freedom) -> list[list[int]]:
+def _alike(nodes: list[tuple[tuple[float, ...], tuple[float, ...]]], entries: SearchedEntries) -> list[list[int]]:
     """Slots that can be exchanged without changing the sum; one grid point then stands for all exchanges."""
     classes: dict[object, list[int]] = {}
     for slot, node in enumerate(nodes):
-        key = (node, tuple(freedom.group_of[slot]), tuple(np.minimum(freedom.fixed[slot], 2)))
+        key = (node, tuple(entries.group_of[slot]), tuple(np.minimum(entries.fixed[slot], 2)))
         classes.setdefault(key, []).append(slot)
     return list(classes.values())
 

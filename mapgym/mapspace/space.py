@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping as AbcMapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,21 +12,18 @@ from numpy.typing import NDArray
 from mapgym.errors import SpecificationError, require_kind
 from mapgym.errors.text import quoted
 from mapgym.mapping import Mapping, MappingBatch, legality
-from mapgym.mapping.canonical_kernels import Sorting, canonical_sorting, normalise_batch
+from mapgym.mapping.canonical_kernels import Sorting, normalise_batch
 from mapgym.mapping.maps import Maps
-from mapgym.mapping.metadata_kernels import Formats, formats_fit, make_formats
-from mapgym.mapping.nest_kernels import Nest, make_nest
+from mapgym.mapspace.construction.construction import Construction
+from mapgym.mapspace.definition import Definition
 from mapgym.mapspace.edits_kernels import EDIT_COLUMNS, KINDS, EditTables, apply_each, list_edits, random_edits
 from mapgym.mapspace.encoding import Code, build_code, decode_batch, encode_batch
-from mapgym.mapspace.entries import Freedom, check_axes, find_freedom
-from mapgym.mapspace.projection import Fitting, Wishes
+from mapgym.mapspace.entries import check_axes
+from mapgym.mapspace.projection import Projection, Target
 from mapgym.mapspace.size import log10_count, prime_exponents
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.constraints import Constraints
 from mapgym.spec.workload import Workload
-
-if TYPE_CHECKING:
-    from mapgym.mapspace.construction.construction import Construction
 
 # Roll-outs drawn in vain before sample gives up because the constraints reject them all.
 _MAX_DRAWS = 1_000_000
@@ -46,10 +43,12 @@ class MapSpace:
     axis of a level. Mappings are compared in canonical form (:meth:`canonical`).
 
     Attributes:
+        definition: all of the following, as data.
         workload, accelerator: what is mapped onto what.
         axes: the searched axes.
         constraints: what the user restricts.
         base: gives the values of the axes that are not searched.
+        entries: what is searched, entry by entry.
     """
 
     def __init__(
@@ -80,13 +79,10 @@ class MapSpace:
             constraints = Constraints()
         elif not isinstance(constraints, Constraints):
             constraints = Constraints.from_dict(constraints)
+        self.definition = Definition.of(workload, accelerator, check_axes(axes), constraints, base)
         self.workload, self.accelerator = workload, accelerator
-        self.axes = check_axes(axes)
-        self.constraints = constraints
-        constraints.check_names(workload, accelerator)
-        self._rules = legality.pack_rules(workload, accelerator)
-        self.base = Mapping.trivial(workload, accelerator) if base is None else base
-        self.freedom: Freedom = find_freedom(workload, accelerator, self.axes, constraints, self.base)
+        self.axes, self.constraints = self.definition.axes, constraints
+        self.base, self.entries = self.definition.base, self.definition.entries
 
     def __repr__(self) -> str:
         return f"MapSpace({quoted(self.workload.name)}, {quoted(self.accelerator.name)}, axes={self.axes})"
@@ -96,13 +92,7 @@ class MapSpace:
 
         Legality is a matter of the hardware alone: axes and constraints are looked at by :meth:`contains`.
         """
-        status = legality.batch_status(batch, self._rules)
-        if self._metadata is not None:
-            legal = np.flatnonzero(status == legality.LEGAL)
-            found = np.empty(len(legal), np.int32)
-            formats_fit(*self._metadata, batch[legal].arrays(), self._canonical_sorting, found)
-            status[legal] = found
-        return status
+        return self.definition.status(batch)
 
     def reason(self, mapping: Mapping) -> str:
         """Why a mapping is illegal, in one sentence; "" if it is legal."""
@@ -119,7 +109,7 @@ class MapSpace:
             return bool(self.contains(mappings.batch())[0])
         inside = self.status(mappings) == legality.LEGAL
         inside[inside] = self._follows(mappings[inside])
-        inside &= mappings.used_macs() >= self.freedom.min_used_macs
+        inside &= mappings.used_macs() >= self.entries.min_used_macs
         return inside
 
     def sample(self, rng: np.random.Generator, n: int) -> MappingBatch:
@@ -135,7 +125,7 @@ class MapSpace:
         """
         if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 0:
             raise SpecificationError(f"cannot draw {quoted(n)} mappings; ask for a whole number of at least 0")
-        construction = self._construction
+        construction = self.construction
         if self.construction_is_exact:
             return construction.sample(rng, n)
         found: list[MappingBatch] = [construction.sample(rng, 0)]
@@ -160,7 +150,7 @@ class MapSpace:
         Counted are canonical forms with the right products that agree with the base and with fixed factors, fixed
         orders and parallel_dims; min_utilization is a limit, as capacities are. Accurate to about 1e-12.
         """
-        return log10_count(self.freedom)
+        return log10_count(self.entries)
 
     def canonical(self, batch: MappingBatch) -> MappingBatch:
         """The same mappings without redundancy; cost and legality do not change.
@@ -173,7 +163,7 @@ class MapSpace:
             SpecificationError: the mappings are of another task, or an order is not a permutation of the dims.
         """
         self._require(batch)
-        return self._normalised(batch, self._canonical_sorting)
+        return self._normalised(batch, self.definition.canonical_sorting)
 
     @property
     def nvec(self) -> NDArray[np.int64]:
@@ -240,13 +230,13 @@ class MapSpace:
                 f"code {int(numbers[i, column])} in row {i} for {quoted(self._code.names[column])} is out of range; "
                 f"give 0 to {int(sizes[column]) - 1}"
             )
-        n, freedom = len(numbers), self.freedom
+        n, entries = len(numbers), self.entries
         batch = MappingBatch.trivial(self.workload, self.accelerator, n)
         levels = len(self.accelerator.levels)
-        batch.temporal[:] = np.maximum(freedom.fixed[:levels], 1)
-        batch.spatial[:] = np.maximum(freedom.fixed[levels:], 1)
-        batch.keep[:] = freedom.keep
-        decode_batch(batch.arrays(), self._code.tables, freedom.on_y, numbers)
+        batch.temporal[:] = np.maximum(entries.fixed[:levels], 1)
+        batch.spatial[:] = np.maximum(entries.fixed[levels:], 1)
+        batch.keep[:] = entries.keep
+        decode_batch(batch.arrays(), self._code.tables, entries.on_y, numbers)
         normalise_batch(batch.arrays(), self.sorting)
         return batch
 
@@ -279,7 +269,7 @@ class MapSpace:
             order = np.asarray(order)
             if order.shape != mapping.order.shape or not (np.sort(order) == np.arange(order.shape[-1])).all():
                 raise SpecificationError(f"order is {quoted(order)}; give a permutation of the dims for each level")
-            rank = np.where(self.freedom.order_free[:, None], np.argsort(order, axis=1), sorting.temporal_rank)
+            rank = np.where(self.entries.order_free[:, None], np.argsort(order, axis=1), sorting.temporal_rank)
             sorting = sorting._replace(temporal=np.ones_like(sorting.temporal), temporal_rank=rank.astype(np.int8))
         start = self._normalised(start, sorting)
         starts = np.empty(KINDS + 1, np.int64)
@@ -289,7 +279,7 @@ class MapSpace:
         allowed = np.empty(len(edits), np.bool_)
         apply_each(results.arrays(), sorting, self.edit_tables, edits, allowed)
         results = results[allowed]
-        return results if self._metadata is None else results[self.status(results) == legality.LEGAL]
+        return results if self.definition.metadata is None else results[self.status(results) == legality.LEGAL]
 
     def random_neighbor(self, rng: np.random.Generator, batch: MappingBatch) -> MappingBatch:
         """A random neighbour of each mapping: a random kind of edit among those possible, then a random one of it.
@@ -311,16 +301,16 @@ class MapSpace:
             scratch = batch[:1].copy()
             edits = self._edit_buffer(scratch)
             random_edits(results.arrays(), scratch.arrays(), self.sorting, self.edit_tables, edits, state)
-        if self._metadata is None:
+        if self.definition.metadata is None:
             return results
         kept = np.where(self.status(results) == legality.LEGAL, 0, len(batch)) + np.arange(len(batch))
         return MappingBatch.concatenate([results, self._normalised(batch, self.sorting)])[kept]
 
-    def fit(self, wishes: Wishes) -> tuple[MappingBatch, NDArray[np.bool_]]:
-        """The mappings of the space nearest to wished ones, by the rule of :mod:`mapgym.mapspace.projection`.
+    def project(self, target: Target) -> tuple[MappingBatch, NDArray[np.bool_]]:
+        """The mappings of the space nearest to targets, by the rule of :mod:`mapgym.mapspace.projection`.
 
         Args:
-            wishes: n mappings whose factors may be anything.
+            target: n mappings whose factors may be anything.
 
         Returns:
             n mappings, and bool[n], whether each is in the space. One that is not has a level whose tiles or
@@ -329,12 +319,14 @@ class MapSpace:
         Raises:
             SpecificationError: wrong shapes, a factor that is not finite, an order that is no permutation.
         """
-        return self._fitting.fit(wishes)
+        return self._projection.project(target)
+
+    fit = project  # its name before version 0.2
 
     def repair(self, batch: MappingBatch) -> tuple[MappingBatch, NDArray[np.bool_]]:
-        """The mappings of the space nearest to those of a batch, which may be illegal; see :meth:`fit`."""
+        """The mappings of the space nearest to those of a batch, which may be illegal; see :meth:`project`."""
         self._require(batch)
-        return self._fitting.fit(Wishes.of(batch))
+        return self._projection.project(Target.of(batch))
 
     def _require(self, batch: MappingBatch) -> None:
         """Raises SpecificationError unless a batch is of this task and its orders are permutations of the dims.
@@ -348,20 +340,20 @@ class MapSpace:
 
     def _follows(self, batch: MappingBatch) -> NDArray[np.bool_]:
         """bool[n]: right products, and agreement with whatever is not searched; orders must be permutations."""
-        freedom = self.freedom
+        entries = self.entries
         slots = np.concatenate([batch.temporal, batch.spatial], axis=1)
-        inside = ((freedom.fixed == 0) | (slots == freedom.fixed)).all(axis=(1, 2))
-        for group in freedom.groups:
+        inside = ((entries.fixed == 0) | (slots == entries.fixed)).all(axis=(1, 2))
+        for group in entries.groups:
             # Factors may be negative or huge here, where a float64 product cannot wrap around to the right one.
             inside &= slots[:, list(group.slots), group.dim].prod(axis=1, dtype=np.float64) == group.total
             inside &= (slots[:, list(group.slots), group.dim] > 0).all(axis=1)
-        inside &= ((freedom.keep_free) | (batch.keep == freedom.keep)).all(axis=(1, 2))
+        inside &= ((entries.keep_free) | (batch.keep == entries.keep)).all(axis=(1, 2))
         on_y = np.empty(batch.spatial.shape, np.bool_)
         positions = np.arange(batch.spatial.shape[2])
         np.put_along_axis(on_y, batch.spatial_order, positions >= batch.spatial_split[..., None], axis=2)
-        misplaced = (batch.spatial > 1) & ~freedom.axis_free[:, None] & (on_y != freedom.on_y)
+        misplaced = (batch.spatial > 1) & ~entries.axis_free[:, None] & (on_y != entries.on_y)
         inside &= ~misplaced.any(axis=(1, 2))
-        canonical, expected = (self._normalised(batch, s) for s in (self._canonical_sorting, self.sorting))
+        canonical, expected = (self._normalised(batch, s) for s in (self.definition.canonical_sorting, self.sorting))
         for name in ("order", "spatial_order"):
             inside &= (getattr(canonical, name) == getattr(expected, name)).all(axis=(1, 2))
         return inside
@@ -381,21 +373,10 @@ class MapSpace:
         room = primes * 2 * levels * 3 * levels + levels * (dims * dims + dims + batch.keep.shape[2])
         return np.empty((room, EDIT_COLUMNS), np.int64)
 
-    @cached_property
+    @property
     def sorting(self) -> Sorting:
-        """Which orders are not free, for kernels that bring mappings into the form of this space."""
-        freedom = self.freedom
-        return Sorting(
-            ~freedom.order_free,
-            np.argsort(freedom.order_key, axis=1).astype(np.int8),
-            ~freedom.spatial_order_free,
-            np.argsort(freedom.spatial_order_key, axis=1).astype(np.int8),
-        )
-
-    @cached_property
-    def _canonical_sorting(self) -> Sorting:
-        levels, dims = self.freedom.order_key.shape
-        return canonical_sorting(levels, dims, self.accelerator.peer_links)
+        """Which orders are not searched, for kernels that bring mappings into the form of this space."""
+        return self.definition.sorting
 
     @cached_property
     def edit_tables(self) -> EditTables:
@@ -404,41 +385,31 @@ class MapSpace:
         primes = np.zeros((len(factors), max(1, *map(len, factors))), np.int64)
         for d, of_dim in enumerate(factors):
             primes[d, : len(of_dim)] = of_dim
-        freedom = self.freedom
+        entries = self.entries
         return EditTables(
-            freedom.group_of,
+            entries.group_of,
             primes,
-            freedom.axis_free,
-            freedom.on_y,
-            freedom.keep_free,
-            self._rules,
-            freedom.min_used_macs,
+            entries.axis_free,
+            entries.on_y,
+            entries.keep_free,
+            self.definition.rules,
+            entries.min_used_macs,
         )
 
     @cached_property
     def _code(self) -> Code:
-        return build_code(self.workload, self.accelerator, self.freedom)
+        return build_code(self.workload, self.accelerator, self.entries)
 
     @cached_property
-    def _fitting(self) -> Fitting:
-        return Fitting(self)
+    def _projection(self) -> Projection:
+        return Projection(self.definition)
 
     @cached_property
-    def _construction(self) -> Construction:
-        from mapgym.mapspace.construction.construction import Construction  # it builds on this module
-
-        return Construction(self)
+    def construction(self) -> Construction:
+        """The process that builds mappings of this space, one legal choice at a time."""
+        return Construction(self.definition)
 
     @property
     def construction_is_exact(self) -> bool:
-        """Whether what ``mapgym.mapspace.construction.construction`` completes is always in the space."""
-        # Cumulative checks let the construction put parallelism on levels that this space leaves out.
-        is_cumulative = self.accelerator.fanout_check == "cumulative"
-        return self.freedom.min_used_macs == 1 and not is_cumulative and self._metadata is None
-
-    @cached_property
-    def _metadata(self) -> tuple[Formats, Nest] | None:
-        # What compressed tiles say about their zeros needs room and ranks, which no single decision can foresee.
-        if not any(level.formats for level in self.accelerator.levels):
-            return None
-        return make_formats(self.workload, self.accelerator), make_nest(self.workload, self.accelerator)
+        """Whether what :attr:`construction` completes is always in the space."""
+        return self.definition.construction_is_exact

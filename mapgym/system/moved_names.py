@@ -29,7 +29,7 @@ MOVED = {
     "mapgym.catalog": "mapgym.spec.catalog",
     "mapgym.constraints": "mapgym.spec.constraints",
     "mapgym.construction": "mapgym.mapspace.construction.construction",
-    "mapgym.construction_keys": "mapgym.mapspace.construction.keys",
+    "mapgym.construction_keys": "mapgym.mapspace.keys",
     "mapgym.evaluator": "mapgym.evaluation.evaluator",
     "mapgym.front": "mapgym.evaluation.front",
     "mapgym.legality": "mapgym.mapping.legality",

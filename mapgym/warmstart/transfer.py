@@ -17,7 +17,7 @@ from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapspace import MapSpace
-from mapgym.mapspace.projection import Wishes, mesh_axes
+from mapgym.mapspace.projection import Target, mesh_axes
 from mapgym.spec.tensor import Tensor
 from mapgym.spec.workload import Workload
 
@@ -73,7 +73,7 @@ def _roles(dims: Sequence[str], tensors: Sequence[Tensor | None]) -> list[tuple[
     return [tuple(dim in those for those in depending) for dim in dims]
 
 
-def wishes_for(batch: MappingBatch, source: Workload, target: Workload) -> Wishes:
+def target_for(batch: MappingBatch, source: Workload, target: Workload) -> Target:
     """What mappings of the source ask for in terms of the target's dims and tensors.
 
     A dim without a counterpart has all its factors 1 and comes last in every order; a tensor without one is kept.
@@ -89,7 +89,7 @@ def wishes_for(batch: MappingBatch, source: Workload, target: Workload) -> Wishe
         ranks = np.where(known, places[:, :, dims], len(source.dims))
         return np.argsort(ranks, axis=2, kind="stable").astype(np.int8)
 
-    return Wishes(
+    return Target(
         factors(batch.temporal),
         factors(batch.spatial),
         orders(batch.order),
@@ -126,7 +126,7 @@ def transfer_batch(batch: MappingBatch, source: Workload, space: MapSpace) -> tu
             f"the mappings are not mappings of workload {quoted(source.name)}: their dims are {', '.join(batch.dims)}; "
             "give the workload that they map"
         )
-    return space.fit(wishes_for(batch, source, space.workload))
+    return space.project(target_for(batch, source, space.workload))
 
 
 def transfer(mapping: Mapping, source: Workload, space: MapSpace) -> Mapping:

@@ -96,7 +96,7 @@ def test_the_cost_is_that_of_the_canonical_form(task, seed):
     rng = np.random.default_rng(seed)
     space, model = MapSpace(workload, machine, ALL), CostModel(workload, machine)
     # As they are drawn: not all of them have room for their metadata.
-    batch = shuffled(space._construction.sample(rng, 12), rng)
+    batch = shuffled(space.construction.sample(rng, 12), rng)
     expected = model.evaluate(batch, detail=True)
     assert_equal_costs(expected, model.evaluate(space.canonical(batch), detail=True))
     assert_equal_costs(expected, model.evaluate(shuffled(batch, rng), detail=True))

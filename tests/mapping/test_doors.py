@@ -16,8 +16,8 @@ from mapgym.mapping import Mapping, MappingBatch, legality_kernels
 from mapgym.mapping.mapping import ARRAYS
 from mapgym.mapspace import MapSpace
 from mapgym.mapspace.construction.construction import Construction
-from mapgym.mapspace.construction.keys import KeyEncoding
-from mapgym.mapspace.projection import Wishes, mesh_axes
+from mapgym.mapspace.keys import KeyEncoding
+from mapgym.mapspace.projection import Target, mesh_axes
 from mapgym.spec.catalog import accelerator, workload
 from mapgym.spec.workload import matmul
 from mapgym.warmstart.transfer import transfer, transfer_batch
@@ -37,7 +37,7 @@ DOORS = {
     "encode": SPACE.encode,
     "random_neighbor": lambda batch: SPACE.random_neighbor(rng(), batch),
     "repair": SPACE.repair,
-    "fit": lambda batch: SPACE.fit(Wishes.of(batch)),
+    "project": lambda batch: SPACE.project(Target.of(batch)),
     "neighbors": lambda batch: SPACE.neighbors(batch[-1], check=False),
     "transfer_batch": lambda batch: transfer_batch(batch, LAYER, SPACE),
     "transfer": lambda batch: transfer(batch[-1], LAYER, SPACE),
@@ -217,7 +217,7 @@ def test_codes_that_are_no_whole_numbers_are_refused(codes):
 
 @pytest.mark.parametrize("rows", [[-1], [2], [0, 5], [-(2**40)]])
 def test_only_states_that_there_are_become_mappings(rows):
-    construction = Construction(SPACE)
+    construction = Construction(SPACE.definition)
     states = np.tile(construction.initial_state, (2, 1))
     assert len(construction.export(states, np.array([], np.int64))) == 0
     with pytest.raises(SpecificationError, match=r"there are 2 states"):

@@ -33,7 +33,7 @@ def little_metadata(bits: int):
 )
 def test_factors_move_outwards_and_nothing_else_changes(bits, density, axes, seed):
     space = MapSpace(LAYER.with_densities({"Inputs": density}), little_metadata(bits), axes)
-    before = Construction(space).sample(np.random.default_rng(seed), 20)
+    before = Construction(space.definition).sample(np.random.default_rng(seed), 20)
     status, batch = space.status(before), before.copy()
     after = make_room(space, batch)
     assert np.array_equal(after, space.status(batch))
@@ -51,7 +51,7 @@ def test_factors_move_outwards_and_nothing_else_changes(bits, density, axes, see
 @pytest.mark.parametrize("workload", ["paper/resnet_conv4", "paper/inception_conv2"])
 def test_what_is_drawn_at_random_can_be_mended(workload):
     space = MapSpace(catalog.workload(workload), catalog.accelerator("accel_a_sparse_md"))
-    batch = Construction(space).sample(np.random.default_rng(0), 60)
+    batch = Construction(space.definition).sample(np.random.default_rng(0), 60)
     assert (space.status(batch) >> 8 == METADATA).sum() > 20
     repaired, fits = space.repair(batch)
     assert fits.all()

@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 from mapgym.errors import SpecificationError
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapspace import MapSpace
-from mapgym.mapspace.projection import Wishes
+from mapgym.mapspace.projection import Target
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.levels import Mac, StorageLevel
 from mapgym.spec.workload import matmul
@@ -43,14 +43,14 @@ def test_random_tasks(case, axes, seed):
     assert space.canonical(kept) == space.canonical(members)
 
     rng = np.random.default_rng(seed)
-    wishes = Wishes.of(members)
+    target = Target.of(members)
     wild = replace(
-        wishes,
-        temporal=np.exp(rng.normal(0, 2, wishes.temporal.shape)),
-        spatial=np.exp(rng.normal(0, 2, wishes.spatial.shape)),
-        on_y=rng.random(wishes.on_y.shape) < 0.5,
+        target,
+        temporal=np.exp(rng.normal(0, 2, target.temporal.shape)),
+        spatial=np.exp(rng.normal(0, 2, target.spatial.shape)),
+        on_y=rng.random(target.on_y.shape) < 0.5,
     )
-    fitted, ok = space.fit(wild)
+    fitted, ok = space.project(wild)
     assert (space.contains(fitted) == ok).all()
     if "tile" in axes:
         # All factors can go outwards, and what these members keep fits with the smallest tiles.
@@ -62,8 +62,8 @@ def test_random_tasks(case, axes, seed):
 def fit_one(space: MapSpace, temporal, spatial) -> Mapping:
     """Wished factors, innermost level first, for the dims M, K and N of a matrix product."""
     temporal, spatial = (np.insert(np.array(factors, float), 0, 1.0, axis=1)[None] for factors in (temporal, spatial))
-    trivial = Wishes.of(MappingBatch.trivial(space.workload, space.accelerator, 1))
-    batch, ok = space.fit(replace(trivial, temporal=temporal, spatial=spatial))
+    trivial = Target.of(MappingBatch.trivial(space.workload, space.accelerator, 1))
+    batch, ok = space.project(replace(trivial, temporal=temporal, spatial=spatial))
     assert ok.all()
     return batch[0]
 
@@ -73,7 +73,7 @@ def factors(array) -> list[list[int]]:
 
 
 def test_spatial_factors_by_hand():
-    # N wishes most: as a ratio, 5 is nearer to 6 than to 3, but there are 4 elements only. M has no room left.
+    # N wants most: as a ratio, 5 is nearer to 6 than to 3, but there are 4 elements only. M has no room left.
     space = MapSpace(matmul("layer", M=4, K=1, N=6), machine(64))
     mapping = fit_one(space, [[1, 1, 1], [1, 1, 1]], [[1, 1, 1], [2.5, 1, 5]])
     assert factors(mapping.spatial) == [[1, 1, 1], [1, 1, 3]]
@@ -81,7 +81,7 @@ def test_spatial_factors_by_hand():
 
 
 def test_temporal_factors_by_hand():
-    # K wishes a tile of 5 words; of 1, 2, 3, 4, 6, 12 the nearest as a ratio is 6 (1.2), not 4 (1.25).
+    # K wants a tile of 5 words; of 1, 2, 3, 4, 6, 12 the nearest as a ratio is 6 (1.2), not 4 (1.25).
     space = MapSpace(matmul("layer", M=1, K=12, N=1), machine(64))
     assert fit_one(space, [[1, 5, 1], [1, 1, 1]], np.ones((2, 3))).temporal[:, 2].tolist() == [6, 2]
 
@@ -134,8 +134,8 @@ def test_what_cannot_be_mended_is_said():
         ({"order": np.zeros((1, 2, 4), np.int8)}, "order is not a permutation"),
     ],
 )
-def test_bad_wishes_are_refused(change, message):
+def test_bad_targets_are_refused(change, message):
     space = MapSpace(matmul("layer", M=4, K=4, N=4), machine())
-    wishes = Wishes.of(MappingBatch.trivial(space.workload, space.accelerator, 1))
+    target = Target.of(MappingBatch.trivial(space.workload, space.accelerator, 1))
     with pytest.raises(SpecificationError, match=message):
-        space.fit(replace(wishes, **change))
+        space.project(replace(target, **change))

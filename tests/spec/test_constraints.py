@@ -73,7 +73,7 @@ def test_minimum_utilization_is_a_share_of_the_macs():
 
 def test_a_share_that_float64_cannot_hold_does_not_ask_for_one_more():
     limited = space({"min_utilization": 0.7}, inner=(10, 1), outer=(1, 1))
-    assert limited.freedom.min_used_macs == 7
+    assert limited.entries.min_used_macs == 7
 
 
 @pytest.mark.parametrize(

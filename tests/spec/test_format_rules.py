@@ -241,7 +241,7 @@ def passes(accelerator: Accelerator, tensor: str, chain: tuple[int, ...]) -> boo
 def test_spaces_hold_exactly_what_levels_can_pass_on(accelerator, seed):
     space, model = MapSpace(LAYER, accelerator, ALL), CostModel(LAYER, accelerator)
     rng = np.random.default_rng(seed)
-    drawn = Construction(space).sample(rng, 500)
+    drawn = Construction(space.definition).sample(rng, 500)
     # Ranks and room suffice, so that all that is constructed is legal, and what is legal can be constructed.
     assert (space.status(drawn) == LEGAL).all()
     chains = [(*chain, 4) for k in range(5) for chain in itertools.combinations(range(4), k)]

@@ -88,15 +88,15 @@ def expected_neighbours(space: MapSpace, mapping: Mapping) -> set[bytes]:
     """Edits that stay in the space; where an order is not free the space sorts, so sort before comparing."""
     edited = [nest.write(space.workload, space.accelerator) for nest in single_edits(Nest(mapping))]
     batch = MappingBatch.concatenate([result.batch() for result in edited])
-    freedom = space.freedom
+    entries = space.entries
     for i, s in np.ndindex(len(batch), len(batch.levels)):
-        if not freedom.order_free[s]:
+        if not entries.order_free[s]:
             loops = int((batch.temporal[i, s] > 1).sum())
-            key = list(freedom.order_key[s]).index
+            key = list(entries.order_key[s]).index
             batch.order[i, s, :loops] = sorted(batch.order[i, s, :loops], key=key)
-        if not freedom.spatial_order_free[s]:
+        if not entries.spatial_order_free[s]:
             split, loops = int(batch.spatial_split[i, s]), int((batch.spatial[i, s] > 1).sum())
-            key = list(freedom.spatial_order_key[s]).index
+            key = list(entries.spatial_order_key[s]).index
             batch.spatial_order[i, s, :split] = sorted(batch.spatial_order[i, s, :split], key=key)
             batch.spatial_order[i, s, split:loops] = sorted(batch.spatial_order[i, s, split:loops], key=key)
     found = set(rows(batch[space.contains(batch)]))

@@ -57,7 +57,7 @@ class PolicyTask:
         """Builds the tables; raises SpecificationError if the space is empty."""
         workload = space.workload
         self.space, self.objective = space, objective
-        self.construction = Construction(space)
+        self.construction = Construction(space.definition)
         roles = np.array([ROLES.index(role) for role in dim_roles(workload)])
         operands = tensor_roles(workload)
         self.roles = len(self.construction.task)

@@ -18,7 +18,7 @@ from mapgym.agents.search.dataflow.templates import dim_roles, tensor_roles
 from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
 from mapgym.mapping import MappingBatch
-from mapgym.mapspace.projection import Wishes, mesh_axes
+from mapgym.mapspace.projection import Target, mesh_axes
 from mapgym.spec.workload import Workload
 
 ROLES = "GNCMPQRS"
@@ -105,7 +105,7 @@ class Encoding:
         keep[:] = batch.keep[:, :, self.tensor_of]
         return vectors
 
-    def decode(self, vectors: NDArray[np.float32]) -> Wishes:
+    def decode(self, vectors: NDArray[np.float32]) -> Target:
         """What vectors wish for; ``space.fit`` finds the nearest mapping."""
         blocks, keep = self._split(vectors)
         temporal, spatial, places, spatial_places, on_y = (
@@ -113,7 +113,7 @@ class Encoding:
         )
         kept = np.empty(keep.shape, np.bool_)
         kept[:, :, self.tensor_of] = keep > 0.5
-        return Wishes(
+        return Target(
             temporal=np.exp2(np.clip(temporal, 0, 31), dtype=np.float64),
             spatial=np.exp2(np.clip(spatial, 0, 31), dtype=np.float64),
             order=np.argsort(places, axis=2, kind="stable").astype(np.int8),

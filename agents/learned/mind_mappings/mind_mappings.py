@@ -151,7 +151,7 @@ class MindMappings(AskTellAgent):
         n, lengths = self.trajectories, len(self._lengths)
         wished = self._vectors[:, None] + self._lengths[:, None] * self._gradient_step(self._vectors)[:, None]
         wished = wished.reshape(n * lengths, -1)
-        batch, legal = self._space.fit(self._encoding.decode(wished))
+        batch, legal = self._space.project(self._encoding.decode(wished))
         vectors = self._encoding.encode(batch)
         new = legal & [key not in self._seen for key in self._keys(batch)]
         predicted = np.where(new, self._predict(vectors), np.inf).reshape(n, lengths)

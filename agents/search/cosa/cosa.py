@@ -72,7 +72,7 @@ class Cosa(Agent):
     def warm_up(self, space: MapSpace) -> None:
         """Loads the solver."""
         tiny = tiny_task()
-        program = Program(tiny, tiny.freedom.keep)
+        program = Program(tiny, tiny.entries.keep)
         program.solve(program.compute(), 1.0, 0.0)
 
     def search(self, evaluator: Evaluator, seed: int, initial: MappingBatch | None = None) -> None:
@@ -85,7 +85,7 @@ class Cosa(Agent):
         evaluator.start()
         if initial is not None and len(initial):
             evaluator.evaluate(initial)
-        keep = space.freedom.keep | space.freedom.keep_free
+        keep = space.entries.keep | space.entries.keep_free
         tried: set[tuple[bytes, float]] = set()
         ranked: list[NDArray[np.bool_]] = []
         for number in range(1 + self.rounds):
@@ -144,7 +144,7 @@ class Cosa(Agent):
     def _rank_keeps(self, evaluator: Evaluator, mapping: Mapping) -> list[NDArray[np.bool_]]:
         """What a mapping might keep, best first: priced with every choice, or each single change if too many."""
         space = evaluator.space
-        free = np.argwhere(space.freedom.keep_free)
+        free = np.argwhere(space.entries.keep_free)
         if not len(free):
             return [mapping.keep]
         if 2 ** len(free) <= MAX_KEEP_CHOICES:

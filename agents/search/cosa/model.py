@@ -40,7 +40,7 @@ class Program:
 
     def __init__(self, space: MapSpace, keep: NDArray[np.bool_]) -> None:
         self.space, self.keep = space, keep
-        self.workload, self.accelerator, self.freedom = space.workload, space.accelerator, space.freedom
+        self.workload, self.accelerator, self.entries = space.workload, space.accelerator, space.entries
         self.levels, self.dims = len(self.accelerator.levels), len(self.workload.dims)
         self.lower: list[float] = []
         self.upper: list[float] = []
@@ -48,13 +48,13 @@ class Program:
         self.rows: list[tuple[Expression, float, float]] = []
         self.counts: list[tuple[int, int, bool, int, int]] = []
         levels, dims = range(self.levels), range(self.dims)
-        fixed = np.maximum(self.freedom.fixed, 1)
+        fixed = np.maximum(self.entries.fixed, 1)
         self.temporal = [[{-1: math.log2(fixed[s, d])} for d in dims] for s in levels]
         self.spatial = [[{-1: math.log2(fixed[self.levels + s, d])} for d in dims] for s in levels]
         self.on_axis: list[list[list[Expression]]] = [[[], []] for _ in levels]
         for s in levels:
             for d in dims:
-                self.on_axis[s][int(self.freedom.on_y[s, d])].append({-1: math.log2(fixed[self.levels + s, d])})
+                self.on_axis[s][int(self.entries.on_y[s, d])].append({-1: math.log2(fixed[self.levels + s, d])})
         self._place_primes()
         self.extents = [
             [total(*(part for r in range(s + 1) for part in (self.temporal[r][d], self.spatial[r][d]))) for d in dims]
@@ -82,15 +82,15 @@ class Program:
         self.row(total(value, argument, {-1: -intercept}, weights=(1.0, -slope, 1.0)), lower=0.0)
 
     def _place_primes(self) -> None:
-        for group in self.freedom.groups:
+        for group in self.entries.groups:
             d = group.dim
             axes: dict[int, int] = {}
             for prime, exponent in prime_exponents(group.total).items():
                 placed: Expression = {}
                 for slot in group.slots:
                     s, spatial = slot % self.levels, slot >= self.levels
-                    both = spatial and bool(self.freedom.axis_free[s])
-                    for on_y in (False, True) if both else (bool(self.freedom.on_y[s, d]),):
+                    both = spatial and bool(self.entries.axis_free[s])
+                    for on_y in (False, True) if both else (bool(self.entries.on_y[s, d]),):
                         count = self.column(0, exponent, integer=True)
                         self.counts.append((slot, d, on_y, prime, count))
                         placed[count] = 1.0
@@ -114,7 +114,7 @@ class Program:
             for axis, fanout in enumerate((accelerator.fanout_x[s], accelerator.fanout_y[s])):
                 self.row(total(*self.on_axis[s][axis]), upper=math.log2(fanout) + 1e-9)
         every = total(*(part for level in self.spatial for part in level))
-        self.row(every, lower=math.log2(self.freedom.min_used_macs) - 1e-9)
+        self.row(every, lower=math.log2(self.entries.min_used_macs) - 1e-9)
 
     def _tile(self, s: int, tensor: Tensor) -> Expression:
         """log2 of the words of a tile; sliding axes by a column that is at least their length."""
@@ -188,7 +188,7 @@ class Program:
         self.stationary: dict[int, list[int]] = {}
         self.saved: dict[tuple[int, int], Expression] = {}
         for s in range(1, self.levels):
-            if not self.freedom.order_free[s]:
+            if not self.entries.order_free[s]:
                 continue
             choice = [self.column(0, 1, integer=True) for _ in self.workload.tensors]
             self.stationary[s] = choice
@@ -285,23 +285,23 @@ class Program:
     def decode(self, solution: NDArray[np.float64]) -> Mapping:
         """The mapping of a solution; over capacity where the lengths of sliding tiles were underestimated."""
         mapping = Mapping.trivial(self.workload, self.accelerator)
-        mapping.temporal[:] = np.maximum(self.freedom.fixed[: self.levels], 1)
-        mapping.spatial[:] = np.maximum(self.freedom.fixed[self.levels :], 1)
-        on_y = self.freedom.on_y.copy()
+        mapping.temporal[:] = np.maximum(self.entries.fixed[: self.levels], 1)
+        mapping.spatial[:] = np.maximum(self.entries.fixed[self.levels :], 1)
+        on_y = self.entries.on_y.copy()
         for slot, d, axis, prime, column in self.counts:
             factor = prime ** round(solution[column])
             if factor > 1 and slot >= self.levels:
                 on_y[slot - self.levels, d] = axis
             (mapping.temporal if slot < self.levels else mapping.spatial)[slot % self.levels, d] *= factor
         mapping.keep[:] = self.keep
-        mapping.order[:] = self.freedom.order_key
+        mapping.order[:] = self.entries.order_key
         sliding = {d for t in self.workload.tensors for rank in t.ranks if len(rank) > 1 for d, _ in rank}
         for s, choice in self.stationary.items():
             tensor = self.workload.tensors[int(np.argmax(solution[choice]))]
             dims = sorted(self.workload.dims, key=lambda dim: (dim in tensor.dims, dim not in sliding))
             mapping.order[s] = [self.workload.dims.index(dim) for dim in dims]
         for s in range(self.levels):
-            key = self.freedom.spatial_order_key[s].tolist()
+            key = self.entries.spatial_order_key[s].tolist()
             mapping.spatial_order[s] = [d for d in key if not on_y[s, d]] + [d for d in key if on_y[s, d]]
             mapping.spatial_split[s] = self.dims - int(on_y[s].sum())
         return mapping

@@ -70,7 +70,7 @@ class _Filling:
 
     def __init__(self, space: MapSpace, dataflow: Dataflow, variant: Variant) -> None:
         self.space, self.dataflow, self.variant = space, dataflow, variant
-        accelerator, self.freedom = space.accelerator, space.freedom
+        accelerator, self.entries = space.accelerator, space.entries
         self.levels, self.dims = len(accelerator.levels), len(space.workload.dims)
         fanouts = [x * y for x, y in zip(accelerator.fanout_x, accelerator.fanout_y, strict=True)]
         # The array hangs below the level with the largest fan-out; levels inside it belong to a processing element.
@@ -81,13 +81,13 @@ class _Filling:
         for d, role in enumerate(dim_roles(space.workload)):
             by_role[role].append(d)
         self.by_role = by_role
-        self.factors = np.maximum(self.freedom.fixed, 1).tolist()
+        self.factors = np.maximum(self.entries.fixed, 1).tolist()
         self.rest = []
-        for group in self.freedom.groups:
+        for group in self.entries.groups:
             slot = max((slot for slot in group.slots if slot < self.levels), default=group.slots[-1])
             self.factors[slot][group.dim] = group.total
             self.rest.append(slot)
-        self.on_y = self.freedom.on_y.copy()
+        self.on_y = self.entries.on_y.copy()
         self.tensors = [
             [[(space.workload.dims.index(dim), c) for dim, c in rank] for rank in tensor.ranks]
             for tensor in space.workload.tensors
@@ -99,15 +99,15 @@ class _Filling:
             ]
             for s in range(self.levels)
         ]
-        self.keep = self.freedom.keep.copy()
+        self.keep = self.entries.keep.copy()
         self._keep_tensors()
         self._fill_arrays()
         self._fill_buffers()
 
     def _keep_tensors(self) -> None:
         """Keeps what fits and is not to be bypassed; with all factors outside, that is nearly everything."""
-        self.keep[self.freedom.keep_free] = False
-        for s, t in np.argwhere(self.freedom.keep_free):
+        self.keep[self.entries.keep_free] = False
+        for s, t in np.argwhere(self.entries.keep_free):
             if s < self.array:
                 skips = self.variant.holds and self.kinds[t] not in self.dataflow.holds
             else:
@@ -140,7 +140,7 @@ class _Filling:
     def _widen(self, s: int, d: int, limit: int, on_y: bool) -> int:
         """Makes a dim more parallel at a level, along one axis of its mesh; returns the factor gained."""
         slot = self.levels + s
-        if self.freedom.axis_free[s]:
+        if self.entries.axis_free[s]:
             if self.factors[slot][d] == 1:
                 self.on_y[s, d] = on_y
             elif self.on_y[s, d] != on_y:
@@ -163,7 +163,7 @@ class _Filling:
 
     def _grow(self, slot: int, d: int, limit: float = math.inf, prime: bool = False) -> int:
         """Moves the largest factor, or the smallest prime, that fits from the rest of a dim into a slot."""
-        group = int(self.freedom.group_of[slot, d])
+        group = int(self.entries.group_of[slot, d])
         if group < 0 or self.rest[group] == slot:
             return 1
         rest = self.rest[group]
@@ -208,9 +208,9 @@ class _Filling:
         outside = front + [d for d in around if d not in front]
         for s in range(self.levels):
             given = outside if s > self.array else around
-            result.order[s] = given if self.freedom.order_free[s] else self.freedom.order_key[s]
+            result.order[s] = given if self.entries.order_free[s] else self.entries.order_key[s]
             # X first, then Y; the order on an axis is the space's, or ascending.
-            key = range(self.dims) if self.freedom.spatial_order_free[s] else self.freedom.spatial_order_key[s].tolist()
+            key = range(self.dims) if self.entries.spatial_order_free[s] else self.entries.spatial_order_key[s].tolist()
             result.spatial_order[s] = sorted(key, key=lambda d: bool(self.on_y[s, d]))
             result.spatial_split[s] = self.dims - int(self.on_y[s].sum())
         return result

@@ -105,7 +105,7 @@ class Evolution(AskTellAgent):
         """Packs the rules of the space; the first population follows when asked for."""
         self._space, self._rng, self._objective = space, rng, objective
         # Where there are several dataflows to compare; a front has no best mapping and keeps many anyway.
-        several = "order" in space.axes or bool(space.freedom.keep_free.any())
+        several = "order" in space.axes or bool(space.entries.keep_free.any())
         self._niches = objective != PARETO and several
         self._breeding = self._make_breeding(space)
         self._seen = np.zeros(SEEN_ENTRIES, np.uint64)

@@ -27,7 +27,7 @@ UNLIMITED = 2**62
 
 
 def make_rules(space: MapSpace, weights: NDArray[np.float64]) -> Rules:
-    """Packs the freedom that a map space leaves.
+    """Packs the entries that a map space leaves.
 
     Args:
         space: the map space.
@@ -36,16 +36,16 @@ def make_rules(space: MapSpace, weights: NDArray[np.float64]) -> Rules:
     Raises:
         SpecificationError: no mutation of a searched axis has a weight above 0.
     """
-    workload, accelerator, freedom = space.workload, space.accelerator, space.freedom
+    workload, accelerator, entries = space.workload, space.accelerator, space.entries
     levels, dims, tensors = len(accelerator.levels), len(workload.dims), len(workload.tensors)
     inner_meshes = [(level.mesh_x, level.mesh_y) for level in accelerator.levels[:-1]]
     planes = np.zeros((7, levels, max(dims, tensors, 2)), np.int64)
-    planes[FREE_TEMPORAL, :, :dims] = freedom.fixed[:levels] == 0
-    planes[FREE_SPATIAL, :, :dims] = freedom.fixed[levels:] == 0
-    planes[FREE_KEEP, :, :tensors] = freedom.keep_free
-    planes[FREE_ORDER, :, TEMPORAL] = freedom.order_free
-    planes[FREE_ORDER, :, SPATIAL] = freedom.spatial_order_free
-    planes[SPATIAL_ORDER_KEY, :, :dims] = freedom.spatial_order_key
+    planes[FREE_TEMPORAL, :, :dims] = entries.fixed[:levels] == 0
+    planes[FREE_SPATIAL, :, :dims] = entries.fixed[levels:] == 0
+    planes[FREE_KEEP, :, :tensors] = entries.keep_free
+    planes[FREE_ORDER, :, TEMPORAL] = entries.order_free
+    planes[FREE_ORDER, :, SPATIAL] = entries.spatial_order_free
+    planes[SPATIAL_ORDER_KEY, :, :dims] = entries.spatial_order_key
     planes[LIMIT, :, :2] = _limits(space)
     planes[REACH, :, :2] = [(accelerator.mac.mesh_x, accelerator.mac.mesh_y), *inner_meshes]
     tile, parallelism, order, bypass = (axis in space.axes for axis in ("tile", "parallelism", "order", "bypass"))
@@ -57,7 +57,7 @@ def make_rules(space: MapSpace, weights: NDArray[np.float64]) -> Rules:
         weights=cumulative_weights(weights, [factors, factors, parallelism, factors, tile, order, bypass], space.axes),
         tile=tile,
         parallelism=parallelism,
-        least_parallelism=freedom.min_used_macs,
+        least_parallelism=entries.min_used_macs,
     )
 
 

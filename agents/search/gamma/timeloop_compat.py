@@ -125,7 +125,7 @@ class GammaTimeloopCompat(AskTellAgent):
     def tell(self, batch: MappingBatch, costs: CostBatch) -> None:
         """Selects elites and parents; a warm start takes the place of the first parents."""
         values = costs.objective(self._objective)
-        values = np.where(batch.used_macs() < self._space.freedom.min_used_macs, np.inf, values)
+        values = np.where(batch.used_macs() < self._space.entries.min_used_macs, np.inf, values)
         if self._children is None:
             legal = np.flatnonzero(costs.legal)
             told = _genomes(self._space, self._rules, batch[legal])
@@ -141,8 +141,8 @@ class GammaTimeloopCompat(AskTellAgent):
 
 
 def _make_rules(space: MapSpace, rng: np.random.Generator) -> CompatRules:
-    workload, levels, freedom = space.workload, space.accelerator.levels, space.freedom
-    fixed = freedom.fixed.astype(np.int64)
+    workload, levels, entries = space.workload, space.accelerator.levels, space.entries
+    fixed = entries.fixed.astype(np.int64)
     filters, batch = _filter_dims(workload), _batch_dim(workload)
     weights = np.array(
         [FILTER_WEIGHT if d in filters else BATCH_WEIGHT if d == batch else OTHER_WEIGHT for d in workload.dims]
@@ -165,7 +165,7 @@ def _make_rules(space: MapSpace, rng: np.random.Generator) -> CompatRules:
     primes = np.zeros((len(workload.dims), max(1, *(bound.bit_length() for bound in workload.bounds))), np.int64)
     homes = np.full((len(workload.dims), len(levels)), -1, np.int64)
     if "tile" in space.axes:
-        for group in freedom.groups:
+        for group in entries.groups:
             repeated = [prime for prime, times in prime_exponents(group.total).items() for _ in range(times)]
             primes[group.dim, : len(repeated)] = repeated
             at = sorted({slot % len(levels) for slot in group.slots})
@@ -175,9 +175,9 @@ def _make_rules(space: MapSpace, rng: np.random.Generator) -> CompatRules:
         spatial=fixed[len(levels) :],
         capacity=np.array([np.inf if level.capacity_words is None else level.capacity_words for level in levels]),
         fanout=fanout,
-        axis_free=freedom.axis_free,
-        on_y=freedom.on_y,
-        keep_free=freedom.keep_free,
+        axis_free=entries.axis_free,
+        on_y=entries.on_y,
+        keep_free=entries.keep_free,
         ranks=ranks,
         primes=primes,
         homes=homes,
@@ -223,11 +223,11 @@ def _genomes(space: MapSpace, rules: CompatRules, batch: MappingBatch) -> NDArra
 
 def _trivial_genome(space: MapSpace, rules: CompatRules) -> NDArray[np.int64]:
     """int64[PLANES, level, dim or tensor]: all loops as far outside as they may be, output dims parallel."""
-    workload, freedom = space.workload, space.freedom
+    workload, entries = space.workload, space.entries
     genome = _genomes(space, rules, space.base.batch())[0]
     if rules.tile:
         genome[FACTOR] = 1
-        for group in freedom.groups:
+        for group in entries.groups:
             levels = len(space.accelerator.levels)
             genome[FACTOR, max(slot % levels for slot in group.slots), group.dim] = group.total
     genome[ORDER, :, : len(workload.dims)] = _named_order(workload)
@@ -237,7 +237,7 @@ def _trivial_genome(space: MapSpace, rules: CompatRules) -> NDArray[np.int64]:
         for d in rules.parallel_dims:
             genome[PARALLEL, level, d] = workload.dims[d] in output
     # What is kept is the base's where that is not searched, and everything where it is.
-    genome[KEEP, :, : freedom.keep.shape[1]] = freedom.keep | freedom.keep_free
+    genome[KEEP, :, : entries.keep.shape[1]] = entries.keep | entries.keep_free
     return genome
 
 

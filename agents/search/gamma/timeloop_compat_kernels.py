@@ -34,7 +34,7 @@ class CompatRules(NamedTuple):
         temporal, spatial: int64[level, dim] fixed factors, 0 where the factor is searched.
         capacity: float64[level] words.
         fanout: int64[level, 2] on X and on Y.
-        axis_free, on_y: as in ``mapgym.mapspace.entries.Freedom``.
+        axis_free, on_y: as in ``mapgym.mapspace.entries.SearchedEntries``.
         keep_free: bool[level, tensor].
         ranks: int64[tensor, rank, term] the dims that a rank adds up, -1 for none. Strides are left out, as there.
         primes: int64[dim, any] the primes of what is searched of each dim, with repetition, padded with 0.

@@ -13,7 +13,7 @@ from mapgym.agents.search.local.edits import best_members
 from mapgym.cost import CostBatch
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
-from mapgym.mapspace.construction.keys import KeyEncoding
+from mapgym.mapspace.keys import KeyEncoding
 
 if TYPE_CHECKING:
     from cmaes import CMA
@@ -27,7 +27,7 @@ LARGEST_GROWTH = 16
 class CmaEs(AskTellAgent):
     """Covariance matrix adaptation (Hansen and Ostermeier 2001) of the package ``cmaes``, with restarts.
 
-    Mappings are vectors of keys (:mod:`mapgym.mapspace.construction.keys`); every vector is a legal mapping. The
+    Mappings are vectors of keys (:mod:`mapgym.mapspace.keys`); every vector is a legal mapping. The
     strategy adapts a normal distribution over them to the ranks of the costs. When it has converged it begins anew
     somewhere else with a larger population (IPOP: Auger and Hansen 2005). Vectors outside the unit cube are drawn
     again, once, and then moved to its surface, as the package does it.

@@ -14,7 +14,7 @@ from mapgym.agents.search.local.edits import best_members
 from mapgym.errors.seeds import check_seed
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
-from mapgym.mapspace.construction.keys import KeyEncoding
+from mapgym.mapspace.keys import KeyEncoding
 
 if TYPE_CHECKING:
     from mapgym.evaluation.evaluator import Evaluator
@@ -63,7 +63,7 @@ class OneGeneration:
 class DifferentialEvolution(Agent):
     """Differential evolution (Storn and Price 1997) of SciPy, with the strategy ``best1bin``.
 
-    Mappings are vectors of keys (:mod:`mapgym.mapspace.construction.keys`); every vector is a legal mapping. Each
+    Mappings are vectors of keys (:mod:`mapgym.mapspace.keys`); every vector is a legal mapping. Each
     generation is priced as one batch (SciPy's ``vectorized``, with deferred updating). When all vectors cost the same
     it begins anew. SciPy sizes the population by the number of keys, 15 times as many, which leaves a few generations
     of 5,000 samples; ours has a size of its own.

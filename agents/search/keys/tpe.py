@@ -13,7 +13,7 @@ from mapgym.agents.base import AskTellAgent, parameter, register
 from mapgym.cost import CostBatch
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
-from mapgym.mapspace.construction.keys import KeyEncoding
+from mapgym.mapspace.keys import KeyEncoding
 
 if TYPE_CHECKING:
     from optuna.samplers import TPESampler
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Tpe(AskTellAgent):
     """Bayesian optimisation by a tree-structured Parzen estimator (Bergstra et al. 2011), the sampler of Optuna.
 
-    Mappings are vectors of keys (:mod:`mapgym.mapspace.construction.keys`); every vector is a legal mapping. Of the
+    Mappings are vectors of keys (:mod:`mapgym.mapspace.keys`); every vector is a legal mapping. Of the
     samples seen, the best tenth and the others give one density each; of some candidates drawn from the first, the one
     with the highest quotient is asked for.
 

@@ -37,13 +37,13 @@ class Edits:
             distinct: whether mappings that were returned or given before (within the last hundred thousand or so) are
                 avoided.
         """
-        freedom = space.freedom
+        entries = space.entries
         available = [
-            freedom.groups != (),
-            freedom.order_free.any(),
-            freedom.spatial_order_free.any(),
-            freedom.axis_free.any(),
-            freedom.keep_free.any(),
+            entries.groups != (),
+            entries.order_free.any(),
+            entries.spatial_order_free.any(),
+            entries.axis_free.any(),
+            entries.keep_free.any(),
         ]
         weights = np.array([MOVE_WEIGHT, SWAP_WEIGHT, SPATIAL_SWAP_WEIGHT, AXIS_WEIGHT, KEEP_WEIGHT]) * available
         if not weights.any():

@@ -27,11 +27,11 @@ def point_tables(space: MapSpace) -> PointTables:
     Raises:
         SpecificationError: the orders of a level are too many to be numbered.
     """
-    freedom, accelerator = space.freedom, space.accelerator
+    entries, accelerator = space.entries, space.accelerator
     primes: list[tuple[int, ...]] = []
     slots: list[int] = []
     # Dims with many factorisations come first, because they decide soonest that a draw is too parallel.
-    for group in sorted(freedom.groups, key=lambda group: -group.total):
+    for group in sorted(entries.groups, key=lambda group: -group.total):
         parts, spatial = len(group.slots), [slot for slot in group.slots if slot >= len(accelerator.levels)]
         for prime, exponent in prime_exponents(group.total).items():
             ways = _compositions(exponent, parts)
@@ -40,9 +40,9 @@ def point_tables(space: MapSpace) -> PointTables:
         slots += [*spatial, *(slot for slot in group.slots if slot not in spatial)]
     levels = len(accelerator.levels)
     for s, level in enumerate(accelerator.level_names):
-        temporal, spatial_loops = ((freedom.fixed[slot] != 1).sum() for slot in (s, levels + s))
-        is_placed = freedom.spatial_order_free[s] or freedom.axis_free[s]
-        if max(temporal * freedom.order_free[s], spatial_loops * is_placed) > MAX_ARRANGED:
+        temporal, spatial_loops = ((entries.fixed[slot] != 1).sum() for slot in (s, levels + s))
+        is_placed = entries.spatial_order_free[s] or entries.axis_free[s]
+        if max(temporal * entries.order_free[s], spatial_loops * is_placed) > MAX_ARRANGED:
             raise SpecificationError(
                 f"level {quoted(level)} has more than {MAX_ARRANGED} loops, whose orders cannot be numbered; fix its "
                 "order, join dims, or use an agent that numbers no orders, such as 'evolution'"
@@ -54,21 +54,21 @@ def point_tables(space: MapSpace) -> PointTables:
     fanouts = zip(accelerator.fanout_x, accelerator.fanout_y, strict=True)
     most_parallel = fanouts if accelerator.fanout_check == "per_level" else inner_meshes
     return PointTables(
-        fixed=freedom.fixed,
-        fixed_parallel=np.maximum(freedom.fixed[len(accelerator.levels) :], 1).prod(axis=1, dtype=np.int64),
+        fixed=entries.fixed,
+        fixed_parallel=np.maximum(entries.fixed[len(accelerator.levels) :], 1).prod(axis=1, dtype=np.int64),
         primes=np.array(primes, np.int64).reshape(-1, 7),
         slots=np.array(slots, np.int64),
         binomials=np.array([[math.comb(n, k) for k in range(columns)] for n in range(most)], np.int64),
         most_parallel=np.array([x * y for x, y in most_parallel], np.int64),
-        order_free=freedom.order_free,
-        order_key=freedom.order_key,
-        spatial_order_free=freedom.spatial_order_free,
-        spatial_order_key=freedom.spatial_order_key,
-        axis_free=freedom.axis_free,
-        on_y=freedom.on_y,
-        keep_free=freedom.keep_free,
+        order_free=entries.order_free,
+        order_key=entries.order_key,
+        spatial_order_free=entries.spatial_order_free,
+        spatial_order_key=entries.spatial_order_key,
+        axis_free=entries.axis_free,
+        on_y=entries.on_y,
+        keep_free=entries.keep_free,
         rules=pack_rules(space.workload, accelerator),
-        min_used_macs=freedom.min_used_macs,
+        min_used_macs=entries.min_used_macs,
     )
 
 
@@ -146,5 +146,5 @@ def first_point(space: MapSpace, tables: PointTables) -> tuple[Point, MappingBat
         tile_words=np.empty((levels, tensors)),
     )
     current = MappingBatch.trivial(space.workload, space.accelerator, 1)
-    current.keep[:] = space.freedom.keep
+    current.keep[:] = space.entries.keep
     return point, current

@@ -156,7 +156,7 @@ def _overview(outcomes: Outcomes) -> list[str]:
 
 
 def _gain(outcomes: Outcomes) -> list[str]:
-    """What the freedom to bypass levels is worth."""
+    """What the entries to bypass levels is worth."""
     values = {
         (task.workload, task.accelerator, axes_label(task.axes)): outcome.certificate.value
         for task, outcome in outcomes.items()

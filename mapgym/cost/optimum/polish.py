@@ -44,15 +44,15 @@ def order_variants(space: MapSpace, mapping: Mapping) -> MappingBatch:
 
     Links depend on which loops come first: each dim, and all dims that a tensor does not depend on, are tried there.
     """
-    freedom, workload = space.freedom, space.workload
+    entries, workload = space.entries, space.workload
     dims = len(workload.dims)
     firsts = [[d] for d in range(dims)]
     for tensor in workload.tensors:
         firsts.append([d for d, dim in enumerate(workload.dims) if dim not in tensor.dims])
-    orders = _leading(firsts, mapping.order[0], mapping.temporal[0]) if freedom.order_free[0] else [mapping.order[0]]
+    orders = _leading(firsts, mapping.order[0], mapping.temporal[0]) if entries.order_free[0] else [mapping.order[0]]
     by_level = []
     for level in range(len(space.accelerator.levels)):
-        free = freedom.spatial_order_free[level] and (mapping.spatial[level] > 1).sum() > 1
+        free = entries.spatial_order_free[level] and (mapping.spatial[level] > 1).sum() > 1
         given = mapping.spatial_order[level]
         by_level.append(_leading(firsts, given, mapping.spatial[level]) if free else [given])
     choices = list(itertools.product(orders, *by_level))

@@ -207,7 +207,7 @@ def _fixed_factors(
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
     """Which extents fixed factors leave, bool[3, D, V], and fixed temporal factors, int64[2, D]."""
     levels = len(space.accelerator.levels)
-    fixed = space.freedom.fixed[:, list(dims)].astype(np.int64)
+    fixed = space.entries.fixed[:, list(dims)].astype(np.int64)
     allowed = np.broadcast_to(values > 0, (3, *values.shape)).copy()
     temporal = fixed[:2].copy()
     if "tile" not in space.axes:
@@ -225,21 +225,21 @@ def _fixed_factors(
 def _fixed_places(space: MapSpace, dims: tuple[int, ...]) -> NDArray[np.int64]:
     places = np.full((2, len(dims)), -1, np.int64)
     for b, level in enumerate(range(1, len(space.accelerator.levels))):
-        if not space.freedom.order_free[level]:
-            order = space.freedom.order_key[level].tolist()
+        if not space.entries.order_free[level]:
+            order = space.entries.order_key[level].tolist()
             places[b] = [order.index(d) for d in dims]
     return places
 
 
 def _keeps(space: MapSpace) -> NDArray[np.bool_]:
     """All choices of what register level and buffer keep, bool[choice, 2, tensor]; most kept words first."""
-    freedom = space.freedom
+    entries = space.entries
     inner = len(space.accelerator.levels) - 1
-    free = [tuple(place) for place in np.argwhere(freedom.keep_free[:inner])]
+    free = [tuple(place) for place in np.argwhere(entries.keep_free[:inner])]
     choices = []
     for bits in itertools.product((True, False), repeat=len(free)):
-        keep = np.zeros((2, freedom.keep.shape[1]), np.bool_)
-        keep[:inner] = freedom.keep[:inner]
+        keep = np.zeros((2, entries.keep.shape[1]), np.bool_)
+        keep[:inner] = entries.keep[:inner]
         for place, bit in zip(free, bits, strict=True):
             keep[place] = bit
         choices.append(keep)
@@ -248,9 +248,9 @@ def _keeps(space: MapSpace) -> NDArray[np.bool_]:
 
 def _spatial_factors(space: MapSpace, dims: tuple[int, ...], level: int) -> NDArray[np.int64]:
     """int64[n, D]: the spatial factors that fit the fan-out of a level on some assignment to its mesh axes."""
-    accelerator, freedom = space.accelerator, space.freedom
-    fixed = freedom.fixed[len(accelerator.levels) + level, list(dims)]
-    axes_free, on_y = bool(freedom.axis_free[level]), freedom.on_y[level]
+    accelerator, entries = space.accelerator, space.entries
+    fixed = entries.fixed[len(accelerator.levels) + level, list(dims)]
+    axes_free, on_y = bool(entries.axis_free[level]), entries.on_y[level]
     limit = (accelerator.fanout_x[level], accelerator.fanout_y[level])
     # For each vector of factors: the pairs (used X, used Y) that can be reached.
     partial: list[tuple[tuple[int, ...], frozenset[tuple[int, int]]]] = [((), frozenset({(1, 1)}))]

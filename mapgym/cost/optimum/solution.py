@@ -38,7 +38,7 @@ def build_mapping(
         mapping.temporal[level, dims] = factors[level]
     mapping.spatial[0, dims] = lanes
     mapping.spatial[1, dims] = block // register
-    mapping.keep[:] = space.freedom.keep
+    mapping.keep[:] = space.entries.keep
     mapping.keep[: min(2, levels - 1)] = keep[: min(2, levels - 1)]
     placed = [int(d) for d in loops[: np.argmax(loops < 0)]] if (loops < 0).any() else [int(d) for d in loops]
     inner_count = int((factors[1] > 1).sum())
@@ -67,8 +67,8 @@ def _best_memory_order(task: Task, lattice: Lattice, chain: NDArray[np.int64], o
 def _set_order(mapping: Mapping, task: Task, level: int, order: list[int]) -> None:
     """The given dims first; the others as a fixed order has them, or as in the workload."""
     space = task.space
-    if not space.freedom.order_free[level]:
-        mapping.order[level] = space.freedom.order_key[level]
+    if not space.entries.order_free[level]:
+        mapping.order[level] = space.entries.order_key[level]
         return
     first = [task.dims[k] for k in order]
     mapping.order[level] = first + [d for d in range(len(space.workload.dims)) if d not in first]
@@ -77,11 +77,11 @@ def _set_order(mapping: Mapping, task: Task, level: int, order: list[int]) -> No
 def _place_on_mesh(mapping: Mapping, task: Task) -> None:
     """Assigns the spatial loops of each level to its mesh axes."""
     space = task.space
-    accelerator, freedom = space.accelerator, space.freedom
+    accelerator, entries = space.accelerator, space.entries
     every = list(range(len(space.workload.dims)))
     for level in range(len(accelerator.levels)):
-        on_y = [d for d in every if freedom.on_y[level, d]]
-        if freedom.axis_free[level]:
+        on_y = [d for d in every if entries.on_y[level, d]]
+        if entries.axis_free[level]:
             on_y = _second_axis(mapping.spatial[level], accelerator.fanout_x[level], accelerator.fanout_y[level])
         on_x = [d for d in every if d not in on_y]
         mapping.spatial_order[level] = on_x + on_y

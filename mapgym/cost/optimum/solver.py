@@ -338,7 +338,7 @@ def _pairs(task: Task) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     found_lanes, found_spread = [], []
     for lane in lanes:
         fits = (task.problem.bounds % (spread * lane) == 0).all(axis=1)
-        fits &= spread.prod(axis=1) * lane.prod() >= task.space.freedom.min_used_macs
+        fits &= spread.prod(axis=1) * lane.prod() >= task.space.entries.min_used_macs
         found_spread.append(spread[fits])
         found_lanes.append(np.broadcast_to(lane, found_spread[-1].shape))
     return np.ascontiguousarray(np.concatenate(found_lanes)), np.ascontiguousarray(np.concatenate(found_spread))

@@ -64,7 +64,7 @@ class PreparedTask:
             SpecificationError: the space is empty, or a constraint cannot be masked exactly.
         """
         self.task = task
-        self.construction = Construction(space, orders, y_offset=actions[1])
+        self.construction = Construction(space.definition, orders, y_offset=actions[1])
         if self.construction.inexact:
             raise SpecificationError(
                 f"MapSpace-v0 cannot mask the constraints on {quoted(task.workload.name)} exactly, because "

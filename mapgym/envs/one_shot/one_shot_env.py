@@ -20,7 +20,7 @@ from mapgym.envs.common.task import Task
 from mapgym.envs.common.tasks import EnvironmentTasks
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapspace import MapSpace
-from mapgym.mapspace.projection import Wishes, mesh_axes
+from mapgym.mapspace.projection import Target, mesh_axes
 from mapgym.mapspace.size import prime_exponents
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class OneShotTasks(EnvironmentTasks[OneShotTask]):
         counts = [len(prime_factors(bound)) for bound in task.workload.bounds]
         return self.layout.holds(task) and all(n <= m for n, m in zip(counts, self.columns, strict=False))
 
-    def decode(self, prepared: OneShotTask, actions: NDArray[np.int64]) -> Wishes:
+    def decode(self, prepared: OneShotTask, actions: NDArray[np.int64]) -> Target:
         """What n actions ask for, legal or not."""
         n, layout, task = len(actions), self.layout, prepared.task
         levels, dims, tensors = len(task.accelerator.levels), len(task.workload.dims), len(task.workload.tensors)
@@ -110,7 +110,7 @@ class OneShotTasks(EnvironmentTasks[OneShotTask]):
         keep = np.ones((n, levels, tensors), np.bool_)
         if self.has_keep:
             keep = actions[:, end:].reshape(n, layout.levels, layout.tensors)[:, :levels, :tensors] == 1
-        return Wishes(factors[0], factors[1] * factors[2], order, order.copy(), factors[2] > factors[1], keep)
+        return Target(factors[0], factors[1] * factors[2], order, order.copy(), factors[2] > factors[1], keep)
 
 
 class OneShotEpisodes(Episodes):
@@ -152,9 +152,9 @@ class OneShotEpisodes(Episodes):
         repaired = np.zeros(len(rows), np.bool_)
         for prepared, _, among in self.by_task(rows):
             some = rows[among]
-            wishes = self.tasks.decode(prepared, actions[among])
-            batch, fits = prepared.space.fit(wishes)
-            repaired[among] = ~fits | _differs(wishes, batch, prepared.space)
+            target = self.tasks.decode(prepared, actions[among])
+            batch, fits = prepared.space.project(target)
+            repaired[among] = ~fits | _differs(target, batch, prepared.space)
             drawn = [batch[[k]] if fits[k] else self._draw_mapping(prepared, int(some[k])) for k in range(len(some))]
             batch = MappingBatch.concatenate(drawn)
             for k, i in enumerate(some):
@@ -183,11 +183,11 @@ class OneShotEpisodes(Episodes):
         return rendering.draw(task, title, mapping, lambda s: rendering.tile_words(task, s, mapping), layout)
 
 
-def _differs(wishes: Wishes, batch: MappingBatch, space: MapSpace) -> NDArray[np.bool_]:
+def _differs(target: Target, batch: MappingBatch, space: MapSpace) -> NDArray[np.bool_]:
     """bool[n]: whether factors, their mesh axes or, where they are searched, kept tensors are not as wished."""
-    factors = (wishes.temporal != batch.temporal) | (wishes.spatial != batch.spatial)
-    moved = (batch.spatial > 1) & (wishes.on_y != mesh_axes(batch))
-    kept = space.freedom.keep_free & (wishes.keep != batch.keep)
+    factors = (target.temporal != batch.temporal) | (target.spatial != batch.spatial)
+    moved = (batch.spatial > 1) & (target.on_y != mesh_axes(batch))
+    kept = space.entries.keep_free & (target.keep != batch.keep)
     return np.asarray((factors | moved).any(axis=(1, 2)) | kept.any(axis=(1, 2)))
 
 

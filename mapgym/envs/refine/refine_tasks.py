@@ -78,9 +78,9 @@ def possible_edits(space: MapSpace) -> dict[Edit, Edit]:
 
 
 def _possible_edits(space: MapSpace) -> Iterator[tuple[Edit, Edit]]:
-    freedom, levels = space.freedom, len(space.accelerator.levels)
+    entries, levels = space.entries, len(space.accelerator.levels)
     dims = [d for d, bound in enumerate(space.workload.bounds) if bound > 1]
-    for group in freedom.groups:
+    for group in entries.groups:
         primes = list(prime_exponents(space.workload.bounds[group.dim]))
         for source in group.slots:
             for target in group.slots:
@@ -89,10 +89,10 @@ def _possible_edits(space: MapSpace) -> Iterator[tuple[Edit, Edit]]:
                 level = target % levels
                 if target < levels:
                     axes = [0]
-                elif freedom.axis_free[level]:
+                elif entries.axis_free[level]:
                     axes = [0, 1]
                 else:
-                    axes = [int(freedom.on_y[level, group.dim])]
+                    axes = [int(entries.on_y[level, group.dim])]
                 shared = [2 * (slot % levels) + slot // levels for slot in (source, target)]
                 for k, prime in enumerate(primes):
                     if group.total % prime == 0:
@@ -102,11 +102,11 @@ def _possible_edits(space: MapSpace) -> Iterator[tuple[Edit, Edit]]:
                                 (MOVE, group.dim, source, target, prime, axis),
                             )
     for s in range(levels):
-        spatial = [d for d in dims if freedom.fixed[levels + s, d] != 1]
-        swaps = [(SWAP, b, c) for b, c in combinations(dims, 2) if freedom.order_free[s]]
-        swaps += [(SPATIAL_SWAP, b, c) for b, c in combinations(spatial, 2) if freedom.spatial_order_free[s]]
-        swaps += [(TOGGLE_AXIS, d, 0) for d in spatial if freedom.axis_free[s]]
-        swaps += [(TOGGLE_KEEP, int(t), 0) for t in np.flatnonzero(freedom.keep_free[s])]
+        spatial = [d for d in dims if entries.fixed[levels + s, d] != 1]
+        swaps = [(SWAP, b, c) for b, c in combinations(dims, 2) if entries.order_free[s]]
+        swaps += [(SPATIAL_SWAP, b, c) for b, c in combinations(spatial, 2) if entries.spatial_order_free[s]]
+        swaps += [(TOGGLE_AXIS, d, 0) for d in spatial if entries.axis_free[s]]
+        swaps += [(TOGGLE_KEEP, int(t), 0) for t in np.flatnonzero(entries.keep_free[s])]
         for kind, b, c in swaps:
             edit = (kind, s, b, c, 0, 0)
             yield edit, edit

@@ -10,13 +10,12 @@ Decisions come in this order; those with a single legal choice are taken silentl
    exchange words (``peer_links``) the spatial loops on X, then those on Y; then the temporal loops. Only loops above 1
    are ordered.
 
-The same compiled functions serve :func:`sample`, which rolls the process out at random, and the environments, which
-step through it; :mod:`mapgym.mapspace.construction.tables` explains why "what is legal next" is exact.
+The same compiled functions serve :meth:`Construction.sample`, which rolls the process out at random, and the
+environments, which step through it; :mod:`mapgym.mapspace.construction.tables` explains why "what is legal next" is
+exact.
 """
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +25,7 @@ from mapgym.errors.text import quoted
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace.construction.rollout_kernels import export_states, sample_mappings
 from mapgym.mapspace.construction.tables import ORDERS, build_tables
-
-if TYPE_CHECKING:
-    from mapgym.mapspace.space import MapSpace
+from mapgym.mapspace.definition import Definition
 
 _ATTEMPTS = 10_000
 
@@ -48,7 +45,7 @@ class Construction:
             reached; otherwise the reason why a constraint makes that impossible.
     """
 
-    def __init__(self, space: MapSpace, orders: str = "full", y_offset: int | None = None) -> None:
+    def __init__(self, space: Definition, orders: str = "full", y_offset: int | None = None) -> None:
         """Builds the tables.
 
         Args:
@@ -115,11 +112,3 @@ class Construction:
                 "task"
             )
         return batch
-
-
-def sample(space: MapSpace, rng: np.random.Generator, n: int) -> MappingBatch:
-    """Draws n mappings of a map space by random roll-outs; see :meth:`Construction.sample`.
-
-    The tables are built anew by each call; keep a :class:`Construction` to draw often.
-    """
-    return Construction(space).sample(rng, n)

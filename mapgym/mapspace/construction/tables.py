@@ -23,7 +23,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,10 +33,8 @@ from mapgym.mapping.density_kernels import RECORD, density_record
 from mapgym.mapping.mapping import divisors
 from mapgym.mapping.metadata_kernels import list_clashes
 from mapgym.mapspace.construction import decision_kernels as kernels
+from mapgym.mapspace.definition import Definition
 from mapgym.spec.format_rules import clash, may_hold
-
-if TYPE_CHECKING:
-    from mapgym.mapspace.space import MapSpace
 
 ORDERS = ("full", "innermost")
 
@@ -64,7 +61,7 @@ class Tables:
     inexact: str
 
 
-def build_tables(space: MapSpace, orders: str = "full", y_offset: int | None = None) -> Tables:
+def build_tables(space: Definition, orders: str = "full", y_offset: int | None = None) -> Tables:
     """Builds the tables of a map space.
 
     Args:
@@ -81,7 +78,7 @@ def build_tables(space: MapSpace, orders: str = "full", y_offset: int | None = N
 class _Builder:
     """Collects the tables; one object per call of :func:`build_tables`."""
 
-    def __init__(self, space: MapSpace, orders: str) -> None:
+    def __init__(self, space: Definition, orders: str) -> None:
         self.space, self.orders = space, orders
         self.workload, self.accelerator = space.workload, space.accelerator
         self.levels, self.dims = len(self.accelerator.levels), len(self.workload.dims)
@@ -92,8 +89,7 @@ class _Builder:
         self.max_divisors = max(map(len, self.divisors))
         self.inexact = ""
         self._read_meshes()
-        self._read_base()
-        self._read_constraints()
+        self._read_entries()
         self._set_axes()
         self._count_ways()
         self._read_extents()
@@ -111,80 +107,39 @@ class _Builder:
         # A cumulative check bounds products over levels only, but a mesh axis without fan-out has nothing to replicate.
         self.limit = np.where(per_level > 1, self.mesh, 1) if self.cumulative else per_level
 
-    def _read_base(self) -> None:
-        """Factors, orders and kept tensors that an axis which is not searched takes from the base mapping."""
-        space, base = self.space, self.space.base
-        shape = (self.levels, self.dims)
+    def _read_entries(self) -> None:
+        """Given factors as divisor indices, -1 for others; orders, and kept tensors of the initial state."""
+        entries, base = self.space.entries, self.space.base
         self.fixed = np.full((2 * self.levels, self.dims), -1)
-        self.fixed_axis = np.zeros(shape, np.int64)
-        self.level_factor = np.full(shape, -1)
-        dim_order = np.tile(np.arange(self.dims), (self.levels, 1))
-        self.order_key = dim_order.copy()
-        self.spatial_order_key = dim_order.copy()
-        if "order" not in space.axes:
-            self.order_key[:] = base.order
-            if self.accelerator.peer_links:
-                self.spatial_order_key[:] = base.spatial_order
-        if "parallelism" not in space.axes:
-            for s in range(self.levels):
-                for position, d in enumerate(base.spatial_order[s]):
-                    factor = int(base.spatial[s, d])
-                    self._fix(2 * s, int(d), factor, "the base mapping")
-                    if factor > 1:
-                        on_y = position >= base.spatial_split[s]
-                        self.fixed_axis[s, d] = kernels.AXIS_Y if on_y else kernels.AXIS_X
-        if "tile" not in space.axes:
-            for s in range(self.levels):
-                for d in range(self.dims):
-                    factor = int(base.temporal[s, d]) * int(base.spatial[s, d])
-                    self.level_factor[s, d] = self._index(d, factor, "the base mapping")
-        self.keep = np.array(base.keep, np.int64)
-        if "bypass" in space.axes:
-            self.keep[:-1] = 0
-        self.keep[-1] = 1
+        self.fixed_axis = np.zeros((self.levels, self.dims), np.int64)
+        self.level_factor = np.full((self.levels, self.dims), -1)
+        for s in range(self.levels):
+            for d, bound in enumerate(self.workload.bounds):
+                if factor := int(entries.level_factors[s, d]):
+                    self.level_factor[s, d] = self._index(d, factor)
+                # Nothing is decided about a dim of bound 1.
+                for step, slot in ((2 * s, self.levels + s), (2 * s + 1, s)) if bound > 1 else ():
+                    if factor := int(entries.given[slot, d]):
+                        self.fixed[step, d] = self._index(d, factor)
+        if "parallelism" not in self.space.axes:
+            on_y = np.where(entries.on_y, kernels.AXIS_Y, kernels.AXIS_X)
+            self.fixed_axis = np.where(base.spatial > 1, on_y, kernels.AXIS_NONE)
+        # What is searched, but not decided one by one, follows in the order of the workload.
+        by_dim = np.arange(self.dims)
+        self.order_key = np.where(entries.order_free[:, None], by_dim, entries.order_key)
+        self.spatial_order_key = np.where(entries.spatial_order_free[:, None], by_dim, entries.spatial_order_key)
+        self.fixed_orders = set(np.flatnonzero(~entries.order_free)) if "order" in self.space.axes else set()
+        self.keep = np.where(entries.keep_free, False, entries.keep).astype(np.int64)
+        if self.space.constraints.min_utilization > 0:
+            self.inexact = "a minimum utilisation bounds the product of all parallel factors from below"
 
-    def _index(self, d: int, factor: int, source: str) -> int:
+    def _index(self, d: int, factor: int) -> int:
         if factor not in self.index[d]:
             raise SpecificationError(
-                f"{self.where}: {source} fixes a factor {factor} of dim {quoted(self.workload.dims[d])}, which does "
-                f"not divide its bound {self.workload.bounds[d]}; choose a divisor"
+                f"{self.where}: the base mapping has a factor {factor} of dim {quoted(self.workload.dims[d])}, which "
+                f"does not divide its bound {self.workload.bounds[d]}; choose a divisor"
             )
         return self.index[d][factor]
-
-    def _fix(self, slot: int, d: int, factor: int, source: str) -> None:
-        index = self._index(d, factor, source)
-        if self.fixed[slot, d] not in (-1, index):
-            kind = "temporal" if slot % 2 else "spatial"
-            raise SpecificationError(
-                f"{self.where}: {source} gives dim {quoted(self.workload.dims[d])} the {kind} factor {factor} at "
-                f"{quoted(self.accelerator.level_names[slot // 2])}, where it already has "
-                f"{self.divisors[d][self.fixed[slot, d]]}; remove one of the two"
-            )
-        self.fixed[slot, d] = index
-
-    def _read_constraints(self) -> None:
-        constraints = self.space.constraints
-        self.fixed_orders: set[int] = set()
-        for s in range(self.levels):
-            if self.limit[0, s] * self.limit[1, s] == 1:
-                for d in range(self.dims):
-                    self._fix(2 * s, d, 1, "a level without fan-out")
-        for name, factors in constraints.factors.items():
-            s = self.accelerator.level_index(name)
-            for dim, kinds in factors.items():
-                for kind, factor in kinds.items():
-                    self._fix(2 * s + (kind == "temporal"), self.workload.dims.index(dim), factor, "a constraint")
-        for s, name in enumerate(self.accelerator.level_names):
-            for d, dim in enumerate(self.workload.dims):
-                if not constraints.may_be_parallel(name, dim):
-                    self._fix(2 * s, d, 1, "the list of parallel dims")
-        for name, order in constraints.orders.items():
-            s = self.accelerator.level_index(name)
-            given = [self.workload.dims.index(dim) for dim in order]
-            self.order_key[s] = given + [d for d in range(self.dims) if d not in given]
-            self.fixed_orders.add(s)
-        if constraints.min_utilization > 0:
-            self.inexact = "a minimum utilisation bounds the product of all parallel factors from below"
 
     def _set_axes(self) -> None:
         """Finds the mesh axis of each fixed spatial factor, and sets its room aside."""

@@ -13,7 +13,7 @@ from mapgym.mapping import Mapping
 from mapgym.mapping.legality import batch_status
 from mapgym.mapping.legality_kernels import pack_rules
 from mapgym.mapspace import MapSpace
-from mapgym.mapspace.construction.construction import Construction, sample
+from mapgym.mapspace.construction.construction import Construction
 from mapgym.mapspace.construction.decision_kernels import COMPLETE, DEAD_END, advance, choices_size, choose
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.constraints import Constraints
@@ -155,7 +155,7 @@ def reachable(construction: Construction) -> tuple[set[Key], int]:
 
 @pytest.mark.parametrize("name", CASES)
 def test_choices__reach_exactly_the_legal_mappings(name: str) -> None:
-    construction = Construction(CASES[name])
+    construction = Construction(CASES[name].definition)
     assert construction.inexact == ""
     found, paths = reachable(construction)
     assert found == enumerate_space(CASES[name])
@@ -165,7 +165,7 @@ def test_choices__reach_exactly_the_legal_mappings(name: str) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_sample__is_legal_and_reaches_all(name: str) -> None:
     legal = enumerate_space(CASES[name])
-    batch = sample(CASES[name], np.random.default_rng(1), 3000)
+    batch = CASES[name].construction.sample(np.random.default_rng(1), 3000)
     found = {key_of(batch, i) for i in range(len(batch))}
     assert found <= legal
     if len(legal) <= 200:
@@ -174,7 +174,7 @@ def test_sample__is_legal_and_reaches_all(name: str) -> None:
 
 def test_innermost_orders__leave_one_choice_per_level() -> None:
     space = MapSpace(GEMM, two_levels(None, links=True))
-    found, paths = reachable(Construction(space, orders="innermost"))
+    found, paths = reachable(Construction(space.definition, orders="innermost"))
     assert paths == len(found)
     dims = list(GEMM.dims)
     expected = set()
@@ -190,7 +190,7 @@ def test_innermost_orders__leave_one_choice_per_level() -> None:
 def test_sample__takes_each_legal_choice_equally_often() -> None:
     workload = matmul("gemm", B=1, M=8, K=1, N=1)
     space = MapSpace(workload, three_levels(None, None), axes=("tile",))
-    batch = sample(space, np.random.default_rng(0), 24_000)
+    batch = space.construction.sample(np.random.default_rng(0), 24_000)
     found, counts = np.unique(batch.temporal.reshape(len(batch), 3, -1).max(axis=2), axis=0, return_counts=True)
     # The innermost factor is 1, 2, 4 or 8, the next one any divisor of what is left of 8.
     expected = {(a, b, 8 // a // b): 6000 / k for a, k in ((1, 4), (2, 3), (4, 2), (8, 1)) for b in (1, 2, 4, 8)[:k]}
@@ -202,10 +202,10 @@ def test_sample__takes_each_legal_choice_equally_often() -> None:
 
 def test_sample__same_seed_same_mappings_and_none_asked() -> None:
     space = CASES["links"]
-    first, second = (sample(space, np.random.default_rng(7), 100) for _ in range(2))
+    first, second = (space.construction.sample(np.random.default_rng(7), 100) for _ in range(2))
     assert first == second
-    assert first != sample(space, np.random.default_rng(8), 100)
-    assert len(sample(space, np.random.default_rng(0), 0)) == 0
+    assert first != space.construction.sample(np.random.default_rng(8), 100)
+    assert len(space.construction.sample(np.random.default_rng(0), 0)) == 0
 
 
 def test_sample__on_random_tasks_is_legal() -> None:
@@ -226,7 +226,7 @@ def test_sample__on_random_tasks_is_legal() -> None:
             "random", N=1, C=6, M=int(rng.integers(1, 9)), P=12, Q=int(rng.integers(1, 5)), R=3, S=2, stride=2
         )
         space = MapSpace(workload, accelerator, axes=("tile", "order", "parallelism", "bypass"))
-        batch = sample(space, rng, 500)
+        batch = space.construction.sample(rng, 500)
         assert np.all(batch_status(batch, pack_rules(workload, accelerator)) == 0)
 
 
@@ -237,17 +237,17 @@ def test_inexact_constraints__are_named_and_sampled_by_retrying() -> None:
     )
     workload = matmul("gemm", B=1, M=8, K=2, N=4)
     space = MapSpace(workload, accelerator, constraints=constraints)
-    assert "M" in Construction(space).inexact
-    batch = sample(space, np.random.default_rng(0), 300)
+    assert "M" in Construction(space.definition).inexact
+    batch = space.construction.sample(np.random.default_rng(0), 300)
     assert np.all(batch_status(batch, pack_rules(workload, accelerator)) == 0)
     assert np.all(batch.temporal[:, 1:, 1] == 1)
 
 
 def test_empty_spaces__are_refused_in_one_sentence() -> None:
     with pytest.raises(SpecificationError, match="must hold at least 3 words"):
-        Construction(MapSpace(GEMM, two_levels(2)))
+        Construction(MapSpace(GEMM, two_levels(2)).definition)
     full = Accelerator("full", (StorageLevel("Buffer"), StorageLevel("Memory", 15)), Mac("MAC"))
     with pytest.raises(SpecificationError, match="must hold at least 20 words"):
-        Construction(MapSpace(GEMM, full))
+        Construction(MapSpace(GEMM, full).definition)
     with pytest.raises(SpecificationError, match="orders is 'inner'"):
-        Construction(MapSpace(GEMM, two_levels()), orders="inner")
+        Construction(MapSpace(GEMM, two_levels()).definition, orders="inner")

@@ -75,7 +75,7 @@ def test_mappings_survive_the_way_to_vectors_and_back(workload: Workload, seed: 
     encoding = Encoding(workload, 3)
     vectors = encoding.encode(batch)
     assert vectors.shape == (20, vector_width(3))
-    again, legal = space.fit(encoding.decode(vectors))
+    again, legal = space.project(encoding.decode(vectors))
     assert legal.all()
     assert space.canonical(again) == space.canonical(batch)
     assert (encoding.encode(space.canonical(batch)) == vectors).all()
@@ -89,7 +89,7 @@ def test_any_vector_is_near_a_legal_mapping(workload: Workload, seed: int) -> No
     vectors = rng.normal(0, 3, (20, vector_width(3))).astype(np.float32)
     # All keep bits off, so that every tile can be made small enough.
     vectors[:, -9:] = 0
-    batch, legal = space.fit(Encoding(workload, 3).decode(vectors))
+    batch, legal = space.project(Encoding(workload, 3).decode(vectors))
     assert legal.all()
     assert space.contains(batch).all()
 

@@ -31,7 +31,7 @@ def value(program: Program, expression: dict[int, float], solution: np.ndarray) 
 
 
 def solved(space: MapSpace) -> tuple[Program, np.ndarray]:
-    program = Program(space, space.freedom.keep)
+    program = Program(space, space.entries.keep)
     traffic = [words for _, _, words in program.traffic()]
     solution = program.solve(total(program.compute(), *traffic, weights=(10.0, *[1.0] * len(traffic))), 10.0, 0.0)
     assert solution is not None

@@ -162,30 +162,30 @@ class KeyEncoding:
             SpecificationError: no mapping of the space was found.
         """
         self.space = space
-        self._construction = Construction(space)
-        freedom = space.freedom
-        levels, dims = freedom.order_key.shape
-        self._columns = np.full((len(KIND_NAMES), levels, max(dims, freedom.keep.shape[1])), -1)
+        self._construction = Construction(space.definition)
+        entries = space.entries
+        levels, dims = entries.order_key.shape
+        self._columns = np.full((len(KIND_NAMES), levels, max(dims, entries.keep.shape[1])), -1)
         count = 0
         # The last slot of a group takes what is left of it.
         last = {
-            (group.dim, max(group.slots, key=lambda slot: (slot % levels, slot < levels))) for group in freedom.groups
+            (group.dim, max(group.slots, key=lambda slot: (slot % levels, slot < levels))) for group in entries.groups
         }
         for s in range(levels):
             for d in range(dims):
                 for kind, slot in ((PARALLEL, levels + s), (TILE, s)):
-                    if freedom.group_of[slot, d] >= 0 and (d, slot) not in last:
+                    if entries.group_of[slot, d] >= 0 and (d, slot) not in last:
                         self._columns[kind, s, d] = count
                         count += 1
         for s in range(levels):
             for is_free, kinds, slot in (
-                (freedom.order_free[s], [ORDER], s),
-                (freedom.spatial_order_free[s], [ORDER_X, ORDER_Y], levels + s),
+                (entries.order_free[s], [ORDER], s),
+                (entries.spatial_order_free[s], [ORDER_X, ORDER_Y], levels + s),
             ):
-                for movable in np.flatnonzero(freedom.fixed[slot] != 1) if is_free else ():
+                for movable in np.flatnonzero(entries.fixed[slot] != 1) if is_free else ():
                     self._columns[kinds, s, movable] = count
                     count += 1
-        for entry in np.argwhere(freedom.keep_free):
+        for entry in np.argwhere(entries.keep_free):
             self._columns[KEEP, entry[0], entry[1]] = count
             count += 1
         self.size = max(2, count)
@@ -238,7 +238,7 @@ class KeyEncoding:
             construction.ways,
             construction.initial_state,
             self._log_divisors,
-            self.space.freedom.axis_free,
+            self.space.entries.axis_free,
             self._columns,
             keys,
             batch.arrays(),
@@ -272,7 +272,7 @@ class KeyEncoding:
             raise SpecificationError("a factor of a mapping is below 1; give mappings of the space")
         n, levels, dims = batch.temporal.shape
         keys = np.full((n, self.size), 0.5)
-        columns, axis_free = self._columns, self.space.freedom.axis_free
+        columns, axis_free = self._columns, self.space.entries.axis_free
         left = np.tile(np.array(self.space.workload.bounds, np.float64), (n, 1))
         on_y = mesh_axes(batch)
         for s in range(levels):

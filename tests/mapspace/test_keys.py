@@ -11,7 +11,7 @@ from mapgym.agents.search.pruned.exhaustive import ExhaustiveSearch
 from mapgym.errors import SpecificationError
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
-from mapgym.mapspace.construction.keys import KeyEncoding
+from mapgym.mapspace.keys import KeyEncoding
 from mapgym.spec import catalog
 from mapgym.spec.constraints import Constraints
 from mapgym.spec.workload import conv2d, matmul

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mapgym.compilation.decorators import kernel
 
@@ -12,7 +13,7 @@ _MIX_2 = np.uint64(0x94D049BB133111EB)
 
 
 @kernel
-def next_random(generator):  # type: ignore[no-untyped-def]
+def next_random(generator: NDArray[np.uint64]) -> np.uint64:
     """The next 64 random bits of a SplitMix64 generator (Steele, Lea and Flood, 2014); generator is uint64[1].
 
     Numba's own random numbers have one global state, so that two callers would disturb each other.
@@ -25,12 +26,12 @@ def next_random(generator):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def next_below(generator, n):  # type: ignore[no-untyped-def]
+def next_below(generator: NDArray[np.uint64], n: int) -> int:
     """A random integer in 0..n-1, for n below 2**31; the bias is below 2**-32."""
-    return np.int64(((next_random(generator) >> np.uint64(32)) * np.uint64(n)) >> np.uint64(32))
+    return int(np.int64(((next_random(generator) >> np.uint64(32)) * np.uint64(n)) >> np.uint64(32)))
 
 
 @kernel
-def next_fraction(generator):  # type: ignore[no-untyped-def]
+def next_fraction(generator: NDArray[np.uint64]) -> float:
     """A random float64 in [0, 1)."""
-    return np.float64(next_random(generator) >> np.uint64(11)) * 2.0**-53
+    return float(np.float64(next_random(generator) >> np.uint64(11)) * 2.0**-53)

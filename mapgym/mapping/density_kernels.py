@@ -13,6 +13,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mapgym.compilation import kernel
 
 if TYPE_CHECKING:
@@ -39,13 +42,13 @@ def density_record(workload: Workload, tensor: str) -> list[int]:
 
 
 @kernel
-def density(table, at):  # type: ignore[no-untyped-def]
+def density(table: NDArray[np.int64], at: int) -> float:
     """Density of a tensor, in (0, 1]."""
     return math.ldexp(float(table[at + 1]), table[at + 2])
 
 
 @kernel
-def mean_density(table, at):  # type: ignore[no-untyped-def]
+def mean_density(table: NDArray[np.int64], at: int) -> float:
     """Share of the words of the whole tensor that are not zero."""
     if table[at] == HYPERGEOMETRIC:
         return table[at + 3] / table[at + 4]
@@ -53,7 +56,7 @@ def mean_density(table, at):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def largest_occupancy(table, at, words):  # type: ignore[no-untyped-def]
+def largest_occupancy(table: NDArray[np.int64], at: int, words: int) -> int:
     """Most non-zeros that a tile can hold."""
     if table[at] == HYPERGEOMETRIC:
         return min(words, table[at + 3])
@@ -63,7 +66,7 @@ def largest_occupancy(table, at, words):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def smallest_occupancy(table, at, words):  # type: ignore[no-untyped-def]
+def smallest_occupancy(table: NDArray[np.int64], at: int, words: int) -> int:
     """Fewest non-zeros of a tile by Timeloop's reckoning.
 
     QUIRK: with the hypergeometric model it is 0 for every tile but the whole tensor, where an unsigned difference wraps
@@ -75,12 +78,12 @@ def smallest_occupancy(table, at, words):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _log_binomial(n, k):  # type: ignore[no-untyped-def]
+def _log_binomial(n: float, k: float) -> float:
     return math.lgamma(n + 1.0) - math.lgamma(k + 1.0) - math.lgamma(n - k + 1.0)
 
 
 @kernel
-def hypergeometric(k, words, nonzeros, drawn):  # type: ignore[no-untyped-def]
+def hypergeometric(k: int, words: int, nonzeros: int, drawn: int) -> float:
     """Probability of k non-zeros among so many drawn of a tensor with so many words and non-zeros."""
     if k < max(0, drawn + nonzeros - words) or k > min(nonzeros, drawn):
         return 0.0
@@ -98,7 +101,7 @@ def hypergeometric(k, words, nonzeros, drawn):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def probability(table, at, words, k):  # type: ignore[no-untyped-def]
+def probability(table: NDArray[np.int64], at: int, words: int, k: int) -> float:
     """Probability that a tile of so many words holds k non-zeros."""
     if table[at] == HYPERGEOMETRIC:
         return hypergeometric(k, table[at + 4], table[at + 3], words)
@@ -106,7 +109,7 @@ def probability(table, at, words, k):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def probability_empty_within(table, at, words, of_words, holding):  # type: ignore[no-untyped-def]
+def probability_empty_within(table: NDArray[np.int64], at: int, words: int, of_words: int, holding: int) -> float:
     """Probability that a part of a tile is empty, if the tile of ``of_words`` words holds so many non-zeros."""
     if table[at] == HYPERGEOMETRIC:
         return hypergeometric(0, of_words, holding, words)
@@ -114,7 +117,7 @@ def probability_empty_within(table, at, words, of_words, holding):  # type: igno
 
 
 @kernel
-def _between(expected, k):  # type: ignore[no-untyped-def]
+def _between(expected: float, k: int) -> float:
     """Probability of k if the number is rounded down or up at random, so that its mean is as expected."""
     whole = math.floor(expected)
     if whole == k:

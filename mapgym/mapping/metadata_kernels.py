@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.compilation import kernel
+from mapgym.mapping.canonical_kernels import Sorting
 from mapgym.mapping.density_kernels import RECORD, density_record, largest_occupancy, probability_empty_within
 from mapgym.mapping.legality_kernels import FORMATS, LEGAL, METADATA
-from mapgym.mapping.maps import Maps
-from mapgym.mapping.nest_kernels import list_nest, pack_projections, words_of, words_of_loop
+from mapgym.mapping.maps import Arrays, Maps
+from mapgym.mapping.nest_kernels import Nest, list_nest, pack_projections, words_of, words_of_loop
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.format_rules import clash
 from mapgym.spec.sparsity import COMPRESSED, RANK_FORMATS, expand_ranks
@@ -97,7 +98,7 @@ def list_clashes(workload: Workload, accelerator: Accelerator) -> NDArray[np.boo
 
 
 @kernel
-def child_of(keep, i, t, s):  # type: ignore[no-untyped-def]
+def child_of(keep: NDArray[np.bool_], i: int, t: int, s: int) -> int:
     """The next inner level that keeps a tensor, -1 for the MACs."""
     child = s - 1
     while child >= 0 and not keep[i, child, t]:
@@ -106,13 +107,13 @@ def child_of(keep, i, t, s):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def tile_words(formats, nest, t, s):  # type: ignore[no-untyped-def]
+def tile_words(formats: Formats, nest: Nest, t: int, s: int) -> int:
     """Words of the tile of a tensor at a level."""
     return words_of(formats.projections, formats.projection[t], nest.extents[nest.starts[s + 1] - 1])
 
 
 @kernel
-def _list_fibers(formats, nest, child, t, s):  # type: ignore[no-untyped-def]
+def _list_fibers(formats: Formats, nest: Nest, child: int, t: int, s: int) -> bool:
     """Lists the fibers of a tile, level by level from the innermost; returns whether the ranks suffice."""
     projection, fibers, inner = formats.projection[t], formats.fibers, formats.inner
     ranks = formats.ranks[s, t]
@@ -136,8 +137,8 @@ def _list_fibers(formats, nest, child, t, s):  # type: ignore[no-untyped-def]
             if r < length:
                 fibers[s, r] = fibers[child, r]
     first = nest.starts[child + 1]
-    joined = np.int64(0)  # bit d: the extent of dim d inside is joined with a loop
-    spare_tile = np.int64(0)
+    joined = 0  # bit d: the extent of dim d inside is joined with a loop
+    spare_tile = 0
     for j in range(first, nest.starts[s + 1]):
         d = nest.dims[j]
         if not formats.relevant[t, d]:
@@ -165,7 +166,7 @@ def _list_fibers(formats, nest, child, t, s):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _bits(formats, nest, t, s):  # type: ignore[no-untyped-def]
+def _bits(formats: Formats, nest: Nest, t: int, s: int) -> float:
     """Bits of metadata of the listed tile at its largest occupancy."""
     at = t * RECORD
     tile = tile_words(formats, nest, t, s)
@@ -197,7 +198,7 @@ def _bits(formats, nest, t, s):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def metadata_status(formats, nest, keep, i):  # type: ignore[no-untyped-def]
+def metadata_status(formats: Formats, nest: Nest, keep: NDArray[np.bool_], i: int) -> int:
     """Whether the formats of mapping i go together and its metadata fit: a status of :mod:`mapgym.mapping.legality`.
 
     The nest must be listed.
@@ -228,7 +229,7 @@ def metadata_status(formats, nest, keep, i):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def formats_fit(formats, nest, arrays, sorting, status):  # type: ignore[no-untyped-def]
+def formats_fit(formats: Formats, nest: Nest, arrays: Arrays, sorting: Sorting, status: NDArray[np.int32]) -> None:
     """Sets the status of each mapping of a batch, which the other rules of legality allow.
 
     Args:

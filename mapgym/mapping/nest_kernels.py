@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.compilation import inlined_kernel, kernel
-from mapgym.mapping.canonical_kernels import normalise
+from mapgym.mapping.canonical_kernels import Sorting, normalise
+from mapgym.mapping.maps import Maps
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.workload import Workload
 
@@ -46,7 +47,7 @@ def make_nest(workload: Workload, accelerator: Accelerator, is_canonical: bool =
 
 
 @inlined_kernel
-def _add_loop(nest, j, d, bound, is_spatial):  # type: ignore[no-untyped-def]
+def _add_loop(nest: Nest, j: int, d: int, bound: int, is_spatial: bool) -> None:
     """Lists a loop as number j."""
     nest.dims[j] = d
     nest.bounds[j] = bound
@@ -57,25 +58,27 @@ def _add_loop(nest, j, d, bound, is_spatial):  # type: ignore[no-untyped-def]
 
 
 @inlined_kernel
-def _add_loops(nest, j, factors, order, i, s, is_spatial):  # type: ignore[no-untyped-def]
+def _add_loops(
+    nest: Nest, j: int, factors: NDArray[np.int32], order: NDArray[np.int8], i: int, s: int, is_spatial: bool
+) -> int:
     """Lists the temporal or the spatial loops of a level, from number j on; returns the number of the next."""
     dims = order.shape[2]
     for position in range(dims):
-        d = np.int64(order[i, s, position])
-        bound = np.int64(factors[i, s, d])
+        d = int(order[i, s, position])
+        bound = int(factors[i, s, d])
         if bound > 1 or not nest.is_canonical:
             _add_loop(nest, j, d, bound, is_spatial)
             j += 1
     if nest.is_canonical:
         for unit in range(dims):
             if factors[i, s, unit] == 1:
-                _add_loop(nest, j, unit, np.int64(1), is_spatial)
+                _add_loop(nest, j, unit, 1, is_spatial)
                 j += 1
     return j
 
 
 @kernel
-def list_nest(maps, i, nest, sorting):  # type: ignore[no-untyped-def]
+def list_nest(maps: Maps, i: int, nest: Nest, sorting: Sorting) -> None:
     """Fills the list for mapping i of a batch, which is brought into canonical form if that means sorting its loops.
 
     Args:
@@ -112,14 +115,14 @@ def pack_projections(workload: Workload) -> tuple[NDArray[np.int64], NDArray[np.
 
 
 @kernel
-def words_of(projections, start, extents):  # type: ignore[no-untyped-def]
+def words_of(projections: NDArray[np.int64], start: int, extents: NDArray[np.int64]) -> int:
     """Words of the tile that so many iterations of each dim span."""
-    words = np.int64(1)
+    words = 1
     cursor = start + 1
     for _ in range(projections[start]):
         terms = projections[cursor]
         cursor += 1
-        length = np.int64(1)
+        length = 1
         for _ in range(terms):
             length += projections[cursor + 1] * (extents[projections[cursor]] - 1)
             cursor += 2
@@ -128,14 +131,14 @@ def words_of(projections, start, extents):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def words_of_loop(projections, start, d, extent):  # type: ignore[no-untyped-def]
+def words_of_loop(projections: NDArray[np.int64], start: int, d: int, extent: int) -> int:
     """Words of the tile that one loop alone spans."""
-    words = np.int64(1)
+    words = 1
     cursor = start + 1
     for _ in range(projections[start]):
         terms = projections[cursor]
         cursor += 1
-        length = np.int64(1)
+        length = 1
         for _ in range(terms):
             if projections[cursor] == d:
                 length += projections[cursor + 1] * (extent - 1)

@@ -11,7 +11,7 @@ i; they change mapping i in place. An edit is a row (kind, a, b, c, prime, axis)
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +62,7 @@ def is_allowed(i: int, maps: Maps, tables: EditTables, extents: NDArray, tile_wo
 
 
 @kernel
-def _add_edit(edits: Any, count: int, kind: int, a: int, b: int, c: int, prime: int, axis: int) -> int:
+def _add_edit(edits: NDArray[np.int64], count: int, kind: int, a: int, b: int, c: int, prime: int, axis: int) -> int:
     """Appends an edit if there is an array for them; returns the new count."""
     if count < len(edits):
         edits[count, 0] = kind
@@ -75,7 +75,7 @@ def _add_edit(edits: Any, count: int, kind: int, a: int, b: int, c: int, prime: 
 
 
 @kernel
-def _list_moves(i: int, maps: Maps, tables: EditTables, edits: Any) -> int:
+def _list_moves(i: int, maps: Maps, tables: EditTables, edits: NDArray[np.int64]) -> int:
     temporal, spatial, spatial_order, spatial_split = (
         maps.temporal,
         maps.spatial,
@@ -117,7 +117,9 @@ def _list_moves(i: int, maps: Maps, tables: EditTables, edits: Any) -> int:
 
 
 @kernel
-def list_edits(i: int, maps: Maps, sorting: Sorting, tables: EditTables, edits: Any, starts: Any) -> int:
+def list_edits(
+    i: int, maps: Maps, sorting: Sorting, tables: EditTables, edits: NDArray[np.int64], starts: NDArray[np.int64]
+) -> int:
     """Lists the single edits of mapping i, which is in canonical form, whether or not they are legal.
 
     Args:
@@ -198,7 +200,7 @@ def _place_spatial_loop(i: int, s: int, d: int, on_y: bool, maps: Maps) -> None:
 
 
 @kernel
-def change(i: int, maps: Maps, edits: Any, e: int) -> None:
+def change(i: int, maps: Maps, edits: NDArray[np.int64], e: int) -> None:
     """Applies edit e of a list to mapping i; the result has to be normalised before anything else is asked of it."""
     temporal, spatial, order, spatial_order, spatial_split, keep = maps
     levels = temporal.shape[1]
@@ -229,14 +231,16 @@ def change(i: int, maps: Maps, edits: Any, e: int) -> None:
 
 
 @kernel
-def apply_edit(i: int, maps: Maps, sorting: Sorting, edits: Any, e: int) -> None:
+def apply_edit(i: int, maps: Maps, sorting: Sorting, edits: NDArray[np.int64], e: int) -> None:
     """Applies edit e of a list to mapping i and normalises the result."""
     change(i, maps, edits, e)
     normalise(i, maps, sorting)
 
 
 @allocating_kernel
-def apply_each(arrays: Arrays, sorting: Sorting, tables: EditTables, edits: Any, allowed: Any) -> None:
+def apply_each(
+    arrays: Arrays, sorting: Sorting, tables: EditTables, edits: NDArray[np.int64], allowed: NDArray[np.bool_]
+) -> None:
     """Applies edit e to mapping e for all edits; allowed bool[n] receives whether the result is in the map space."""
     maps = Maps(*arrays)
     extents = np.empty(maps.temporal.shape[1:])
@@ -247,7 +251,14 @@ def apply_each(arrays: Arrays, sorting: Sorting, tables: EditTables, edits: Any,
 
 
 @allocating_kernel
-def random_edits(arrays: Arrays, scratch: Arrays, sorting: Sorting, tables: EditTables, edits: Any, state: Any) -> None:
+def random_edits(
+    arrays: Arrays,
+    scratch: Arrays,
+    sorting: Sorting,
+    tables: EditTables,
+    edits: NDArray[np.int64],
+    state: NDArray[np.uint64],
+) -> None:
     """Replaces each mapping of a batch by a random neighbour: a random kind of edit, then a random edit of that kind.
 
     Edits that turn out to be illegal are taken off the list, so a mapping stays as it is only if all of them are.

@@ -9,49 +9,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.compilation import allocating_kernel
 from mapgym.errors import SpecificationError
-from mapgym.mapping.maps import Arrays, Maps
+from mapgym.errors.text import quoted
+from mapgym.mapping import MappingBatch
+from mapgym.mapspace.definition import Definition
+from mapgym.mapspace.encoding_kernels import EXPONENT, SLOTS, CodeTables, decode_batch, encode_batch
 from mapgym.mapspace.size import prime_exponents
 from mapgym.spec.ranges import MAX_ARRANGED, MAX_WHOLE
 
 if TYPE_CHECKING:
-    from mapgym.mapspace.entries import SearchedEntries
-    from mapgym.spec.accelerator import Accelerator
-    from mapgym.spec.workload import Workload
-
-# Columns of a row of the factor table.
-COLUMN, DIM, PRIME, EXPONENT, FIRST_SLOT, SLOTS, COUNT = range(7)
-
-
-class CodeTables(NamedTuple):
-    """Where each choice of a mapping is coded; a column of -1 means that it is no choice.
-
-    Attributes:
-        factors: int64[prime of a group, 7] column, dim, prime, exponent, first entry in slots, number of slots, number
-            of compositions; rows of one column are digits of one number, the most significant first.
-        slots: int64[any] slots of the groups, one after the other.
-        binomials: int64[any, any] n over k.
-        order, spatial_order: int64[level] columns.
-        movable, spatial_movable: bool[level, dim] the loops that these orders arrange.
-        axis: int64[level, dim] columns.
-        keep: int64[level, tensor] columns.
-    """
-
-    factors: NDArray[np.int64]
-    slots: NDArray[np.int64]
-    binomials: NDArray[np.int64]
-    order: NDArray[np.int64]
-    spatial_order: NDArray[np.int64]
-    movable: NDArray[np.bool_]
-    spatial_movable: NDArray[np.bool_]
-    axis: NDArray[np.int64]
-    keep: NDArray[np.int64]
+    pass
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,19 +34,58 @@ class Code:
         names: what each column codes, such as "factors of C" or "order of GlobalBuffer".
         sizes: int64[column] number of values of each column.
         tables: for the compiled kernels.
+        definition: of the map space.
     """
 
     names: tuple[str, ...]
     sizes: NDArray[np.int64]
     tables: CodeTables
+    definition: Definition
+
+    def encode(self, batch: MappingBatch) -> NDArray[np.int64]:
+        """int64[n, column]: the codes of mappings of the space in canonical form."""
+        codes = np.zeros((len(batch), len(self.sizes)), np.int64)
+        encode_batch(batch.arrays(), self.tables, codes)
+        return codes
+
+    def decode(self, codes: Any) -> MappingBatch:
+        """The mappings of codes, int[n, column], not yet in canonical form.
+
+        Raises:
+            SpecificationError: wrong number of columns, or a value out of range.
+        """
+        try:
+            numbers = np.array(codes)
+            numbers = numbers.astype(np.int64, casting="same_kind" if numbers.size else "unsafe")
+        except (TypeError, ValueError, OverflowError):
+            raise SpecificationError(f"codes are {quoted(codes)}; give rows of whole numbers below nvec") from None
+        if numbers.ndim != 2 or numbers.shape[1] != len(self.sizes):
+            raise SpecificationError(
+                f"codes have shape {numbers.shape}, expected (n, {len(self.sizes)}); give one column for each of nvec"
+            )
+        outside = (numbers < 0) | (numbers >= self.sizes)
+        if outside.any():
+            i, column = np.argwhere(outside)[0]
+            raise SpecificationError(
+                f"code {int(numbers[i, column])} in row {i} for {quoted(self.names[column])} is out of range; "
+                f"give 0 to {int(self.sizes[column]) - 1}"
+            )
+        entries, levels = self.definition.entries, len(self.definition.accelerator.levels)
+        batch = MappingBatch.trivial(self.definition.workload, self.definition.accelerator, len(numbers))
+        batch.temporal[:] = np.maximum(entries.fixed[:levels], 1)
+        batch.spatial[:] = np.maximum(entries.fixed[levels:], 1)
+        batch.keep[:] = entries.keep
+        decode_batch(batch.arrays(), self.tables, entries.on_y, numbers)
+        return batch
 
 
-def build_code(workload: Workload, accelerator: Accelerator, entries: SearchedEntries) -> Code:
+def build_code(definition: Definition) -> Code:
     """Lays out the columns: factors by dim, then orders, spatial orders, mesh axes and kept tensors by level.
 
     Raises:
         SpecificationError: a column would have 2**62 values or more, or arrange more than 20 loops.
     """
+    workload, accelerator, entries = definition.workload, definition.accelerator, definition.entries
     levels, dims = entries.order_key.shape
     names: list[str] = []
     sizes: list[int] = []
@@ -138,159 +149,4 @@ def build_code(workload: Workload, accelerator: Accelerator, entries: SearchedEn
         axis=axis.astype(np.int64),
         keep=keep.astype(np.int64),
     )
-    return Code(tuple(names), np.array(sizes, np.int64), tables)
-
-
-@allocating_kernel
-def _rank_order(order: Any, movable: Any, i: int, s: int) -> Any:
-    """Rank of the permutation of the movable dims of an order: its Lehmer code in the factorial number system."""
-    rank = np.int64(0)
-    dims = order.shape[2]
-    left = 0
-    for d in range(dims):
-        left += movable[s, d]
-    for position in range(dims):
-        d = order[i, s, position]
-        if not movable[s, d]:
-            continue
-        smaller = 0
-        for later in range(position + 1, dims):
-            other = order[i, s, later]
-            smaller += movable[s, other] and other < d
-        rank = rank * left + smaller
-        left -= 1
-    return rank
-
-
-@allocating_kernel
-def _unrank_order(rank: int, order: Any, movable: Any, i: int, s: int) -> None:
-    """Writes the permutation of a rank: the movable dims in its order, then the others."""
-    dims = order.shape[2]
-    loops = 0
-    for d in range(dims):
-        loops += movable[s, d]
-    # Digits from the last position inwards: each counts the later, smaller dims, so inserting from the back and
-    # raising what is not below it turns digits into ranks among the movable dims.
-    for position in range(loops - 1, -1, -1):
-        base = loops - position
-        digit = rank % base
-        rank //= base
-        order[i, s, position] = digit
-        for later in range(position + 1, loops):
-            if order[i, s, later] >= digit:
-                order[i, s, later] += 1
-    for position in range(loops):
-        skip = order[i, s, position]
-        for d in range(dims):
-            if movable[s, d]:
-                if skip == 0:
-                    order[i, s, position] = d
-                    break
-                skip -= 1
-    write = loops
-    for d in range(dims):
-        if not movable[s, d]:
-            order[i, s, write] = d
-            write += 1
-
-
-@allocating_kernel
-def encode_batch(arrays: Arrays, tables: CodeTables, codes: Any) -> None:
-    """Fills codes int64[n, column], zero before, for mappings in canonical form."""
-    maps = Maps(*arrays)
-    temporal, spatial, order, spatial_order, spatial_split, keep = maps
-    levels, dims = temporal.shape[1], temporal.shape[2]
-    for i in range(len(temporal)):
-        for row in tables.factors:
-            column, d, prime, left = row[COLUMN], row[DIM], row[PRIME], row[EXPONENT]
-            rank = np.int64(0)
-            for part in range(row[SLOTS] - 1):
-                slot = tables.slots[row[FIRST_SLOT] + part]
-                factor = temporal[i, slot, d] if slot < levels else spatial[i, slot - levels, d]
-                exponent = 0
-                while factor % prime == 0:
-                    factor //= prime
-                    exponent += 1
-                after = row[SLOTS] - 2 - part
-                for skipped in range(exponent):
-                    rank += tables.binomials[left - skipped + after, after]
-                left -= exponent
-            codes[i, column] = codes[i, column] * row[COUNT] + rank
-        for s in range(levels):
-            if tables.order[s] >= 0:
-                codes[i, tables.order[s]] = _rank_order(order, tables.movable, i, s)
-            if tables.spatial_order[s] >= 0:
-                codes[i, tables.spatial_order[s]] = _rank_order(spatial_order, tables.spatial_movable, i, s)
-            for position in range(spatial_split[i, s], dims):
-                d = spatial_order[i, s, position]
-                if tables.axis[s, d] >= 0 and spatial[i, s, d] > 1:
-                    codes[i, tables.axis[s, d]] = 1
-            for t in range(keep.shape[2]):
-                if tables.keep[s, t] >= 0:
-                    codes[i, tables.keep[s, t]] = keep[i, s, t]
-
-
-@allocating_kernel
-def _decode_factors(i: int, maps: Maps, tables: CodeTables, codes: Any) -> None:
-    temporal, spatial = maps.temporal, maps.spatial
-    levels = temporal.shape[1]
-    for r in range(len(tables.factors) - 1, -1, -1):
-        row = tables.factors[r]
-        d, left = row[DIM], row[EXPONENT]
-        rank = codes[i, row[COLUMN]] % row[COUNT]
-        codes[i, row[COLUMN]] //= row[COUNT]
-        for part in range(row[SLOTS]):
-            exponent = left
-            after = row[SLOTS] - 2 - part
-            if after >= 0:
-                exponent = 0
-                while rank >= tables.binomials[left - exponent + after, after]:
-                    rank -= tables.binomials[left - exponent + after, after]
-                    exponent += 1
-            left -= exponent
-            slot = tables.slots[row[FIRST_SLOT] + part]
-            for _ in range(exponent):
-                if slot < levels:
-                    temporal[i, slot, d] *= row[PRIME]
-                else:
-                    spatial[i, slot - levels, d] *= row[PRIME]
-
-
-@allocating_kernel
-def decode_batch(arrays: Arrays, tables: CodeTables, on_y: Any, codes: Any) -> None:
-    """Writes the choices of codes into mappings that hold what is fixed, 1 for every searched factor.
-
-    Args:
-        arrays: arrays of a batch with ascending spatial orders where no column codes them; the results are not
-            normalised.
-        tables: of the code.
-        on_y: bool[level, dim] mesh axis of the spatial loops whose axis is not searched.
-        codes: int64[n, column], used up.
-    """
-    maps = Maps(*arrays)
-    order, spatial_order, spatial_split, keep = maps.order, maps.spatial_order, maps.spatial_split, maps.keep
-    levels, dims = order.shape[1], order.shape[2]
-    sequence = np.empty(dims, np.int8)
-    for i in range(len(order)):
-        _decode_factors(i, maps, tables, codes)
-        for s in range(levels):
-            if tables.order[s] >= 0:
-                _unrank_order(codes[i, tables.order[s]], order, tables.movable, i, s)
-            if tables.spatial_order[s] >= 0:
-                _unrank_order(codes[i, tables.spatial_order[s]], spatial_order, tables.spatial_movable, i, s)
-            for position in range(dims):
-                sequence[position] = spatial_order[i, s, position]
-            write = 0
-            for axis in range(2):
-                for position in range(dims):
-                    d = sequence[position]
-                    column = tables.axis[s, d]
-                    on_axis = codes[i, column] if column >= 0 else np.int64(on_y[s, d])
-                    if on_axis == axis:
-                        spatial_order[i, s, write] = d
-                        write += 1
-                if axis == 0:
-                    spatial_split[i, s] = write
-            for t in range(keep.shape[2]):
-                if tables.keep[s, t] >= 0:
-                    keep[i, s, t] = codes[i, tables.keep[s, t]] == 1
+    return Code(tuple(names), np.array(sizes, np.int64), tables, definition)

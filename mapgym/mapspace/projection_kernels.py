@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mapgym.compilation import kernel
 from mapgym.mapping.legality_kernels import CAPACITY, LEGAL, capacity_words, held_words, legality_status
-from mapgym.mapping.maps import Maps
+from mapgym.mapping.maps import Arrays, Maps
 
 X, Y = 0, 1
 
@@ -35,7 +35,7 @@ class ProjectionTables(NamedTuple):
 
 
 @kernel
-def _used(spatial, axis, i, level, side):  # type: ignore[no-untyped-def]
+def _used(spatial: NDArray[np.int32], axis: NDArray[np.int64], i: int, level: int, side: int) -> int:
     """Product of the spatial factors of a level on one side of the mesh."""
     product = 1
     for d in range(spatial.shape[2]):
@@ -45,7 +45,15 @@ def _used(spatial, axis, i, level, side):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _has_room(tables, spatial, axis, i, level, side, growth):  # type: ignore[no-untyped-def]
+def _has_room(
+    tables: ProjectionTables,
+    spatial: NDArray[np.int32],
+    axis: NDArray[np.int64],
+    i: int,
+    level: int,
+    side: int,
+    growth: int,
+) -> bool:
     if _used(spatial, axis, i, level, side) * growth > tables.limit[level, side]:
         return False
     product = growth
@@ -57,7 +65,16 @@ def _has_room(tables, spatial, axis, i, level, side, growth):  # type: ignore[no
 
 
 @kernel
-def _choose_spatial(tables, target, axis, spatial, i, level, left, done):  # type: ignore[no-untyped-def]
+def _choose_spatial(
+    tables: ProjectionTables,
+    target: NDArray[np.float64],
+    axis: NDArray[np.int64],
+    spatial: NDArray[np.int32],
+    i: int,
+    level: int,
+    left: NDArray[np.int64],
+    done: NDArray[np.bool_],
+) -> None:
     """Chooses the spatial factors of a level, the largest target first."""
     levels, dims = spatial.shape[1:]
     for d in range(dims):
@@ -92,7 +109,14 @@ def _choose_spatial(tables, target, axis, spatial, i, level, left, done):  # typ
 
 
 @kernel
-def _choose_temporal(tables, target, temporal, spatial, i, left):  # type: ignore[no-untyped-def]
+def _choose_temporal(
+    tables: ProjectionTables,
+    target: NDArray[np.float64],
+    temporal: NDArray[np.int32],
+    spatial: NDArray[np.int32],
+    i: int,
+    left: NDArray[np.int64],
+) -> None:
     """Chooses the temporal factors, from the innermost level, so that tiles come close to the wanted ones."""
     levels, dims = temporal.shape[1:]
     for d in range(dims):
@@ -127,7 +151,13 @@ def _choose_temporal(tables, target, temporal, spatial, i, left):  # type: ignor
 
 
 @kernel
-def _arrange(axis, target_order, spatial_order, spatial_split, i):  # type: ignore[no-untyped-def]
+def _arrange(
+    axis: NDArray[np.int64],
+    target_order: NDArray[np.int8],
+    spatial_order: NDArray[np.int8],
+    spatial_split: NDArray[np.int8],
+    i: int,
+) -> None:
     """Spatial loops in the wanted order, those on X first."""
     levels, dims = axis.shape
     for level in range(levels):
@@ -143,7 +173,9 @@ def _arrange(axis, target_order, spatial_order, spatial_split, i):  # type: igno
 
 
 @kernel
-def _need(rules, keep, i, level, tile_words):  # type: ignore[no-untyped-def]
+def _need(
+    rules: NDArray[np.int64], keep: NDArray[np.bool_], i: int, level: int, tile_words: NDArray[np.float64]
+) -> float:
     """Words of the kept tiles of a level."""
     need = 0.0
     for t in range(keep.shape[2]):
@@ -153,7 +185,14 @@ def _need(rules, keep, i, level, tile_words):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _shrink_tile(tables, batch, i, full, extents, tile_words):  # type: ignore[no-untyped-def]
+def _shrink_tile(
+    tables: ProjectionTables,
+    batch: Maps,
+    i: int,
+    full: int,
+    extents: NDArray[np.float64],
+    tile_words: NDArray[np.float64],
+) -> bool:
     """Moves one prime out of the tile of a full level, as small a change as will do; returns whether there was one.
 
     If single moves make the tile fit, it is the one of the smallest prime that leaves the largest tile; otherwise the
@@ -210,9 +249,19 @@ def _shrink_tile(tables, batch, i, full, extents, tile_words):  # type: ignore[n
 
 
 @kernel
-def project_batch(  # type: ignore[no-untyped-def]
-    tables, target, target_on_y, target_spatial_order, arrays, ok, left, axis, done, extents, tile_words
-):
+def project_batch(
+    tables: ProjectionTables,
+    target: NDArray[np.float64],
+    target_on_y: NDArray[np.bool_],
+    target_spatial_order: NDArray[np.int8],
+    arrays: Arrays,
+    ok: NDArray[np.bool_],
+    left: NDArray[np.int64],
+    axis: NDArray[np.int64],
+    done: NDArray[np.bool_],
+    extents: NDArray[np.float64],
+    tile_words: NDArray[np.float64],
+) -> None:
     """Fills the factors and the spatial orders of a batch; its orders and keep bits are there already.
 
     Args:

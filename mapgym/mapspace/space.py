@@ -13,14 +13,14 @@ from mapgym.errors import SpecificationError, require_kind
 from mapgym.errors.text import quoted
 from mapgym.mapping import Mapping, MappingBatch, legality
 from mapgym.mapping.canonical_kernels import Sorting, normalise_batch
-from mapgym.mapping.maps import Maps
 from mapgym.mapspace.construction.construction import Construction
 from mapgym.mapspace.definition import Definition
-from mapgym.mapspace.edits_kernels import EDIT_COLUMNS, KINDS, EditTables, apply_each, list_edits, random_edits
-from mapgym.mapspace.encoding import Code, build_code, decode_batch, encode_batch
+from mapgym.mapspace.edits import Edits
+from mapgym.mapspace.edits_kernels import EditTables
+from mapgym.mapspace.encoding import Code, build_code
 from mapgym.mapspace.entries import check_axes
 from mapgym.mapspace.projection import Projection, Target
-from mapgym.mapspace.size import log10_count, prime_exponents
+from mapgym.mapspace.size import log10_count
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.constraints import Constraints
 from mapgym.spec.workload import Workload
@@ -200,9 +200,7 @@ class MapSpace:
                 f"mapping {int(np.argmin(follows))} of the batch cannot be encoded in {quoted(self)}: its products are "
                 "wrong or it differs from the base or the constraints in something that is not searched"
             )
-        codes = np.zeros((len(canonical), len(self._code.sizes)), np.int64)
-        encode_batch(canonical.arrays(), self._code.tables, codes)
-        return codes
+        return self._code.encode(canonical)
 
     def decode(self, codes: NDArray[np.integer] | Sequence[Sequence[int]]) -> MappingBatch:
         """The mappings of codes, in canonical form; products are right, capacities and fan-outs may be exceeded.
@@ -213,30 +211,7 @@ class MapSpace:
         Raises:
             SpecificationError: wrong number of columns, or a value out of range.
         """
-        sizes = self._code.sizes
-        try:
-            numbers = np.array(codes)
-            numbers = numbers.astype(np.int64, casting="same_kind" if numbers.size else "unsafe")
-        except (TypeError, ValueError, OverflowError):
-            raise SpecificationError(f"codes are {quoted(codes)}; give rows of whole numbers below nvec") from None
-        if numbers.ndim != 2 or numbers.shape[1] != len(sizes):
-            raise SpecificationError(
-                f"codes have shape {numbers.shape}, expected (n, {len(sizes)}); give one column for each of nvec"
-            )
-        outside = (numbers < 0) | (numbers >= sizes)
-        if outside.any():
-            i, column = np.argwhere(outside)[0]
-            raise SpecificationError(
-                f"code {int(numbers[i, column])} in row {i} for {quoted(self._code.names[column])} is out of range; "
-                f"give 0 to {int(sizes[column]) - 1}"
-            )
-        n, entries = len(numbers), self.entries
-        batch = MappingBatch.trivial(self.workload, self.accelerator, n)
-        levels = len(self.accelerator.levels)
-        batch.temporal[:] = np.maximum(entries.fixed[:levels], 1)
-        batch.spatial[:] = np.maximum(entries.fixed[levels:], 1)
-        batch.keep[:] = entries.keep
-        decode_batch(batch.arrays(), self._code.tables, entries.on_y, numbers)
+        batch = self._code.decode(codes)
         normalise_batch(batch.arrays(), self.sorting)
         return batch
 
@@ -271,15 +246,7 @@ class MapSpace:
                 raise SpecificationError(f"order is {quoted(order)}; give a permutation of the dims for each level")
             rank = np.where(self.entries.order_free[:, None], np.argsort(order, axis=1), sorting.temporal_rank)
             sorting = sorting._replace(temporal=np.ones_like(sorting.temporal), temporal_rank=rank.astype(np.int8))
-        start = self._normalised(start, sorting)
-        starts = np.empty(KINDS + 1, np.int64)
-        edits = self._edit_buffer(start)
-        edits = edits[: list_edits(0, Maps(*start.arrays()), sorting, self.edit_tables, edits, starts)]
-        results = start[np.zeros(len(edits), np.int64)]
-        allowed = np.empty(len(edits), np.bool_)
-        apply_each(results.arrays(), sorting, self.edit_tables, edits, allowed)
-        results = results[allowed]
-        return results if self.definition.metadata is None else results[self.status(results) == legality.LEGAL]
+        return self._edits.neighbors(self._normalised(start, sorting), sorting)
 
     def random_neighbor(self, rng: np.random.Generator, batch: MappingBatch) -> MappingBatch:
         """A random neighbour of each mapping: a random kind of edit among those possible, then a random one of it.
@@ -295,16 +262,7 @@ class MapSpace:
             SpecificationError: the mappings are of another task, or an order is no permutation of the dims.
         """
         self._require(batch)
-        results = batch.copy()
-        state = np.array([rng.integers(2**64, dtype=np.uint64)])
-        if len(batch):
-            scratch = batch[:1].copy()
-            edits = self._edit_buffer(scratch)
-            random_edits(results.arrays(), scratch.arrays(), self.sorting, self.edit_tables, edits, state)
-        if self.definition.metadata is None:
-            return results
-        kept = np.where(self.status(results) == legality.LEGAL, 0, len(batch)) + np.arange(len(batch))
-        return MappingBatch.concatenate([results, self._normalised(batch, self.sorting)])[kept]
+        return self._edits.random_neighbor(rng, batch)
 
     def project(self, target: Target) -> tuple[MappingBatch, NDArray[np.bool_]]:
         """The mappings of the space nearest to targets, by the rule of :mod:`mapgym.mapspace.projection`.
@@ -364,41 +322,23 @@ class MapSpace:
         normalise_batch(results.arrays(), sorting)
         return results
 
-    def _edit_buffer(self, batch: MappingBatch) -> NDArray[np.int64]:
-        """int64[any, EDIT_COLUMNS]: room for the edits that any one mapping can have."""
-        _, levels, dims = batch.temporal.shape
-        # Each prime of a dim can leave a slot for each other slot, on either mesh axis; each level can swap all pairs
-        # of temporal and of spatial loops, toggle the axis of each dim and each tensor.
-        primes = int((self.edit_tables.primes > 0).sum())
-        room = primes * 2 * levels * 3 * levels + levels * (dims * dims + dims + batch.keep.shape[2])
-        return np.empty((room, EDIT_COLUMNS), np.int64)
-
     @property
     def sorting(self) -> Sorting:
         """Which orders are not searched, for kernels that bring mappings into the form of this space."""
         return self.definition.sorting
 
-    @cached_property
+    @property
     def edit_tables(self) -> EditTables:
         """What single edits depend on, for kernels that edit mappings."""
-        factors = [list(prime_exponents(bound)) for bound in self.workload.bounds]
-        primes = np.zeros((len(factors), max(1, *map(len, factors))), np.int64)
-        for d, of_dim in enumerate(factors):
-            primes[d, : len(of_dim)] = of_dim
-        entries = self.entries
-        return EditTables(
-            entries.group_of,
-            primes,
-            entries.axis_free,
-            entries.on_y,
-            entries.keep_free,
-            self.definition.rules,
-            entries.min_used_macs,
-        )
+        return self._edits.tables
+
+    @cached_property
+    def _edits(self) -> Edits:
+        return Edits(self.definition)
 
     @cached_property
     def _code(self) -> Code:
-        return build_code(self.workload, self.accelerator, self.entries)
+        return build_code(self.definition)
 
     @cached_property
     def _projection(self) -> Projection:

@@ -6,7 +6,7 @@ they lie one behind the other in one array of whole numbers and one of floats, a
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,27 +52,27 @@ def pack_memory(
 
 
 @inlined_kernel
-def _one(numbers, directory, k):  # type: ignore[no-untyped-def]
+def _one(numbers: NDArray[Any], directory: NDArray[np.int64], k: int) -> NDArray[Any]:
     """View of array k, which has one axis; numbers is the array that it lies in."""
     start = directory[_ROW * k]
     return numbers[start : start + directory[_ROW * k + 1]]
 
 
 @inlined_kernel
-def _two(numbers, directory, k):  # type: ignore[no-untyped-def]
+def _two(numbers: NDArray[Any], directory: NDArray[np.int64], k: int) -> NDArray[Any]:
     start, n, m = directory[_ROW * k], directory[_ROW * k + 1], directory[_ROW * k + 2]
     return numbers[start : start + n * m].reshape((n, m))
 
 
 @inlined_kernel
-def _three(numbers, directory, k):  # type: ignore[no-untyped-def]
+def _three(numbers: NDArray[Any], directory: NDArray[np.int64], k: int) -> NDArray[Any]:
     start, n = directory[_ROW * k], directory[_ROW * k + 1]
     m, o = directory[_ROW * k + 2], directory[_ROW * k + 3]
     return numbers[start : start + n * m * o].reshape((n, m, o))
 
 
 @inlined_kernel
-def _four(numbers, directory, k):  # type: ignore[no-untyped-def]
+def _four(numbers: NDArray[Any], directory: NDArray[np.int64], k: int) -> NDArray[Any]:
     start, n, m = directory[_ROW * k], directory[_ROW * k + 1], directory[_ROW * k + 2]
     o, p = directory[_ROW * k + 3], directory[_ROW * k + 4]
     return numbers[start : start + n * m * o * p].reshape((n, m, o, p))

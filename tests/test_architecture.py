@@ -1,79 +1,200 @@
-"""Imports go one way, and heavy libraries stay in the rooms that are theirs (docs/architecture.md)."""
+"""The rules of the house (docs/architecture.md): where things stand, which way imports go, how large functions are."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
 
 import pytest
 
 from places import REPOSITORY
 
-MODULES = {
-    ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__"): path
-    for folder in ("mapgym", "agents")
-    for path in sorted((REPOSITORY / folder).rglob("*.py"))
-}
-
-# A room imports only from rooms before it. Modules that are not named here are helpers of no fixed place.
-LADDER = (
-    ("mapgym.errors",),
-    ("mapgym.spec.workload", "mapgym.spec.accelerator"),
-    ("mapgym.mapping",),
-    ("mapgym.mapspace",),
-    ("mapgym.cost",),
-    ("mapgym.evaluation.evaluator",),
-    ("mapgym.envs",),
-    ("mapgym.agents",),
-)
-
-# Library: the only room that may import it.
+# Library: the rooms that may import it.
 HEAVY = {
-    "torch": "agents.learned",
-    "stable_baselines3": "agents.learned",
-    "sb3_contrib": "agents.learned",
-    "matplotlib": "agents.experiment",
+    "torch": ("mapgym.agents.learned",),
+    "stable_baselines3": ("mapgym.agents.learned",),
+    "sb3_contrib": ("mapgym.agents.learned",),
+    "matplotlib": ("mapgym.agents.experiment", "mapgym.agents.studies"),
 }
+MOST_ENTRIES, MOST_LINES, MOST_PARAMETERS = 14, 80, 10
+
+
+def module_of(path: Path) -> str:
+    name = ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__")
+    return f"mapgym.{name}" if name.split(".")[0] == "agents" else name
+
+
+MODULES = {module_of(path): path for folder in ("mapgym", "agents") for path in (REPOSITORY / folder).rglob("*.py")}
+FACES = {module for module, path in MODULES.items() if path.name == "__init__.py"}
+
+
+@cache
+def tree_of(module: str) -> ast.Module:
+    return ast.parse(MODULES[module].read_text(encoding="utf-8"))
 
 
 def is_in(module: str, room: str) -> bool:
     return module == room or module.startswith(f"{room}.")
 
 
-def rung(module: str) -> int | None:
-    module = f"mapgym.{module}" if is_in(module, "agents") else module
-    return next((i for i, rooms in enumerate(LADDER) if any(is_in(module, room) for room in rooms)), None)
-
-
-def imported(nodes: Iterator[ast.AST] | list[ast.stmt]) -> Iterator[str]:
-    """Names of the modules, and of what is taken from them, in the import statements among some nodes."""
-    for node in nodes:
+@cache
+def imported(module: str) -> frozenset[str]:
+    """What a module imports, anywhere in it: inside of functions and for types as well."""
+    names = set()
+    for node in ast.walk(tree_of(module)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"line {node.lineno}: write imports absolutely"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            assert node.level == 0, f"{module}, line {node.lineno}: write imports absolutely"
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                names.add(full if full in MODULES else str(node.module))
+    return frozenset(names - {module})
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_imports_go_one_way(module):
-    tree = ast.parse(MODULES[module].read_text())
-    if is_in(module, "mapgym"):
-        wrong = [name for name in imported(ast.walk(tree)) if is_in(name, "mapgym.agents") or is_in(name, "agents")]
+def circles(arrows: dict[str, set[str]]) -> list[list[str]]:
+    """The sets of names that can be reached from each other (Tarjan 1972)."""
+    numbers: dict[str, int] = {}
+    lowest: dict[str, int] = {}
+    path: list[str] = []
+    found = []
+
+    def visit(name: str) -> None:
+        numbers[name] = lowest[name] = len(numbers)
+        path.append(name)
+        for other in sorted(arrows.get(name, ())):
+            if other not in numbers:
+                visit(other)
+                lowest[name] = min(lowest[name], lowest[other])
+            elif other in path:
+                lowest[name] = min(lowest[name], numbers[other])
+        if lowest[name] == numbers[name]:
+            first = path.index(name)
+            if len(path) - first > 1:
+                found.append(sorted(path[first:]))
+            del path[first:]
+
+    for name in sorted(arrows):
+        if name not in numbers:
+            visit(name)
+    return found
+
+
+def functions(module: str) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(tree_of(module)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def test_circles_are_found():
+    arrows = {"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": {"e"}, "e": {"d"}}
+    assert sorted(circles(arrows)) == [["b", "c"], ["d", "e"]]
+
+
+def test_the_root_of_the_library_has_few_entries():
+    entries = sorted(entry.name for entry in (REPOSITORY / "mapgym").iterdir() if entry.name != "__pycache__")
+    assert len(entries) <= MOST_ENTRIES, entries
+
+
+def test_no_files_import_each_other_in_a_circle():
+    assert circles({module: set(imported(module)) for module in MODULES}) == []
+
+
+def test_no_folders_import_each_other_in_a_circle():
+    """Among the entries of every folder, files and subfolders, imports go one way."""
+    arrows: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for module in MODULES.keys() - FACES:
+        own = module.split(".")
+        for name in imported(module):
+            other = name.split(".")
+            shared = 0
+            while shared < min(len(own), len(other)) and own[shared] == other[shared]:
+                shared += 1
+            if 0 < shared < min(len(own), len(other)):
+                arrows[".".join(own[:shared])][own[shared]].add(other[shared])
+    found = {folder: circles(among) for folder, among in arrows.items()}
+    assert {folder: around for folder, around in found.items() if around} == {}
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_what_a_module_imports_is_allowed(module):
+    names = imported(module)
+    if not is_in(module, "mapgym.agents"):
+        wrong = [name for name in names if is_in(name, "mapgym.agents") or is_in(name, "agents")]
         assert not wrong, f"{module} imports {wrong}: the library must work without its agents"
-    own = rung(module)
-    if own is not None:
-        # Imports inside a function or for type checking only may point upwards: they order nothing.
-        wrong = [name for name in imported(tree.body) if (rung(name) or 0) > own]
-        assert not wrong, f"{module} imports {wrong}, which come after it in the ladder"
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_heavy_libraries_stay_in_their_rooms(module):
-    tree = ast.parse(MODULES[module].read_text())
     wrong = [
         name
-        for name in imported(ast.walk(tree))
-        if (room := HEAVY.get(name.partition(".")[0])) is not None and not is_in(module, room)
+        for name in names
+        if (rooms := HEAVY.get(name.partition(".")[0])) and not any(is_in(module, room) for room in rooms)
     ]
     assert not wrong, f"{module} imports {wrong}"
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_functions_are_short_and_take_few_parameters(module):
+    constructors, commands = ("__init__", "__new__", "__post_init__"), is_in(module, "mapgym.agents.commands")
+    for function in functions(module):
+        where = f"{module}.{function.name}, line {function.lineno}"
+        has_docstring = ast.get_docstring(function, clean=False) is not None
+        docstring = function.body[0].end_lineno - function.body[0].lineno + 1 if has_docstring else 0
+        lines = function.end_lineno - function.lineno + 1 - docstring
+        assert lines <= MOST_LINES, f"{where} has {lines} lines without its docstring; split it"
+        given = function.args
+        count = len(given.posonlyargs) + len(given.args) + len(given.kwonlyargs)
+        if function.name not in constructors and not commands:
+            assert count <= MOST_PARAMETERS, f"{where} takes {count} parameters; join what belongs together"
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_functions_are_typed(module):
+    """Kernels too: Numba does not look at annotations, but people do."""
+    for function in functions(module):
+        given = function.args
+        names = [*given.posonlyargs, *given.args, *given.kwonlyargs]
+        untyped = [one.arg for one in names if one.annotation is None and one.arg not in ("self", "cls")]
+        is_typed = not untyped and (function.returns is not None or function.name == "__init__")
+        assert is_typed, f"{module}.{function.name}, line {function.lineno}: {untyped or 'what it returns'} has no type"
+
+
+def kernels(module: str) -> Iterator[str]:
+    for function in functions(module):
+        names = {
+            node.id
+            for decorator in function.decorator_list
+            for node in ast.walk(decorator)
+            if isinstance(node, ast.Name)
+        }
+        if names & {"kernel", "inlined_kernel", "allocating_kernel"}:
+            yield function.name
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_kernels_stand_in_modules_that_say_so(module):
+    if not module.endswith("_kernels"):
+        assert list(kernels(module)) == [], f"{module}: kernels stand in a module x_kernels beside x"
+
+
+def test_tests_mirror_the_tree():
+    """A folder of tests is named after the room that it tests; three hold what all of them use."""
+    folders = {path.parent.relative_to(REPOSITORY / "tests") for path in (REPOSITORY / "tests").rglob("test_*.py")}
+    rooms = {Path(*module.split(".")[1:]) for module in FACES}
+    special = {Path("fuzz"), Path("crash"), Path(".")}
+    assert sorted(folders - rooms - special) == []
+
+
+def unnamed(nodes: Iterable[ast.AST]) -> Iterator[ast.Subscript]:
+    """Numbers used as an index into the arrays of mappings, which have names."""
+    for node in nodes:
+        is_maps = (
+            isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id in ("maps", "arrays")
+        )
+        if is_maps and isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, int):
+            yield node
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_arrays_of_mappings_go_by_their_names(module):
+    assert [node.lineno for node in unnamed(ast.walk(tree_of(module)))] == []

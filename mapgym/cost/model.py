@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,7 +125,7 @@ class Cost:
 
     def objective(self, name: str) -> float:
         """The figure to minimise, one of ``OBJECTIVES``."""
-        return _objective(self, name)
+        return _objective(name, self.energy_pj, self.latency_cycles, self.edp)
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ class CostBatch:
 
     def objective(self, name: str) -> NDArray[np.float64]:
         """float64[n]: the figures to minimise, one of ``OBJECTIVES``."""
-        return _objective(self, name)
+        return _objective(name, self.energy_pj, self.latency_cycles, self.edp)
 
     def reason(self, i: int) -> str:
         """Why mapping i is illegal, one sentence; "" for a legal one."""
@@ -174,14 +174,11 @@ class CostBatch:
         )
 
 
-def _objective(cost, name):  # type: ignore[no-untyped-def]
-    if name == "edp":
-        return cost.edp
-    if name == "energy":
-        return cost.energy_pj
-    if name == "latency":
-        return cost.latency_cycles
-    return check_objective(name)
+_Figure = TypeVar("_Figure", float, NDArray[np.float64])
+
+
+def _objective(name: str, energy: _Figure, latency: _Figure, edp: _Figure) -> _Figure:
+    return {"edp": edp, "energy": energy, "latency": latency}[check_objective(name)]
 
 
 class CostModel:

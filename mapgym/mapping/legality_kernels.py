@@ -214,6 +214,78 @@ def _first_factor_below_one(i: int, temporal: NDArray[np.int32], spatial: NDArra
     return LEGAL
 
 
+@inlined_kernel
+def _check_loops(i: int, maps: Maps, table: NDArray[np.int64], extents: NDArray[np.float64]) -> tuple[int, int]:
+    """(status of the factors and orders, levels with a spatial factor above 1 as bits); fills the extents."""
+    levels, dims = table[LEVELS], table[DIMS]
+    temporal, spatial, order, spatial_order = maps.temporal, maps.spatial, maps.order, maps.spatial_order
+    # A product of factors of at least 1 only grows, so one that passes 2**53 and is rounded cannot come back to a bound
+    # below 2**31: float64 finds every wrong product, where int64 could wrap around to the right one.
+    lowest = np.int32(1)
+    parallel = 0  # bit s: level s has a spatial factor above 1
+    for d in range(dims):
+        extents[0, d] = 1.0
+    everything = (1 << dims) - 1
+    for s in range(levels):
+        seen = 0
+        seen_spatial = 0
+        used = 1.0
+        for d in range(dims):
+            tile, span = temporal[i, s, d], spatial[i, s, d]
+            lowest = min(lowest, tile, span)
+            extents[s, d] *= np.float64(tile) * np.float64(span)
+            used *= span
+            # As unsigned numbers, entries below 0 are too large as well; bit 63 stands for all that are.
+            seen |= 1 << int(min(np.uint8(order[i, s, d]), np.uint8(63)))
+            seen_spatial |= 1 << int(min(np.uint8(spatial_order[i, s, d]), np.uint8(63)))
+        parallel |= int(used > 1.0) << s
+        if lowest < 1:
+            return _first_factor_below_one(i, temporal, spatial), parallel
+        if seen != everything or seen_spatial != everything or not 0 <= maps.spatial_split[i, s] <= dims:
+            return (ORDER << 8) | s, parallel
+        if s + 1 < levels:
+            for d in range(dims):
+                extents[s + 1, d] = extents[s, d]
+    for d in range(dims):
+        if extents[levels - 1, d] != table[_HEADER + d]:
+            return (PRODUCT << 8) | d, parallel
+    return LEGAL, parallel
+
+
+@inlined_kernel
+def _check_kept(i: int, keep: NDArray[np.bool_], table: NDArray[np.int64], may_keep: int) -> int:
+    """Status of the kept tensors; ``may_keep`` is where in the table it says what may be kept."""
+    levels, tensors = table[LEVELS], table[TENSORS]
+    for t in range(tensors):
+        if not keep[i, levels - 1, t]:
+            kept = False
+            for s in range(levels):
+                kept |= keep[i, s, t]
+            if not kept:
+                return (KEPT_NOWHERE << 8) | t
+    for s in range(levels):
+        for t in range(tensors):
+            if keep[i, s, t]:
+                if table[may_keep + s * tensors + t] == 0:
+                    return (KEEP << 8) | s
+            elif s == levels - 1 and table[_PER_LEVEL]:
+                return (KEEP << 8) | s
+    return LEGAL
+
+
+@inlined_kernel
+def _parallelism(i: int, maps: Maps, s: int) -> tuple[int, int]:
+    """Products of the spatial factors of a level on X and on Y."""
+    used_x = 1
+    used_y = 1
+    for position in range(maps.spatial.shape[2]):
+        p = int(maps.spatial[i, s, maps.spatial_order[i, s, position]])
+        on_x = position < maps.spatial_split[i, s]
+        used_x *= p if on_x else 1
+        used_y *= 1 if on_x else p
+    return used_x, used_y
+
+
 @kernel
 def legality_status(
     i: int,
@@ -237,97 +309,43 @@ def legality_status(
     Returns:
         0 if legal, otherwise ``kind << 8 | index``.
     """
-    levels, dims, tensors, per_level = table[LEVELS], table[DIMS], table[TENSORS], table[_PER_LEVEL]
-    bounds = _HEADER
-    capacity = bounds + dims
+    levels, tensors, per_level = table[LEVELS], table[TENSORS], table[_PER_LEVEL]
+    capacity = _HEADER + table[DIMS]
     mesh_x = capacity + levels
     mesh_y = mesh_x + levels
     fanout_x = mesh_y + levels
     fanout_y = fanout_x + levels
-    may_keep = fanout_y + levels
     compressed = table[_COMPRESSED]
-    temporal, spatial, order, spatial_order = maps.temporal, maps.spatial, maps.order, maps.spatial_order
-    spatial_split, keep = maps.spatial_split, maps.keep
-
-    # A product of factors of at least 1 only grows, so one that passes 2**53 and is rounded cannot come back to a bound
-    # below 2**31: float64 finds every wrong product, where int64 could wrap around to the right one.
-    lowest = np.int32(1)
-    parallel = np.int64(0)  # bit s: level s has a spatial factor above 1
-    for d in range(dims):
-        extents[0, d] = 1.0
-    everything = (np.int64(1) << dims) - 1
-    for s in range(levels):
-        seen = np.int64(0)
-        seen_spatial = np.int64(0)
-        used = 1.0
-        for d in range(dims):
-            tile, span = temporal[i, s, d], spatial[i, s, d]
-            lowest = min(lowest, tile, span)
-            extents[s, d] *= np.float64(tile) * np.float64(span)
-            used *= span
-            # As unsigned numbers, entries below 0 are too large as well; bit 63 stands for all that are.
-            seen |= np.int64(1) << np.int64(min(np.uint8(order[i, s, d]), np.uint8(63)))
-            seen_spatial |= np.int64(1) << np.int64(min(np.uint8(spatial_order[i, s, d]), np.uint8(63)))
-        parallel |= np.int64(used > 1.0) << s
-        if lowest < 1:
-            return _first_factor_below_one(i, temporal, spatial)
-        if seen != everything or seen_spatial != everything or not 0 <= spatial_split[i, s] <= dims:
-            return (ORDER << 8) | s
-        if s + 1 < levels:
-            for d in range(dims):
-                extents[s + 1, d] = extents[s, d]
-    for d in range(dims):
-        if extents[levels - 1, d] != table[bounds + d]:
-            return (PRODUCT << 8) | d
-
-    for t in range(tensors):
-        if not keep[i, levels - 1, t]:
-            kept = False
-            for s in range(levels):
-                kept |= keep[i, s, t]
-            if not kept:
-                return (KEPT_NOWHERE << 8) | t
-    for s in range(levels):
-        for t in range(tensors):
-            if keep[i, s, t]:
-                if table[may_keep + s * tensors + t] == 0:
-                    return (KEEP << 8) | s
-            elif s == levels - 1 and per_level:
-                return (KEEP << 8) | s
-
-    total_x = np.int64(1)
-    total_y = np.int64(1)
+    status, parallel = _check_loops(i, maps, table, extents)
+    if status != LEGAL:
+        return status
+    status = _check_kept(i, maps.keep, table, fanout_y + levels)
+    if status != LEGAL:
+        return status
+    outer_x = 1
+    outer_y = 1
     for s in range(levels):
         if (parallel >> s) & 1:
-            for position in range(dims):
-                p = np.int64(spatial[i, s, spatial_order[i, s, position]])
-                on_x = position < spatial_split[i, s]
-                total_x *= p if on_x else 1
-                total_y *= 1 if on_x else p
+            used_x, used_y = _parallelism(i, maps, s)
+            outer_x *= used_x
+            outer_y *= used_y
     # The number of MACs is the product of both sides of the mesh, so it needs no check of its own.
-    if total_x > table[_MACS_X] or total_y > table[_MACS_Y]:
+    if outer_x > table[_MACS_X] or outer_y > table[_MACS_Y]:
         return MAC_FANOUT << 8
-
-    outer_x = total_x
-    outer_y = total_y
     for s in range(levels):
         need = 0.0
         cursor = first_tensor(table)
         for t in range(tensors):
             words, cursor = box_words(table, cursor, extents, s)
             tile_words[s, t] = words
-            if keep[i, s, t]:
+            if maps.keep[i, s, t]:
                 need += words if compressed == 0 else held_words(table, s, t, int(words))
         if need > table[capacity + s]:
             return (CAPACITY << 8) | s
-        used_x = np.int64(1)
-        used_y = np.int64(1)
+        used_x = 1
+        used_y = 1
         if (parallel >> s) & 1:
-            for position in range(dims):
-                p = np.int64(spatial[i, s, spatial_order[i, s, position]])
-                on_x = position < spatial_split[i, s]
-                used_x *= p if on_x else 1
-                used_y *= 1 if on_x else p
+            used_x, used_y = _parallelism(i, maps, s)
             outer_x //= used_x
             outer_y //= used_y
         if outer_x > table[mesh_x + s] or outer_y > table[mesh_y + s]:

@@ -140,11 +140,6 @@ class Projection:
             np.ascontiguousarray(target.spatial_order, np.int8),
             batch.arrays(),
             ok,
-            np.empty(len(tables.totals), np.int64),
-            np.empty((levels, dims), np.int64),
-            np.empty(dims, np.bool_),
-            np.empty((levels, dims)),
-            np.empty((levels, tensors)),
         )
         normalise_batch(batch.arrays(), space.sorting)
         if space.metadata is not None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.compilation import kernel
+from mapgym.compilation import allocating_kernel, kernel
 from mapgym.mapping.legality_kernels import CAPACITY, LEGAL, capacity_words, held_words, legality_status
 from mapgym.mapping.maps import Arrays, Maps
 
@@ -248,7 +248,7 @@ def _shrink_tile(
     return True
 
 
-@kernel
+@allocating_kernel
 def project_batch(
     tables: ProjectionTables,
     target: NDArray[np.float64],
@@ -256,11 +256,6 @@ def project_batch(
     target_spatial_order: NDArray[np.int8],
     arrays: Arrays,
     ok: NDArray[np.bool_],
-    left: NDArray[np.int64],
-    axis: NDArray[np.int64],
-    done: NDArray[np.bool_],
-    extents: NDArray[np.float64],
-    tile_words: NDArray[np.float64],
 ) -> None:
     """Fills the factors and the spatial orders of a batch; its orders and keep bits are there already.
 
@@ -271,12 +266,14 @@ def project_batch(
         target_spatial_order: int8[n, L, D] wanted order of the spatial loops.
         arrays: the six arrays of n mappings.
         ok: bool[n], receives whether the mapping is legal.
-        left: int64[G], axis: int64[L, D], done: bool[D], extents: float64[L, D], tile_words: float64[L, T]: working
-            memory.
     """
     batch = Maps(*arrays)
     temporal, spatial = batch.temporal, batch.spatial
     levels, dims = temporal.shape[1:]
+    left = np.empty(len(tables.totals), np.int64)
+    axis = np.empty((levels, dims), np.int64)
+    done = np.empty(dims, np.bool_)
+    extents, tile_words = np.empty((levels, dims)), np.empty((levels, batch.keep.shape[2]))
     for i in range(len(temporal)):
         for group in range(len(tables.totals)):
             left[group] = tables.totals[group]

@@ -189,8 +189,6 @@ def _cross_boundary(
     """
     tables, scratch = memory.tables, memory.scratch
     content_below, kept_below = below
-    is_output = tables.tensors[t, IS_OUTPUT] != 0
-    plain = tables.tensors[t, PLAIN] != 0
     loops = scratch.levels[scratch.tiles.shape[1], FIRST_LOOP]
     instances = scratch.levels[s, USED]
     full = scratch.tiles[WORDS, s - 1, t] if s > 0 else 1
@@ -198,7 +196,7 @@ def _cross_boundary(
     if s == 0:
         # Without reuse at the MACs each of them reads its operands and updates its output in every cycle.
         words = compute_cycles
-    elif plain:
+    elif tables.tensors[t, PLAIN] != 0:
         words = full * scratch.tiles[INNERMOST, s, t]
     else:
         words, translation, anew, repeats = words_from_above(tables, scratch, t, s, full, loops)
@@ -213,9 +211,8 @@ def _cross_boundary(
         list_classes = has_network or not kept_below or instances & (instances - 1) != 0
         if tables.peer_links:
             steps = Steps(full, translation, anew, repeats)
-            links_words, words_linked, remaining, count = link_steps(
-                tables, scratch, t, s, steps, distinct, list_classes
-            )
+            linked = link_steps(tables, scratch, t, s, steps, distinct, list_classes)
+            links_words, words_linked, remaining, count = linked
             unlinked -= words_linked
     content = float(distinct) * unlinked + remaining
     links = float(links_words)
@@ -247,6 +244,7 @@ def _cross_boundary(
         links = 0.0
     network = 0.0
     if has_network:
+        is_output = tables.tensors[t, IS_OUTPUT] != 0
         doubled = is_output and tables.levels[s, UNLIMITED] != 0
         part = scratch.levels[s, PARTITION] if doubled and keep[i, s, t] else 0
         network, entering, reductions, widest = _network(tables, scratch, s, count, doubled, part, links)

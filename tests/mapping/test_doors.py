@@ -117,7 +117,7 @@ def test_a_search_survives_a_warm_start_of_any_content(agent):
     assert space.contains(evaluator.best_mapping)
 
 
-@pytest.mark.parametrize("door", [name for name in DOORS if name not in ("mesh_axes", "fit", "edits")])
+@pytest.mark.parametrize("door", [name for name in DOORS if name not in ("mesh_axes", "project", "edits")])
 def test_mappings_of_another_task_are_refused(door):
     other = MappingBatch.trivial(matmul(M=4, K=4, N=4, B=4), accelerator("accel_b"), 2)
     with pytest.raises(SpecificationError, match=r"the mapping has the|are not mappings of|cannot be transferred"):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mapgym.compilation import inlined_kernel, kernel
 from mapgym.cost.dense.link_kernels import Steps, append_class, link_steps
-from mapgym.cost.dense.memory_kernels import Memory, open_memory
+from mapgym.cost.dense.memory_kernels import open_memory
 from mapgym.cost.dense.offset_kernels import count_distinct, enumerate_instances, multiplicities, needs_enumeration
 from mapgym.cost.dense.partition_kernels import partition_chain
 from mapgym.cost.dense.scratch import (
@@ -168,7 +168,8 @@ def _offsets(tables: Tables, scratch: Scratch, t: int, s: int) -> tuple[int, boo
 
 @inlined_kernel
 def _cross_boundary(
-    memory: Memory,
+    tables: Tables,
+    scratch: Scratch,
     keep: NDArray[np.bool_],
     i: int,
     t: int,
@@ -180,14 +181,13 @@ def _cross_boundary(
     """Accesses of level s that serve the level below it, before bypassing (sections 3 and 4).
 
     Args:
-        memory, keep, i, t, s, compute_cycles, detail: see :func:`_price_tensor`.
+        tables, scratch, keep, i, t, s, compute_cycles, detail: see :func:`_price_tensor`.
         below: what the level below serves, and whether it keeps the tensor.
 
     Returns:
         (accesses of one instance, words that one instance below receives, words that links pass on, energy of the
         networks in pJ).
     """
-    tables, scratch = memory.tables, memory.scratch
     content_below, kept_below = below
     loops = scratch.levels[scratch.tiles.shape[1], FIRST_LOOP]
     instances = scratch.levels[s, USED]
@@ -260,7 +260,8 @@ def _cross_boundary(
 
 @inlined_kernel
 def _complete_level(
-    memory: Memory,
+    tables: Tables,
+    scratch: Scratch,
     i: int,
     t: int,
     s: int,
@@ -273,12 +274,11 @@ def _complete_level(
     """Energy of level s, whose accesses are all known: what it serves, what it receives, what its neighbours pass on.
 
     Args:
-        memory, i, t, compute_cycles, detail: see :func:`_price_tensor`.
+        tables, scratch, i, t, compute_cycles, detail: see :func:`_price_tensor`.
         s: the level, which keeps the tensor.
         content: accesses that serve the level below.
         share, links: what crosses the boundary above, see :func:`_cross_boundary`.
     """
-    tables, scratch = memory.tables, memory.scratch
     peer = links / scratch.levels[s, REPLICATION]
     served = content + peer
     if tables.tensors[t, IS_OUTPUT] != 0:
@@ -311,19 +311,25 @@ def _complete_level(
 
 @inlined_kernel
 def _price_tensor(
-    memory: Memory, keep: NDArray[np.bool_], i: int, t: int, compute_cycles: int, detail: Detail | None
+    tables: Tables,
+    scratch: Scratch,
+    keep: NDArray[np.bool_],
+    i: int,
+    t: int,
+    compute_cycles: int,
+    detail: Detail | None,
 ) -> float:
     """Energy of one tensor at all storage levels and networks, pJ; adds its demands to scratch.demand.
 
     Args:
-        memory: of the task; the loops of the mapping are listed there.
+        tables: of the task.
+        scratch: where the loops of the mapping are listed.
         keep: of the batch.
         i: which mapping of it.
         t: the tensor.
         compute_cycles: cycles of the MACs alone.
         detail: receives the counts, unless it is None.
     """
-    tables, scratch = memory.tables, memory.scratch
     if tables.tensors[t, IS_OUTPUT] != 0 or detail is not None:
         partition_chain(tables, scratch, keep, i, t)
     outermost = scratch.tiles.shape[1] - 1
@@ -336,11 +342,11 @@ def _price_tensor(
         content, share, links = 0.0, 0.0, 0.0
         if s <= outermost:
             content, share, links, network = _cross_boundary(
-                memory, keep, i, t, s, (content_below, kept_below), compute_cycles, detail
+                tables, scratch, keep, i, t, s, (content_below, kept_below), compute_cycles, detail
             )
             energy += network
         if s > 0 and kept_below:
-            energy += _complete_level(memory, i, t, s - 1, content_below, share, links, compute_cycles, detail)
+            energy += _complete_level(tables, scratch, i, t, s - 1, content_below, share, links, compute_cycles, detail)
         if s <= outermost:
             content_below = content
             kept_below = keep[i, s, t]
@@ -361,10 +367,12 @@ def _level_cycles(tables: Tables, s: int, scratch: Scratch, compute_cycles: int)
 
 
 @inlined_kernel
-def price_one(memory: Memory, maps: Maps, i: int, detail: Detail | None) -> tuple[int, float, float]:
+def price_one(
+    tables: Tables, rules: NDArray[np.int64], scratch: Scratch, maps: Maps, i: int, detail: Detail | None
+) -> tuple[int, float, float]:
     """Prices mapping i of a batch; returns (status, energy in pJ, cycles)."""
-    tables, scratch, keep = memory.tables, memory.scratch, maps.keep
-    status = legality_status(i, maps, memory.rules, scratch.extents, scratch.tile_words)
+    keep = maps.keep
+    status = legality_status(i, maps, rules, scratch.extents, scratch.tile_words)
     if status != 0:
         return status, math.inf, math.inf
     levels, tensors = keep.shape[1], keep.shape[2]
@@ -374,7 +382,7 @@ def price_one(memory: Memory, maps: Maps, i: int, detail: Detail | None) -> tupl
     macs = compute_cycles * scratch.levels[0, REPLICATION] * scratch.levels[0, USED]
     energy = macs * tables.mac_energy
     for t in range(tensors):
-        energy += _price_tensor(memory, keep, i, t, compute_cycles, detail)
+        energy += _price_tensor(tables, scratch, keep, i, t, compute_cycles, detail)
     cycles = compute_cycles
     if tables.has_bandwidth or detail is not None:
         for s in range(levels):
@@ -391,10 +399,30 @@ def price_one(memory: Memory, maps: Maps, i: int, detail: Detail | None) -> tupl
 
 @kernel
 def _price_all(
-    memory: Memory, maps: Maps, status: NDArray[np.int32], costs: NDArray[np.float64], detail: Detail | None
+    tables: Tables,
+    rules: NDArray[np.int64],
+    scratch: Scratch,
+    maps: Maps,
+    status: NDArray[np.int32],
+    costs: NDArray[np.float64],
+    detail: Detail | None,
 ) -> None:
     for i in range(len(status)):
-        status[i], costs[ENERGY, i], costs[LATENCY, i] = price_one(memory, maps, i, detail)
+        status[i], costs[ENERGY, i], costs[LATENCY, i] = price_one(tables, rules, scratch, maps, i, detail)
+
+
+@kernel
+def _price(
+    maps: Maps,
+    whole: NDArray[np.int64],
+    floats: NDArray[np.float64],
+    status: NDArray[np.int32],
+    costs: NDArray[np.float64],
+    detail: Detail | None,
+) -> None:
+    """What both doors open to."""
+    memory = open_memory(whole, floats)
+    _price_all(memory.tables, memory.rules, memory.scratch, maps, status, costs, detail)
 
 
 @kernel
@@ -415,7 +443,7 @@ def price_batch(
         costs: float64[2, n], receives ENERGY in pJ and LATENCY in cycles.
         detail: receives the counts, unless it is None.
     """
-    _price_all(open_memory(whole, floats), Maps(*arrays), status, costs, detail)
+    _price(Maps(*arrays), whole, floats, status, costs, detail)
 
 
 @kernel
@@ -442,14 +470,13 @@ def price_single(
         (status, energy in pJ, cycles).
     """
     levels, dims = temporal.shape
-    shape = (1, levels, dims)
     maps = Maps(
-        temporal.reshape(shape),
-        spatial.reshape(shape),
-        order.reshape(shape),
-        spatial_order.reshape(shape),
+        temporal.reshape((1, levels, dims)),
+        spatial.reshape((1, levels, dims)),
+        order.reshape((1, levels, dims)),
+        spatial_order.reshape((1, levels, dims)),
         spatial_split.reshape((1, levels)),
         keep.reshape((1, levels, keep.shape[1])),
     )
-    _price_all(open_memory(whole, floats), maps, status, costs, None)
+    _price(maps, whole, floats, status, costs, None)
     return status[0], costs[ENERGY, 0], costs[LATENCY, 0]

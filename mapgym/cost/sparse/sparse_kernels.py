@@ -410,7 +410,9 @@ def price_sparse_batch(
         copy_mapping(i, maps, 0, row)
         dense.network_energy_pj[:] = 0.0
         busy[i] = 0
-        status[i], costs[ENERGY, i], costs[LATENCY, i] = price_one(memory, row, 0, dense)
+        status[i], costs[ENERGY, i], costs[LATENCY, i] = price_one(
+            memory.tables, memory.rules, memory.scratch, row, 0, dense
+        )
         if status[i] != LEGAL:
             continue
         list_nest(row, 0, sparse.nest, work.sorting)

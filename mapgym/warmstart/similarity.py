@@ -35,7 +35,7 @@ def editing_distance(target: Workload, family: Workload, bounds: NDArray[np.int6
 
 
 def log_ratio_distance(target: Workload, family: Workload, bounds: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Ours: the sum over the dims of |ln(ratio of the bounds)|, weighted by the tensors that depend on the dim.
+    """Ours: the sum over the dims of ``|ln(ratio of the bounds)|``, weighted by the tensors that depend on the dim.
 
     The weight of a dim is the share that the tensors depending on it have in the words of the target: a change in a
     dim that only touches a small tensor moves the best mapping less. Half of the distance measures divisibility, by

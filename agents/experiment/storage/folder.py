@@ -217,7 +217,7 @@ class ExperimentFolder:
 
 
 def load_results(folder: Path | str, *, failed: bool = False) -> list[RunResult]:
-    """The results in a folder that ``mapgym run``, ``compare`` or :func:`run_experiment` has written.
+    """The results in a folder that ``mapgym run``, ``compare`` or ``run_experiment`` has written.
 
     Args:
         folder: the folder; it may hold parts of an experiment only.

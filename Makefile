@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TYPES := build/types
+DOCS := build/docs
+PAGES := build/pages
 BOUNDS := $(CURDIR)/build/bounds
 
 # The comparison of `make demo`; it ends within five minutes on two cores.
@@ -27,7 +29,7 @@ KILLS ?= 100
 SEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-bounds fuzz crash-test check lint types format bench clean
+.PHONY: help install demo test test-bounds fuzz crash-test check lint types docs format bench clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -64,7 +66,7 @@ fuzz: install  ## Try hostile files, command lines, arrays and actions for so ma
 crash-test: install  ## Kill every long command at random moments; KILLS=200 MINUTES=60 for more
 	$(BIN)/python tests/crash/crash_harness.py --kills $(KILLS) --minutes $(MINUTES) --seed $(SEED)
 
-check: lint types  ## Run the linter, the format check and the type checker
+check: lint types docs  ## Run the linter, the format check and the type checker, and build the documentation
 
 lint: install
 	$(BIN)/ruff check .
@@ -77,6 +79,13 @@ types: install
 	@cd $(TYPES)/mapgym && ln -s ../../../mapgym/* ../../../agents ../../../envs_config .
 	cd $(TYPES) && ../../$(BIN)/mypy --config-file ../../pyproject.toml
 
+# Always from scratch, because a page that is up to date would not repeat its warnings.
+docs: install  ## Build the site of the documentation in build/docs; any warning is an error
+	@rm -rf $(DOCS)
+	@$(BIN)/python docs/site/pages.py $(PAGES)
+	@$(BIN)/sphinx-build --quiet --fail-on-warning --fresh-env --doctree-dir $(PAGES)/.doctrees \
+	  --conf-dir docs/site $(PAGES) $(DOCS)
+
 format: install  ## Format the code and mend what the linter can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -88,4 +97,4 @@ bench: install  ## Measure the speed of the cost model, the environments and the
 
 clean:  ## Remove build products and caches (not .venv, not runs/)
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find mapgym agents envs_config tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find mapgym agents envs_config docs tests -name __pycache__ -type d -prune -exec rm -rf {} +

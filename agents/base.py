@@ -18,6 +18,7 @@ from mapgym.errors.seeds import check_seed
 from mapgym.errors.text import quoted
 from mapgym.evaluation.sparsity_aware import SPARSITY_AWARE
 from mapgym.mapping import MappingBatch
+from mapgym.mapspace.entries import AXES
 
 if TYPE_CHECKING:
     from mapgym.cost import CostBatch
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 DEFAULT_AGENT = "evolution"
 """The best all-rounder that we have; what a search uses when no agent is named."""
-
-AXES = ("tile", "order", "parallelism", "bypass")
 
 
 MOST_WHOLE, MOST_REAL = 10**6, 1e9

@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
-from mapgym.agents.base import AXES
 from mapgym.evaluation.sparsity_aware import SparsityAware, is_sparsity_aware, samples_per_mapping
-from mapgym.spec.workload import Workload
-
-KEEP_ALL = AXES[:3]
-"""The axes when every tensor is kept wherever it may be."""
 
 OBJECTIVE_NAMES = {"edp": "EDP", "energy": "energy", "latency": "latency"}
 OBJECTIVE_UNITS = {"edp": "pJ*cycles", "energy": "pJ", "latency": "cycles"}
@@ -38,11 +32,6 @@ def samples_text(samples: int, objective: str) -> str:
     return f"{samples:,} samples{mappings}"
 
 
-def density_text(workload: Workload) -> str:
-    """The densities below 1, such as "Weights 0.5, Inputs 0.2"; "" if there are none."""
-    return ", ".join(f"{tensor.name} {tensor.density:g}" for tensor in workload.tensors if tensor.density < 1.0)
-
-
 def percent(share: float) -> str:
     """Three digits, such as "12.3 %", "0.0123 %", "1,230 %"."""
     value = 100.0 * share
@@ -56,10 +45,3 @@ def short_gap(gap: float | None, *, certified: bool) -> str:
     if abs(gap) <= OPTIMAL_GAP:
         return "0 %"
     return f"{'' if certified else '<= '}{percent(gap)}"
-
-
-def axes_label(axes: Sequence[str]) -> str:
-    """Such as "keep-all" and "bypass"."""
-    if set(axes) == set(AXES):
-        return "bypass"
-    return "keep-all" if set(axes) == set(KEEP_ALL) else "+".join(axes)

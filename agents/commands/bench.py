@@ -32,7 +32,7 @@ def cost(
     """
     from mapgym.agents.benchmark import MINIMUM_UTILIZATION, STANDARD_CASES, measure_cost_model
     from mapgym.agents.experiment.definition.densities import task_workload
-    from mapgym.agents.labels import density_text
+    from mapgym.evaluation.task import density_text
 
     cases = list(STANDARD_CASES)
     if accelerator is not None or workload is not None:

@@ -73,9 +73,10 @@ def compare(
         print_warm_starts,
     )
     from mapgym.agents.experiment.definition.densities import task_workload
-    from mapgym.agents.experiment.definition.experiment import AgentEntry, Experiment, cross
+    from mapgym.agents.experiment.definition.experiment import AgentEntry, Experiment
     from mapgym.agents.experiment.report.folder_report import FILES, write_reports
     from mapgym.evaluation.evaluator import Budget
+    from mapgym.evaluation.task import cross
 
     accelerators = [
         common.load_accelerator(name, peer_links=not no_peer_links)

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from mapgym.agents.certificate import Certificate, Progress, outcome_text
 from mapgym.agents.commands import common
-from mapgym.agents.experiment.definition.experiment import AgentEntry, Experiment, Run, Task
+from mapgym.agents.experiment.definition.experiment import AgentEntry, Experiment, Run
 from mapgym.agents.experiment.execution.context import Observer, Snapshot
 from mapgym.agents.experiment.execution.runner import run_experiment
 from mapgym.agents.experiment.proof.proofs import ProofObserver, certify_tasks
@@ -22,6 +22,7 @@ from mapgym.agents.experiment.report.summary import TARGETS, Summary
 from mapgym.agents.experiment.storage.folder import ExperimentFolder
 from mapgym.agents.experiment.storage.results import RunResult
 from mapgym.agents.labels import objective_name, samples_text, short_gap
+from mapgym.evaluation.task import Task
 
 FAILED = 1
 """Exit status when runs have failed."""

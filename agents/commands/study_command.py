@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mapgym.agents.experiment.storage.results import RunResult
     from mapgym.agents.files.tables import Table
     from mapgym.agents.studies.cells import Cell, Result
-    from mapgym.agents.studies.optimum.study import StudyTask
+    from mapgym.evaluation.task import Task
 
 PAPER_LAYERS = "paper"
 ACCELERATORS = "accel_a,accel_b"
@@ -35,9 +35,9 @@ PeerLinksOption = Annotated[
 QuickOption = Annotated[bool, typer.Option("--quick", help="Fewer seeds and samples, for a first look.")]
 
 
-def study_tasks(workloads: str, accelerators: str, axes: str, objective: str, *, peer_links: bool) -> list[StudyTask]:
+def study_tasks(workloads: str, accelerators: str, axes: str, objective: str, *, peer_links: bool) -> list[Task]:
     """The tasks that the user named; each workload on each accelerator."""
-    from mapgym.agents.studies.optimum.study import distinct_tasks
+    from mapgym.evaluation.task import distinct_tasks
 
     common.load_agents()
     return distinct_tasks(

@@ -24,6 +24,7 @@ from mapgym.cost import CostModel
 from mapgym.cost.optimum import find_optimum
 from mapgym.evaluation import best_known as store
 from mapgym.evaluation.best_known import CERTIFIED, GAP, BestKnown, all_best_known, read_entries, task_key
+from mapgym.evaluation.task import Task
 from mapgym.mapping import Mapping
 from mapgym.mapspace import MapSpace
 from mapgym.spec import catalog
@@ -315,7 +316,7 @@ class TestStudy:
 
     def test_an_entry_gives_way_only_to_one_that_says_more(self, space, tmp_path):
         file = tmp_path / "best.yaml"
-        task = optimum_study.StudyTask(space.workload, space.accelerator, space.axes, "edp")
+        task = Task(space.workload, space.accelerator, space.axes, "edp")
 
         def join(value, lower_bound, certified):
             found = make_certificate(value, lower_bound, certified)

@@ -12,10 +12,11 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import yaml
 
-from mapgym.agents.experiment.definition.experiment import AgentEntry, Experiment, Task
+from mapgym.agents.experiment.definition.experiment import AgentEntry, Experiment
 from mapgym.agents.experiment.execution.runner import run_experiment
 from mapgym.evaluation import best_known
 from mapgym.evaluation.evaluator import Budget
+from mapgym.evaluation.task import Task
 from mapgym.mapping import Mapping
 from mapgym.mapspace import MapSpace
 from mapgym.spec import catalog

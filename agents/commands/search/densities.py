@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mapgym.agents.commands import common
-from mapgym.agents.labels import OBJECTIVE_NAMES, density_text, samples_text
+from mapgym.agents.labels import OBJECTIVE_NAMES, samples_text
 from mapgym.evaluation.sparsity_aware import DensitySetBound, DensitySetCost, SparsityAware
+from mapgym.evaluation.task import density_text
 
 if TYPE_CHECKING:
     from mapgym.evaluation.evaluator import Evaluator

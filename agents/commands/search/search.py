@@ -14,11 +14,12 @@ from rich.text import Text
 from mapgym.agents.commands import common
 from mapgym.agents.commands.search.densities import density_data, print_densities
 from mapgym.agents.commands.search.front import front_data, print_front, write_front
-from mapgym.agents.labels import OPTIMAL_GAP, density_text, objective_name
+from mapgym.agents.labels import OPTIMAL_GAP, objective_name
 from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
 from mapgym.evaluation.front import PARETO
 from mapgym.evaluation.sparsity_aware import is_sparsity_aware
+from mapgym.evaluation.task import density_text
 
 if TYPE_CHECKING:
     from mapgym.agents.base import Agent

@@ -109,7 +109,8 @@ def _adapted(
 
     Agents that it does not have are as in ``others``: slow ones have fewer seeds there.
     """
-    from mapgym.agents.experiment.definition.experiment import AgentEntry, cross
+    from mapgym.agents.experiment.definition.experiment import AgentEntry
+    from mapgym.evaluation.task import cross
 
     tasks = cross(
         common.load_workloads(common.comma_separated(workloads, "--workloads")),

@@ -13,7 +13,8 @@ from mapgym.agents.commands import common
 
 if TYPE_CHECKING:
     from mapgym.agents.certificate import Progress
-    from mapgym.agents.studies.optimum.study import Outcome, StudyTask
+    from mapgym.agents.studies.optimum.study import Outcome
+    from mapgym.evaluation.task import Task
 
 _STANDARD_ACCELERATORS = "accel_a,accel_b"
 _BYPASS_AXES = f"{common.DEFAULT_AXES},bypass"
@@ -56,7 +57,8 @@ def run(
     that an interrupted study continues when the same command is given again. At the end: a report (optimum.md,
     optimum.csv) and pictures (time.png, share.png, structure.png).
     """
-    from mapgym.agents.studies.optimum.study import distinct_tasks, run_study, update_best_known as update
+    from mapgym.agents.studies.optimum.study import run_study, update_best_known as update
+    from mapgym.evaluation.task import distinct_tasks
     from mapgym.spec import catalog
 
     common.load_agents()
@@ -92,16 +94,16 @@ def run(
 class _Board:
     """Shows progress: a bar with the state of the solver on a terminal, a line for each finished task elsewhere."""
 
-    def __init__(self, tasks: list[StudyTask]) -> None:
+    def __init__(self, tasks: list[Task]) -> None:
         self.console = common.out()
         self.finished_tasks = 0
         self._tasks = tasks
-        self._current: tuple[StudyTask, Progress] | None = None
+        self._current: tuple[Task, Progress] | None = None
 
-    def started(self, task: StudyTask, progress: Progress) -> None:
+    def started(self, task: Task, progress: Progress) -> None:
         self._current = (task, progress)
 
-    def finished(self, task: StudyTask, outcome: Outcome, *, was_there: bool) -> None:
+    def finished(self, task: Task, outcome: Outcome, *, was_there: bool) -> None:
         from mapgym.agents.certificate import outcome_text
 
         self._current = None
@@ -109,7 +111,7 @@ class _Board:
         found = outcome.certificate
         text = outcome.unsupported if found is None else outcome_text(found, task.objective)
         there = ", was there already" if was_there else ""
-        common.say(f"[{self.finished_tasks}/{len(self._tasks)}] {task.name}: {text}{there}")
+        common.say(f"[{self.finished_tasks}/{len(self._tasks)}] {task.full_name}: {text}{there}")
 
     def damaged(self, path: Path) -> None:
         common.notify_damaged(path)
@@ -120,12 +122,12 @@ class _Board:
         line.add_row(
             ProgressBar(total=len(self._tasks), completed=self.finished_tasks, width=16),
             f"{self.finished_tasks} of {len(self._tasks)} tasks",
-            f"{current[0].name}: {common.solver_text(current[1], current[0].objective)}" if current else "",
+            f"{current[0].full_name}: {common.solver_text(current[1], current[0].objective)}" if current else "",
         )
         return line
 
 
-def _report(outcomes: dict[StudyTask, Outcome], output: Path, command: str) -> None:
+def _report(outcomes: dict[Task, Outcome], output: Path, command: str) -> None:
     """Writes the report and the pictures, and prints what matters most."""
     from mapgym.agents.studies.optimum import report as optimum_report
     from mapgym.system.files import write_text

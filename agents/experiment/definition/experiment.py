@@ -3,72 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from mapgym.agents.base import Agent, make_agent
 from mapgym.agents.experiment.definition.warm_start import PREVIOUS_LAYER, WITHIN_EXPERIMENT, WarmStart
-from mapgym.agents.labels import KEEP_ALL, axes_label, density_text
 from mapgym.agents.tuning import chosen_parameters
 from mapgym.errors import SpecificationError, require_name
 from mapgym.errors.text import quoted
 from mapgym.evaluation.evaluator import Budget, Evaluator
 from mapgym.evaluation.sparsity_aware import is_sparsity_aware
+from mapgym.evaluation.task import Task
 from mapgym.mapspace import MapSpace
-from mapgym.spec.accelerator import Accelerator
-from mapgym.spec.workload import Workload
 from mapgym.system.file_names import file_name
 
 MOST_RUNS = 200_000
 """Of an experiment."""
-
-_NO_LINKS = "no links"
-
-
-@dataclass(frozen=True)
-class Task:
-    """One map space to search for one objective.
-
-    Attributes:
-        workload, accelerator: what is mapped onto what.
-        axes: the axes of the map space that are searched.
-        objective: "edp", "energy", "latency", or a :class:`mapgym.evaluation.sparsity_aware.SparsityAware` or its text.
-    """
-
-    workload: Workload
-    accelerator: Accelerator
-    axes: tuple[str, ...] = KEEP_ALL
-    objective: str = "edp"
-
-    @property
-    def name(self) -> str:
-        """Such as "paper/resnet_conv4 on accel_b"; what is out of the ordinary follows: ", no links, bypass"."""
-        return ", ".join([f"{self.workload.name} on {self.accelerator.name}", *self._peculiarities])
-
-    @property
-    def file_stem(self) -> str:
-        """A file name without an ending, such as "paper-resnet_conv4__accel_b"; others for tasks of other names."""
-        workload, accelerator, *peculiarities = self.identity
-        return file_name(
-            workload, accelerator, *("no-links" if text == _NO_LINKS else text for text in peculiarities), slash=True
-        )
-
-    @property
-    def identity(self) -> tuple[str, ...]:
-        """What the name is made of: equal for tasks that an experiment cannot have both."""
-        return self.workload.name, self.accelerator.name, *self._peculiarities
-
-    @property
-    def _peculiarities(self) -> list[str]:
-        links = [] if self.accelerator.peer_links else [_NO_LINKS]
-        axes = [] if set(self.axes) == set(KEEP_ALL) else [axes_label(self.axes)]
-        densities = [text] if (text := density_text(self.workload)) else []
-        return links + axes + densities + ([] if self.objective == "edp" else [self.objective])
-
-    def space(self) -> MapSpace:
-        """The map space."""
-        return MapSpace(self.workload, self.accelerator, self.axes)
 
 
 @dataclass(frozen=True)
@@ -262,17 +213,6 @@ def check_size(tasks: int, agents: int, seeds: int) -> None:
             f"the experiment has {quoted(runs)} runs ({tasks:,} tasks, {agents:,} agents, {quoted(seeds)} seeds); "
             f"give at most {MOST_RUNS:,}, or make several experiments of it"
         )
-
-
-def cross(
-    workloads: Iterable[Workload],
-    accelerators: Sequence[Accelerator],
-    axes: tuple[str, ...] = KEEP_ALL,
-    objective: str = "edp",
-) -> tuple[Task, ...]:
-    """The tasks of all workloads on all accelerators, accelerator by accelerator."""
-    layers = list(workloads)
-    return tuple(Task(layer, machine, axes, objective) for machine in accelerators for layer in layers)
 
 
 def _first_repeated(named: Iterable[tuple[str, Hashable]]) -> str | None:

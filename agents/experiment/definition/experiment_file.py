@@ -10,14 +10,15 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from mapgym.agents.base import AXES, missing_package
+from mapgym.agents.base import missing_package
 from mapgym.agents.experiment.definition.densities import objective_in, read_objective, task_workload
-from mapgym.agents.experiment.definition.experiment import AgentEntry, Experiment, Task, check_size, cross
+from mapgym.agents.experiment.definition.experiment import AgentEntry, Experiment, check_size
 from mapgym.agents.experiment.definition.warm_start import WarmStart, read_warm_start
-from mapgym.agents.labels import KEEP_ALL
 from mapgym.errors import SpecificationError, require_keys, suggest
 from mapgym.errors.text import quoted
 from mapgym.evaluation.evaluator import Budget
+from mapgym.evaluation.task import KEEP_ALL, Task, cross
+from mapgym.mapspace.entries import AXES
 from mapgym.spec import catalog
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.workload import Workload

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from mapgym.agents.certificate import Certificate, Progress, certify, known_certificate
-from mapgym.agents.experiment.definition.experiment import Task
 from mapgym.agents.experiment.storage.folder import ExperimentFolder
 from mapgym.agents.interruption import Interruption
 from mapgym.errors import SpecificationError
+from mapgym.evaluation.task import Task
 from mapgym.mapspace import MapSpace
 
 

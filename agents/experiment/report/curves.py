@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.agents.experiment.definition.experiment import Task
 from mapgym.agents.experiment.report.charts import Axis, Chart, Series
 from mapgym.agents.experiment.report.statistics import bootstrap_interval, interquartile_mean
 from mapgym.agents.experiment.report.summary import TARGETS, Summary, over_best_known
+from mapgym.evaluation.task import Task
 
 _POINTS = 80
 _RESAMPLES = 500

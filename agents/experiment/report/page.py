@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mapgym import __version__
-from mapgym.agents.experiment.definition.experiment import Task
 from mapgym.agents.experiment.report import curves, report
 from mapgym.agents.experiment.report.charts import Chart
 from mapgym.agents.experiment.report.explanation import Breakdown, energy_table, explain, headlines, time_table
@@ -16,6 +15,7 @@ from mapgym.agents.experiment.report.page_style import PAGE_CSS, PAGE_SCRIPT
 from mapgym.agents.experiment.report.summary import TARGETS, Row, Summary
 from mapgym.agents.experiment.storage.results import RunResult
 from mapgym.cost import CostModel, lower_bound
+from mapgym.evaluation.task import Task
 from mapgym.mapping import Mapping
 
 _MAPPINGS = 600

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 from mapgym import __version__
 from mapgym.agents.certificate import outcome_text
-from mapgym.agents.experiment.definition.experiment import Task
 from mapgym.agents.experiment.definition.warm_start import POLICY
 from mapgym.agents.experiment.report.summary import TARGETS, Interval, Row, Summary
 from mapgym.agents.experiment.storage.results import RunResult
 from mapgym.agents.files.text_tables import csv_text, markdown, markdown_code, markdown_paragraph, markdown_table
 from mapgym.agents.labels import objective_name, objective_unit, short_gap
 from mapgym.evaluation.sparsity_aware import is_sparsity_aware, samples_per_mapping
+from mapgym.evaluation.task import Task
 
 ALL_TASKS = "(all tasks)"
 

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapgym.agents.certificate import Certificate
-from mapgym.agents.experiment.definition.experiment import Task
 from mapgym.agents.experiment.report.statistics import (
     bootstrap_interval,
     expected_samples_to_target,
@@ -18,6 +17,7 @@ from mapgym.agents.experiment.report.statistics import (
 )
 from mapgym.agents.experiment.storage.results import RunResult
 from mapgym.evaluation.evaluator import Budget
+from mapgym.evaluation.task import Task
 
 TARGETS = (1.01, 1.05, 1.1, 1.5, 2.0)
 """Multiples of the best known objective; samples to reach each of them are reported."""

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from mapgym import __version__
 from mapgym.agents.certificate import Certificate
-from mapgym.agents.experiment.definition.experiment import Experiment, Run, Task
+from mapgym.agents.experiment.definition.experiment import Experiment, Run
 from mapgym.agents.experiment.storage.results import RunResult, read_result, require_pyarrow, write_result
 from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
 from mapgym.evaluation.best_known import key_of
 from mapgym.evaluation.evaluator import Budget
+from mapgym.evaluation.task import Task
 from mapgym.system.files import TEMPORARY_PREFIX, prepare_output_folder, read_json, write_json, write_text
 from mapgym.system.locks import FolderLocks
 

@@ -19,11 +19,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from mapgym import __version__
 from mapgym.agents.base import agent_class
-from mapgym.agents.experiment.definition.experiment import AgentEntry, Run, Task
+from mapgym.agents.experiment.definition.experiment import AgentEntry, Run
 from mapgym.agents.experiment.definition.warm_start import WarmStart
 from mapgym.errors import SpecificationError
 from mapgym.evaluation.evaluator import Trace
 from mapgym.evaluation.sparsity_aware import samples_per_mapping
+from mapgym.evaluation.task import Task
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.workload import Workload
 from mapgym.system.checksums import UNSEALED, is_whole, seal

@@ -15,10 +15,10 @@ from mapgym.agents.base import DEFAULT_AGENT, make_agent
 from mapgym.agents.experiment.report.statistics import bootstrap_interval, interquartile_mean
 from mapgym.agents.files.tables import Table
 from mapgym.agents.studies.cells import Cell, Result
-from mapgym.agents.studies.optimum.study import StudyTask
 from mapgym.cost import CostModel
 from mapgym.evaluation.best_known import best_known
 from mapgym.evaluation.evaluator import Budget, Evaluator, Trace
+from mapgym.evaluation.task import Task
 from mapgym.mapping import Mapping
 from mapgym.mapspace import MapSpace
 
@@ -69,7 +69,7 @@ def variants() -> list[Variant]:
     return [*found, Variant("crossover", alone)]
 
 
-def axes_cells(tasks: Sequence[StudyTask], samples: int, seeds: int) -> list[Cell]:
+def axes_cells(tasks: Sequence[Task], samples: int, seeds: int) -> list[Cell]:
     """For each task one cell for the operators, and one for the axes by themselves.
 
     Args:
@@ -81,17 +81,17 @@ def axes_cells(tasks: Sequence[StudyTask], samples: int, seeds: int) -> list[Cel
     for task in tasks:
         settings = {"task": task.key, "samples": samples, "seeds": seeds}
         compared = {**settings, "variants": [asdict(variant) for variant in variants()]}
-        cells.append(Cell(f"operators, {task.name}", compared, partial(_operators, task, samples, seeds)))
+        cells.append(Cell(f"operators, {task.full_name}", compared, partial(_operators, task, samples, seeds)))
         searched = {**settings, "agent": DEFAULT_AGENT}
-        cells.append(Cell(f"axes, {task.name}", searched, partial(_axes, task, samples, seeds)))
+        cells.append(Cell(f"axes, {task.full_name}", searched, partial(_axes, task, samples, seeds)))
     return cells
 
 
-def _place(task: StudyTask) -> Result:
+def _place(task: Task) -> Result:
     return {"workload": task.workload.name, "accelerator": task.accelerator.name, "objective": task.objective}
 
 
-def _operators(task: StudyTask, samples: int, seeds: int) -> Result:
+def _operators(task: Task, samples: int, seeds: int) -> Result:
     space = task.space()
     found = best_known(space, task.objective)
     traces: dict[str, list[Any]] = {}
@@ -108,7 +108,7 @@ def _operators(task: StudyTask, samples: int, seeds: int) -> Result:
     return {**_place(task), "samples": samples, "best_known": best, "traces": traces, "summary": summary}
 
 
-def _axes(task: StudyTask, samples: int, seeds: int) -> Result:
+def _axes(task: Task, samples: int, seeds: int) -> Result:
     space = task.space()
     rng = np.random.default_rng(0)
     drawn = space.sample(rng, DRAWS)
@@ -133,7 +133,7 @@ def _best(space: MapSpace, objective: str) -> Mapping:
     return evaluator.best_mapping
 
 
-def _one(task: StudyTask, axes: tuple[str, ...], base: Mapping, samples: int, seeds: int) -> Result:
+def _one(task: Task, axes: tuple[str, ...], base: Mapping, samples: int, seeds: int) -> Result:
     """Searches some axes from a mapping, and draws from them at random."""
     space = MapSpace(task.workload, task.accelerator, axes, base=base)
     model = CostModel(space.workload, space.accelerator)

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from mapgym.agents.base import Agent, agent_class, agent_names, make_agent, missing_package
 from mapgym.agents.files.tables import Table
 from mapgym.agents.studies.cells import Cell, Result
-from mapgym.agents.studies.optimum.study import StudyTask
 from mapgym.cost import CostBatch
 from mapgym.errors import SpecificationError
 from mapgym.evaluation.evaluator import Budget, Evaluator
+from mapgym.evaluation.task import Task
 from mapgym.mapping import MappingBatch
 
 AGENTS = ("random", "random-pruned", "gamma", "annealing", "hill-climb", "mind-mappings", "maskable-ppo")
@@ -119,16 +119,20 @@ def principal_components(points: NDArray[np.float64], blocks: Sequence[str]) -> 
     return scaled, left[:, :2] * singular[:2], shares
 
 
-def landscape_cells(tasks: Sequence[StudyTask], agents: Sequence[str], samples: int, seeds: int) -> list[Cell]:
+def landscape_cells(tasks: Sequence[Task], agents: Sequence[str], samples: int, seeds: int) -> list[Cell]:
     """One cell for each task; it holds all agents because their points are projected together."""
     settings = {"agents": list(agents), "samples": samples, "seeds": seeds}
     return [
-        Cell(f"landscape, {task.name}", {"task": task.key, **settings}, partial(_compute, task, agents, samples, seeds))
+        Cell(
+            f"landscape, {task.full_name}",
+            {"task": task.key, **settings},
+            partial(_compute, task, agents, samples, seeds),
+        )
         for task in tasks
     ]
 
 
-def _compute(task: StudyTask, names: Sequence[str], samples: int, seeds: int) -> Result:
+def _compute(task: Task, names: Sequence[str], samples: int, seeds: int) -> Result:
     visits: dict[str, list[VisitRecorder]] = {}
     absent: dict[str, str] = {}
     for name in names:
@@ -174,7 +178,7 @@ def _compute(task: StudyTask, names: Sequence[str], samples: int, seeds: int) ->
     }
 
 
-def _visit(task: StudyTask, agent: Agent, samples: int, seed: int) -> VisitRecorder:
+def _visit(task: Task, agent: Agent, samples: int, seed: int) -> VisitRecorder:
     recorder = VisitRecorder(task.space(), task.objective, Budget(samples=samples))
     agent.search(recorder, seed)
     return recorder

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.agents.experiment.definition.experiment import Task
 from mapgym.agents.experiment.report.statistics import (
     bootstrap_interval,
     expected_samples_to_target,
@@ -18,6 +17,7 @@ from mapgym.agents.experiment.report.statistics import (
 from mapgym.agents.experiment.report.summary import Summary
 from mapgym.agents.experiment.storage.results import RunResult
 from mapgym.agents.files.tables import Table
+from mapgym.evaluation.task import Task
 
 EARLY = 1000
 """Samples after which the mappers are compared besides the end of the budget."""

@@ -10,18 +10,19 @@ import numpy as np
 
 from mapgym import __version__
 from mapgym.agents.files.text_tables import csv_text, markdown, markdown_code, markdown_table
-from mapgym.agents.labels import KEEP_ALL, OBJECTIVE_NAMES, OBJECTIVE_UNITS, axes_label, percent, short_gap
+from mapgym.agents.labels import OBJECTIVE_NAMES, OBJECTIVE_UNITS, percent, short_gap
 from mapgym.agents.studies.optimum.structure import Structure, dim_label
-from mapgym.agents.studies.optimum.study import Outcome, StudyTask
+from mapgym.agents.studies.optimum.study import Outcome
+from mapgym.evaluation.task import KEEP_ALL, Task, axes_label
 from mapgym.mapping import Mapping
 
 LIMIT_SECONDS = 60.0
 """CPU time within which the share of certified tasks is counted."""
 
-Outcomes = dict[StudyTask, Outcome]
+Outcomes = dict[Task, Outcome]
 Series = tuple[str, str]
 """Accelerator, axes: what is counted together."""
-Features = Callable[[StudyTask, Structure], list[tuple[str, str]]]
+Features = Callable[[Task, Structure], list[tuple[str, str]]]
 """What a mapping has, as (level, what) pairs."""
 
 _OVERVIEW = (
@@ -35,7 +36,7 @@ _COLUMNS = (
 )
 
 
-def series_of(task: StudyTask) -> Series:
+def series_of(task: Task) -> Series:
     """What the task is counted with."""
     return task.accelerator.name, axes_label(task.axes)
 
@@ -48,14 +49,14 @@ def by_series(outcomes: Outcomes) -> dict[Series, Outcomes]:
     return groups
 
 
-def structure_of(task: StudyTask, outcome: Outcome) -> Structure | None:
+def structure_of(task: Task, outcome: Outcome) -> Structure | None:
     """The shape of an optimal mapping; None where no optimum is certified."""
     if outcome.certificate is None or not outcome.certificate.certified:
         return None
     return Structure.of(_mapping(task, outcome), task.workload, task.accelerator)
 
 
-def _mapping(task: StudyTask, outcome: Outcome) -> Mapping:
+def _mapping(task: Task, outcome: Outcome) -> Mapping:
     assert outcome.certificate is not None
     return Mapping.from_dict(outcome.certificate.mapping, task.workload, task.accelerator)
 
@@ -112,7 +113,7 @@ def to_markdown(outcomes: Outcomes, command: str) -> str:
     unsupported = {task: outcome for task, outcome in outcomes.items() if outcome.certificate is None}
     if unsupported:
         lines += ["## Not treated", ""]
-        lines += [f"- {markdown(f'{task.name}: {outcome.unsupported}.')}" for task, outcome in unsupported.items()]
+        lines += [f"- {markdown(f'{task.full_name}: {outcome.unsupported}.')}" for task, outcome in unsupported.items()]
         lines.append("")
     return "\n".join(lines)
 
@@ -178,17 +179,17 @@ def _gain(outcomes: Outcomes) -> list[str]:
     return ["## What bypass is worth", "", text, "", *_table(header, rows)]
 
 
-def count_stationary(task: StudyTask, structure: Structure) -> list[tuple[str, str]]:
+def count_stationary(task: Task, structure: Structure) -> list[tuple[str, str]]:
     """(level, tensor that stays there)."""
     return list(structure.stationary.items())
 
 
-def count_parallel(task: StudyTask, structure: Structure) -> list[tuple[str, str]]:
+def count_parallel(task: Task, structure: Structure) -> list[tuple[str, str]]:
     """(level, dim that is parallel there)."""
     return [(level, dim_label(dim, task.workload)) for level, dims in structure.parallel.items() for dim in dims]
 
 
-def count_bypassed(task: StudyTask, structure: Structure) -> list[tuple[str, str]]:
+def count_bypassed(task: Task, structure: Structure) -> list[tuple[str, str]]:
     """(level, tensor that bypasses it)."""
     return [(level, name) for level, names in structure.bypassed.items() for name in names]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,50 +12,17 @@ from mapgym import __version__
 from mapgym.agents.base import DEFAULT_AGENT, make_agent
 from mapgym.agents.certificate import Certificate, Progress, certificate_of
 from mapgym.agents.experiment.storage.known_mappings import join
-from mapgym.agents.labels import OPTIMAL_GAP, axes_label
+from mapgym.agents.labels import OPTIMAL_GAP
 from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
-from mapgym.evaluation.best_known import CERTIFIED, GAP, BestKnown, task_key
+from mapgym.evaluation.best_known import CERTIFIED, GAP, BestKnown
 from mapgym.evaluation.evaluator import Budget, Evaluator
+from mapgym.evaluation.task import Task
 from mapgym.mapspace import MapSpace
-from mapgym.spec.accelerator import Accelerator
-from mapgym.spec.workload import Workload
-from mapgym.system.file_names import file_name
 from mapgym.system.files import prepare_output_folder, read_json, write_json
 from mapgym.system.locks import FolderLocks
 
 _SAMPLES_WHERE_A_GAP_IS_LEFT = 20_000
-
-
-@dataclass(frozen=True)
-class StudyTask:
-    """One map space whose optimum is looked for."""
-
-    workload: Workload
-    accelerator: Accelerator
-    axes: tuple[str, ...]
-    objective: str
-
-    @property
-    def name(self) -> str:
-        """Such as "paper/resnet_conv4 on accel_b, keep-all"."""
-        return f"{self.workload.name} on {self.accelerator.name}, {axes_label(self.axes)}"
-
-    @property
-    def file_stem(self) -> str:
-        """A file name without an ending; others for tasks of other names."""
-        links = "links" if self.accelerator.peer_links else "no-links"
-        parts = (self.workload.name, self.accelerator.name, links, axes_label(self.axes), self.objective)
-        return file_name(*parts, slash=True)
-
-    @property
-    def key(self) -> str:
-        """Hash of the task, see :func:`mapgym.evaluation.best_known.task_key`."""
-        return task_key(self.workload, self.accelerator, self.axes, self.objective)
-
-    def space(self) -> MapSpace:
-        """The map space."""
-        return MapSpace(self.workload, self.accelerator, self.axes)
 
 
 @dataclass(frozen=True)
@@ -96,35 +63,19 @@ class Outcome:
 class Observer(Protocol):
     """Is told about the progress of a study."""
 
-    def started(self, task: StudyTask, progress: Progress) -> None:
+    def started(self, task: Task, progress: Progress) -> None:
         """The solver begins with a task; the progress can be read while it lasts."""
 
-    def finished(self, task: StudyTask, outcome: Outcome, *, was_there: bool) -> None:
+    def finished(self, task: Task, outcome: Outcome, *, was_there: bool) -> None:
         """A task is done; ``was_there`` when its result had been in the folder already."""
 
     def damaged(self, path: Path) -> None:
         """A file cannot be read and is made again."""
 
 
-def distinct_tasks(
-    workloads: Iterable[Workload],
-    accelerators: Sequence[Accelerator],
-    axes: Sequence[tuple[str, ...]],
-    objective: str,
-) -> list[StudyTask]:
-    """All combinations; layers that occur in several networks are taken once, under their first name."""
-    tasks: dict[str, StudyTask] = {}
-    for workload in workloads:
-        for accelerator in accelerators:
-            for searched in axes:
-                task = StudyTask(workload, accelerator, searched, objective)
-                tasks.setdefault(task.key, task)
-    return list(tasks.values())
-
-
 def run_study(
-    tasks: Sequence[StudyTask], folder: Path, seconds: float, command: str, observer: Observer
-) -> dict[StudyTask, Outcome]:
+    tasks: Sequence[Task], folder: Path, seconds: float, command: str, observer: Observer
+) -> dict[Task, Outcome]:
     """Solves what is not solved yet.
 
     An interruption (KeyboardInterrupt) passes through; what was finished before it is in the folder. Several processes
@@ -142,10 +93,10 @@ def run_study(
     """
     prepare_output_folder(folder)
     (folder / "tasks").mkdir(exist_ok=True)
-    outcomes: dict[StudyTask, Outcome] = {}
+    outcomes: dict[Task, Outcome] = {}
     with FolderLocks(folder) as locks:
         for task in tasks:
-            path = folder / "tasks" / f"{task.file_stem}.json"
+            path = folder / "tasks" / f"{task.full_file_stem}.json"
             with locks.work(f"tasks/{path.name}", waiting=lambda: None):
                 earlier = _load(path, task, seconds, observer)
                 if earlier is None:
@@ -159,7 +110,7 @@ def run_study(
     return outcomes
 
 
-def _load(path: Path, task: StudyTask, seconds: float, observer: Observer) -> Outcome | None:
+def _load(path: Path, task: Task, seconds: float, observer: Observer) -> Outcome | None:
     """An earlier result of the task, if it is of this version and more seconds would not improve it."""
     try:
         outcome = Outcome.from_dict(read_json(path))
@@ -175,7 +126,7 @@ def _load(path: Path, task: StudyTask, seconds: float, observer: Observer) -> Ou
     return outcome if is_final or outcome.seconds_allowed >= seconds else None
 
 
-def _solve(task: StudyTask, seconds: float, command: str, progress: Progress) -> Outcome:
+def _solve(task: Task, seconds: float, command: str, progress: Progress) -> Outcome:
     from mapgym.cost.optimum import find_optimum
 
     space = task.space()
@@ -219,7 +170,7 @@ def _improved(found: Certificate, space: MapSpace, objective: str) -> Certificat
     return replace(found, value=value, lower_bound=min(bound, value), mapping=mapping.to_dict(), certified=certified)
 
 
-def update_best_known(path: Path, outcomes: dict[StudyTask, Outcome]) -> int:
+def update_best_known(path: Path, outcomes: dict[Task, Outcome]) -> int:
     """Joins results into a file of best known mappings and replaces it atomically.
 
     An entry gives way only to one that says more: a lower value, or a higher bound for the same value.
@@ -235,7 +186,7 @@ def update_best_known(path: Path, outcomes: dict[StudyTask, Outcome]) -> int:
     return join(path, (_entry(task, proven, command) for task, proven, command in found if proven is not None))
 
 
-def _entry(task: StudyTask, certificate: Certificate, command: str) -> BestKnown:
+def _entry(task: Task, certificate: Certificate, command: str) -> BestKnown:
     return BestKnown(
         key=task.key,
         workload=task.workload.name,

@@ -15,10 +15,10 @@ from mapgym.agents.base import DEFAULT_AGENT, make_agent
 from mapgym.agents.files.tables import Table
 from mapgym.agents.studies.cells import Cell, Result
 from mapgym.agents.studies.drawing import COLORS, new_panels, save
-from mapgym.agents.studies.optimum.study import StudyTask
 from mapgym.cost import CostModel
 from mapgym.errors import SpecificationError
 from mapgym.evaluation.evaluator import Budget, Evaluator
+from mapgym.evaluation.task import Task
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapspace import MapSpace
 
@@ -82,7 +82,7 @@ def distinct(costs: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[n
     return ratios[starts], np.diff(starts, append=len(ratios))
 
 
-def order_cells(tasks: Sequence[StudyTask], bases: int) -> list[Cell]:
+def order_cells(tasks: Sequence[Task], bases: int) -> list[Cell]:
     """One cell for each task.
 
     Args:
@@ -91,7 +91,7 @@ def order_cells(tasks: Sequence[StudyTask], bases: int) -> list[Cell]:
     """
     return [
         Cell(
-            f"orders, {task.name}",
+            f"orders, {task.full_name}",
             {"task": task.key, "bases": bases, "agent": DEFAULT_AGENT, "samples": SEARCH_SAMPLES},
             partial(_compute, task, bases),
         )
@@ -99,7 +99,7 @@ def order_cells(tasks: Sequence[StudyTask], bases: int) -> list[Cell]:
     ]
 
 
-def _compute(task: StudyTask, bases: int) -> Result:
+def _compute(task: Task, bases: int) -> Result:
     space = task.space()
     mappings = [(GOOD, seed, _good(space, task.objective, seed)) for seed in range(bases)]
     drawn = space.sample(np.random.default_rng(0), bases)

@@ -13,11 +13,11 @@ from mapgym.agents.certificate import certify, known_certificate
 from mapgym.agents.files.tables import Table
 from mapgym.agents.interruption import Interruption
 from mapgym.agents.studies.cells import Cell, Result
-from mapgym.agents.studies.optimum.study import StudyTask
 from mapgym.cost import CostModel
 from mapgym.errors import SpecificationError
 from mapgym.evaluation.evaluator import Budget, Evaluator
 from mapgym.evaluation.front import PARETO, ParetoFront
+from mapgym.evaluation.task import Task
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
 
@@ -25,7 +25,7 @@ BASELINE = "random"
 ENDS = ("latency", "energy")
 
 
-def pareto_cells(tasks: Sequence[StudyTask], agent: str, samples: int, seeds: int, seconds: float) -> list[Cell]:
+def pareto_cells(tasks: Sequence[Task], agent: str, samples: int, seeds: int, seconds: float) -> list[Cell]:
     """One cell for each task.
 
     Args:
@@ -42,7 +42,7 @@ def pareto_cells(tasks: Sequence[StudyTask], agent: str, samples: int, seeds: in
     settings = {"agent": agent, "samples": samples, "seeds": seeds, "seconds": seconds}
     return [
         Cell(
-            f"front, {task.name}",
+            f"front, {task.full_name}",
             {"task": task.key, **settings},
             partial(_compute, task, agent, samples, seeds, seconds),
         )
@@ -50,7 +50,7 @@ def pareto_cells(tasks: Sequence[StudyTask], agent: str, samples: int, seeds: in
     ]
 
 
-def _compute(task: StudyTask, agent: str, samples: int, seeds: int, seconds: float) -> Result:
+def _compute(task: Task, agent: str, samples: int, seeds: int, seconds: float) -> Result:
     space = task.space()
     fronts = {name: _search(space, name, samples, seeds) for name in dict.fromkeys((agent, BASELINE))}
     front, values = fronts[agent]

@@ -149,7 +149,7 @@ class ObservationLayout:
     def static_features(self, task: Task) -> NDArray[np.float32]:
         """float32[size]: an observation in which everything that an episode does not change is filled in."""
         observation = np.zeros(self.size, np.float32)
-        features: dict[str, ArrayLike] = {"objective": [float(name == task.figure) for name in OBJECTIVES]}
+        features: dict[str, ArrayLike] = {"objective": [float(name == task.metric) for name in OBJECTIVES]}
         self.fill(observation, {**features, **_workload(task.workload), **_accelerator(task)})
         return observation
 

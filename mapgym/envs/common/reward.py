@@ -77,7 +77,7 @@ class Pricing:
         self.task = task
         self._evaluator = evaluator
         bound = cost.lower_bound(task.workload, task.accelerator) if evaluator is None else evaluator.lower_bound
-        self.bound = float(bound.objective(task.figure))
+        self.bound = float(bound.objective(task.metric))
         if not self.bound > 0:
             raise SpecificationError(
                 f"the lower bound of {quoted(task.objective)} for {quoted(task.workload.name)} on "

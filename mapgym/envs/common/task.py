@@ -3,40 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from mapgym.cost.model import check_objective
 from mapgym.errors import SpecificationError
 from mapgym.evaluation.sparsity_aware import SparsityAware
+from mapgym.evaluation.task import Task as Task
 from mapgym.spec import catalog
-from mapgym.spec.accelerator import Accelerator
-from mapgym.spec.workload import Workload
-
-
-@dataclass(frozen=True)
-class Task:
-    """One thing to be good at.
-
-    Attributes:
-        workload: the layer.
-        accelerator: the hardware.
-        objective: what to minimise, one of ``mapgym.cost.OBJECTIVES``, or one of them over a set of densities.
-    """
-
-    workload: Workload
-    accelerator: Accelerator
-    objective: str | SparsityAware = "edp"
-
-    def __post_init__(self) -> None:
-        check_objective(self.figure)
-
-    @property
-    def figure(self) -> str:
-        """The one of ``mapgym.cost.OBJECTIVES`` that counts, at one density or at several."""
-        return self.objective.objective if isinstance(self.objective, SparsityAware) else self.objective
 
 
 class TaskGenerator:
@@ -60,7 +34,9 @@ class TaskGenerator:
         """
         workloads = [found for spec in listed(workload, "workload") for found in catalog.workloads(spec)]
         accelerators = [catalog.accelerator(spec) for spec in listed(accelerator, "accelerator")]
-        self.tasks = tuple(Task(layer, hardware, objective) for layer in workloads for hardware in accelerators)
+        self.tasks = tuple(
+            Task(layer, hardware, objective=objective) for layer in workloads for hardware in accelerators
+        )
 
     def __len__(self) -> int:
         return len(self.tasks)

@@ -75,7 +75,7 @@ class PreparedTask:
         logs = np.log2(np.array(task.workload.bounds, np.float64))
         inverse_logs = np.divide(1.0, logs, out=np.zeros_like(logs), where=logs > 0)
         assert len(self.construction.ways) % (self.table[DIMS] * self.table[DIVISORS]) == 0
-        self.numbers = np.concatenate([self.construction.ways, inverse_logs, potential_weights(task.figure)])
+        self.numbers = np.concatenate([self.construction.ways, inverse_logs, potential_weights(task.metric)])
         self.initial_state = self.construction.initial_state.copy()
         self.initial_observation = layout.static_features(task)
         self.initial_mask = np.zeros(actions[0], np.int8)

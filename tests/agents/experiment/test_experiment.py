@@ -17,7 +17,7 @@ from mapgym import __version__
 from mapgym.agents.base import Agent
 from mapgym.agents.benchmark import measure_agent, measure_cost_model, measure_environment, sample_busy_mappings
 from mapgym.agents.certificate import Certificate
-from mapgym.agents.experiment.definition.experiment import AgentEntry, Experiment, Run, Task
+from mapgym.agents.experiment.definition.experiment import AgentEntry, Experiment, Run
 from mapgym.agents.experiment.execution.context import Observer
 from mapgym.agents.experiment.execution.runner import run_experiment
 from mapgym.agents.experiment.report import report
@@ -32,6 +32,7 @@ from mapgym.agents.experiment.storage.results import RunResult, read_result, wri
 from mapgym.cost import CostModel
 from mapgym.errors import SpecificationError
 from mapgym.evaluation.evaluator import Budget, Trace
+from mapgym.evaluation.task import Task
 from mapgym.mapspace import MapSpace
 from mapgym.spec import catalog
 from mapgym.system.checksums import UNSEALED
@@ -172,14 +173,6 @@ class TestMatrix:
         names = {run.file_name.casefold() for run in there.runs}
         assert len(names) == len(labels)
         assert max(len(name.partition("/")[2].partition("/")[2]) for name in names) < 220
-
-    def test_names_say_what_is_out_of_the_ordinary(self):
-        plain = task("paper/resnet_conv4", "accel_b")
-        machine = replace(plain.accelerator, peer_links=False)
-        peculiar = Task(plain.workload, machine, ("tile", "order", "parallelism", "bypass"), "energy")
-        assert (plain.name, plain.file_stem) == ("paper/resnet_conv4 on accel_b", "paper-resnet_conv4__accel_b")
-        assert peculiar.name == "paper/resnet_conv4 on accel_b, no links, bypass, energy"
-        assert peculiar.file_stem == "paper-resnet_conv4__accel_b__no-links__bypass__energy"
 
     def test_the_configuration_is_plain_json_and_holds_all_parameters(self):
         run = experiment((AgentEntry("gamma", "small", {"population": 7}),), (3,)).runs[0]

@@ -209,7 +209,7 @@ def test_reset_options__fix_what_is_drawn() -> None:
         env.reset(seed=seed, options={"weight_density": 0.04, "objective": "energy"})
         names.add((env.task.workload.name, env.task.accelerator.name))
         assert env.task.workload.tensor("Weights").density == 0.04
-        assert env.task.figure == "energy"
+        assert env.task.metric == "energy"
     assert len(names) == 4
     found = set()
     for seed in range(100):
@@ -217,7 +217,7 @@ def test_reset_options__fix_what_is_drawn() -> None:
         found.add(env.task.workload.tensor("Weights").density)
         assert (env.task.workload.name, env.task.accelerator.name) == ("layer", "accel_b_sparse")
     assert found == set(WEIGHT_DENSITIES)
-    assert env.task.figure == "edp"
+    assert env.task.metric == "edp"
 
 
 def first_legal(mask: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import yaml
 
 from command_line import one_sentence
 from mapgym import MapSpace
-from mapgym.agents.experiment.definition.experiment import AgentEntry, Experiment, Task
+from mapgym.agents.experiment.definition.experiment import AgentEntry, Experiment
 from mapgym.agents.experiment.definition.experiment_file import load_experiment
 from mapgym.agents.experiment.definition.warm_start import WarmStart, read_warm_start
 from mapgym.agents.experiment.execution import context
@@ -23,6 +23,7 @@ from mapgym.agents.experiment.storage.folder import load_results
 from mapgym.cost import CostModel
 from mapgym.errors import SpecificationError
 from mapgym.evaluation.evaluator import Budget
+from mapgym.evaluation.task import Task
 from mapgym.mapping import Mapping
 from mapgym.spec import catalog
 from mapgym.warmstart import ReplayBuffer

@@ -17,7 +17,7 @@ import yaml
 from command_line import spawn
 from mapgym.agents.base import agent_class
 from mapgym.agents.experiment.definition import experiment as matrix
-from mapgym.agents.experiment.definition.experiment import AgentEntry, Experiment, Task
+from mapgym.agents.experiment.definition.experiment import AgentEntry, Experiment
 from mapgym.agents.experiment.definition.experiment_file import experiment_names, load_experiment
 from mapgym.agents.experiment.execution.context import Observer
 from mapgym.agents.experiment.execution.runner import run_experiment
@@ -28,6 +28,7 @@ from mapgym.errors import SpecificationError
 from mapgym.evaluation import best_known as store
 from mapgym.evaluation.best_known import CERTIFIED, GAP, read_entries
 from mapgym.evaluation.evaluator import Budget
+from mapgym.evaluation.task import Task
 from mapgym.spec import catalog
 from mapgym.system.files import TEMPORARY_PREFIX
 

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from mapgym.agents.experiment.definition.experiment import AgentEntry, Experiment, Task
+from mapgym.agents.experiment.definition.experiment import AgentEntry, Experiment
 from mapgym.agents.experiment.execution.runner import run_experiment
 from mapgym.agents.experiment.report import curves
 from mapgym.agents.experiment.report.charts import WIDTH, Axis, Chart, Series, to_file
@@ -18,6 +18,7 @@ from mapgym.agents.experiment.report.folder_report import read_folder, write_rep
 from mapgym.agents.experiment.report.markup import Markup, element, joined
 from mapgym.agents.experiment.report.summary import summarize
 from mapgym.evaluation.evaluator import Budget, Trace
+from mapgym.evaluation.task import Task
 from mapgym.spec import catalog
 
 pytest.importorskip("pyarrow")

@@ -13,7 +13,7 @@ from hypothesis import given, settings, strategies as st
 
 from mapgym.agents import make_agent
 from mapgym.agents.cli import main
-from mapgym.agents.experiment.definition.experiment import AgentEntry, Experiment, Task
+from mapgym.agents.experiment.definition.experiment import AgentEntry, Experiment
 from mapgym.agents.experiment.definition.warm_start import read_warm_start
 from mapgym.agents.experiment.execution.runner import run_experiment
 from mapgym.agents.experiment.report.report import warm_start_lines
@@ -22,6 +22,7 @@ from mapgym.cost import CostModel
 from mapgym.errors import SpecificationError
 from mapgym.evaluation.best_known import best_known
 from mapgym.evaluation.evaluator import Budget, Evaluator
+from mapgym.evaluation.task import Task
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
 from mapgym.spec import catalog

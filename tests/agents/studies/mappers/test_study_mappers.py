@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from mapgym.agents.base import DEFAULT_AGENT, make_agent
-from mapgym.agents.experiment.definition.experiment import AgentEntry, Run, Task
+from mapgym.agents.experiment.definition.experiment import AgentEntry, Run
 from mapgym.agents.experiment.definition.experiment_file import load_experiment
 from mapgym.agents.experiment.report.summary import summarize
 from mapgym.agents.experiment.storage.folder import load_results
@@ -16,6 +16,7 @@ from mapgym.agents.experiment.storage.results import RunResult
 from mapgym.agents.studies.mappers.study import Comparison, mappers_tables
 from mapgym.agents.studies.mappers.timeloop_mapper import TimeloopRun, timeloop_runs, timeloop_table
 from mapgym.evaluation.evaluator import Budget, Evaluator, Trace
+from mapgym.evaluation.task import Task
 from mapgym.mapspace import MapSpace
 from mapgym.spec import catalog
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -22,6 +25,7 @@ from mapgym.mapspace.entries import AXES
 
 if TYPE_CHECKING:
     from mapgym.cost import CostBatch
+    from mapgym.cost.optimum import Optimum
     from mapgym.evaluation.evaluator import Evaluator
     from mapgym.mapspace import MapSpace
 
@@ -139,11 +143,26 @@ class Agent(ABC):
         """Raises SpecificationError if this agent cannot minimise the objective."""
         kind = objective.partition(":")[0]
         if kind not in self.objectives:
-            others = [name for name, agent in sorted(_AGENTS.items()) if kind in agent.objectives]
+            others = [name for name in agent_names() if kind in agent_class(name).objectives]
             raise SpecificationError(
                 f"agent {quoted(self.name)} does not search with the objective {quoted(kind)}; use one that does: "
                 f"{', '.join(others)}"
             )
+
+
+@runtime_checkable
+class Prover(Protocol):
+    """An agent that proves how good its result is, and watches the clock by itself.
+
+    Attributes:
+        seconds: wall time after which it stops.
+        progress: called now and then with the best value, the proven bound and the gap, if set.
+        optimum: what the last search found and proved, None before.
+    """
+
+    seconds: float
+    progress: Callable[[float, float, float], None] | None
+    optimum: Optimum | None
 
 
 class AskTellAgent(Agent):
@@ -208,6 +227,13 @@ class AskTellAgent(Agent):
 
 
 _AGENTS: dict[str, type[Agent]] = {}
+_PACKAGES = ("search", "learned")
+"""Folders beside this file whose modules register agents when they are imported, which happens when they are asked for.
+
+A new module needs no entry anywhere. Modules that import an optional package when they are imported are for agents' own
+use: their names begin with an underscore.
+"""
+
 AgentType = TypeVar("AgentType", bound=type[Agent])
 
 
@@ -217,6 +243,8 @@ def register(agent: AgentType) -> AgentType:
     Raises:
         SpecificationError: another class has the name.
     """
+    if not _is_ours(agent.__module__):
+        _import_agents()
     known = _AGENTS.get(agent.name)
     if known is not None and known.__qualname__ != agent.__qualname__:
         raise SpecificationError(f"two agents are called {quoted(agent.name)}; give the new one a name of its own")
@@ -226,14 +254,44 @@ def register(agent: AgentType) -> AgentType:
 
 def agent_names() -> list[str]:
     """Names of the registered agents, in alphabetical order."""
+    _import_agents()
     return sorted(_AGENTS)
 
 
 def agent_class(name: str) -> type[Agent]:
     """The class of an agent; raises SpecificationError for an unknown name."""
     if name not in _AGENTS:
+        # The module of an agent has its name, as a rule.
+        _import_agents(str(name).replace("-", "_"))
+    if name not in _AGENTS:
+        _import_agents()
+    if name not in _AGENTS:
         raise SpecificationError(f"unknown agent {quoted(name)}; {suggest(str(name), agent_names())}")
     return _AGENTS[name]
+
+
+def _is_ours(module: str) -> bool:
+    return any(module.startswith(f"{__package__}.{package}.") for package in _PACKAGES)
+
+
+@cache
+def _import_agents(stem: str | None = None) -> None:
+    """Imports the modules of our agents, or those of one name only."""
+    here = Path(__file__).parent
+    for package in _PACKAGES:
+        for module in _modules(here / package, f"{__package__}.{package}"):
+            name = module.rpartition(".")[2]
+            if not name.startswith("_") and stem in (None, name):
+                importlib.import_module(module)
+
+
+def _modules(folder: Path, package: str) -> Iterator[str]:
+    """Names of all modules in a package; nothing is imported."""
+    for found in pkgutil.iter_modules([str(folder)]):
+        name = f"{package}.{found.name}"
+        yield name
+        if found.ispkg:
+            yield from _modules(folder / found.name, name)
 
 
 def make_agent(name: str, **parameters: Any) -> Agent:

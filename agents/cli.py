@@ -12,19 +12,7 @@ from typing import Annotated
 import typer
 
 from mapgym import __version__
-from mapgym.agents.commands.bench import bench
-from mapgym.agents.commands.buffer import buffer
-from mapgym.agents.commands.compare import compare
-from mapgym.agents.commands.listing import list_names
-from mapgym.agents.commands.map import map_network
-from mapgym.agents.commands.report import report
-from mapgym.agents.commands.run import run
-from mapgym.agents.commands.search.search import search
-from mapgym.agents.commands.show import show
-from mapgym.agents.commands.study import study
-from mapgym.agents.commands.train import train
-from mapgym.agents.commands.tune import tune
-from mapgym.agents.commands.validate import validate
+from mapgym.agents.commands.lazy import lazy_group
 from mapgym.errors import SpecificationError
 from mapgym.errors.text import printable
 from mapgym.system import command_start
@@ -35,22 +23,31 @@ USER_ERROR = 2
 UNREAD = 141
 """Exit status when whoever read the output has gone, 128 + SIGPIPE as shells count."""
 
+_COMMANDS = {
+    "search": "search.search:search",
+    "compare": "compare:compare",
+    "run": "run:run",
+    "report": "report:report",
+    "show": "show:show",
+    "train": "train:train",
+    "validate": "validate:validate",
+    "list": "listing:list_names",
+    "map": "map:map_network",
+    "tune": "tune:tune",
+    "bench": "bench:bench",
+    "buffer": "buffer:buffer",
+    "study": "study:study",
+}
+
 # Plain tracebacks: what is not the user's mistake should be quotable in a bug report.
 app = typer.Typer(
     name="mapgym",
+    cls=lazy_group({name: f"mapgym.agents.commands.{place}" for name, place in _COMMANDS.items()}),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
     help="Finds and explains mappings of DNN layers onto accelerators, and compares the ways of finding them.",
 )
-for command in (search, compare, run, report, show, train, validate):
-    app.command()(command)
-app.command("list")(list_names)
-app.command("map")(map_network)
-app.command()(tune)
-app.add_typer(bench)
-app.add_typer(buffer)
-app.add_typer(study)
 
 
 def _print_version(value: bool) -> None:

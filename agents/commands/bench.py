@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mapgym.agents.commands import common
+from mapgym.agents.commands import console, options, parsing
 
 bench = typer.Typer(name="bench", help="Measures speed, several times over.", no_args_is_help=True)
 
@@ -20,10 +20,10 @@ def cost(
     workload: Annotated[
         str | None, typer.Option(help="Workloads, separated by commas; a standard set when left out.")
     ] = None,
-    density: common.DensityOption = None,
+    density: options.DensityOption = None,
     rounds: Annotated[int, typer.Option(min=1, max=10_000, help="Timed rounds; the median is reported.")] = 9,
     mappings: Annotated[int, typer.Option(min=1, max=10_000_000, help="Mappings in the sample of each case.")] = 20_000,
-    as_json: common.JsonOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Measures evaluations of the cost model per second of CPU time, and the time of a single call.
 
@@ -36,23 +36,23 @@ def cost(
 
     cases = list(STANDARD_CASES)
     if accelerator is not None or workload is not None:
-        accelerators = common.comma_separated(accelerator or "accel_b", "--accelerator")
-        workloads = common.comma_separated(workload or "paper/resnet_conv4", "--workload")
+        accelerators = parsing.comma_separated(accelerator or "accel_b", "--accelerator")
+        workloads = parsing.comma_separated(workload or "paper/resnet_conv4", "--workload")
         cases = [(a, w) for a in accelerators for w in workloads]
-    densities = common.parse_densities(density)
+    densities = parsing.parse_densities(density)
     loaded = [
-        (common.load_accelerator(a), task_workload(w, "edp", densities))
+        (parsing.load_accelerator(a), task_workload(w, "edp", densities))
         for a, name in cases
-        for w in common.load_workloads([name])
+        for w in parsing.load_workloads([name])
     ]
     results = []
     for index, (machine, layer) in enumerate(loaded):
-        if common.err().is_terminal:
-            common.notify(f"[{index + 1}/{len(loaded)}] {layer.name} on {machine.name}")
+        if console.err().is_terminal:
+            console.notify(f"[{index + 1}/{len(loaded)}] {layer.name} on {machine.name}")
         results.append(measure_cost_model(machine, layer, rounds=rounds, mappings=mappings))
     if as_json:
         sample = f"random legal mappings that use at least {MINIMUM_UTILIZATION:.0%} of the MACs"
-        common.print_json(
+        console.print_json(
             {
                 "sample": sample,
                 "rounds": rounds,
@@ -61,7 +61,7 @@ def cost(
             }
         )
         return
-    table = common.new_table(
+    table = console.new_table(
         f"Cost model: CPU time, one thread, median of {rounds} rounds",
         ["accelerator", "workload"],
         ["evaluations/s", "single call (us)", "mappings", "MACs in use"],
@@ -75,7 +75,7 @@ def cost(
             f"{result.mappings:,}",
             f"{result.mean_utilization:.0%}",
         )
-    common.out().print(table)
+    console.out().print(table)
 
 
 @bench.command("env")
@@ -84,20 +84,20 @@ def env(
         int, typer.Option(min=1, max=1_000_000, help="Environments that step together in the vector twin.")
     ] = 1024,
     rounds: Annotated[int, typer.Option(min=1, max=10_000, help="Timed rounds; the median is reported.")] = 5,
-    as_json: common.JsonOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Measures steps of MapSpace-v0 per second of CPU time, with a masked random policy."""
     from mapgym.agents.benchmark import measure_environment
 
     result = measure_environment(num_envs=num_envs, rounds=rounds)
     if as_json:
-        common.print_json(asdict(result))
+        console.print_json(asdict(result))
         return
     title = f"{result.env}, median of {rounds} rounds"
-    table = common.new_table(title, ["environment"], ["steps/s"])
+    table = console.new_table(title, ["environment"], ["steps/s"])
     table.add_row("scalar", f"{result.scalar_steps_per_second:,.0f}")
     table.add_row(f"vector, {result.num_envs:,} together", f"{result.vector_steps_per_second:,.0f}")
-    common.out().print(table)
+    console.out().print(table)
 
 
 @bench.command("learning")
@@ -106,25 +106,21 @@ def learning(
     workload: Annotated[str, typer.Option(help="The layer that it learns to map.")] = "paper/resnet_conv4",
     accelerator: Annotated[str, typer.Option(help="The accelerator.")] = "accel_b",
     num_envs: Annotated[int, typer.Option(min=1, max=1_000_000, help="Environments side by side.")] = 64,
-    parameter: Annotated[
-        list[str] | None,
-        typer.Option("--parameter", "-p", help="NAME=VALUE of the agent; may be repeated.", show_default=False),
-    ] = None,
+    parameter: options.ParameterOption = None,
     threads: Annotated[int, typer.Option(min=1, max=1024, help="Threads of torch.")] = 1,
     steps: Annotated[int, typer.Option(min=1, help="Steps of a round, of all environments together.")] = 50_000,
     rounds: Annotated[int, typer.Option(min=1, max=10_000, help="Timed rounds; the median is reported.")] = 3,
-    as_json: common.JsonOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Measures steps of a training per second, learning included, from nothing and with the parameters of searches.
 
     Steps per second of wall time are what a user waits for, steps per second of CPU time (of all threads) what they
     would be if nothing else ran on the machine and the threads never waited.
     """
-    common.load_agents()
     from mapgym.agents.benchmark import measure_learning
     from mapgym.spec import catalog
 
-    machine, layer = common.load_accelerator(accelerator), catalog.workload(workload)
+    machine, layer = parsing.load_accelerator(accelerator), catalog.workload(workload)
     result = measure_learning(
         agent,
         layer,
@@ -133,16 +129,16 @@ def learning(
         threads=threads,
         steps=steps,
         rounds=rounds,
-        parameters=common.read_parameters(parameter or []),
+        parameters=parsing.read_parameters(parameter or []),
     )
     if as_json:
-        common.print_json(asdict(result))
+        console.print_json(asdict(result))
         return
     title = f"Learning on {result.workload}, {result.accelerator}, median of {rounds} rounds"
-    table = common.new_table(title, ["agent"], ["environments", "threads", "steps/s", "steps/CPU second"])
+    table = console.new_table(title, ["agent"], ["environments", "threads", "steps/s", "steps/CPU second"])
     speeds = (f"{result.steps_per_second:,.0f}", f"{result.steps_per_cpu_second:,.0f}")
     table.add_row(result.agent, str(result.num_envs), str(result.threads), *speeds)
-    common.out().print(table)
+    console.out().print(table)
 
 
 @bench.command("agents")
@@ -163,14 +159,13 @@ def agents(
     seeds: Annotated[
         int, typer.Option(min=1, max=10_000, help="Searches of each task (seeds 0, 1, ...); the best counts.")
     ] = 3,
-    as_json: common.JsonOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Measures what agents themselves cost per sample: the CPU time of a search outside the cost model.
 
     The searches are for the lowest EDP along the axes tile, order and parallelism, with the parameters that tuning has
     chosen. Compilation and imports are not timed.
     """
-    common.load_agents()
     from mapgym.agents.base import make_agent, missing_package
     from mapgym.agents.benchmark import STANDARD_AGENTS, measure_agent
     from mapgym.mapspace import MapSpace
@@ -178,10 +173,10 @@ def agents(
     if agents is None:
         names = [name for name in STANDARD_AGENTS if missing_package(name) is None]
     else:
-        names = common.comma_separated(agents, "--agents")
+        names = parsing.comma_separated(agents, "--agents")
     made = [make_agent(name) for name in names]
-    machines = [common.load_accelerator(name) for name in common.comma_separated(accelerator, "--accelerator")]
-    layers = common.load_workloads(common.comma_separated(workload, "--workload"))
+    machines = [parsing.load_accelerator(name) for name in parsing.comma_separated(accelerator, "--accelerator")]
+    layers = parsing.load_workloads(parsing.comma_separated(workload, "--workload"))
     spaces = [MapSpace(layer, machine) for machine in machines for layer in layers]
     # What an agent cannot search is said before anything is measured.
     for agent in made:
@@ -189,13 +184,13 @@ def agents(
             agent.warm_up(space)
     results = []
     for index, agent in enumerate(made):
-        if common.err().is_terminal:
-            common.notify(f"[{index + 1}/{len(made)}] {agent.name}")
+        if console.err().is_terminal:
+            console.notify(f"[{index + 1}/{len(made)}] {agent.name}")
         results.append(measure_agent(agent, spaces, samples=samples, seeds=seeds))
     if as_json:
-        common.print_json({"samples": samples, "seeds": seeds, "results": [asdict(result) for result in results]})
+        console.print_json({"samples": samples, "seeds": seeds, "results": [asdict(result) for result in results]})
         return
-    table = common.new_table(
+    table = console.new_table(
         f"CPU time per sample, median over {len(spaces)} tasks, best of {seeds} searches",
         ["agent"],
         ["own (us)", "slowest task (us)", "cost model (us)", "samples/s"],
@@ -203,7 +198,7 @@ def agents(
     for result in results:
         seconds = (result.own_seconds, result.slowest_own_seconds, result.pricing_seconds)
         table.add_row(result.agent, *(f"{each * 1e6:.2f}" for each in seconds), f"{result.samples_per_second:,.0f}")
-    common.out().print(table)
+    console.out().print(table)
 
 
 @bench.command("buffer")
@@ -212,7 +207,7 @@ def buffer(
     accelerator: Annotated[str, typer.Option(help="Accelerator of all entries.")] = "accel_b",
     workload: Annotated[str, typer.Option(help="The layer that is asked about.")] = "resnet18/conv3",
     rounds: Annotated[int, typer.Option(min=1, max=10_000, help="Timed rounds; the median is reported.")] = 5,
-    as_json: common.JsonOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Measures what a replay buffer takes to load and to find the nearest entry, and a transfer.
 
@@ -221,13 +216,15 @@ def buffer(
     from mapgym.spec import catalog
     from mapgym.warmstart.benchmark import measure_buffer
 
-    machine, layer = common.load_accelerator(accelerator), catalog.workload(workload)
+    machine, layer = parsing.load_accelerator(accelerator), catalog.workload(workload)
     result = measure_buffer(machine, layer, entries=entries, rounds=rounds)
     if as_json:
-        common.print_json(asdict(result))
+        console.print_json(asdict(result))
         return
-    table = common.new_table(f"Replay buffer of {entries:,} entries, median of {rounds} rounds", ["what"], ["CPU time"])
+    table = console.new_table(
+        f"Replay buffer of {entries:,} entries, median of {rounds} rounds", ["what"], ["CPU time"]
+    )
     table.add_row("load", f"{result.load_seconds:.3f} s")
     table.add_row("find the nearest entry", f"{result.nearest_seconds * 1e3:.2f} ms")
     table.add_row("transfer a mapping", f"{result.transfer_seconds * 1e6:.0f} us")
-    common.out().print(table)
+    console.out().print(table)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mapgym.agents.commands import common
+from mapgym.agents.commands import console, options, parsing
 from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
 
@@ -25,21 +25,21 @@ BufferArgument = Annotated[
 
 @buffer.command("list")
 def list_entries(
-    path: BufferArgument, as_json: common.JsonOption = False, no_locks: common.NoLocksOption = False
+    path: BufferArgument, as_json: options.JsonOption = False, no_locks: options.NoLocksOption = False
 ) -> None:
     """Lists the entries."""
     found = _open(path)
     rows = [_row(number, entry) for number, entry in enumerate(found)]
     if as_json:
-        common.print_json({"entries": rows, "damaged_lines": [vars(damage) for damage in found.damaged]})
+        console.print_json({"entries": rows, "damaged_lines": [vars(damage) for damage in found.damaged]})
         return
     # Not as the title of the table, which is as narrow as that and would break a long path.
-    common.say(f"{path}: {len(found):,} entries")
-    table = common.new_table("", ["entry", "workload", "accelerator"], ["value"])
+    console.say(f"{path}: {len(found):,} entries")
+    table = console.new_table("", ["entry", "workload", "accelerator"], ["value"])
     for row in rows:
-        value = f"{_objective_name(row['objective'])} {common.format_figure(row['value'])}"
+        value = f"{_objective_name(row['objective'])} {console.format_value(row['value'])}"
         table.add_row(str(row["entry"]), row["workload"], row["accelerator"], value)
-    common.out().print(table)
+    console.out().print(table)
 
 
 @buffer.command("show")
@@ -48,8 +48,8 @@ def show_entry(
     number: Annotated[
         int, typer.Argument(metavar="ENTRY", help='Number of the entry, as "list" prints it.', show_default=False)
     ],
-    as_json: common.JsonOption = False,
-    no_locks: common.NoLocksOption = False,
+    as_json: options.JsonOption = False,
+    no_locks: options.NoLocksOption = False,
 ) -> None:
     """Shows one entry: the layer, what it costs and the mapping as a loop nest."""
     found = _open(path)
@@ -59,41 +59,41 @@ def show_entry(
     entry = found[number]
     if as_json:
         mapping = {"bounds": dict(zip(entry.workload.dims, entry.workload.bounds, strict=True))}
-        common.print_json({**_row(number, entry), **mapping, "mapping": entry.mapping.to_dict()})
+        console.print_json({**_row(number, entry), **mapping, "mapping": entry.mapping.to_dict()})
         return
     bounds = ", ".join(f"{dim} {bound}" for dim, bound in zip(entry.workload.dims, entry.workload.bounds, strict=True))
     value = f"{_objective_name(entry.objective)} {entry.value:.6g}"
-    common.say(f"{entry.workload.name} ({bounds}) on {entry.accelerator.name}: {value}\n\n{entry.mapping.to_text()}")
+    console.say(f"{entry.workload.name} ({bounds}) on {entry.accelerator.name}: {value}\n\n{entry.mapping.to_text()}")
 
 
 @buffer.command("add")
 def add_mapping(
     path: BufferArgument,
-    workload: common.WorkloadArgument,
-    accelerator: common.AcceleratorArgument,
+    workload: options.WorkloadArgument,
+    accelerator: options.AcceleratorArgument,
     mapping: Annotated[
         Path,
         typer.Argument(
             metavar="MAPPING", help='YAML file with a mapping, as "mapgym search -o" writes it.', show_default=False
         ),
     ],
-    objective: common.ObjectiveOption = "edp",
-    no_peer_links: common.PeerLinksOption = False,
-    no_locks: common.NoLocksOption = False,
+    objective: options.ObjectiveOption = "edp",
+    no_peer_links: options.PeerLinksOption = False,
+    no_locks: options.NoLocksOption = False,
 ) -> None:
     """Prices a mapping and adds it; the file is made if it is not there."""
     from mapgym.agents.commands.show import read_mapping
     from mapgym.spec import catalog
 
-    common.parse_objective(objective)
+    parsing.parse_objective(objective)
     layer = catalog.workload(workload)
-    machine = common.load_accelerator(accelerator, peer_links=not no_peer_links)
+    machine = parsing.load_accelerator(accelerator, peer_links=not no_peer_links)
     chosen = read_mapping(mapping, layer, machine)
     if not path.absolute().parent.is_dir():
         raise SpecificationError(f"cannot write {quoted(path)}: there is no such folder; make the folder first")
     found = _open(path, must_exist=False)
     value = found.add(layer, machine, chosen, objective)
-    common.say(f"Entry {len(found) - 1} of {path}: {layer.name} on {machine.name}, {objective} {value:.6g}")
+    console.say(f"Entry {len(found) - 1} of {path}: {layer.name} on {machine.name}, {objective} {value:.6g}")
 
 
 @buffer.command("verify")
@@ -102,21 +102,21 @@ def verify(
     repair: Annotated[
         bool, typer.Option("--repair", help="Move damaged lines into a file beside the buffer.", show_default=False)
     ] = False,
-    no_locks: common.NoLocksOption = False,
+    no_locks: options.NoLocksOption = False,
 ) -> None:
     """Looks for damaged lines and prices every entry again; exit status 1 if anything is wrong."""
     found = _open(path, quiet=True)
     for damage in found.damaged:
-        common.say(f"{damage.place}: {damage.why}")
+        console.say(f"{damage.place}: {damage.why}")
     problems = 0
     for number, why in found.problems():
         problems += 1
-        common.say(f"entry {number}: {why}")
-    common.say(f"{len(found):,} entries, {len(found.damaged)} damaged lines, {problems} wrong values")
+        console.say(f"entry {number}: {why}")
+    console.say(f"{len(found):,} entries, {len(found.damaged)} damaged lines, {problems} wrong values")
     damaged = bool(found.damaged)
     if repair and damaged:
         aside = found.repair()
-        common.say(f"What was damaged is now in {aside}." if aside else "Others have repaired it.")
+        console.say(f"What was damaged is now in {aside}." if aside else "Others have repaired it.")
         damaged = False
     raise typer.Exit(1 if damaged or problems else 0)
 
@@ -130,12 +130,12 @@ def _open(path: Path, *, must_exist: bool = True, quiet: bool = False) -> Replay
         )
     found = ReplayBuffer(path)
     if found.damaged and not quiet:
-        common.notify_damaged_lines(path, found.damaged)
+        console.notify_damaged_lines(path, found.damaged)
     return found
 
 
 def _objective_name(objective: str) -> str:
-    return common.OBJECTIVE_NAMES.get(objective) or quoted(objective)
+    return parsing.OBJECTIVE_NAMES.get(objective) or quoted(objective)
 
 
 def _row(number: int, entry: Entry) -> dict[str, Any]:

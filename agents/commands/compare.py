@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mapgym.agents.commands import common
+from mapgym.agents.commands import console, options, parsing
 
 _PRINTED_MAPPINGS = 2
 
@@ -22,19 +21,17 @@ def compare(
         typer.Option(help="Workloads or networks (all of their layers), separated by commas.", show_default=False),
     ],
     accelerator: Annotated[list[str], typer.Option(help="Accelerators, separated by commas.", show_default=False)],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for results; continues what it holds.", show_default=False)
-    ],
+    output: options.FolderOption,
     samples: Annotated[
         int | None,
         typer.Option(help="Mappings that each run may price; 5000 when seconds are not given.", show_default=False),
     ] = None,
-    seconds: common.SecondsOption = None,
+    seconds: options.SecondsOption = None,
     seeds: Annotated[
         int, typer.Option(min=1, max=100_000, help="Number of seeds for each agent and task (0, 1, ...).")
     ] = 3,
-    axes: common.AxesOption = common.DEFAULT_AXES,
-    no_peer_links: common.PeerLinksOption = False,
+    axes: options.AxesOption = options.DEFAULT_AXES,
+    no_peer_links: options.PeerLinksOption = False,
     objective: Annotated[
         str,
         typer.Option(
@@ -49,12 +46,12 @@ def compare(
             show_default=False,
         ),
     ] = None,
-    densities: common.DensitiesOption = None,
-    density_weights: common.DensityWeightsOption = None,
-    density: common.DensityOption = None,
-    certify: common.CertifyOption = None,
-    warm_start: common.WarmStartOption = None,
-    no_locks: common.NoLocksOption = False,
+    densities: options.DensitiesOption = None,
+    density_weights: options.DensityWeightsOption = None,
+    density: options.DensityOption = None,
+    certify: options.CertifyOption = None,
+    warm_start: options.WarmStartOption = None,
+    no_locks: options.NoLocksOption = False,
 ) -> None:
     """Compares agents on the same tasks with the same budget.
 
@@ -62,15 +59,15 @@ def compare(
     so that an interrupted comparison continues when the same command is given again. At the end: a page with everything
     (report.html), a summary table (summary.csv, summary.md), anytime curves (anytime.svg), the best mappings (best/).
     """
-    searched_axes = common.parse_axes(axes)
-    objective = common.parse_density_objective(objective, densities, density_weights, env)
-    common.parse_certify(certify, objective)
+    searched_axes = parsing.parse_axes(axes)
+    objective = parsing.parse_density_objective(objective, densities, density_weights, env)
+    parsing.parse_certify(certify, objective)
     from mapgym.agents.commands.experiments import (
-        carry_out,
         end_with_failures,
         print_best,
         print_summary,
         print_warm_starts,
+        run_with_display,
     )
     from mapgym.agents.experiment.definition.densities import task_workload
     from mapgym.agents.experiment.definition.experiment import AgentEntry, Experiment
@@ -79,25 +76,25 @@ def compare(
     from mapgym.evaluation.task import cross
 
     accelerators = [
-        common.load_accelerator(name, peer_links=not no_peer_links)
-        for name in common.comma_separated(accelerator, "--accelerator")
+        parsing.load_accelerator(name, peer_links=not no_peer_links)
+        for name in parsing.comma_separated(accelerator, "--accelerator")
     ]
-    warm = common.load_warm_start(warm_start)
-    named = common.load_workloads(common.comma_separated(workload, "--workload"))
-    workloads = [task_workload(layer, objective, common.parse_densities(density)) for layer in named]
+    warm = parsing.load_warm_start(warm_start)
+    named = parsing.load_workloads(parsing.comma_separated(workload, "--workload"))
+    workloads = [task_workload(layer, objective, parsing.parse_densities(density)) for layer in named]
     experiment = Experiment(
         tasks=cross(workloads, accelerators, searched_axes, objective),
-        agents=tuple(AgentEntry(name, warm_start=warm) for name in common.comma_separated(agents, "--agents")),
+        agents=tuple(AgentEntry(name, warm_start=warm) for name in parsing.comma_separated(agents, "--agents")),
         seeds=tuple(range(seeds)),
         budget=Budget(5000 if samples is None and seconds is None else samples, seconds),
     )
-    results = carry_out(experiment, output, jobs=0, certify=certify, command=common.command_line(context))
-    print_warm_starts(results)
-    if not any(result.failure for result in results):
-        (found,) = write_reports(output)
+    finished = run_with_display(experiment, output, jobs=0, certify=certify, command=parsing.command_line(context))
+    print_warm_starts(finished.results)
+    if not any(result.failure for result in finished.results):
+        (found,) = write_reports(output, finished.folder)
         print_summary(found.summary)
         for task in found.summary.tasks[:_PRINTED_MAPPINGS]:
             print_best(found.summary, task)
         files = ", ".join(FILES)
-        common.say(f"Written to {output}: {files}, best mappings in best/, one result for each run in runs/.")
-    end_with_failures(results)
+        console.say(f"Written to {output}: {files}, best mappings in best/, one result for each run in runs/.")
+    end_with_failures(finished.results)

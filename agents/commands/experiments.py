@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import typer
@@ -12,13 +13,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from mapgym.agents.certificate import Certificate, Progress, outcome_text
-from mapgym.agents.commands import common
+from mapgym.agents.commands import console
 from mapgym.agents.experiment.definition.experiment import AgentEntry, Experiment, Run
 from mapgym.agents.experiment.execution.context import Observer, Snapshot
-from mapgym.agents.experiment.execution.runner import run_experiment
+from mapgym.agents.experiment.execution.runner import run_missing
 from mapgym.agents.experiment.proof.proofs import ProofObserver, certify_tasks
 from mapgym.agents.experiment.report.report import warm_start_lines
-from mapgym.agents.experiment.report.summary import TARGETS, Summary
+from mapgym.agents.experiment.report.summary import TARGETS, Summary, summarize
 from mapgym.agents.experiment.storage.folder import ExperimentFolder
 from mapgym.agents.experiment.storage.results import RunResult
 from mapgym.agents.labels import objective_name, samples_text, short_gap
@@ -31,9 +32,32 @@ _PRINTED_TASKS = 6
 _TARGET = TARGETS.index(1.1)
 
 
-def carry_out(
+@dataclass(frozen=True)
+class Finished:
+    """An experiment that has come to its end.
+
+    Attributes:
+        experiment: what was asked for.
+        folder: what it has left, read as far as it was needed.
+        results: of every run, failed ones too.
+        certificates: what is proven about the optima of its tasks.
+    """
+
+    experiment: Experiment
+    folder: ExperimentFolder
+    results: list[RunResult]
+    certificates: dict[Task, Certificate]
+
+    @property
+    def summaries(self) -> list[Summary]:
+        """The metrics of the runs that have not failed, none if all have."""
+        results = [result for result in self.results if not result.failure]
+        return [summarize(results, self.experiment.budget, self.certificates)] if results else []
+
+
+def run_with_display(
     experiment: Experiment, output: Path, *, jobs: int, certify: float | None, command: str
-) -> list[RunResult]:
+) -> Finished:
     """Runs what is missing of an experiment, with a display of the progress; Ctrl-C exits with a sentence.
 
     Args:
@@ -42,18 +66,15 @@ def carry_out(
         jobs: worker processes, 0 for none.
         certify: wall time of the solver for each task; None to solve nothing.
         command: recorded with each result.
-
-    Returns:
-        The result of every run, failed ones too.
     """
     for sentence in experiment.absent:
-        common.notify(f"mapgym: left out: {sentence}")
+        console.notify(f"mapgym: left out: {sentence}")
     if jobs > (cores := available_cores()):
-        common.notify(
+        console.notify(
             f"mapgym: {jobs} jobs share {cores} cores, so that seconds and samples/s say little about the agents"
         )
     folder = ExperimentFolder(output)
-    folder.prepare(experiment, command)
+    found = folder.prepare(experiment, command)
     notify_damaged(folder, "set aside and made again")
     board = _Board(experiment)
 
@@ -65,12 +86,13 @@ def carry_out(
         )
 
     with (
-        common.kept_when_interrupted(what_is_kept),
-        common.live_display(board.console, board.render, keep=True),
+        console.kept_when_interrupted(what_is_kept),
+        console.live_display(board.console, board.render, keep=True),
     ):
         board.certificates = certify_tasks(experiment.tasks, folder, certify, board)
         notify_damaged(folder, "left out" if certify is None else "made again")
-        return run_experiment(experiment, output, jobs=jobs, observer=board, command=command)
+        results = run_missing(experiment, folder, found, jobs=jobs, observer=board, command=command)
+    return Finished(experiment, folder, results, board.certificates)
 
 
 def available_cores() -> int:
@@ -81,7 +103,7 @@ def available_cores() -> int:
 def notify_damaged(folder: ExperimentFolder, fate: str) -> None:
     """Names the files that could not be read, once, and says what happens to them."""
     for path in folder.damaged:
-        common.notify(f"mapgym: {path} is damaged or of another version, and is {fate}")
+        console.notify(f"mapgym: {path} is damaged or of another version, and is {fate}")
     folder.damaged.clear()
 
 
@@ -89,9 +111,9 @@ def end_with_failures(results: Sequence[RunResult]) -> None:
     """Names the runs that failed, if any, and exits with status 1."""
     failures = [result for result in results if result.failure]
     for result in failures:
-        common.notify(f"failed: {result.run.name}: {result.failure.splitlines()[-1]}")
+        console.notify(f"failed: {result.run.name}: {result.failure.splitlines()[-1]}")
     if failures:
-        common.notify(
+        console.notify(
             f"mapgym: {len(failures)} of {len(results)} runs failed; the others are kept, and the same command tries "
             "the failed ones again"
         )
@@ -107,13 +129,13 @@ def offer_best_known(results: Sequence[RunResult], file: Path | None) -> None:
 
     found = improvements(result for result in results if not result.failure)
     for sentence in found.refutations:
-        common.notify(f"mapgym: SOMETHING IS WRONG: {sentence}")
+        console.notify(f"mapgym: SOMETHING IS WRONG: {sentence}")
     if found.refutations:
         raise typer.Exit(FAILED)
     if file is not None:
-        common.say(f"{join(file, (*found.better, *found.new))} entries of {file} are new or better.")
+        console.say(f"{join(file, (*found.better, *found.new))} entries of {file} are new or better.")
     elif found.better:
-        common.say(
+        console.say(
             f"{len(found.better)} results are better than the best known; join them with "
             "--update-best-known envs_config/best_known.yaml"
         )
@@ -123,7 +145,7 @@ class _Board(Observer, ProofObserver):
     """Shows progress: a live table on a terminal, a line for each finished run elsewhere."""
 
     def __init__(self, experiment: Experiment) -> None:
-        self.console = common.out()
+        self.console = console.out()
         self.certificates: dict[Task, Certificate] = {}
         self._experiment = experiment
         self._total = len(experiment.runs)
@@ -143,12 +165,12 @@ class _Board(Observer, ProofObserver):
         self._proving = None
         self._proven += 1
         if isinstance(outcome, str):
-            common.notify(f"mapgym: {outcome} (it is compared without a certificate)")
+            console.notify(f"mapgym: {outcome} (it is compared without a certificate)")
             return
         self.certificates = {**self.certificates, task: outcome}
         if not self.console.is_terminal:
             proven = outcome_text(outcome, task.objective)
-            common.say(f"[certificate {self._proven}/{len(self._experiment.tasks)}] {task.name}: {proven}")
+            console.say(f"[certificate {self._proven}/{len(self._experiment.tasks)}] {task.name}: {proven}")
 
     def started(self, run: Run) -> None:
         """Shows that a run has begun."""
@@ -165,25 +187,25 @@ class _Board(Observer, ProofObserver):
         self._current = {other: snapshot for other, snapshot in self._current.items() if other != run}
         if not self.console.is_terminal:
             there = ", was there already" if was_there else ""
-            common.say(f"[{len(self._results)}/{self._total}] {run.name}: {self._outcome(run, result)}{there}")
+            console.say(f"[{len(self._results)}/{self._total}] {run.name}: {self._outcome(run, result)}{there}")
 
     def waiting(self, runs: int) -> None:
         """Says why nothing happens."""
         note = f"{runs} runs are being executed by another process; waiting for them"
         if note != self._note and not self.console.is_terminal:
-            common.notify(note)
+            console.notify(note)
         self._note = note
 
     def render(self) -> RenderableType:
         """The picture: the task that was begun last, and how far everything is."""
         current = self._current
-        bar = common.PrintableTable.grid(padding=(0, 2))
+        bar = console.PrintableTable.grid(padding=(0, 2))
         shares = sum(map(self._share, current.values()))
         done = f"{len(self._results)} of {self._total} runs"
         bar.add_row(ProgressBar(total=self._total, completed=len(self._results) + shares, width=16), done, self._note)
         if self._proving is not None:
-            bar.add_row("", "solver", common.solver_text(self._proving[1], self._proving[0].objective))
-        lines = common.PrintableTable.grid(padding=(0, 2))
+            bar.add_row("", "solver", console.solver_text(self._proving[1], self._proving[0].objective))
+        lines = console.PrintableTable.grid(padding=(0, 2))
         for run, snapshot in current.items():
             lines.add_row(run.name, "starts" if snapshot is None else self._progress(snapshot))
         return Group(self._table(self._shown_task()), bar, lines)
@@ -199,7 +221,7 @@ class _Board(Observer, ProofObserver):
 
     def _progress(self, snapshot: Snapshot) -> str:
         rate = snapshot.samples / snapshot.seconds if snapshot.seconds else 0.0
-        best = f"best {common.format_figure(snapshot.best_value)}, {common.format_ratio(snapshot.ratio)} x bound"
+        best = f"best {console.format_value(snapshot.best_value)}, {console.format_ratio(snapshot.ratio)} x bound"
         return f"{self._share(snapshot):4.0%}, {snapshot.samples:,} samples ({rate:,.0f}/s), {best}"
 
     def _outcome(self, run: Run, result: RunResult) -> str:
@@ -212,8 +234,8 @@ class _Board(Observer, ProofObserver):
         if certificate is not None and result.best_value is not None:
             distance = f"{certificate.describe(result.best_value)}, "
         return (
-            f"best {objective_name(run.task.objective)} {common.format_figure(result.best_value)}, "
-            f"{common.format_ratio(result.ratio)} x lower bound, {distance}"
+            f"best {objective_name(run.task.objective)} {console.format_value(result.best_value)}, "
+            f"{console.format_ratio(result.ratio)} x lower bound, {distance}"
             f"{samples_text(result.samples, run.task.objective)} in {result.seconds:.3g} s ({rate:,.0f}/s)"
         )
 
@@ -226,7 +248,7 @@ class _Board(Observer, ProofObserver):
     def _table(self, task: Task) -> Table:
         optimum = ("above optimum",) if task in self.certificates else ()
         headings = (f"best {objective_name(task.objective)}", "x lower bound", *optimum, "samples/s", "seeds")
-        table = common.new_table(task.name, ["agent"], headings)
+        table = console.new_table(task.name, ["agent"], headings)
         for entry in self._experiment.agents:
             table.add_row(entry.label, *self._cells(task, entry))
         return table
@@ -248,8 +270,8 @@ class _Board(Observer, ProofObserver):
         ratio, best = min(bests, default=(None, None))
         samples, seconds = (sum(getattr(one, name) for one in (*done, *running)) for name in ("samples", "seconds"))
         return [
-            common.format_figure(best),
-            common.format_ratio(ratio),
+            console.format_value(best),
+            console.format_ratio(ratio),
             *([self.certificates[task].short(best)] if task in self.certificates else []),
             f"{samples / seconds:,.0f}" if seconds else "-",
             f"{len(done)}/{len(self._experiment.seeds[: entry.seeds])}",
@@ -259,7 +281,7 @@ class _Board(Observer, ProofObserver):
 def print_warm_starts(results: Sequence[RunResult]) -> None:
     """Says how many runs of each agent with a warm start began from solved layers, and why others did not."""
     for line in warm_start_lines(results):
-        common.say(line)
+        console.say(line)
 
 
 def print_summary(summary: Summary) -> None:
@@ -269,8 +291,8 @@ def print_summary(summary: Summary) -> None:
         # The tables of a whole network would push each other off the screen; they are in the summary files.
         tasks = [*(tasks if len(tasks) <= _PRINTED_TASKS else []), None]
     for task in tasks:
-        common.out().print(_summary_table(summary, task))
-        common.say("")
+        console.out().print(_summary_table(summary, task))
+        console.say("")
 
 
 def _summary_table(summary: Summary, task: Task | None) -> Table:
@@ -279,14 +301,14 @@ def _summary_table(summary: Summary, task: Task | None) -> Table:
     best = [f"best {objective_name(task.objective)}", "x bound"] if task else []
     optimum = ["above optimum"] if summary.certificates else []
     headings = [*best, *optimum, "x best known [95 %]", "to 1.1x best", "samples/s"]
-    table = common.new_table(title, ["agent"], headings)
+    table = console.new_table(title, ["agent"], headings)
     for row in summary.rows:
         if row.task != task:
             continue
         over, spent, reached = row.over_best_known, row.samples_to_target[_TARGET], row.reached[_TARGET]
         table.add_row(
             row.agent,
-            *([common.format_figure(row.best), common.format_ratio(row.best_ratio)] if task else []),
+            *([console.format_value(row.best), console.format_ratio(row.best_ratio)] if task else []),
             *([short_gap(row.gap, certified=row.gap_certified)] if optimum else []),
             f"{over.mean:.3f} [{over.low:.3f}, {over.high:.3f}]",
             f"{spent:,.0f} ({reached}/{row.runs})" if reached else f"- (0/{row.runs})",
@@ -301,8 +323,8 @@ def print_best(summary: Summary, task: Task) -> None:
 
     result = summary.best_runs[task]
     if result.mapping is None:
-        common.say(f"{task.name}: no legal mapping was found.\n")
+        console.say(f"{task.name}: no legal mapping was found.\n")
         return
     mapping = Mapping.from_dict(result.mapping, task.workload, task.accelerator)
     found = f"by {result.agent.label} with seed {result.seed}"
-    common.say(f"Best mapping of {task.name}, {found}:\n\n{mapping.to_text()}\n")
+    console.say(f"Best mapping of {task.name}, {found}:\n\n{mapping.to_text()}\n")

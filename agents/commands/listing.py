@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mapgym.agents.commands import common
+from mapgym.agents.commands import console, options
 from mapgym.errors import SpecificationError, suggest
 from mapgym.errors.text import quoted
 
@@ -24,7 +24,7 @@ def list_names(
             show_default=False,
         ),
     ] = None,
-    as_json: common.JsonOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Lists accelerators, networks, workloads, agents, dataflows, environments or experiments."""
     if kind is not None and kind not in _KINDS:
@@ -32,19 +32,19 @@ def list_names(
     kinds = [kind] if kind is not None else [name for name in _KINDS if name != "workloads"]
     found = {name: _KINDS[name]() for name in kinds}
     if as_json:
-        common.print_json(found)
+        console.print_json(found)
         return
-    console = common.out()
+    screen = console.out()
     for name, rows in found.items():
-        table = common.new_table(name.capitalize())
+        table = console.new_table(name.capitalize())
         for key in rows[0] if rows else ():
             table.add_column(key.replace("_", " "), justify="right" if isinstance(rows[0][key], int) else "left")
         for row in rows:
             table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()))
-        console.print(table)
-        common.say("")
+        screen.print(table)
+        console.say("")
     if kind is None:
-        common.say('Workloads: "mapgym list workloads"')
+        console.say('Workloads: "mapgym list workloads"')
 
 
 def _accelerators() -> Rows:
@@ -97,7 +97,6 @@ def _workloads() -> Rows:
 
 
 def _agents() -> Rows:
-    common.load_agents()
     from mapgym.agents.base import DEFAULT_AGENT, agent_class, agent_names
 
     return [

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mapgym.agents.commands import common, study_command as shared
+from mapgym.agents.commands import console, options, parsing, study_command as shared
 from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
 
@@ -17,21 +17,19 @@ def map_network(
     network: Annotated[
         str, typer.Argument(metavar="NETWORK", help='A network ("mapgym list networks").', show_default=False)
     ],
-    accelerator: common.AcceleratorArgument,
-    output: shared.OutputOption,
+    accelerator: options.AcceleratorArgument,
+    output: options.FolderOption,
     samples_per_layer: Annotated[int, typer.Option(help="Mappings to price for each distinct layer.")] = 2000,
-    agent: Annotated[
-        str | None, typer.Option(help='Who searches ("mapgym list agents"); the best all-rounder when left out.')
-    ] = None,
-    seed: common.SeedOption = 0,
-    axes: common.AxesOption = common.DEFAULT_AXES,
-    objective: common.ObjectiveOption = "edp",
-    no_peer_links: common.PeerLinksOption = False,
+    agent: options.AgentOption = None,
+    seed: options.SeedOption = 0,
+    axes: options.AxesOption = options.DEFAULT_AXES,
+    objective: options.ObjectiveOption = "edp",
+    no_peer_links: options.PeerLinksOption = False,
     buffer: Annotated[
         Path | None,
         typer.Option(help="Replay buffer of solved layers to begin from as well.", show_default=False),
     ] = None,
-    no_locks: common.NoLocksOption = False,
+    no_locks: options.NoLocksOption = False,
 ) -> None:
     """Maps every distinct layer of NETWORK onto ACCELERATOR.
 
@@ -41,8 +39,7 @@ def map_network(
     """
     from mapgym.spec import catalog
 
-    common.load_agents()
-    common.parse_objective(objective)
+    parsing.parse_objective(objective)
     shared.at_least(samples_per_layer, 1, "--samples-per-layer")
     from mapgym.agents.base import DEFAULT_AGENT, make_agent
     from mapgym.agents.studies.network_map import NetworkMapper, draw_network, network_tables
@@ -55,11 +52,11 @@ def map_network(
         )
     known = None if buffer is None else ReplayBuffer(buffer)
     if known is not None and known.damaged:
-        common.notify_damaged_lines(buffer, known.damaged)
+        console.notify_damaged_lines(buffer, known.damaged)
     mapper = NetworkMapper(
         catalog.network(network),
-        common.load_accelerator(accelerator, peer_links=not no_peer_links),
-        common.parse_axes(axes),
+        parsing.load_accelerator(accelerator, peer_links=not no_peer_links),
+        parsing.parse_axes(axes),
         objective,
         agent or DEFAULT_AGENT,
         samples_per_layer,
@@ -71,4 +68,4 @@ def map_network(
     for layer in mapper.network.layers:
         searcher.check_axes(MapSpace(layer.workload, mapper.accelerator, mapper.axes))
     title = f"{mapper.network.name} on {mapper.accelerator.name}"
-    shared.conduct(context, output, title, mapper.cells(), network_tables, draw_network, mapper.learn)
+    shared.run_with_display(context, output, title, mapper.cells(), network_tables, draw_network, mapper.learn)

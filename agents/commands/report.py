@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mapgym.agents.commands import common
+from mapgym.agents.commands import console, options
 
 
 def report(
@@ -17,7 +17,7 @@ def report(
             metavar="FOLDER", help="What run, compare or a study of mappers has written.", show_default=False
         ),
     ],
-    no_locks: common.NoLocksOption = False,
+    no_locks: options.NoLocksOption = False,
 ) -> None:
     """Reports what the experiments in FOLDER have found, finished or not.
 
@@ -32,12 +32,12 @@ def report(
     for one in found:
         notify_damaged(one.folder, "left out")
         if len(found) > 1:
-            common.say(f"{one.folder.path}\n")
+            console.say(f"{one.folder.path}\n")
         print_summary(one.summary)
-        common.say(one.about.state(one.summary))
+        console.say(one.about.state(one.summary))
         if one.folder.path != folder:
-            common.say(f"Written to {one.folder.path}: {', '.join(FILES[1:])}, best mappings in best/.\n")
+            console.say(f"Written to {one.folder.path}: {', '.join(FILES[1:])}, best mappings in best/.\n")
     if found[0].folder.path == folder:
-        common.say(f"Written to {folder}: {', '.join(FILES)}, best mappings in best/.")
+        console.say(f"Written to {folder}: {', '.join(FILES)}, best mappings in best/.")
     else:
-        common.say(f"Written to {folder}: {PAGE}.")
+        console.say(f"Written to {folder}: {PAGE}.")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mapgym.agents.commands import common
+from mapgym.agents.commands import console, options, parsing
 
 
 def run(
@@ -21,33 +20,25 @@ def run(
             show_default=False,
         ),
     ],
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for results; continues what it holds.", show_default=False)
-    ],
+    output: options.FolderOption,
     jobs: Annotated[int, typer.Option(min=1, max=1024, help="Worker processes, each with one thread.")] = 1,
-    certify: common.CertifyOption = None,
-    warm_start: common.WarmStartOption = None,
-    update_best_known: Annotated[
-        Path | None,
-        typer.Option(
-            help="YAML file of best known mappings to join better ones into, such as envs_config/best_known.yaml.",
-            show_default=False,
-        ),
-    ] = None,
-    no_locks: common.NoLocksOption = False,
+    certify: options.CertifyOption = None,
+    warm_start: options.WarmStartOption = None,
+    update_best_known: options.UpdateBestKnownOption = None,
+    no_locks: options.NoLocksOption = False,
 ) -> None:
     """Runs what is missing of EXPERIMENT: every agent with every seed on every task.
 
     Each finished run is kept in the output folder, so that anything may be killed at any time: the same command
     continues. Several of them may work on one folder at once. "mapgym report" makes tables and plots of the folder.
     """
-    common.parse_seconds(certify, "--certify")
+    parsing.parse_seconds(certify, "--certify")
     from mapgym.agents.commands.experiments import (
-        carry_out,
         end_with_failures,
         offer_best_known,
         print_summary,
         print_warm_starts,
+        run_with_display,
     )
     from mapgym.agents.experiment.definition.experiment_file import load_experiment
     from mapgym.agents.experiment.report.folder_report import read_folder
@@ -56,13 +47,13 @@ def run(
     if update_best_known is not None:
         check_known_file(update_best_known)
     matrix = load_experiment(experiment)
-    if (warm := common.load_warm_start(warm_start)) is not None:
+    if (warm := parsing.load_warm_start(warm_start)) is not None:
         matrix = replace(matrix, agents=tuple(entry.warm(warm) for entry in matrix.agents))
-    results = carry_out(matrix, output, jobs=jobs, certify=certify, command=common.command_line(context))
-    print_warm_starts(results)
-    if any(not result.failure for result in results):
-        common.say("")
-        print_summary(read_folder(output).summary)
-    offer_best_known(results, update_best_known)
-    common.say(f'Kept in {output}; "mapgym report {output}" makes tables, plots and a page of it.')
-    end_with_failures(results)
+    finished = run_with_display(matrix, output, jobs=jobs, certify=certify, command=parsing.command_line(context))
+    print_warm_starts(finished.results)
+    if any(not result.failure for result in finished.results):
+        console.say("")
+        print_summary(read_folder(finished.folder).summary)
+    offer_best_known(finished.results, update_best_known)
+    console.say(f'Kept in {output}; "mapgym report {output}" makes tables, plots and a page of it.')
+    end_with_failures(finished.results)

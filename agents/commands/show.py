@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from mapgym.agents.commands import common
+from mapgym.agents.commands import console, options, parsing
 from mapgym.agents.experiment.report.explanation import Breakdown, energy_table, explain, headlines, time_table
 from mapgym.errors import SpecificationError
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 def show(
-    workload: common.WorkloadArgument,
-    accelerator: common.AcceleratorArgument,
+    workload: options.WorkloadArgument,
+    accelerator: options.AcceleratorArgument,
     mapping: Annotated[
         Path | None,
         typer.Argument(
@@ -36,9 +36,9 @@ def show(
             show_default=False,
         ),
     ] = None,
-    density: common.DensityOption = None,
-    no_peer_links: common.PeerLinksOption = False,
-    as_json: common.JsonOption = False,
+    density: options.DensityOption = None,
+    no_peer_links: options.PeerLinksOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Explains a mapping of WORKLOAD on ACCELERATOR: loop nest, energy, time, what limits it.
 
@@ -49,8 +49,8 @@ def show(
     from mapgym.mapping import Mapping
     from mapgym.spec import catalog
 
-    layer = task_workload(catalog.workload(workload), "edp", common.parse_densities(density))
-    machine = common.load_accelerator(accelerator, peer_links=not no_peer_links)
+    layer = task_workload(catalog.workload(workload), "edp", parsing.parse_densities(density))
+    machine = parsing.load_accelerator(accelerator, peer_links=not no_peer_links)
     if dataflow is not None and mapping is not None:
         raise SpecificationError(f"both the mapping {mapping} and --dataflow {dataflow} are given; leave one out")
     described = mapping is None and dataflow is None
@@ -66,11 +66,11 @@ def show(
     bound = lower_bound(layer, machine)
     if as_json:
         report = explain(layer, machine, chosen, cost, bound)
-        common.print_json({**_task(layer, machine), **report} if described else report)
+        console.print_json({**_task(layer, machine), **report} if described else report)
         return
     if described:
         _print_task(layer, machine, bound)
-        common.say("The plainest mapping:\n")
+        console.say("The plainest mapping:\n")
     _print_mapping(layer, machine, chosen, explain(layer, machine, chosen, cost, bound))
 
 
@@ -78,8 +78,9 @@ def _follow_dataflow(name: str, workload: Workload, accelerator: Accelerator) ->
     from mapgym.agents.search.dataflow.dataflow import best_mapping
     from mapgym.agents.search.dataflow.templates import find_dataflow
     from mapgym.mapspace import MapSpace
+    from mapgym.mapspace.entries import AXES
 
-    return best_mapping(MapSpace(workload, accelerator, common.AXES), find_dataflow(name))
+    return best_mapping(MapSpace(workload, accelerator, AXES), find_dataflow(name))
 
 
 def read_mapping(path: Path, workload: Workload, accelerator: Accelerator) -> Mapping:
@@ -97,45 +98,46 @@ def read_mapping(path: Path, workload: Workload, accelerator: Accelerator) -> Ma
 
 
 def _task(workload: Workload, accelerator: Accelerator) -> dict[str, Any]:
+    from mapgym.evaluation.task import KEEP_ALL
     from mapgym.mapspace import MapSpace
+    from mapgym.mapspace.entries import AXES
 
     return {
         "dims": dict(zip(workload.dims, workload.bounds, strict=True)),
         "tensor_words": {tensor.name: workload.tensor_size(tensor.name) for tensor in workload.tensors},
         "log10_map_space_size": {
-            ",".join(axes): float(MapSpace(workload, accelerator, axes).log10_size())
-            for axes in (tuple(common.DEFAULT_AXES.split(",")), common.AXES)
+            ",".join(axes): float(MapSpace(workload, accelerator, axes).log10_size()) for axes in (KEEP_ALL, AXES)
         },
     }
 
 
 def _print_task(workload: Workload, accelerator: Accelerator, bound: LowerBound) -> None:
     task = _task(workload, accelerator)
-    common.say(f"{workload.name} on {accelerator.name}\n")
-    common.say(f"dims         {', '.join(f'{dim} {size:,}' for dim, size in task['dims'].items())}")
-    common.say(f"MACs         {workload.macs:,} on {accelerator.mac.instances:,} units")
-    common.say(f"tensors      {', '.join(f'{name} {size:,} words' for name, size in task['tensor_words'].items())}")
+    console.say(f"{workload.name} on {accelerator.name}\n")
+    console.say(f"dims         {', '.join(f'{dim} {size:,}' for dim, size in task['dims'].items())}")
+    console.say(f"MACs         {workload.macs:,} on {accelerator.mac.instances:,} units")
+    console.say(f"tensors      {', '.join(f'{name} {size:,} words' for name, size in task['tensor_words'].items())}")
     for axes, size in task["log10_map_space_size"].items():
-        common.say(f"map space    10^{size:.1f} mappings over {axes}")
-    common.say(
+        console.say(f"map space    10^{size:.1f} mappings over {axes}")
+    console.say(
         f"lower bound  EDP {bound.edp:.6g} pJ*cycles, energy {bound.energy_pj:.6g} pJ, "
         f"latency {bound.latency_cycles:.6g} cycles\n"
     )
 
 
 def _print_mapping(workload: Workload, accelerator: Accelerator, mapping: Mapping, report: dict[str, Any]) -> None:
-    common.say(mapping.to_text() + "\n")
+    console.say(mapping.to_text() + "\n")
     for name, text in headlines(report):
-        common.say(f"{name:12s} {text}")
-    common.say("")
-    console = common.out()
-    console.print(_table(energy_table(workload, accelerator, report)))
-    common.say("")
-    console.print(_table(time_table(accelerator, report)))
+        console.say(f"{name:12s} {text}")
+    console.say("")
+    screen = console.out()
+    screen.print(_table(energy_table(workload, accelerator, report)))
+    console.say("")
+    screen.print(_table(time_table(accelerator, report)))
 
 
 def _table(breakdown: Breakdown) -> Table:
-    table = common.new_table(breakdown.title, breakdown.left, breakdown.right)
+    table = console.new_table(breakdown.title, breakdown.left, breakdown.right)
     for section in breakdown.sections:
         table.add_section()
         for row in section:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,13 +11,10 @@ import typer
 from rich.console import RenderableType
 from rich.progress_bar import ProgressBar
 
-from mapgym.agents.commands import common
+from mapgym.agents.commands import console, parsing
 from mapgym.errors import SpecificationError
 
 if TYPE_CHECKING:
-    from mapgym.agents.experiment.definition.experiment import Experiment
-    from mapgym.agents.experiment.report.summary import Summary
-    from mapgym.agents.experiment.storage.results import RunResult
     from mapgym.agents.files.tables import Table
     from mapgym.agents.studies.cells import Cell, Result
     from mapgym.evaluation.task import Task
@@ -24,9 +22,6 @@ if TYPE_CHECKING:
 PAPER_LAYERS = "paper"
 ACCELERATORS = "accel_a,accel_b"
 
-OutputOption = Annotated[
-    Path, typer.Option("--output", "-o", help="Folder for results; continues what it holds.", show_default=False)
-]
 WorkloadsOption = Annotated[str, typer.Option("--workloads", help="Workloads or networks, separated by commas.")]
 AcceleratorsOption = Annotated[str, typer.Option("--accelerators", help="Accelerators, separated by commas.")]
 PeerLinksOption = Annotated[
@@ -39,14 +34,13 @@ def study_tasks(workloads: str, accelerators: str, axes: str, objective: str, *,
     """The tasks that the user named; each workload on each accelerator."""
     from mapgym.evaluation.task import distinct_tasks
 
-    common.load_agents()
     return distinct_tasks(
-        common.load_workloads(common.comma_separated(workloads, "--workloads")),
+        parsing.load_workloads(parsing.comma_separated(workloads, "--workloads")),
         [
-            common.load_accelerator(name, peer_links=peer_links)
-            for name in common.comma_separated(accelerators, "--accelerators")
+            parsing.load_accelerator(name, peer_links=peer_links)
+            for name in parsing.comma_separated(accelerators, "--accelerators")
         ],
-        [common.parse_axes(axes)],
+        [parsing.parse_axes(axes)],
         objective,
     )
 
@@ -58,14 +52,14 @@ def at_least(value: int, least: int, what: str) -> int:
     return value
 
 
-def conduct(
+def run_with_display(
     context: typer.Context,
     output: Path,
     title: str,
     cells: Sequence[Cell],
     make_tables: Callable[[list[Result]], list[Table]],
     draw: Callable[[list[Result], Path], list[str]],
-    learn: Callable[[Result], None] | None = None,
+    on_result: Callable[[Result], None] | None = None,
 ) -> None:
     """Does the work, shows how far it is, and ends with the report.
 
@@ -76,45 +70,34 @@ def conduct(
         cells: the work.
         make_tables: tables from the results of all cells; the first one is printed.
         draw: draws pictures into a folder and returns their names.
-        learn: told of each result, new or there already, before the next cell is computed.
+        on_result: told of each result, new or there already, before the next cell is computed.
     """
-    results = work_through(output, cells, learn)
+    results = work_through(output, cells, on_result)
     finish(context, output, title, make_tables(results), lambda: draw(results, output))
 
 
-def work_through(output: Path, cells: Sequence[Cell], learn: Callable[[Result], None] | None = None) -> list[Result]:
+def work_through(
+    output: Path, cells: Sequence[Cell], on_result: Callable[[Result], None] | None = None
+) -> list[Result]:
     """Does the work and shows how far it is; Ctrl-C exits with a sentence.
 
     Args:
         output: folder.
         cells: the work.
-        learn: told of each result, new or there already, before the next cell is computed.
+        on_result: told of each result, new or there already, before the next cell is computed.
 
     Returns:
         The result of each cell.
     """
     from mapgym.agents.studies.cells import run_cells
 
-    board = _Board(len(cells), learn)
-    kept = common.kept_when_interrupted(
-        lambda: (
-            f"Interrupted: {board.done} of {len(cells)} parts are finished and kept in {output}; "
-            "run the same command again to continue."
-        )
-    )
-    with kept, common.live_display(board.console, board.render, keep=False):
-        return run_cells(cells, output, board.started, board.finished, common.notify_damaged)
+    def finished(cell: Cell, result: Result, was_there: bool) -> None:
+        if on_result is not None:
+            on_result(result)
+        board.finished(cell.name, result["summary"], was_there)
 
-
-def summaries_of(experiment: Experiment, results: list[RunResult], folder: Path) -> list[Summary]:
-    """The figures of the runs of an experiment that have not failed, none if all have."""
-    from mapgym.agents.experiment.proof.proofs import ProofObserver, certify_tasks
-    from mapgym.agents.experiment.report.summary import summarize
-    from mapgym.agents.experiment.storage.folder import ExperimentFolder
-
-    finished = [result for result in results if not result.failure]
-    certificates = certify_tasks(experiment.tasks, ExperimentFolder(folder), None, ProofObserver())
-    return [summarize(finished, experiment.budget, certificates)] if finished else []
+    with shown(len(cells), "parts", output) as board:
+        return run_cells(cells, output, lambda cell: board.started(lambda: cell.name), finished, console.notify_damaged)
 
 
 def finish(
@@ -135,42 +118,57 @@ def finish(
     try:
         pictures = draw()
     except ImportError:
-        common.notify("No pictures: Matplotlib is not installed; install it with: pip install 'mapgym[plot]'")
-    written = write_report(output, str(context.info_name), title, common.command_line(context), tables, pictures)
+        console.notify("No pictures: Matplotlib is not installed; install it with: pip install 'mapgym[plot]'")
+    written = write_report(output, str(context.info_name), title, parsing.command_line(context), tables, pictures)
     overview = tables[0]
-    shown = common.new_table(overview.title, overview.columns[:1], overview.columns[1:])
+    shown = console.new_table(overview.title, overview.columns[:1], overview.columns[1:])
     for row in overview.text_rows():
         shown.add_row(*row)
-    common.say("")
-    common.out().print(shown)
-    common.say(f"\nWritten to {output}: {', '.join(written)}.")
+    console.say("")
+    console.out().print(shown)
+    console.say(f"\nWritten to {output}: {', '.join(written)}.")
 
 
-class _Board:
+class Board:
     """Shows progress: a bar on a terminal, and a line for each finished part."""
 
-    def __init__(self, total: int, learn: Callable[[Result], None] | None) -> None:
-        self.console = common.out()
-        self._learn = learn
-        self.done = 0
-        self._total = total
-        self._current = ""
+    def __init__(self, total: int, unit: str) -> None:
+        """Takes how many parts there are, and what they are called."""
+        self._total, self._unit = total, unit
+        self._done = 0
+        self._current: Callable[[], str] | None = None
 
-    def started(self, cell: Cell) -> None:
-        self._current = cell.name
+    def started(self, describe: Callable[[], str]) -> None:
+        """A part begins; what it is at can be asked for while it lasts."""
+        self._current = describe
 
-    def finished(self, cell: Cell, result: Result, was_there: bool) -> None:
-        self.done += 1
-        if self._learn is not None:
-            self._learn(result)
+    def finished(self, name: str, outcome: str, was_there: bool) -> None:
+        """A part is done; ``was_there`` when it had been in the folder already."""
+        self._current = None
+        self._done += 1
         there = ", was there already" if was_there else ""
-        common.say(f"[{self.done}/{self._total}] {cell.name}: {result['summary']}{there}")
+        console.say(f"[{self._done}/{self._total}] {name}: {outcome}{there}")
+
+    @property
+    def state(self) -> str:
+        """Such as "3 of 5 parts"."""
+        return f"{self._done} of {self._total} {self._unit}"
 
     def render(self) -> RenderableType:
-        line = common.PrintableTable.grid(padding=(0, 2))
-        line.add_row(
-            ProgressBar(total=self._total, completed=self.done, width=16),
-            f"{self.done} of {self._total} parts",
-            self._current,
-        )
+        """The picture."""
+        current = self._current
+        line = console.PrintableTable.grid(padding=(0, 2))
+        bar = ProgressBar(total=self._total, completed=self._done, width=16)
+        line.add_row(bar, self.state, current() if current else "")
         return line
+
+
+@contextmanager
+def shown(total: int, unit: str, output: Path) -> Iterator[Board]:
+    """Shows progress during the block; Ctrl-C exits with a sentence about what is kept in the folder."""
+    board = Board(total, unit)
+    kept = console.kept_when_interrupted(
+        lambda: f"Interrupted: {board.state} are finished and kept in {output}; run the same command again to continue."
+    )
+    with kept, console.live_display(console.out(), board.render, keep=False):
+        yield board

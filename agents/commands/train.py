@@ -9,7 +9,7 @@ import typer
 from rich.console import RenderableType
 from rich.progress_bar import ProgressBar
 
-from mapgym.agents.commands import common
+from mapgym.agents.commands import console, options, parsing
 
 if TYPE_CHECKING:
     from mapgym.agents.learned.training import TrainingProgress
@@ -44,15 +44,12 @@ def train(
     samples: Annotated[
         int | None, typer.Option(min=1, help="Mappings to train on; the agent's recipe says how many when left out.")
     ] = None,
-    parameter: Annotated[
-        list[str] | None,
-        typer.Option("--parameter", "-p", help="NAME=VALUE of the agent; may be repeated.", show_default=False),
-    ] = None,
+    parameter: options.ParameterOption = None,
     seconds: Annotated[
         float | None,
         typer.Option(help="Wall time after which it stops; the same command continues.", show_default=False),
     ] = None,
-    seed: common.SeedOption = 0,
+    seed: options.SeedOption = 0,
     full: Annotated[
         bool, typer.Option("--full", help="Train as long and as large as the original did, not for a small machine.")
     ] = False,
@@ -62,7 +59,6 @@ def train(
     What is needed depends on the agent: a surrogate is trained for an accelerator, a policy in an environment. A
     training that was interrupted or killed continues when the same command is given again.
     """
-    common.load_agents()
     from mapgym.agents.learned.training import CHECKPOINT, TrainingProgress, TrainingRequest, make_trainer
 
     trainer = make_trainer(agent)
@@ -79,37 +75,37 @@ def train(
         }
     )
     request = TrainingRequest(
-        accelerator=None if accelerator is None else common.load_accelerator(accelerator),
+        accelerator=None if accelerator is None else parsing.load_accelerator(accelerator),
         folder=output,
-        workloads=tuple(common.load_workloads(common.comma_separated(workload, "--workload"))) if workload else (),
+        workloads=tuple(parsing.load_workloads(parsing.comma_separated(workload, "--workload"))) if workload else (),
         env=env,
-        objective=common.parse_objective(objective or "edp"),
+        objective=parsing.parse_objective(objective or "edp"),
         steps=steps,
         samples=samples,
-        seconds=common.parse_seconds(seconds, "--seconds"),
+        seconds=parsing.parse_seconds(seconds, "--seconds"),
         seed=seed,
         full=full,
-        parameters=common.read_parameters(parameter or []),
-        command=common.command_line(context),
+        parameters=parsing.read_parameters(parameter or []),
+        command=parsing.command_line(context),
     )
-    console = common.err()
+    screen = console.err()
     progress = TrainingProgress()
-    if not console.is_terminal:
-        progress.on_milestone = common.notify
-    kept = common.kept_when_interrupted(
+    if not screen.is_terminal:
+        progress.on_milestone = console.notify
+    kept = console.kept_when_interrupted(
         lambda: (
             f"Interrupted; run the same command again to continue from the last checkpoint in {output}."
             if (output / CHECKPOINT).exists()
             else "Interrupted before the first checkpoint; the same command begins again from the start."
         )
     )
-    with kept, common.live_display(console, lambda: _render(progress), keep=False):
+    with kept, console.live_display(screen, lambda: _render(progress), keep=False):
         outcome = trainer.train(request, progress)
-    common.say(outcome)
+    console.say(outcome)
 
 
 def _render(progress: TrainingProgress) -> RenderableType:
-    line = common.PrintableTable.grid(padding=(0, 2))
+    line = console.PrintableTable.grid(padding=(0, 2))
     line.add_row(
         ProgressBar(total=max(progress.total, 1), completed=progress.done, width=24),
         f"{progress.done:,} of {progress.total:,} {progress.unit}",

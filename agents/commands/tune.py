@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mapgym.agents.commands import common, study_command as shared
+from mapgym.agents.commands import console, options, parsing, study_command as shared
 from mapgym.errors import SpecificationError, suggest
 from mapgym.errors.text import quoted
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def tune(
     context: typer.Context,
     agent: Annotated[str, typer.Argument(metavar="AGENT", help='An agent ("mapgym list agents").', show_default=False)],
-    output: shared.OutputOption,
+    output: options.FolderOption,
     file: Annotated[
         Path | None,
         typer.Option("--file", help="YAML file with tasks and settings; the installed one when left out."),
@@ -35,14 +35,13 @@ def tune(
         Path | None,
         typer.Option(help="File to write the choice into, such as envs_config/tuning.yaml.", show_default=False),
     ] = None,
-    no_locks: common.NoLocksOption = False,
+    no_locks: options.NoLocksOption = False,
 ) -> None:
     """Tries the settings of AGENT that the file lists, on the tasks for tuning, and says which is best.
 
     Each finished search is kept in the output folder, so that the same command continues. With --update the choice
     becomes the default of the agent: searches use it unless they are given other values.
     """
-    common.load_agents()
     from mapgym.agents.base import agent_class, make_agent
     from mapgym.agents.studies.tuning.study import scores_of, tuning_cells, tuning_tables
     from mapgym.agents.tuning import choose, read_tuning, tuning_text
@@ -69,7 +68,7 @@ def tune(
     tuning = replace(tuning, samples=samples or tuning.samples, seeds=seeds or tuning.seeds)
     entry = tuning.agents[agent]
     results: list[Result] = []
-    shared.conduct(
+    shared.run_with_display(
         context,
         output,
         f"Tuning of {agent}",
@@ -80,10 +79,10 @@ def tune(
     )
     scores = scores_of(results)
     chosen = choose(entry.settings, scores)
-    common.say(f"Chosen: {chosen or 'its own defaults'}")
+    console.say(f"Chosen: {chosen or 'its own defaults'}")
     if update is not None:
-        tuned = replace(entry, chosen=chosen, scores=scores, command=common.command_line(context))
+        tuned = replace(entry, chosen=chosen, scores=scores, command=parsing.command_line(context))
         with alone_with(update):
             written = read_tuning(update) if update.exists() else tuning
             write_text(update, tuning_text(replace(written, agents={**written.agents, agent: tuned})))
-        common.say(f"Written to {update}.")
+        console.say(f"Written to {update}.")

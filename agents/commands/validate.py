@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from mapgym.agents.commands import common
+from mapgym.agents.commands import console, options
 from mapgym.errors.text import printable
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def validate(
         Path | None,
         typer.Option(help="JSON file describing the architectures; the catalog's when left out.", show_default=False),
     ] = None,
-    as_json: common.JsonOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
     """Prices the mappings of Timeloop's results and compares every figure.
 
@@ -34,9 +34,9 @@ def validate(
 
     reports = []
     for file in files:
-        console = common.err()
+        screen = console.err()
         columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress:
             bar = progress.add_task(printable(file.name), total=None)
             reports.append(
                 validate_file(
@@ -47,7 +47,7 @@ def validate(
                 )
             )
     if as_json:
-        common.print_json({"files": [_to_json(report) for report in reports]})
+        console.print_json({"files": [_to_json(report) for report in reports]})
     else:
         for report in reports:
             _print(report)
@@ -70,7 +70,7 @@ def _to_json(report: ValidationReport) -> dict[str, Any]:
 
 def _print(report: ValidationReport) -> None:
     errors = report.max_rel_error
-    common.say(f"{report.file}: {'passed' if report.passed else 'FAILED'}")
+    console.say(f"{report.file}: {'passed' if report.passed else 'FAILED'}")
     for name, value in (
         ("cases", f"{report.cases:,}"),
         ("verdicts that agree", f"{report.verdicts_agree:,}"),
@@ -83,9 +83,9 @@ def _print(report: ValidationReport) -> None:
         ("  cycles", f"{errors['latency_cycles']:.3g}"),
         ("  counts", f"{errors['counts']:.3g}"),
     ):
-        common.say(f"  {name:26s}{value}".rstrip())
+        console.say(f"  {name:26s}{value}".rstrip())
     if report.worst:
-        table = common.new_table("Worst", ["id", "field", "mapgym", "Timeloop"], ["relative error"])
+        table = console.new_table("Worst", ["id", "field", "mapgym", "Timeloop"], ["relative error"])
         for entry in report.worst:
             table.add_row(entry.id, entry.field, str(entry.ours), str(entry.theirs), f"{entry.relative_error:.3g}")
-        common.out().print(table)
+        console.out().print(table)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from mapgym import __version__
+from mapgym.agents.files.store import Store, Work
 from mapgym.system.file_names import file_name
-from mapgym.system.files import prepare_output_folder, read_json, write_json
-from mapgym.system.locks import FolderLocks
+from mapgym.system.files import read_json, write_json
 
 Result = dict[str, Any]
 
@@ -43,10 +43,7 @@ def run_cells(
     finished: Callable[[Cell, Result, bool], None] = lambda cell, result, was_there: None,
     damaged: Callable[[Path], None] = lambda path: None,
 ) -> list[Result]:
-    """Does what is not done yet.
-
-    An interruption (KeyboardInterrupt) passes through; what was finished before it is in the folder. Several processes
-    may do the same work in the same folder: each piece is done by one of them, and the others wait for it.
+    """Does what is not done yet, see :class:`mapgym.agents.files.store.Store`.
 
     Args:
         cells: the work.
@@ -56,39 +53,33 @@ def run_cells(
         damaged: told of each file that cannot be read, before it is made again.
 
     Returns:
-        The result of each cell, as it is read back from its file.
+        The result of each cell, in the form that its file holds.
 
     Raises:
         SpecificationError: the folder is not writable.
     """
-    prepare_output_folder(folder)
-    (folder / "cells").mkdir(exist_ok=True)
-    results = []
-    with FolderLocks(folder) as locks:
-        for cell in cells:
-            path = folder / "cells" / cell.file_name
-            # What is compared with a file must have gone through JSON itself.
-            settings = json.loads(json.dumps({**cell.settings, "mapgym_version": __version__}))
-            with locks.work(f"cells/{cell.file_name}", waiting=lambda: None):
-                result = _load(path, settings, damaged)
-                was_there = result is not None
-                if result is None:
-                    started(cell)
-                    write_json(path, {"settings": settings, "result": cell.compute()})
-                    result = read_json(path)["result"]
-            results.append(result)
-            finished(cell, result, was_there)
-    return results
+    return Store(folder, damaged).do_all(cells, lambda cell: _work(cell, started), finished)
 
 
-def _load(path: Path, settings: dict[str, Any], damaged: Callable[[Path], None]) -> Result | None:
-    try:
+def _work(cell: Cell, started: Callable[[Cell], None]) -> Work[Result]:
+    settings = _through_json({**cell.settings, "mapgym_version": __version__})
+
+    def read(path: Path) -> Result | None:
         data = read_json(path)
-        found: Result | None = data["result"] if data["settings"] == settings else None
-    except FileNotFoundError:
-        return None
-    except (OSError, KeyError, ValueError):
-        # It can be made again, so that a strange file is no mistake of the user.
-        damaged(path)
-        return None
-    return found
+        result: Result = data["result"]
+        return result if data["settings"] == settings else None
+
+    def make() -> Result:
+        started(cell)
+        return _through_json(cell.compute())
+
+    def write(path: Path, result: Result) -> None:
+        write_json(path, {"settings": settings, "result": result})
+
+    return Work(f"cells/{cell.file_name}", read, make, write)
+
+
+def _through_json(data: dict[str, Any]) -> dict[str, Any]:
+    """As a file gives it back, so that what was computed now and what was there cannot be told apart."""
+    plain: dict[str, Any] = json.loads(json.dumps(data))
+    return plain

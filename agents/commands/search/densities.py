@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mapgym.agents.commands import common
+from mapgym.agents.commands import console
 from mapgym.agents.labels import OBJECTIVE_NAMES, samples_text
 from mapgym.evaluation.sparsity_aware import DensitySetBound, DensitySetCost, SparsityAware
 from mapgym.evaluation.task import density_text
@@ -49,21 +49,18 @@ def print_densities(evaluator: Evaluator, agent: str, seconds: float, output: Pa
     aware = SparsityAware.parse(evaluator.objective)
     others = density_text(space.workload.with_densities({aware.tensor: 1.0}))
     layer = f"{space.workload.name}{f' ({others})' if others else ''}"
-    common.say(f"{layer} on {space.accelerator.name}, best mapping over densities of {aware.tensor}\n")
-    common.say(mapping.to_text() + "\n")
+    console.say(f"{layer} on {space.accelerator.name}, best mapping over densities of {aware.tensor}\n")
+    console.say(mapping.to_text() + "\n")
     headings = ("weight", "EDP (pJ*cycles)", "x bound", "energy (pJ)", "x bound", "cycles", "x bound")
-    table = common.new_table("", (f"density of {aware.tensor}",), headings)
+    table = console.new_table("", (f"density of {aware.tensor}",), headings)
     for entry in entries:
         cells = [f"{entry['density']:g}", f"{entry['weight']:.3g}"]
         for figure in ("edp", "energy_pj", "latency_cycles"):
             name = figure.partition("_")[0]
             cells += [f"{entry[figure]:.6g}", f"{entry[f'{name}_over_lower_bound']:.3f}"]
         table.add_row(*cells)
-    common.out().print(table)
-    rate = evaluator.samples / seconds if seconds else 0.0
+    console.out().print(table)
     name = OBJECTIVE_NAMES[aware.objective]
-    common.say(f"\n{'value':12s} {evaluator.best_value:.6g}, the geometric mean of {name} over its lower bounds")
+    console.say(f"\n{'value':12s} {evaluator.best_value:.6g}, the geometric mean of {name} over its lower bounds")
     samples = samples_text(evaluator.samples, evaluator.objective)
-    common.say(f"{'search':12s} {agent}, {samples} in {seconds:.3g} s ({rate:,.0f}/s)")
-    if output is not None:
-        common.say(f"{'written to':12s} {output}")
+    console.say_search(agent, samples, evaluator.samples, seconds, output)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mapgym.agents.commands import common
+from mapgym.agents.commands import console
 
 if TYPE_CHECKING:
     from mapgym.evaluation.evaluator import Evaluator
@@ -40,15 +40,12 @@ def print_front(front: ParetoFront, evaluator: Evaluator, agent: str, seconds: f
     space, bound = evaluator.space, evaluator.lower_bound
     title = f"{space.workload.name} on {space.accelerator.name}: what no other mapping beats in energy and latency\n"
     headings = ("cycles", "x bound", "energy (pJ)", "x bound", "EDP (pJ*cycles)", "x bound", "utilization")
-    table = common.new_table(title, right=headings)
+    table = console.new_table(title, right=headings)
     for _, cost in front:
         latency, energy = cost.latency_cycles / bound.latency_cycles, cost.energy_pj / bound.energy_pj
         cells = [f"{cost.latency_cycles:.7g}", f"{latency:.3f}", f"{cost.energy_pj:.7g}", f"{energy:.3f}"]
         table.add_row(*cells, f"{cost.edp:.6g}", f"{latency * energy:.3f}", f"{cost.utilization:.1%}")
-    common.out().print(table)
-    rate = evaluator.samples / seconds if seconds else 0.0
+    console.out().print(table)
     value = f"value {evaluator.best_value:.4f} (1 would be both bounds at once)"
-    common.say(f"\n{'front':12s} {len(front)} mappings, {value}")
-    common.say(f"{'search':12s} {agent}, {evaluator.samples:,} samples in {seconds:.3g} s ({rate:,.0f}/s)")
-    if output is not None:
-        common.say(f"{'written to':12s} {output}")
+    console.say(f"\n{'front':12s} {len(front)} mappings, {value}")
+    console.say_search(agent, f"{evaluator.samples:,} samples", evaluator.samples, seconds, output)

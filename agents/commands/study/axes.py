@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mapgym.agents.commands import common, study_command as shared
+from mapgym.agents.commands import options, parsing, study_command as shared
 
 _SAMPLES, _SEEDS = 5000, 10
 _QUICK_SAMPLES, _QUICK_SEEDS = 2000, 3
@@ -14,11 +14,11 @@ _QUICK_SAMPLES, _QUICK_SEEDS = 2000, 3
 
 def run(
     context: typer.Context,
-    output: shared.OutputOption,
+    output: options.FolderOption,
     workloads: shared.WorkloadsOption = shared.PAPER_LAYERS,
     accelerators: shared.AcceleratorsOption = shared.ACCELERATORS,
-    axes: common.AxesOption = common.DEFAULT_AXES,
-    objective: common.ObjectiveOption = "edp",
+    axes: options.AxesOption = options.DEFAULT_AXES,
+    objective: options.ObjectiveOption = "edp",
     samples: Annotated[
         int | None,
         typer.Option(help=f"Budget of each search; {_SAMPLES}, or {_QUICK_SAMPLES} with --quick.", show_default=False),
@@ -29,7 +29,7 @@ def run(
     ] = None,
     peer_links: shared.PeerLinksOption = False,
     quick: shared.QuickOption = False,
-    no_locks: common.NoLocksOption = False,
+    no_locks: options.NoLocksOption = False,
 ) -> None:
     """Compares gamma's operators one by one, and searches each axis with the others fixed.
 
@@ -37,7 +37,7 @@ def run(
     the default agent on each axis by itself, in a typical and in the best known mapping. Links between neighbours are
     off unless --peer-links is given. Writes axes.md, its tables as CSV, operators.png and axes.png.
     """
-    common.parse_objective(objective)
+    parsing.parse_objective(objective)
     samples = shared.at_least(samples or (_QUICK_SAMPLES if quick else _SAMPLES), 100, "--samples")
     seeds = shared.at_least(seeds or (_QUICK_SEEDS if quick else _SEEDS), 1, "--seeds")
     tasks = shared.study_tasks(workloads, accelerators, axes, objective, peer_links=peer_links)
@@ -45,4 +45,4 @@ def run(
     from mapgym.agents.studies.axes.plot import draw_axes
 
     cells = study.axes_cells(tasks, samples, seeds)
-    shared.conduct(context, output, "Axes of the map space", cells, study.axes_tables, draw_axes)
+    shared.run_with_display(context, output, "Axes of the map space", cells, study.axes_tables, draw_axes)

@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from mapgym.agents.commands import common, study_command as shared
+from mapgym.agents.commands import options, parsing, study_command as shared
 
 
 def run(
     context: typer.Context,
-    output: shared.OutputOption,
+    output: options.FolderOption,
     workloads: shared.WorkloadsOption = "paper/resnet_conv4",
     accelerators: shared.AcceleratorsOption = shared.ACCELERATORS,
     agents: Annotated[
@@ -22,28 +22,28 @@ def run(
             show_default=False,
         ),
     ] = None,
-    axes: common.AxesOption = common.DEFAULT_AXES,
-    objective: common.ObjectiveOption = "edp",
+    axes: options.AxesOption = options.DEFAULT_AXES,
+    objective: options.ObjectiveOption = "edp",
     samples: Annotated[int, typer.Option(help="Budget of each search.")] = 2500,
     seeds: Annotated[int, typer.Option(max=10_000, help="Searches of each agent; the first is drawn.")] = 2,
     peer_links: shared.PeerLinksOption = False,
     quick: shared.QuickOption = False,
-    no_locks: common.NoLocksOption = False,
+    no_locks: options.NoLocksOption = False,
 ) -> None:
     """Draws the mappings that each mapper visits by their first two principal components, coloured by cost and time.
 
     Features are the logarithms of all factors, the places of the loops, and the tensors that are kept. Links between
     neighbours are off unless --peer-links is given. Writes landscape.md, its tables as CSV, and a picture of each task.
     """
-    common.parse_objective(objective)
+    parsing.parse_objective(objective)
     shared.at_least(samples, 20, "--samples")
     shared.at_least(seeds, 1, "--seeds")
     tasks = shared.study_tasks(workloads, accelerators, axes, objective, peer_links=peer_links)
     from mapgym.agents.studies.landscape import study as landscape
     from mapgym.agents.studies.landscape.plot import draw_landscapes
 
-    names = landscape.present_agents(common.comma_separated(agents, "--agents") if agents else None)
+    names = landscape.present_agents(parsing.comma_separated(agents, "--agents") if agents else None)
     if quick:
         samples, seeds = min(samples, 1000), 1
     cells = landscape.landscape_cells(tasks, names, samples, seeds)
-    shared.conduct(context, output, "Landscapes", cells, landscape.landscape_tables, draw_landscapes)
+    shared.run_with_display(context, output, "Landscapes", cells, landscape.landscape_tables, draw_landscapes)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mapgym.agents.commands import common, study_command as shared
+from mapgym.agents.commands import console, options, parsing, study_command as shared
 from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
 
@@ -23,7 +23,7 @@ QUICK_SAMPLES, QUICK_SECONDS, QUICK_LAYERS = 1000, 2.0, 2
 
 def run(
     context: typer.Context,
-    output: shared.OutputOption,
+    output: options.FolderOption,
     samples: Annotated[int, typer.Option(help="Budget of the searches of unseen layers.")] = 20_000,
     seeds: Annotated[int, typer.Option(max=10_000, help="Seeds of the searches of unseen layers.")] = 3,
     accelerators: Annotated[
@@ -42,13 +42,10 @@ def run(
         ),
     ] = None,
     unseen_only: Annotated[bool, typer.Option("--unseen-only", help="Leave out the part on single layers.")] = False,
-    jobs: Annotated[
-        int | None,
-        typer.Option(min=1, help="Worker processes; as many as there are cores when left out.", show_default=False),
-    ] = None,
+    jobs: options.JobsOption = None,
     peer_links: shared.PeerLinksOption = False,
     quick: shared.QuickOption = False,
-    no_locks: common.NoLocksOption = False,
+    no_locks: options.NoLocksOption = False,
 ) -> None:
     """Compares learning with searching: on one layer from nothing, and on layers that a policy has never seen.
 
@@ -69,7 +66,6 @@ def run(
 
     shared.at_least(samples, 256, "--samples")
     shared.at_least(seeds, 1, "--seeds")
-    common.load_agents()
     plan = _plan(samples, seeds, accelerators, model, peer_links=peer_links, quick=quick)
     single, runs = (None, []) if unseen_only else _single_layers(context, output, jobs, quick=quick)
     buffers = Buffers(plan)
@@ -80,9 +76,9 @@ def run(
         tables.insert(1, replace(mappers_tables(single)[0], title="One layer from nothing"))
     shared.finish(context, output, "Learning", tables, lambda: draw_learning(outcome, output))
     for question, answer in tables[0].rows:
-        common.say(f"- {question}: {answer}")
+        console.say(f"- {question}: {answer}")
     if runs:
-        common.say(f'"mapgym report {output}" makes tables, charts and a page of the runs on single layers.')
+        console.say(f'"mapgym report {output}" makes tables, charts and a page of the runs on single layers.')
     end_with_failures(runs)
 
 
@@ -96,20 +92,20 @@ def _plan(
 
     named = [*load_split("training").accelerators, *load_split("test").accelerators]
     if accelerators is not None:
-        named = common.comma_separated(accelerators, "--accelerators")
+        named = parsing.comma_separated(accelerators, "--accelerators")
     layers, known = load_split("test").layers(), training_layers()
     if quick:
         samples, seeds = min(samples, 5000), 1
         layers = [layer for name in load_split("test").networks for layer in _spread(_of(layers, name))]
         known = known[::2]
-    policies = [_describe_policy(name) for name in common.comma_separated(model or DEFAULT_MODEL, "--model")]
+    policies = [_describe_policy(name) for name in parsing.comma_separated(model or DEFAULT_MODEL, "--model")]
     digests = [policy["sha256"] for policy in policies]
     for policy in policies:
         if digests.count(policy["sha256"]) > 1:
             raise SpecificationError(
                 f"--model names the policy {quoted(policy['model'])} more than once; name each once"
             )
-    machines = tuple(common.load_accelerator(name, peer_links=peer_links) for name in named)
+    machines = tuple(parsing.load_accelerator(name, peer_links=peer_links) for name in named)
     return Plan(tuple(layers), machines, tuple(known), samples, seeds, tuple(policies))
 
 
@@ -142,7 +138,7 @@ def _single_layers(
     context: typer.Context, output: Path, jobs: int | None, *, quick: bool
 ) -> tuple[Comparison | None, list[RunResult]]:
     """Agents that learn on one layer beside those that search it."""
-    from mapgym.agents.commands.experiments import available_cores, carry_out
+    from mapgym.agents.commands.experiments import available_cores, run_with_display
     from mapgym.agents.experiment.definition.experiment_file import load_experiment
     from mapgym.agents.studies.mappers.study import Comparison
     from mapgym.evaluation.evaluator import Budget
@@ -153,13 +149,13 @@ def _single_layers(
         if quick:
             budget = Budget(samples=QUICK_SAMPLES) if experiment.budget.samples else Budget(seconds=QUICK_SECONDS)
             experiment = replace(experiment, seeds=experiment.seeds[:1], budget=budget)
-        done = carry_out(
+        done = run_with_display(
             experiment,
             output / folder,
             jobs=jobs or available_cores(),
             certify=None,
-            command=common.command_line(context),
+            command=parsing.command_line(context),
         )
-        results += done
-        summaries += shared.summaries_of(experiment, done, output / folder)
+        results += done.results
+        summaries += done.summaries
     return (Comparison(*summaries) if len(summaries) == 2 else None), results

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mapgym.agents.commands import common, study_command as shared
+from mapgym.agents.commands import console, options, parsing, study_command as shared
 
 if TYPE_CHECKING:
     from mapgym.agents.experiment.definition.experiment import AgentEntry, Experiment
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def run(
     context: typer.Context,
-    output: shared.OutputOption,
+    output: options.FolderOption,
     workloads: shared.WorkloadsOption = shared.PAPER_LAYERS,
     accelerators: shared.AcceleratorsOption = shared.ACCELERATORS,
     agents: Annotated[
@@ -37,12 +37,9 @@ def run(
         float | None,
         typer.Option(help="Budget of the runs with the same time; 5, or 1 with --quick.", show_default=False),
     ] = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option(min=1, help="Worker processes; as many as there are cores when left out.", show_default=False),
-    ] = None,
+    jobs: options.JobsOption = None,
     quick: shared.QuickOption = False,
-    no_locks: common.NoLocksOption = False,
+    no_locks: options.NoLocksOption = False,
 ) -> None:
     """Compares all mappers: EDP after the same number of samples and after the same time.
 
@@ -52,7 +49,7 @@ def run(
     are as the accelerators have them. Slow agents get fewer seeds. Writes mappers.md, its tables as CSV, and
     mappers.png.
     """
-    from mapgym.agents.commands.experiments import available_cores, carry_out, end_with_failures
+    from mapgym.agents.commands.experiments import available_cores, end_with_failures, run_with_display
     from mapgym.agents.experiment.definition.experiment_file import load_experiment
     from mapgym.agents.studies.mappers.plot import draw_mappers
     from mapgym.agents.studies.mappers.study import Comparison, mappers_tables
@@ -61,7 +58,7 @@ def run(
 
     if samples is not None:
         shared.at_least(samples, 1, "--samples")
-    common.parse_seconds(seconds, "--seconds")
+    parsing.parse_seconds(seconds, "--seconds")
     suffix = "_quick" if quick else ""
     by_samples, by_time = (load_experiment(f"{name}{suffix}") for name in ("mappers", "mappers_time"))
     limits = (Budget(samples=samples or by_samples.budget.samples), Budget(seconds=seconds or by_time.budget.seconds))
@@ -79,21 +76,21 @@ def run(
     results: list[RunResult] = []
     summaries: list[Summary] = []
     for folder, experiment in plans:
-        done = carry_out(
+        done = run_with_display(
             experiment,
             folder,
             jobs=jobs or available_cores(),
             certify=None,
-            command=common.command_line(context),
+            command=parsing.command_line(context),
         )
-        results += done
-        summaries += shared.summaries_of(experiment, done, folder)
+        results += done.results
+        summaries += done.summaries
     if len(summaries) == len(plans):
         comparison = Comparison(*summaries[:2])
         overview, *others = mappers_tables(comparison)
         tables = [overview, *(timeloop_table(summary, timeloop) for summary in summaries[2:]), *others]
         shared.finish(context, output, "Mappers", tables, lambda: draw_mappers(comparison, output))
-        common.say(f'"mapgym report {output}" makes tables, charts and a page of all runs.')
+        console.say(f'"mapgym report {output}" makes tables, charts and a page of all runs.')
     end_with_failures(results)
 
 
@@ -113,15 +110,15 @@ def _adapted(
     from mapgym.evaluation.task import cross
 
     tasks = cross(
-        common.load_workloads(common.comma_separated(workloads, "--workloads")),
-        [common.load_accelerator(name) for name in common.comma_separated(accelerators, "--accelerators")],
+        parsing.load_workloads(parsing.comma_separated(workloads, "--workloads")),
+        [parsing.load_accelerator(name) for name in parsing.comma_separated(accelerators, "--accelerators")],
         experiment.tasks[0].axes,
         experiment.tasks[0].objective,
     )
     entries, absent = experiment.agents, experiment.absent
     if agents is not None:
         known = {entry.label: entry for entry in (*others, *entries)}
-        entries = tuple(known.get(name) or AgentEntry(name) for name in common.comma_separated(agents, "--agents"))
+        entries = tuple(known.get(name) or AgentEntry(name) for name in parsing.comma_separated(agents, "--agents"))
         absent = ()
     # A description that speaks of the catalog's budget would be wrong.
     each = f"{budget.samples:,} samples" if budget.samples else f"{budget.seconds:g} seconds"

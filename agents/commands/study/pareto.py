@@ -7,17 +7,17 @@ from typing import Annotated
 
 import typer
 
-from mapgym.agents.commands import common, study_command as shared
+from mapgym.agents.commands import options, study_command as shared
 from mapgym.errors import SpecificationError
 
 
 def run(
     context: typer.Context,
-    output: shared.OutputOption,
+    output: options.FolderOption,
     workloads: shared.WorkloadsOption = shared.PAPER_LAYERS,
     accelerators: shared.AcceleratorsOption = shared.ACCELERATORS,
     agent: Annotated[str, typer.Option(help="Who searches; one that can search a front.")] = "gamma",
-    axes: common.AxesOption = common.DEFAULT_AXES,
+    axes: options.AxesOption = options.DEFAULT_AXES,
     samples: Annotated[int, typer.Option(help="Budget of each search.")] = 20000,
     seeds: Annotated[int, typer.Option(max=10_000, help="Searches, whose fronts are joined.")] = 3,
     certify: Annotated[
@@ -25,7 +25,7 @@ def run(
     ] = 5.0,
     peer_links: shared.PeerLinksOption = False,
     quick: shared.QuickOption = False,
-    no_locks: common.NoLocksOption = False,
+    no_locks: options.NoLocksOption = False,
 ) -> None:
     """Searches the front of energy against latency of each layer, with the objective pareto.
 
@@ -44,4 +44,4 @@ def run(
     if quick:
         samples, seeds, certify = min(samples, 5000), 1, min(certify, 1.0)
     cells = pareto.pareto_cells(tasks, agent, samples, seeds, certify)
-    shared.conduct(context, output, "Energy against latency", cells, pareto.pareto_tables, draw_fronts)
+    shared.run_with_display(context, output, "Energy against latency", cells, pareto.pareto_tables, draw_fronts)

@@ -6,19 +6,19 @@ from typing import Annotated
 
 import typer
 
-from mapgym.agents.commands import common, study_command as shared
+from mapgym.agents.commands import options, parsing, study_command as shared
 
 
 def run(
     context: typer.Context,
-    output: shared.OutputOption,
+    output: options.FolderOption,
     workloads: shared.WorkloadsOption = ("paper/resnet_conv3,paper/resnet_conv4,paper/inception_conv2,paper/bert_kqv"),
     accelerators: shared.AcceleratorsOption = "accel_a_sparse_md,accel_b_sparse_md",
     agent: Annotated[str, typer.Option(help="Who searches; one that can search for several densities.")] = "evolution",
     samples: Annotated[int, typer.Option(help="Cost-model calls for each density that a mapping is tuned to.")] = 5000,
     seeds: Annotated[int, typer.Option(max=10_000, help="Searches of each kind.")] = 5,
     quick: shared.QuickOption = False,
-    no_locks: common.NoLocksOption = False,
+    no_locks: options.NoLocksOption = False,
 ) -> None:
     """Tests mappings at densities that they were not tuned to, and searches one mapping for many densities.
 
@@ -29,15 +29,14 @@ def run(
     """
     shared.at_least(samples, 200, "--samples")
     shared.at_least(seeds, 1, "--seeds")
-    common.load_agents()
     from mapgym.agents.base import make_agent
     from mapgym.agents.studies.sparsity.plot import draw_sparsity
     from mapgym.agents.studies.sparsity.study import sparsity_cells
     from mapgym.agents.studies.sparsity.tables import sparsity_tables
     from mapgym.evaluation.sparsity_aware import DensitySet, SparsityAware
 
-    layers = common.load_workloads(common.comma_separated(workloads, "--workloads"))
-    machines = [common.load_accelerator(name) for name in common.comma_separated(accelerators, "--accelerators")]
+    layers = parsing.load_workloads(parsing.comma_separated(workloads, "--workloads"))
+    machines = [parsing.load_accelerator(name) for name in parsing.comma_separated(accelerators, "--accelerators")]
     searcher, aware = make_agent(agent), SparsityAware()
     searcher.check_objective(aware)
     for machine in machines:
@@ -47,4 +46,4 @@ def run(
     if quick:
         samples, seeds = min(samples, 1000), min(seeds, 2)
     cells = sparsity_cells(layers, machines, searcher.name, samples, seeds)
-    shared.conduct(context, output, "Sparsity", cells, sparsity_tables, draw_sparsity)
+    shared.run_with_display(context, output, "Sparsity", cells, sparsity_tables, draw_sparsity)

@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from mapgym.agents.commands import common, study_command as shared
+from mapgym.agents.commands import options, parsing, study_command as shared
 
 
 def run(
     context: typer.Context,
-    output: shared.OutputOption,
+    output: options.FolderOption,
     networks: Annotated[str, typer.Option(help="Networks, separated by commas.")] = (
         "vgg16,resnet18,resnet50,mobilenet_v2,mnasnet"
     ),
@@ -20,7 +20,7 @@ def run(
     samples: Annotated[int, typer.Option(help="Budget of each search.")] = 5000,
     seeds: Annotated[int, typer.Option(max=10_000, help="Seeds of each agent.")] = 5,
     quick: shared.QuickOption = False,
-    no_locks: common.NoLocksOption = False,
+    no_locks: options.NoLocksOption = False,
 ) -> None:
     """Maps networks layer by layer, each search begun from nothing, from the layer before, or from similar layers.
 
@@ -30,15 +30,14 @@ def run(
     """
     shared.at_least(samples, 200, "--samples")
     shared.at_least(seeds, 1, "--seeds")
-    common.load_agents()
     from mapgym.agents.base import make_agent
     from mapgym.agents.studies.warm_start.plot import draw_warm_starts
     from mapgym.agents.studies.warm_start.study import warm_start_cells, warm_start_tables
     from mapgym.spec import catalog
 
-    named = [catalog.network(name).name for name in common.comma_separated(networks, "--networks")]
-    searchers = [make_agent(name).name for name in common.comma_separated(agents, "--agents")]
+    named = [catalog.network(name).name for name in parsing.comma_separated(networks, "--networks")]
+    searchers = [make_agent(name).name for name in parsing.comma_separated(agents, "--agents")]
     if quick:
         samples, seeds = min(samples, 2000), 1
-    cells = warm_start_cells(named, common.load_accelerator(accelerator), searchers, samples, seeds)
-    shared.conduct(context, output, "Warm starts", cells, warm_start_tables, draw_warm_starts)
+    cells = warm_start_cells(named, parsing.load_accelerator(accelerator), searchers, samples, seeds)
+    shared.run_with_display(context, output, "Warm starts", cells, warm_start_tables, draw_warm_starts)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +20,6 @@ from mapgym.errors.text import quoted
 from mapgym.evaluation.evaluator import Budget, Evaluator
 from mapgym.mapping import Mapping
 from mapgym.mapspace import MapSpace
-from mapgym.system.locks import FolderLocks
 from mapgym.warmstart import Entry, ReplayBuffer, Start
 
 SECONDS_BETWEEN_REPORTS = 0.2
@@ -65,27 +63,18 @@ class Observer:
 
 
 @dataclass(frozen=True)
-class Workplace:
+class RunContext:
     """What somebody who executes runs needs to know.
 
     Attributes:
-        folder: where results go.
-        locks: of that folder.
+        folder: where results go; it must be opened.
         budget: of each run.
         command: recorded with each result.
     """
 
     folder: ExperimentFolder
-    locks: FolderLocks
     budget: Budget
     command: str
-
-    @classmethod
-    @contextmanager
-    def opened(cls, folder: ExperimentFolder, budget: Budget, command: str) -> Iterator[Workplace]:
-        """Enters the folder."""
-        with FolderLocks(folder.path) as locks:
-            yield cls(folder, locks, budget, command)
 
     def do(self, run: Run, observer: Observer) -> tuple[RunResult, bool] | None:
         """Executes a run and stores its result, unless somebody has done so meanwhile.
@@ -97,16 +86,12 @@ class Workplace:
         Returns:
             The result, and whether it was there; None if another process is at it.
         """
-        with self.locks.work(run.file_name) as is_ours:
-            if not is_ours:
-                return None
-            earlier = self.folder.load(run, self.budget, set_aside=True)
-            if earlier is not None and not earlier.failure:
-                return earlier, True
+
+        def make() -> RunResult:
             observer.started(run)
-            result = self._attempt(run, lambda snapshot: observer.progressed(run, snapshot))
-            self.folder.store(run, result)
-            return result, False
+            return self._attempt(run, lambda snapshot: observer.progressed(run, snapshot))
+
+        return self.folder.do(self.folder.work(run, self.budget, make))
 
     def _attempt(self, run: Run, report: Callable[[Snapshot], None]) -> RunResult:
         try:

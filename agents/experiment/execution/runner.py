@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from mapgym.agents.experiment.definition.experiment import Experiment, Run
@@ -12,7 +12,7 @@ from mapgym.agents.experiment.execution.context import (
     SECONDS_BETWEEN_TRIALS,
     Observer,
     Precedence,
-    Workplace,
+    RunContext,
     load_compiled_code,
 )
 from mapgym.agents.experiment.execution.workers import run_in_workers
@@ -51,9 +51,29 @@ def run_experiment(
     Raises:
         SpecificationError: the folder is not writable or holds results of other settings, or pyarrow is missing.
     """
-    observer = observer or Observer()
     place = ExperimentFolder(folder)
-    results = place.prepare(experiment, command)
+    found = place.prepare(experiment, command)
+    return run_missing(experiment, place, found, jobs=jobs, observer=observer or Observer(), command=command)
+
+
+def run_missing(
+    experiment: Experiment,
+    folder: ExperimentFolder,
+    found: Mapping[Run, RunResult],
+    *,
+    jobs: int,
+    observer: Observer,
+    command: str,
+) -> list[RunResult]:
+    """Runs what is missing of an experiment whose folder is prepared; see :func:`run_experiment`.
+
+    Args:
+        experiment: the matrix.
+        folder: where results go.
+        found: the runs that were in it, as :meth:`ExperimentFolder.prepare` returns them.
+        jobs, observer, command: as above.
+    """
+    results = dict(found)
     missing = []
     for run in experiment.runs:
         if run in results and not results[run].failure:
@@ -61,27 +81,28 @@ def run_experiment(
         else:
             missing.append(run)
     if missing:
-        with Workplace.opened(place, experiment.budget, command) as workplace:
+        context = RunContext(folder, experiment.budget, command)
+        with folder.opened():
             if jobs:
                 # Compiled once here rather than by each worker.
                 load_compiled_code(missing[0].agent.space(missing[0].task))
-                done = run_in_workers(missing, workplace, jobs, observer)
+                done = run_in_workers(missing, context, jobs, observer)
             else:
-                done = _run_here(missing, workplace, observer)
+                done = _run_here(missing, context, observer)
             for run, result, was_there in done:
                 results[run] = result
                 observer.finished(run, result, was_there=was_there)
     return [results[run] for run in experiment.runs]
 
 
-def _run_here(runs: Iterable[Run], workplace: Workplace, observer: Observer) -> Iterator[tuple[Run, RunResult, bool]]:
+def _run_here(runs: Iterable[Run], context: RunContext, observer: Observer) -> Iterator[tuple[Run, RunResult, bool]]:
     """One run after the other in this process; yields each with its result and whether that was there."""
     queue = deque(runs)
     precedence = Precedence(queue)
     busy = 0
     while queue:
         run = queue.popleft()
-        done = workplace.do(run, observer) if precedence.allows(run) else None
+        done = context.do(run, observer) if precedence.allows(run) else None
         if done is not None:
             precedence.done(run)
             busy = 0

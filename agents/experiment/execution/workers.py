@@ -15,7 +15,13 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from mapgym.agents.experiment.definition.experiment import Run
-from mapgym.agents.experiment.execution.context import SECONDS_BETWEEN_TRIALS, Observer, Precedence, Snapshot, Workplace
+from mapgym.agents.experiment.execution.context import (
+    SECONDS_BETWEEN_TRIALS,
+    Observer,
+    Precedence,
+    RunContext,
+    Snapshot,
+)
 from mapgym.agents.experiment.storage.folder import ExperimentFolder
 from mapgym.agents.experiment.storage.results import RunResult
 from mapgym.errors import SpecificationError
@@ -26,7 +32,7 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS
 
 
 def run_in_workers(
-    runs: Iterable[Run], workplace: Workplace, jobs: int, observer: Observer
+    runs: Iterable[Run], context: RunContext, jobs: int, observer: Observer
 ) -> Iterator[tuple[Run, RunResult, bool]]:
     """Lets worker processes execute runs; yields each with its result and whether that was there before.
 
@@ -34,7 +40,7 @@ def run_in_workers(
 
     Args:
         runs: what to do.
-        workplace: the folder and what else is common to all runs.
+        context: the folder and what else is common to all runs.
         jobs: how many workers.
         observer: is told what begins and how far it is.
     """
@@ -44,7 +50,7 @@ def run_in_workers(
     busy: deque[tuple[float, Run]] = deque()
     workers: list[_Worker] = []
     try:
-        workers += [_Worker(workplace) for _ in range(min(jobs, len(queue)))]
+        workers += [_Worker(context) for _ in range(min(jobs, len(queue)))]
         while queue or busy or any(worker.run for worker in workers):
             for worker in workers:
                 if worker.run is not None:
@@ -77,11 +83,11 @@ def run_in_workers(
                 elif message in (_DONE, _WAS_THERE):
                     worker.run = None
                     precedence.done(run)
-                    yield run, _stored(run, workplace), message == _WAS_THERE
+                    yield run, _stored(run, context), message == _WAS_THERE
                 else:
-                    workers[workers.index(worker)] = _Worker(workplace)
+                    workers[workers.index(worker)] = _Worker(context)
                     precedence.done(run)
-                    yield run, _died(run, workplace, worker.end()), False
+                    yield run, _died(run, context, worker.end()), False
     finally:
         for worker in workers:
             worker.end()
@@ -95,13 +101,13 @@ class _Worker:
         connection: to it.
     """
 
-    def __init__(self, workplace: Workplace) -> None:
+    def __init__(self, context: RunContext) -> None:
         # Spawned rather than forked: a fork would inherit threads' locks and the state of every library.
-        context = multiprocessing.get_context("spawn")
+        processes = multiprocessing.get_context("spawn")
         self.run: Run | None = None
-        self.connection, theirs = context.Pipe()
-        arguments = (theirs, str(workplace.folder.path), workplace.budget, workplace.command)
-        self._process = context.Process(target=_work, args=arguments, daemon=True)
+        self.connection, theirs = processes.Pipe()
+        arguments = (theirs, str(context.folder.path), context.budget, context.command)
+        self._process = processes.Process(target=_work, args=arguments, daemon=True)
         with _one_thread_each():
             self._process.start()
         # Now the other end is open in the worker only, so that its death ends the connection.
@@ -130,14 +136,14 @@ class _Worker:
         return self._process.exitcode or 0
 
 
-def _stored(run: Run, workplace: Workplace) -> RunResult:
-    result = workplace.folder.load(run, workplace.budget)
-    return result or RunResult.failed(run.config(workplace.budget), workplace.command, "its result file has vanished")
+def _stored(run: Run, context: RunContext) -> RunResult:
+    result = context.folder.load(run, context.budget)
+    return result or RunResult.failed(run.config(context.budget), context.command, "its result file has vanished")
 
 
-def _died(run: Run, workplace: Workplace, exit_code: int) -> RunResult:
+def _died(run: Run, context: RunContext, exit_code: int) -> RunResult:
     """Records that a worker process died, unless it had stored its result by then."""
-    stored = workplace.folder.load(run, workplace.budget)
+    stored = context.folder.load(run, context.budget)
     if stored is not None and not stored.failure:
         return stored
     reason = f"with exit status {exit_code}"
@@ -145,10 +151,10 @@ def _died(run: Run, workplace: Workplace, exit_code: int) -> RunResult:
         name = signal.Signals(-exit_code).name
         reason = f"of {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
     failure = f"its worker process died {reason}"
-    result = RunResult.failed(run.config(workplace.budget), workplace.command, failure)
-    with workplace.locks.work(run.file_name) as is_ours:
+    result = RunResult.failed(run.config(context.budget), context.command, failure)
+    with context.folder.lock(run.file_name) as is_ours:
         if is_ours:
-            workplace.folder.store(run, result)
+            context.folder.store(run, result)
     return result
 
 
@@ -187,10 +193,11 @@ def _work(connection: Connection, folder: str, budget: Budget, command: str) -> 
     threading.Thread(target=_end_with_parent, daemon=True).start()
     relay = _Relay(connection)
     with contextlib.suppress(EOFError, OSError):
+        context = RunContext(ExperimentFolder(folder), budget, command)
         try:
-            with Workplace.opened(ExperimentFolder(folder), budget, command) as place:
+            with context.folder.opened():
                 while True:
-                    done = place.do(connection.recv(), relay)
+                    done = context.do(connection.recv(), relay)
                     connection.send(_BUSY if done is None else _WAS_THERE if done[1] else _DONE)
         except SpecificationError as error:
             # A full disk, say: nothing can go on, and whoever gave the command must be told.

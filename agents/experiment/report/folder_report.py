@@ -36,18 +36,17 @@ class FolderReport:
     about: report.About
 
 
-def read_folder(path: Path) -> FolderReport:
-    """The figures of the folder of an experiment.
+def read_folder(folder: ExperimentFolder) -> FolderReport:
+    """The metrics of the folder of an experiment; what has been read of it before is not read again.
 
     Raises:
         SpecificationError: it holds no experiment, or no run that has come to its end.
     """
-    folder = ExperimentFolder(path)
     definition, results = folder.definition(), folder.results()
     finished = [result for result in results if not result.failure]
     if not finished:
         raise SpecificationError(
-            f"the folder {quoted(path)} holds no finished run yet; give the command that made it again"
+            f"the folder {quoted(folder.path)} holds no finished run yet; give the command that made it again"
         )
     certificates = certify_tasks(dict.fromkeys(result.task for result in finished), folder, None, ProofObserver())
     failures = [result for result in results if result.failure]
@@ -55,22 +54,23 @@ def read_folder(path: Path) -> FolderReport:
     return FolderReport(folder, summarize(finished, definition["budget"], certificates), about)
 
 
-def write_reports(path: Path) -> list[FolderReport]:
+def write_reports(path: Path, folder: ExperimentFolder | None = None) -> list[FolderReport]:
     """Writes tables, charts and best mappings into the folder of an experiment, and one page.
 
     Args:
         path: the folder; if it holds several folders of experiments instead, each gets its own tables and charts, and
             the page has all of them.
+        folder: that of the experiment if it has been read already.
 
     Raises:
         SpecificationError: there is no experiment, or one without a finished run, or the folder is not writable.
     """
     if not path.is_dir():
         raise SpecificationError(f"{quoted(path)} is no folder; give what 'mapgym run -o' has written")
-    folders = list(experiment_folders(path)) or [path]
-    found = [read_folder(folder) for folder in folders]
-    for folder in {path, *folders}:
-        prepare_output_folder(folder)
+    folders = [folder] if folder else list(map(ExperimentFolder, experiment_folders(path))) or [ExperimentFolder(path)]
+    found = list(map(read_folder, folders))
+    for place in {path, *(one.path for one in folders)}:
+        prepare_output_folder(place)
     for one in found:
         _write_tables(one)
     title = found[0].about.description or "comparison of mappers"

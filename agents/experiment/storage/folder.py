@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,23 +11,22 @@ from mapgym import __version__
 from mapgym.agents.certificate import Certificate
 from mapgym.agents.experiment.definition.experiment import Experiment, Run
 from mapgym.agents.experiment.storage.results import RunResult, read_result, require_pyarrow, write_result
+from mapgym.agents.files.store import Store, Work
 from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
 from mapgym.evaluation.best_known import key_of
 from mapgym.evaluation.evaluator import Budget
 from mapgym.evaluation.task import Task
 from mapgym.system.files import TEMPORARY_PREFIX, prepare_output_folder, read_json, write_json, write_text
-from mapgym.system.locks import FolderLocks
 
 if TYPE_CHECKING:
     from mapgym.mapspace import MapSpace
 
 EXPERIMENT_FILE, COMMAND_FILE = "experiment.json", "command.txt"
-DAMAGED_SUFFIX = ".damaged"
 
 
-class ExperimentFolder:
-    """Reads and writes the files of one experiment.
+class ExperimentFolder(Store):
+    """Reads and writes the files of one experiment; each finished result is read once.
 
     Attributes:
         path: the folder.
@@ -35,8 +34,9 @@ class ExperimentFolder:
     """
 
     def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
         self.damaged: list[Path] = []
+        super().__init__(path, self.damaged.append, set_aside=True)
+        self._finished: dict[str, RunResult] = {}
 
     def prepare(self, experiment: Experiment, command: str) -> dict[Run, RunResult]:
         """Makes the folder ready for an experiment and returns the runs that it already holds, failed ones too.
@@ -49,12 +49,12 @@ class ExperimentFolder:
         """
         require_pyarrow()
         prepare_output_folder(self.path)
-        with FolderLocks(self.path) as locks, locks.work(EXPERIMENT_FILE, waiting=lambda: None):
+        with self.opened(), self.lock(EXPERIMENT_FILE, wait=True):
             self._check_settings(experiment.budget)
             found = {}
             for run in experiment.runs:
                 # What somebody else is at is not there yet.
-                with locks.work(run.file_name) as is_ours:
+                with self.lock(run.file_name) as is_ours:
                     result = self.load(run, experiment.budget, set_aside=is_ours)
                 if result is not None:
                     found[run] = result
@@ -124,26 +124,39 @@ class ExperimentFolder:
         Raises:
             SpecificationError: the file holds something else than the result of this run.
         """
-        path = self.path / run.file_name
-        result = self._read(path, set_aside=set_aside) if path.exists() else None
-        if result is None:
-            return None
+        result = self._result(run.file_name, set_aside=set_aside)
+        if result is not None:
+            self._check(self.path / run.file_name, result, run.config(budget))
+        return result
+
+    def work(self, run: Run, budget: Budget, make: Callable[[], RunResult]) -> Work[RunResult]:
+        """A run as a piece of work; one that has failed is done again."""
+
+        def read(path: Path) -> RunResult | None:
+            result = read_result(path)
+            self._check(path, result, run.config(budget))
+            return None if result.failure else result
+
+        return Work(run.file_name, read, make, lambda path, result: self.store(run, result))
+
+    @staticmethod
+    def _check(path: Path, result: RunResult, config: dict[str, Any]) -> None:
+        """Raises SpecificationError if a file holds something else than it should."""
         remedy = "remove the file, or give another folder with -o"
         version = result.versions["mapgym"]
         if version != __version__:
             raise SpecificationError(f"{quoted(path)} was made by mapgym {version}, this is {__version__}; {remedy}")
-        config = run.config(budget)
         if result.config != config:
             raise SpecificationError(
                 f"{quoted(path)} is the result of a different configuration "
                 f"({_difference(result.config, config)}); "
                 f"{remedy}"
             )
-        return result
 
     def store(self, run: Run, result: RunResult) -> None:
         """Writes the result of a run atomically."""
         write_result(self.path / run.file_name, result)
+        self._remember(run.file_name, result)
 
     def results(self) -> list[RunResult]:
         """All results in the folder, failed ones too, in the order of the definition; others follow by name.
@@ -157,7 +170,8 @@ class ExperimentFolder:
         definition = self.definition()
         # What is being written by another process meanwhile is no result yet.
         paths = [path for path in self.path.glob("runs/*/*.parquet") if not path.name.startswith(TEMPORARY_PREFIX)]
-        found = [result for path in sorted(paths) if (result := self._read(path))]
+        files = [path.relative_to(self.path).as_posix() for path in sorted(paths)]
+        found = [result for file in files if (result := self._finished.get(file) or self._result(file))]
         places = {key: {name: i for i, name in enumerate(definition[key])} for key in ("tasks", "agents")}
 
         def place(result: RunResult) -> tuple[object, ...]:
@@ -167,40 +181,38 @@ class ExperimentFolder:
 
         return sorted(found, key=place)
 
-    def certificate_file(self, task: Task) -> Path:
-        """Where it is kept what was proven about the optimum of a task."""
-        return self.path / "optima" / f"{task.file_stem}.json"
+    def certificate_file(self, task: Task) -> str:
+        """Where it is kept what was proven about the optimum of a task, below the folder."""
+        return f"optima/{task.file_stem}.json"
 
     def load_certificate(self, task: Task, space: MapSpace, seconds: float) -> Certificate | None:
         """What an earlier start has proven about a task, None if nothing, or if more seconds may prove more."""
-        path = self.certificate_file(task)
-        try:
+
+        def read(path: Path) -> Certificate | None:
             data = read_json(path)
             certificate, limit = Certificate(**data["certificate"]), float(data["seconds_allowed"])
-        except FileNotFoundError:
-            return None
-        except (OSError, KeyError, TypeError, ValueError):
-            # It can be made again, so that a strange file is no mistake of the user.
-            self.damaged.append(path)
-            return None
-        is_same = data.get("mapgym_version") == __version__ and certificate.key == key_of(space, task.objective)
-        return certificate if is_same and (certificate.certified or limit >= seconds) else None
+            is_same = data.get("mapgym_version") == __version__ and certificate.key == key_of(space, task.objective)
+            return certificate if is_same and (certificate.certified or limit >= seconds) else None
+
+        return self.read(self.certificate_file(task), read)
 
     def store_certificate(self, task: Task, certificate: Certificate, seconds: float) -> None:
         """Writes what was proven about a task, within so many seconds, atomically."""
-        path = self.certificate_file(task)
+        path = self.path / self.certificate_file(task)
         path.parent.mkdir(parents=True, exist_ok=True)
         data = {"mapgym_version": __version__, "seconds_allowed": seconds, "certificate": certificate.to_dict()}
         write_json(path, data)
 
-    def _read(self, path: Path, *, set_aside: bool = False) -> RunResult | None:
-        try:
-            return read_result(path)
-        except ValueError:
-            if set_aside:
-                path = path.replace(path.with_name(path.name + DAMAGED_SUFFIX))
-            self.damaged.append(path)
-            return None
+    def _result(self, file: str, *, set_aside: bool = False) -> RunResult | None:
+        """The result in a file, None when there is none or it cannot be read."""
+        result = self.read(file, read_result, set_aside=set_aside)
+        if result is not None:
+            self._remember(file, result)
+        return result
+
+    def _remember(self, file: str, result: RunResult) -> None:
+        if not result.failure:
+            self._finished[file] = result
 
     def _check_settings(self, budget: Budget) -> None:
         if not any((self.path / name).exists() for name in (EXPERIMENT_FILE, "comparison.json")):

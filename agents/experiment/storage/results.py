@@ -268,13 +268,14 @@ def read_result(path: Path) -> RunResult:
     """Reads what :func:`write_result` wrote.
 
     Raises:
-        ValueError: the file is damaged, or something else.
+        OSError: it cannot be read.
+        ValueError: it is damaged, or something else.
     """
     import pyarrow as pa
     from pyarrow import parquet
 
+    data = path.read_bytes()
     try:
-        data = path.read_bytes()
         whole = is_whole(data)
         if whole is False:
             raise ValueError("the checksum does not fit")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from mapgym import __version__
 from mapgym.agents.base import DEFAULT_AGENT, make_agent
 from mapgym.agents.certificate import Certificate, Progress, certificate_of
 from mapgym.agents.experiment.storage.known_mappings import join
+from mapgym.agents.files.store import Store, Work
 from mapgym.agents.labels import OPTIMAL_GAP
 from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
@@ -19,8 +20,7 @@ from mapgym.evaluation.best_known import CERTIFIED, GAP, BestKnown
 from mapgym.evaluation.evaluator import Budget, Evaluator
 from mapgym.evaluation.task import Task
 from mapgym.mapspace import MapSpace
-from mapgym.system.files import prepare_output_folder, read_json, write_json
-from mapgym.system.locks import FolderLocks
+from mapgym.system.files import read_json, write_json
 
 _SAMPLES_WHERE_A_GAP_IS_LEFT = 20_000
 
@@ -60,66 +60,50 @@ class Outcome:
         return cls(**{**data, "certificate": None if certificate is None else Certificate(**certificate)})
 
 
-class Observer(Protocol):
-    """Is told about the progress of a study."""
-
-    def started(self, task: Task, progress: Progress) -> None:
-        """The solver begins with a task; the progress can be read while it lasts."""
-
-    def finished(self, task: Task, outcome: Outcome, *, was_there: bool) -> None:
-        """A task is done; ``was_there`` when its result had been in the folder already."""
-
-    def damaged(self, path: Path) -> None:
-        """A file cannot be read and is made again."""
-
-
 def run_study(
-    tasks: Sequence[Task], folder: Path, seconds: float, command: str, observer: Observer
+    tasks: Sequence[Task],
+    folder: Path,
+    seconds: float,
+    command: str,
+    *,
+    started: Callable[[Task, Progress], None],
+    finished: Callable[[Task, Outcome, bool], None],
+    damaged: Callable[[Path], None],
 ) -> dict[Task, Outcome]:
-    """Solves what is not solved yet.
-
-    An interruption (KeyboardInterrupt) passes through; what was finished before it is in the folder. Several processes
-    may do the same work in the same folder: each task is solved by one of them, and the others wait for it.
+    """Solves what is not solved yet, see :class:`mapgym.agents.files.store.Store`.
 
     Args:
         tasks: what to solve.
         folder: keeps one file for each task, in tasks/.
         seconds: wall time for each task.
         command: recorded with each result.
-        observer: is told about every task.
+        started: told before a task is solved; the progress can be read while it lasts.
+        finished: told of each result, and whether it had been there already.
+        damaged: told of each file that cannot be read, before it is made again.
 
     Raises:
         SpecificationError: the folder is not writable.
     """
-    prepare_output_folder(folder)
-    (folder / "tasks").mkdir(exist_ok=True)
-    outcomes: dict[Task, Outcome] = {}
-    with FolderLocks(folder) as locks:
-        for task in tasks:
-            path = folder / "tasks" / f"{task.full_file_stem}.json"
-            with locks.work(f"tasks/{path.name}", waiting=lambda: None):
-                earlier = _load(path, task, seconds, observer)
-                if earlier is None:
-                    progress = Progress()
-                    observer.started(task, progress)
-                    outcomes[task] = _solve(task, seconds, command, progress)
-                    write_json(path, asdict(outcomes[task]))
-                else:
-                    outcomes[task] = earlier
-            observer.finished(task, outcomes[task], was_there=earlier is not None)
-    return outcomes
+
+    def work(task: Task) -> Work[Outcome]:
+        def make() -> Outcome:
+            progress = Progress()
+            started(task, progress)
+            return _solve(task, seconds, command, progress)
+
+        return Work(
+            f"tasks/{task.full_file_stem}.json",
+            lambda path: _read(path, task, seconds),
+            make,
+            lambda path, outcome: write_json(path, asdict(outcome)),
+        )
+
+    return dict(zip(tasks, Store(folder, damaged).do_all(tasks, work, finished), strict=True))
 
 
-def _load(path: Path, task: Task, seconds: float, observer: Observer) -> Outcome | None:
+def _read(path: Path, task: Task, seconds: float) -> Outcome | None:
     """An earlier result of the task, if it is of this version and more seconds would not improve it."""
-    try:
-        outcome = Outcome.from_dict(read_json(path))
-    except FileNotFoundError:
-        return None
-    except (OSError, KeyError, TypeError, ValueError):
-        # It can be made again, so that a strange file is no mistake of the user.
-        observer.damaged(path)
-        return None
+    outcome = Outcome.from_dict(read_json(path))
     if (outcome.key, outcome.mapgym_version) != (task.key, __version__):
         return None
     is_final = outcome.certificate is not None and outcome.certificate.certified

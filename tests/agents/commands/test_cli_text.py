@@ -15,7 +15,7 @@ import pytest
 
 from mapgym.agents import agent_names, make_agent
 from mapgym.agents.base import agent_class
-from mapgym.agents.commands.common import comma_separated
+from mapgym.agents.commands.parsing import comma_separated
 from mapgym.agents.experiment.definition.experiment_file import load_experiment
 from mapgym.errors import SpecificationError
 from mapgym.system.command_start import INTERRUPTED

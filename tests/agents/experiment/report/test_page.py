@@ -17,6 +17,7 @@ from mapgym.agents.experiment.report.charts import WIDTH, Axis, Chart, Series, t
 from mapgym.agents.experiment.report.folder_report import read_folder, write_reports
 from mapgym.agents.experiment.report.markup import Markup, element, joined
 from mapgym.agents.experiment.report.summary import summarize
+from mapgym.agents.experiment.storage.folder import ExperimentFolder
 from mapgym.evaluation.evaluator import Budget, Trace
 from mapgym.evaluation.task import Task
 from mapgym.spec import catalog
@@ -139,7 +140,9 @@ class TestCurves:
     @pytest.fixture
     def summary(self, folder):
         """Two tasks, one agent; values over the best known: 4, 2, 1 at 1, 10, 100 samples, and 1.4 at 1."""
-        results = [one for one in read_folder(folder).summary.all_results if one.agent.label == "random"]
+        results = [
+            one for one in read_folder(ExperimentFolder(folder)).summary.all_results if one.agent.label == "random"
+        ]
         traces = [
             Trace([1, 10, 100], [0.1, 0.2, 0.3], [40.0, 20.0, 10.0]),
             Trace([1], [0.1], [14.0]),
@@ -223,7 +226,7 @@ class TestPage:
             assert sum(text.startswith(heading) for text in found.text) == 6
         text = "".join(found.text)
         assert "limited by" in text
-        best = min(read_folder(folder).summary.best_known.values())
+        best = min(read_folder(ExperimentFolder(folder)).summary.best_known.values())
         assert f"EDP{best:.6g} pJ*cycles" in text
 
     def test_columns_sort_by_number(self, folder):

@@ -1,0 +1,152 @@
+"""Reads what the user typed, and loads what it names."""
+
+from __future__ import annotations
+
+import csv
+import math
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import typer
+
+from mapgym.agents.commands import console
+from mapgym.agents.labels import OBJECTIVE_NAMES
+from mapgym.errors import SpecificationError, suggest
+from mapgym.errors.text import printable, quoted
+from mapgym.mapspace.entries import AXES
+
+if TYPE_CHECKING:
+    from mapgym.agents.experiment.definition.warm_start import WarmStart
+    from mapgym.spec.accelerator import Accelerator
+    from mapgym.spec.workload import Workload
+
+
+def command_line(context: typer.Context) -> str:
+    """The command as it was typed, quoted for a shell."""
+    known = context.find_root().obj
+    return printable(shlex.join(["mapgym", *(sys.argv[1:] if known is None else known)]))
+
+
+def comma_separated(text: str | Sequence[str], what: str) -> list[str]:
+    """Splits "a,b" (or several such) into names; raises SpecificationError when there is none.
+
+    A name that holds a comma stands in double quotes, as in CSV: '"net.yaml:a,b",resnet18'.
+    """
+    texts = [text] if isinstance(text, str) else text
+    try:
+        rows = [row for part in texts for row in csv.reader([part], skipinitialspace=True)]
+    except csv.Error as error:
+        raise SpecificationError(f"{what} is {quoted(text)}, which cannot be read as a list ({error})") from None
+    names = [name.strip() for row in rows for name in row if name.strip()]
+    if not names:
+        raise SpecificationError(f"{what} is empty; give at least one name")
+    return names
+
+
+def read_parameters(texts: Sequence[str]) -> dict[str, str]:
+    """Reads the repeated option --parameter NAME=VALUE."""
+    parameters = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise SpecificationError(f"--parameter: {quoted(text)} is no NAME=VALUE; write such as 'population=50'")
+        parameters[name.strip()] = value.strip()
+    return parameters
+
+
+def parse_axes(text: str) -> tuple[str, ...]:
+    """Reads --axes; the result is in the canonical order, without repetitions."""
+    names = comma_separated(text, "--axes")
+    for name in names:
+        if name not in AXES:
+            raise SpecificationError(f"--axes: unknown axis {quoted(name)}; {suggest(name, AXES)}")
+    return tuple(axis for axis in AXES if axis in names)
+
+
+def parse_objective(text: str) -> str:
+    """Checks --objective."""
+    if text not in OBJECTIVE_NAMES:
+        raise SpecificationError(f"--objective: unknown objective {quoted(text)}; {suggest(text, OBJECTIVE_NAMES)}")
+    return text
+
+
+def parse_density_objective(text: str, densities: str | None, weights: str | None, env: str | None = None) -> str:
+    """Reads --objective where it may be sparsity-aware, with --densities, --density-weights and --env."""
+    from mapgym.agents.experiment.definition.densities import objective_in, read_objective
+
+    try:
+        text = objective_in(env, text)
+    except SpecificationError as error:
+        raise SpecificationError(f"--env: {error}") from None
+
+    lists = (
+        None if given is None else comma_separated(given, what)
+        for given, what in ((densities, "--densities"), (weights, "--density-weights"))
+    )
+    try:
+        return read_objective(text, *lists)
+    except SpecificationError as error:
+        raise SpecificationError(f"--objective: {error}") from None
+
+
+def parse_densities(texts: Sequence[str] | None) -> dict[str, float]:
+    """Reads --density: tensor, as it was typed, -> density."""
+    densities = {}
+    for text in comma_separated(texts, "--density") if texts else ():
+        # A tensor may be called anything, and a density has no equals sign.
+        name, _, value = text.rpartition("=")
+        if name.strip() in densities:
+            raise SpecificationError(
+                f"--density: {quoted(name.strip())} is given twice; give one density for each tensor"
+            )
+        try:
+            densities[name.strip()] = float(value)
+        except ValueError:
+            raise SpecificationError(
+                f"--density: {quoted(text)} is no TENSOR=DENSITY; write such as 'weights=0.5,inputs=0.2'"
+            ) from None
+    return densities
+
+
+def parse_certify(seconds: float | None, objective: str) -> float | None:
+    """Checks --certify, which goes with one objective at one density."""
+    if seconds is not None and objective not in OBJECTIVE_NAMES:
+        raise SpecificationError("--certify proves one objective; give --objective edp, energy or latency with it")
+    return parse_seconds(seconds, "--certify")
+
+
+def parse_seconds(seconds: float | None, what: str) -> float | None:
+    """Checks an option that is a number of seconds."""
+    if seconds is not None and not 0 < seconds < math.inf:
+        raise SpecificationError(f"{what} is {seconds:g}; give a finite number of seconds above 0")
+    return seconds
+
+
+def load_accelerator(spec: str, *, peer_links: bool = True) -> Accelerator:
+    """The accelerator that the user named, without neighbour links if they say so."""
+    from mapgym.spec import catalog
+
+    accelerator = catalog.accelerator(spec)
+    return accelerator if peer_links else replace(accelerator, peer_links=False)
+
+
+def load_workloads(specs: Sequence[str]) -> list[Workload]:
+    """The workloads that the user named; a network stands for all of its layers."""
+    from mapgym.spec import catalog
+
+    return [workload for spec in specs for workload in catalog.workloads(spec)]
+
+
+def load_warm_start(text: str | None, *, within_experiment: bool = True) -> WarmStart | None:
+    """Reads --warm-start, within an experiment or for one search; says which part of a buffer cannot be used."""
+    from mapgym.agents.experiment.definition.warm_start import POLICY, read_warm_start
+
+    if text is None:
+        return None
+    warm_start = read_warm_start(text, within_experiment=within_experiment)
+    if warm_start.source != POLICY and warm_start.digest and (damaged := warm_start.buffer().damaged):
+        console.notify_damaged_lines(text, damaged)
+    return warm_start

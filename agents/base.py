@@ -345,3 +345,11 @@ def _checked(agent: str, name: str, value: Any, default: Any, entry: Any) -> Any
     if kind in (int, float) and value != default and not (low <= value <= high and math.isfinite(value)):
         raise SpecificationError(f"{where}; give a number from {low:g} to {high:g}")
     return value
+
+
+def load_compiled_code(space: MapSpace) -> None:
+    """Compiles what all searches of a space use, or loads it from the disk, so that no search is charged for it.
+
+    What only one agent needs is loaded by its ``warm_up``, before the clock of its search starts.
+    """
+    space.sample(np.random.default_rng(0), 1)

@@ -16,7 +16,6 @@ if not (Path(__file__).parent / "agents").is_dir():
 from mapgym.system import command_start as command_start  # isort: split
 
 from mapgym.cost import Cost, CostBatch, CostModel, LowerBound, lower_bound
-from mapgym.envs import register_environments
 from mapgym.errors import SpecificationError
 from mapgym.evaluation.evaluator import Budget, Evaluator, Trace
 from mapgym.mapping import Mapping, MappingBatch
@@ -28,6 +27,7 @@ from mapgym.spec.levels import Mac, StorageLevel
 from mapgym.spec.tensor import Tensor
 from mapgym.spec.workload import Workload
 from mapgym.system.moved_names import keep_moved_names
+from mapgym.system.registration import register_environments
 
 __version__ = "0.1.0"
 

@@ -120,7 +120,7 @@ def _dataflows() -> Rows:
 def _environments() -> Rows:
     import gymnasium
 
-    from mapgym.envs import ENVIRONMENT_IDS, register_environments
+    from mapgym.system.registration import ENVIRONMENT_IDS, register_environments
 
     register_environments()
     return [{"id": name, "entry_point": str(gymnasium.spec(name).entry_point)} for name in ENVIRONMENT_IDS]

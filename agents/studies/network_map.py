@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mapgym.agents.base import make_agent
+from mapgym.agents.base import load_compiled_code, make_agent
 from mapgym.agents.experiment.definition.warm_start import NEIGHBOURS
-from mapgym.agents.experiment.execution.context import load_compiled_code
 from mapgym.agents.files.tables import Table
 from mapgym.agents.studies.cells import Cell, Result
 from mapgym.evaluation.evaluator import Budget, Evaluator

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gymnasium as gym
-
 from mapgym.envs.common.task import Task, TaskGenerator
 from mapgym.envs.construction.mapspace_env import MapSpaceEnv
 from mapgym.envs.construction.mapspace_vector_env import MapSpaceVectorEnv
@@ -12,6 +10,7 @@ from mapgym.envs.one_shot.one_shot_env import MapSpaceOneShotEnv, MapSpaceOneSho
 from mapgym.envs.refine.refine_env import MapSpaceRefineEnv, MapSpaceRefineVectorEnv
 from mapgym.envs.sparse.sparse_env import MapSpaceSparseEnv, MapSpaceSparseVectorEnv
 from mapgym.envs.warm_start.warm_start_env import MapSpaceWarmStartEnv, MapSpaceWarmStartVectorEnv
+from mapgym.system.registration import ENVIRONMENT_IDS, register_environments
 
 __all__ = [
     "ENVIRONMENT_IDS",
@@ -31,25 +30,3 @@ __all__ = [
     "make_vec_env",
     "register_environments",
 ]
-
-_CLASSES = {
-    "MapSpace-v0": (MapSpaceEnv, MapSpaceVectorEnv),
-    "MapSpaceOneShot-v0": (MapSpaceOneShotEnv, MapSpaceOneShotVectorEnv),
-    "MapSpaceRefine-v0": (MapSpaceRefineEnv, MapSpaceRefineVectorEnv),
-    "MapSpaceSparse-v0": (MapSpaceSparseEnv, MapSpaceSparseVectorEnv),
-    "MapSpaceWarmStart-v0": (MapSpaceWarmStartEnv, MapSpaceWarmStartVectorEnv),
-}
-
-ENVIRONMENT_IDS = tuple(_CLASSES)
-"""Every id that mapgym registers."""
-
-
-def register_environments() -> None:
-    """Registers the environments; a second call changes nothing."""
-    for name, (scalar, vector) in _CLASSES.items():
-        if name not in gym.registry:
-            gym.register(
-                name,
-                entry_point=f"mapgym.envs:{scalar.__name__}",
-                vector_entry_point=f"mapgym.envs:{vector.__name__}",
-            )

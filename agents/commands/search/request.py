@@ -99,7 +99,7 @@ class Search:
 
     def run(self) -> bool:
         """Searches, with a display of the progress; returns whether Ctrl-C ended it."""
-        from mapgym.agents.experiment.execution.context import load_compiled_code
+        from mapgym.agents.base import load_compiled_code
         from mapgym.agents.interruption import Interruption
 
         initial = None if self.start is None or not self.start.sources else self.start.mappings

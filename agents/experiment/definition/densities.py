@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from mapgym.agents.labels import OBJECTIVE_NAMES
-from mapgym.envs import ENVIRONMENT_IDS
 from mapgym.errors import SpecificationError, suggest
 from mapgym.errors.text import quoted
 from mapgym.evaluation.sparsity_aware import SPARSITY_AWARE, SparsityAware, is_sparsity_aware
 from mapgym.spec.workload import Workload
+from mapgym.system.registration import ENVIRONMENT_IDS
 
 _SPARSE = "MapSpaceSparse-v0"
 _ENVIRONMENTS = ("MapSpace-v0", _SPARSE)

@@ -8,8 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-import numpy as np
-
+from mapgym.agents.base import load_compiled_code
 from mapgym.agents.experiment.definition.experiment import Run
 from mapgym.agents.experiment.definition.warm_start import WITHIN_EXPERIMENT
 from mapgym.agents.experiment.storage.folder import ExperimentFolder
@@ -19,7 +18,6 @@ from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
 from mapgym.evaluation.evaluator import Budget, Evaluator
 from mapgym.mapping import Mapping
-from mapgym.mapspace import MapSpace
 from mapgym.warmstart import Entry, ReplayBuffer, Start
 
 SECONDS_BETWEEN_REPORTS = 0.2
@@ -145,14 +143,6 @@ class Precedence:
         """Notes that a run is done."""
         if run.chain is not None:
             self._places[run.chain].discard(len(run.before))
-
-
-def load_compiled_code(space: MapSpace) -> None:
-    """Compiles what all searches of a space use, or loads it from the disk, so that no search is charged for it.
-
-    What only one agent needs is loaded by its ``warm_up``, before the clock of its search starts.
-    """
-    space.sample(np.random.default_rng(0), 1)
 
 
 def execute(

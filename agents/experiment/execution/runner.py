@@ -7,13 +7,13 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from mapgym.agents.base import load_compiled_code
 from mapgym.agents.experiment.definition.experiment import Experiment, Run
 from mapgym.agents.experiment.execution.context import (
     SECONDS_BETWEEN_TRIALS,
     Observer,
     Precedence,
     RunContext,
-    load_compiled_code,
 )
 from mapgym.agents.experiment.execution.workers import run_in_workers
 from mapgym.agents.experiment.storage.folder import ExperimentFolder

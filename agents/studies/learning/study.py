@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mapgym.agents.base import make_agent
-from mapgym.agents.experiment.execution.context import load_compiled_code
+from mapgym.agents.base import load_compiled_code, make_agent
 from mapgym.agents.studies.cells import Cell, Result
 from mapgym.evaluation.best_known import best_known
 from mapgym.evaluation.evaluator import Budget, Evaluator, Trace

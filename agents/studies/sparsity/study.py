@@ -8,8 +8,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.agents.base import make_agent
-from mapgym.agents.experiment.execution.context import load_compiled_code
+from mapgym.agents.base import load_compiled_code, make_agent
 from mapgym.agents.studies.cells import Cell, Result
 from mapgym.agents.studies.order.study import all_orders
 from mapgym.cost import CostModel

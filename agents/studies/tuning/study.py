@@ -7,8 +7,7 @@ from functools import partial
 from statistics import median
 from typing import Any
 
-from mapgym.agents.base import agent_class
-from mapgym.agents.experiment.execution.context import load_compiled_code
+from mapgym.agents.base import agent_class, load_compiled_code
 from mapgym.agents.files.tables import Table
 from mapgym.agents.studies.cells import Cell, Result
 from mapgym.agents.tuning import AgentTuning, Tuning, choose

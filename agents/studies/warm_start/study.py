@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.agents.base import make_agent
-from mapgym.agents.experiment.execution.context import load_compiled_code
+from mapgym.agents.base import load_compiled_code, make_agent
 from mapgym.agents.experiment.report.statistics import bootstrap_interval
 from mapgym.agents.files.tables import Table
 from mapgym.agents.studies.cells import Cell, Result

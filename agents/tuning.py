@@ -74,8 +74,9 @@ def read_tuning(path: Path | Traversable | None = None) -> Tuning:
     Raises:
         SpecificationError: a key is unknown or missing, or a value of the wrong kind.
     """
+    ours = path is None
     path = resources.files("mapgym.envs_config") / "tuning.yaml" if path is None else path
-    data = load_yaml(path)
+    data = load_yaml(path, ours=ours)
     if not isinstance(data, Mapping):
         raise SpecificationError(f"{path}: give a mapping with samples, seeds, tasks and agents")
     require_keys(map(str, data), ("samples", "seeds", "tasks", "agents"), str(path))

@@ -15,7 +15,8 @@ from mapgym.system.locks import FolderLocks
 DAMAGED_SUFFIX = ".damaged"
 """What follows the name of a file that could not be read and was set aside."""
 
-Found, Item = TypeVar("Found"), TypeVar("Item")
+Found = TypeVar("Found")
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)

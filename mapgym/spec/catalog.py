@@ -238,13 +238,13 @@ def workload_names() -> tuple[str, ...]:
 @cache
 def _catalog_accelerator(name: str) -> Accelerator:
     file = _folder("accelerators") / f"{name}.yaml"
-    return Accelerator.from_dict(_read(file), str(file))
+    return Accelerator.from_dict(_read(file, ours=True), str(file))
 
 
 @cache
 def _catalog_network(name: str) -> Network:
     file = _folder("workloads") / f"{name}.yaml"
-    return Network.from_dict(_read(file), str(file))
+    return Network.from_dict(_read(file, ours=True), str(file))
 
 
 def _folder(kind: str) -> Traversable:
@@ -288,8 +288,8 @@ def _file_and_layer(text: str) -> tuple[Path, str | None] | None:
     return Path(text[:end]), None if end == len(text) else text[end + 1 :]
 
 
-def _read(file: Path | Traversable) -> Mapping[str, object]:
-    data = load_yaml(file)
+def _read(file: Path | Traversable, *, ours: bool = False) -> Mapping[str, object]:
+    data = load_yaml(file, ours=ours)
     if not isinstance(data, Mapping):
         raise SpecificationError(f"{file}: holds {type(data).__name__}, not a mapping; write 'key: value' lines")
     # What has no name of its own is called as its file.

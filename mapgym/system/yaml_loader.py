@@ -14,6 +14,9 @@ from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted, shortened
 from mapgym.system.input_file import DEEPEST, LONGEST_NUMBER, read_text
 
+# Ten times as fast, where PyYAML was built with it.
+_FAST: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 MOST_NODES = 250_000
 """Values and keys of a file, those that aliases repeat counted each time."""
 
@@ -45,13 +48,14 @@ _SCALARS = [
 ]
 
 
-def load_yaml(path: Path | Traversable) -> object:
+def load_yaml(path: Path | Traversable, *, ours: bool = False) -> object:
     """Returns the content of a YAML (or JSON) file as plain dicts, lists, strings, numbers, booleans and None.
 
     Scalars are read as in YAML 1.2: 1e-3 is a number, and yes, no, on, off and dates are text.
 
     Args:
         path: the file, UTF-8.
+        ours: it comes with mapgym, so that nothing in it is hostile, and the parser in C reads it.
 
     Raises:
         SpecificationError: the file is missing, unreadable, empty, cut off, not YAML, has the same key twice, holds
@@ -61,7 +65,7 @@ def load_yaml(path: Path | Traversable) -> object:
     loader = None
     try:
         # A SafeLoader builds plain data only.
-        loader = _Loader(text)
+        loader = _FastLoader(text) if ours else _Loader(text)
         data = loader.get_single_data()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -79,7 +83,7 @@ def load_yaml(path: Path | Traversable) -> object:
         raise SpecificationError(f"{path}, line {line}: a character that YAML forbids; remove it") from None
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
         # What PyYAML's scanner stumbles over, such as "\U00110000"; it is at the line that it has got to.
-        line = 1 if loader is None else loader.line + 1
+        line = getattr(loader, "line", 0) + 1
         raise SpecificationError(
             f"{path}, line {line}: not valid YAML ({shortened(str(error), 200)}); mend that line"
         ) from None
@@ -103,45 +107,8 @@ def _wrong(problem: str, mark: yaml.Mark | None) -> yaml.MarkedYAMLError:
     return yaml.constructor.ConstructorError(problem=problem, problem_mark=mark)
 
 
-class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader without YAML 1.1's surprises, without duplicate keys, and with limits."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self._depth = 0
-        self._composed = 0
-        # Anchored node -> its values and its depth, aliases within it counted as what they stand for.
-        self._extent: dict[yaml.Node, tuple[int, int]] = {}
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """Composes a node; an alias counts as much as what it repeats, because whoever walks the data repeats it."""
-        alias = self.check_event(yaml.AliasEvent)
-        mark, before = self.peek_event().start_mark, self._composed
-        if self._depth >= DEEPEST:
-            raise _wrong(f"nested more than {DEEPEST} deep", mark)
-        self._depth += 1
-        node: yaml.Node | None = super().compose_node(parent, index)
-        self._depth -= 1
-        assert node is not None
-        if alias:
-            if node not in self._extent:
-                raise _wrong("an alias within what it stands for", mark)
-            size, deep = self._extent[node]
-            self._composed += size
-            if self._depth + deep > DEEPEST:
-                raise _wrong(f"nested more than {DEEPEST} deep", mark)
-        else:
-            self._composed += 1
-            self._extent[node] = (self._composed - before, self._height(node))
-        if self._composed > MOST_NODES:
-            raise _wrong(f"more than {MOST_NODES:,} values, aliases counted as what they stand for", mark)
-        return node
-
-    def _height(self, node: yaml.Node) -> int:
-        if isinstance(node, yaml.ScalarNode):
-            return 1
-        children = node.value if isinstance(node, yaml.SequenceNode) else [each for pair in node.value for each in pair]
-        return 1 + max((self._extent[child][1] for child in children), default=0)
+class _PlainData(yaml.constructor.SafeConstructor):
+    """Builds plain data without YAML 1.1's surprises and without duplicate keys."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         """Builds plain data, and refuses what a tag would make something else of."""
@@ -180,7 +147,55 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _construct_int(loader: _Loader, node: yaml.ScalarNode) -> int:
+class _Loader(_PlainData, yaml.SafeLoader):
+    """PyYAML's safe loader with limits."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = 0
+        self._composed = 0
+        # Anchored node -> its values and its depth, aliases within it counted as what they stand for.
+        self._extent: dict[yaml.Node, tuple[int, int]] = {}
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Composes a node; an alias counts as much as what it repeats, because whoever walks the data repeats it."""
+        alias = self.check_event(yaml.AliasEvent)
+        mark, before = self.peek_event().start_mark, self._composed
+        if self._depth >= DEEPEST:
+            raise _wrong(f"nested more than {DEEPEST} deep", mark)
+        self._depth += 1
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self._depth -= 1
+        assert node is not None
+        if alias:
+            if node not in self._extent:
+                raise _wrong("an alias within what it stands for", mark)
+            size, deep = self._extent[node]
+            self._composed += size
+            if self._depth + deep > DEEPEST:
+                raise _wrong(f"nested more than {DEEPEST} deep", mark)
+        else:
+            self._composed += 1
+            self._extent[node] = (self._composed - before, self._height(node))
+        if self._composed > MOST_NODES:
+            raise _wrong(f"more than {MOST_NODES:,} values, aliases counted as what they stand for", mark)
+        return node
+
+    def _height(self, node: yaml.Node) -> int:
+        if isinstance(node, yaml.ScalarNode):
+            return 1
+        children = node.value if isinstance(node, yaml.SequenceNode) else [each for pair in node.value for each in pair]
+        return 1 + max((self._extent[child][1] for child in children), default=0)
+
+
+class _FastLoader(_FAST, _PlainData):
+    """The parser in C, which knows no limits."""
+
+    def __init__(self, text: str) -> None:
+        _FAST.__init__(self, text)
+
+
+def _construct_int(loader: _PlainData, node: yaml.ScalarNode) -> int:
     text = loader.construct_scalar(node)
     if len(text) > LONGEST_NUMBER:
         raise _wrong("a whole number that is too long", node.start_mark)
@@ -192,7 +207,8 @@ class _Dumper(yaml.SafeDumper):
 
 
 _Loader.yaml_implicit_resolvers = {}
+_FastLoader.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in _SCALARS:
-    _Loader.add_implicit_resolver(_tag, _pattern, _first)
-    _Dumper.add_implicit_resolver(_tag, _pattern, _first)
-_Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
+    for _kind in (_Loader, _FastLoader, _Dumper):
+        _kind.add_implicit_resolver(_tag, _pattern, _first)
+_PlainData.yaml_constructors = {**_PlainData.yaml_constructors, "tag:yaml.org,2002:int": _construct_int}

@@ -100,6 +100,7 @@ def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_registering_and_using_an_agent_of_ones_own(space: MapSpace, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent_names()  # all are registered before the copy is made
     monkeypatch.setattr(registry, "_AGENTS", dict(registry._AGENTS))
 
     @register
@@ -193,6 +194,7 @@ def test_documentation_lists_the_parameters(name: str) -> None:
 class TestExampleOfTheDocumentation(AgentContract):
     @pytest.fixture
     def new_agent(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Agent]:
+        agent_names()  # all are registered before the copy is made
         monkeypatch.setattr(registry, "_AGENTS", dict(registry._AGENTS))
         example = next(block for block in _code_blocks() if "class HillClimber" in block)
         names: dict[str, type[Agent]] = {}
@@ -201,6 +203,7 @@ class TestExampleOfTheDocumentation(AgentContract):
 
 
 def test_code_of_the_documentation_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    agent_names()  # all are registered before the copy is made
     monkeypatch.setattr(registry, "_AGENTS", dict(registry._AGENTS))
     names: dict[str, object] = {}
     for block in _code_blocks():

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from mapgym.agents.files.tables import Table
-from mapgym.agents.studies import cells
 from mapgym.agents.studies.axes import study as axes
 from mapgym.agents.studies.landscape import study as landscape
 from mapgym.agents.studies.order import study as order
@@ -29,49 +27,6 @@ TASK = ("--workloads", "toy/tiny_gemm", "--accelerators", "tiny")
 @pytest.fixture(scope="module")
 def space():
     return MapSpace(conv2d("small", N=1, C=4, M=4, P=4, Q=2, R=3, S=1), small_accelerator())
-
-
-class TestCells:
-    @pytest.fixture
-    def work(self):
-        """Cells that count how often they are computed."""
-        done = []
-
-        def make(name, value, **settings):
-            def compute():
-                done.append(name)
-                if value is None:
-                    raise KeyboardInterrupt
-                return {"value": value, "summary": ""}
-
-            return cells.Cell(name, settings, compute)
-
-        return SimpleNamespace(make=make, done=done)
-
-    def test_continues_after_an_interruption(self, work, tmp_path):
-        with pytest.raises(KeyboardInterrupt):
-            cells.run_cells([work.make("a", 1), work.make("b", None), work.make("c", 3)], tmp_path)
-        results = cells.run_cells([work.make("a", 1), work.make("b", 2), work.make("c", 3)], tmp_path)
-        assert work.done == ["a", "b", "b", "c"]
-        assert [result["value"] for result in results] == [1, 2, 3]
-
-    def test_other_settings_are_other_work(self, work, tmp_path):
-        cells.run_cells([work.make("a", 1, axes=("tile",))], tmp_path)
-        cells.run_cells([work.make("a", 1, axes=("tile",))], tmp_path)
-        assert cells.run_cells([work.make("a", 2, axes=("order",))], tmp_path)[0]["value"] == 2
-        assert work.done == ["a", "a"]
-
-    @pytest.mark.parametrize("damage", ["", "{}", "[1]", '{"settings": 1, "result": 2}'])
-    def test_damaged_files_are_made_again(self, work, tmp_path, damage):
-        cell = work.make("a/b c", 1)
-        cells.run_cells([cell], tmp_path)
-        path = tmp_path / "cells" / cell.file_name
-        assert path.exists()
-        path.write_text(damage)
-        told = []
-        assert cells.run_cells([cell], tmp_path, damaged=told.append)[0]["value"] == 1
-        assert told == [path]
-        assert work.done == ["a/b c"] * 2
 
 
 class TestTable:

@@ -20,10 +20,11 @@ from mapgym.agents.experiment.definition import experiment as matrix
 from mapgym.agents.experiment.definition.experiment import AgentEntry, Experiment
 from mapgym.agents.experiment.definition.experiment_file import experiment_names, load_experiment
 from mapgym.agents.experiment.execution.context import Observer
-from mapgym.agents.experiment.execution.runner import run_experiment
+from mapgym.agents.experiment.execution.runner import run_experiment, run_missing
 from mapgym.agents.experiment.storage import known_mappings
 from mapgym.agents.experiment.storage.folder import ExperimentFolder, load_results
 from mapgym.agents.experiment.storage.known_mappings import improvements, join
+from mapgym.agents.experiment.storage.results import read_result
 from mapgym.errors import SpecificationError
 from mapgym.evaluation import best_known as store
 from mapgym.evaluation.best_known import CERTIFIED, GAP, read_entries
@@ -273,7 +274,7 @@ class TestRun:
             raise RuntimeError("out of [ideas]")
 
         monkeypatch.setattr("mapgym.agents.search.random.RandomSearch.search", fail)
-        monkeypatch.setattr("mapgym.agents.commands.experiments.run_experiment", _in_this_process)
+        monkeypatch.setattr("mapgym.agents.commands.experiments.run_missing", _in_this_process)
         status, text, error = mapgym("run", file(agents=["random", "gamma"]), "-o", tmp_path / "out")
         assert status == 1
         assert "[1/4] toy/tiny_gemm on tiny, random, seed 0: failed: RuntimeError: out of [ideas]" in text
@@ -285,7 +286,7 @@ class TestRun:
         assert "out of [ideas]" in (tmp_path / "out" / "report.html").read_text()
 
     def test_a_changed_experiment_adds_to_the_folder(self, file, mapgym, tmp_path, monkeypatch):
-        monkeypatch.setattr("mapgym.agents.commands.experiments.run_experiment", _in_this_process)
+        monkeypatch.setattr("mapgym.agents.commands.experiments.run_missing", _in_this_process)
         assert mapgym("run", file(), "-o", tmp_path / "out")[0] == 0
         status, text, _ = mapgym("run", file(agents=["random", "gamma"], seeds=3), "-o", tmp_path / "out")
         assert status == 0
@@ -294,8 +295,23 @@ class TestRun:
         assert (status, text) == (2, "")
         assert "samples 20 there, 30 now" in error
 
+    def test_each_result_is_read_once(self, file, mapgym, tmp_path, monkeypatch):
+        monkeypatch.setattr("mapgym.agents.commands.experiments.run_missing", _in_this_process)
+        read = []
+
+        def counting(path):
+            read.append(path.name)
+            return read_result(path)
+
+        monkeypatch.setattr("mapgym.agents.experiment.storage.folder.read_result", counting)
+        assert mapgym("run", file(), "-o", tmp_path / "out")[0] == 0
+        assert read == []
+        status, text, _ = mapgym("run", file(), "-o", tmp_path / "out")
+        assert (status, text.count("was there already")) == (0, 2)
+        assert sorted(read) == ["random-seed0.parquet", "random-seed1.parquet"]
+
     def test_a_damaged_result_is_said_and_made_again(self, file, mapgym, tmp_path, monkeypatch):
-        monkeypatch.setattr("mapgym.agents.commands.experiments.run_experiment", _in_this_process)
+        monkeypatch.setattr("mapgym.agents.commands.experiments.run_missing", _in_this_process)
         path, folder = file(), tmp_path / "out"
         mapgym("run", path, "-o", folder)
         damaged = folder / "runs" / "toy-tiny_gemm__tiny" / "random-seed0.parquet"
@@ -310,7 +326,7 @@ class TestRun:
         assert len(load_results(folder)) == 2
 
     def test_a_damaged_proof_is_said_and_left_out(self, file, mapgym, tmp_path, monkeypatch):
-        monkeypatch.setattr("mapgym.agents.commands.experiments.run_experiment", _in_this_process)
+        monkeypatch.setattr("mapgym.agents.commands.experiments.run_missing", _in_this_process)
         path, folder = file(), tmp_path / "out"
         mapgym("run", path, "-o", folder)
         proof = folder / "optima" / "toy-tiny_gemm__tiny.json"
@@ -321,11 +337,11 @@ class TestRun:
             assert (status, error) == (0, f"mapgym: {proof} is damaged or of another version, and is left out\n")
 
     def test_more_jobs_than_cores_are_warned_of(self, file, mapgym, tmp_path, monkeypatch):
-        monkeypatch.setattr("mapgym.agents.commands.experiments.run_experiment", _in_this_process)
+        monkeypatch.setattr("mapgym.agents.commands.experiments.run_missing", _in_this_process)
         assert "share" in mapgym("run", file(), "-o", tmp_path / "out", "--jobs", 1_000)[2]
 
     def test_leftovers_are_removed_though_everything_is_done(self, file, mapgym, tmp_path, monkeypatch):
-        monkeypatch.setattr("mapgym.agents.commands.experiments.run_experiment", _in_this_process)
+        monkeypatch.setattr("mapgym.agents.commands.experiments.run_missing", _in_this_process)
         path, folder = file(), tmp_path / "out"
         mapgym("run", path, "-o", folder)
         mapgym("report", folder)
@@ -338,7 +354,7 @@ class TestRun:
             assert not any(leftover.exists() for leftover in leftovers)
 
     def test_nothing_is_written_through_a_link(self, file, mapgym, tmp_path, monkeypatch):
-        monkeypatch.setattr("mapgym.agents.commands.experiments.run_experiment", _in_this_process)
+        monkeypatch.setattr("mapgym.agents.commands.experiments.run_missing", _in_this_process)
         path, folder, secret = file(), tmp_path / "out", tmp_path / "secret"
         mapgym("run", path, "-o", folder)
         # A folder may be a link: where results go is the user's to say.
@@ -386,7 +402,7 @@ class TestRun:
             assert os.environ.get("MAPGYM_NO_LOCKS", "0") == "0"
 
     def test_layers_that_look_alike_are_all_kept(self, mapgym, tmp_path, monkeypatch):
-        monkeypatch.setattr("mapgym.agents.commands.experiments.run_experiment", _in_this_process)
+        monkeypatch.setattr("mapgym.agents.commands.experiments.run_missing", _in_this_process)
         names = [
             "fc 1",
             "fc-1",
@@ -427,7 +443,7 @@ COMPARE = ("--agents", "random", "--workload", "toy/tiny_gemm", "--accelerator",
 
 
 def _in_this_process(*arguments, **options):
-    return run_experiment(*arguments, **{**options, "jobs": 0})
+    return run_missing(*arguments, **{**options, "jobs": 0})
 
 
 class TestReport:
@@ -544,7 +560,7 @@ class TestBestKnown:
         assert not (tmp_path / "out").exists()
 
     def test_the_command_offers_and_joins(self, file, mapgym, tmp_path, monkeypatch):
-        monkeypatch.setattr("mapgym.agents.commands.experiments.run_experiment", _in_this_process)
+        monkeypatch.setattr("mapgym.agents.commands.experiments.run_missing", _in_this_process)
         monkeypatch.setattr(store, "_stored", lambda key: None)
         path, best = file(), tmp_path / "best.yaml"
         status, text, _ = mapgym("run", path, "-o", tmp_path / "out", "--update-best-known", best)

@@ -7,7 +7,22 @@ from typing import Annotated
 
 import typer
 
+from mapgym.agents.base import make_agent, missing_package
+from mapgym.agents.benchmark import (
+    MINIMUM_UTILIZATION,
+    STANDARD_AGENTS,
+    STANDARD_CASES,
+    measure_agent,
+    measure_cost_model,
+    measure_environment,
+    measure_learning,
+)
 from mapgym.agents.commands import console, options, parsing
+from mapgym.agents.experiment.definition.densities import task_workload
+from mapgym.evaluation.task import density_text
+from mapgym.mapspace import MapSpace
+from mapgym.spec import catalog
+from mapgym.warmstart.benchmark import measure_buffer
 
 bench = typer.Typer(name="bench", help="Measures speed, several times over.", no_args_is_help=True)
 
@@ -30,10 +45,6 @@ def cost(
     The sample of a case are random legal mappings that use at least half of the MACs, which is what a search visits
     (axes tile, order and parallelism; every tensor kept at every level).
     """
-    from mapgym.agents.benchmark import MINIMUM_UTILIZATION, STANDARD_CASES, measure_cost_model
-    from mapgym.agents.experiment.definition.densities import task_workload
-    from mapgym.evaluation.task import density_text
-
     cases = list(STANDARD_CASES)
     if accelerator is not None or workload is not None:
         accelerators = parsing.comma_separated(accelerator or "accel_b", "--accelerator")
@@ -87,8 +98,6 @@ def env(
     as_json: options.JsonOption = False,
 ) -> None:
     """Measures steps of MapSpace-v0 per second of CPU time, with a masked random policy."""
-    from mapgym.agents.benchmark import measure_environment
-
     result = measure_environment(num_envs=num_envs, rounds=rounds)
     if as_json:
         console.print_json(asdict(result))
@@ -117,9 +126,6 @@ def learning(
     Steps per second of wall time are what a user waits for, steps per second of CPU time (of all threads) what they
     would be if nothing else ran on the machine and the threads never waited.
     """
-    from mapgym.agents.benchmark import measure_learning
-    from mapgym.spec import catalog
-
     machine, layer = parsing.load_accelerator(accelerator), catalog.workload(workload)
     result = measure_learning(
         agent,
@@ -166,10 +172,6 @@ def agents(
     The searches are for the lowest EDP along the axes tile, order and parallelism, with the parameters that tuning has
     chosen. Compilation and imports are not timed.
     """
-    from mapgym.agents.base import make_agent, missing_package
-    from mapgym.agents.benchmark import STANDARD_AGENTS, measure_agent
-    from mapgym.mapspace import MapSpace
-
     if agents is None:
         names = [name for name in STANDARD_AGENTS if missing_package(name) is None]
     else:
@@ -213,9 +215,6 @@ def buffer(
 
     The entries are convolutions with bounds drawn at random, in a temporary file.
     """
-    from mapgym.spec import catalog
-    from mapgym.warmstart.benchmark import measure_buffer
-
     machine, layer = parsing.load_accelerator(accelerator), catalog.workload(workload)
     result = measure_buffer(machine, layer, entries=entries, rounds=rounds)
     if as_json:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from mapgym.agents.commands import console, options, parsing
+from mapgym.agents.commands.show import read_mapping
 from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
-
-if TYPE_CHECKING:
-    from mapgym.warmstart import Entry, ReplayBuffer
+from mapgym.spec import catalog
+from mapgym.warmstart import Entry, ReplayBuffer
 
 buffer = typer.Typer(
     name="buffer", help="Looks into a replay buffer of solved layers, and adds to it.", no_args_is_help=True
@@ -82,9 +82,6 @@ def add_mapping(
     no_locks: options.NoLocksOption = False,
 ) -> None:
     """Prices a mapping and adds it; the file is made if it is not there."""
-    from mapgym.agents.commands.show import read_mapping
-    from mapgym.spec import catalog
-
     parsing.parse_objective(objective)
     layer = catalog.workload(workload)
     machine = parsing.load_accelerator(accelerator, peer_links=not no_peer_links)
@@ -122,7 +119,6 @@ def verify(
 
 
 def _open(path: Path, *, must_exist: bool = True, quiet: bool = False) -> ReplayBuffer:
-    from mapgym.warmstart import ReplayBuffer
 
     if must_exist and not path.is_file():
         raise SpecificationError(

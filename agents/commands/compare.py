@@ -7,6 +7,18 @@ from typing import Annotated
 import typer
 
 from mapgym.agents.commands import console, options, parsing
+from mapgym.agents.commands.experiments import (
+    end_with_failures,
+    print_best,
+    print_summary,
+    print_warm_starts,
+    run_with_display,
+)
+from mapgym.agents.experiment.definition.densities import task_workload
+from mapgym.agents.experiment.definition.experiment import AgentEntry, Experiment
+from mapgym.agents.experiment.report.folder_report import FILES, write_reports
+from mapgym.evaluation.evaluator import Budget
+from mapgym.evaluation.task import cross
 
 _PRINTED_MAPPINGS = 2
 
@@ -62,18 +74,6 @@ def compare(
     searched_axes = parsing.parse_axes(axes)
     objective = parsing.parse_density_objective(objective, densities, density_weights, env)
     parsing.parse_certify(certify, objective)
-    from mapgym.agents.commands.experiments import (
-        end_with_failures,
-        print_best,
-        print_summary,
-        print_warm_starts,
-        run_with_display,
-    )
-    from mapgym.agents.experiment.definition.densities import task_workload
-    from mapgym.agents.experiment.definition.experiment import AgentEntry, Experiment
-    from mapgym.agents.experiment.report.folder_report import FILES, write_reports
-    from mapgym.evaluation.evaluator import Budget
-    from mapgym.evaluation.task import cross
 
     accelerators = [
         parsing.load_accelerator(name, peer_links=not no_peer_links)

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -16,15 +17,13 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.table import Table
 
+from mapgym.agents.certificate import Progress
 from mapgym.agents.labels import OBJECTIVE_NAMES, short_gap
 from mapgym.errors.text import printable, printable_lines
+from mapgym.evaluation.evaluator import Evaluator
 from mapgym.system.command_start import INTERRUPTED
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from mapgym.agents.certificate import Progress
-    from mapgym.evaluation.evaluator import Evaluator
     from mapgym.warmstart import Damage
 
 

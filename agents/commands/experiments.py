@@ -21,9 +21,11 @@ from mapgym.agents.experiment.proof.proofs import ProofObserver, certify_tasks
 from mapgym.agents.experiment.report.report import warm_start_lines
 from mapgym.agents.experiment.report.summary import TARGETS, Summary, summarize
 from mapgym.agents.experiment.storage.folder import ExperimentFolder
+from mapgym.agents.experiment.storage.known_mappings import improvements, join
 from mapgym.agents.experiment.storage.results import RunResult
 from mapgym.agents.labels import objective_name, samples_text, short_gap
 from mapgym.evaluation.task import Task
+from mapgym.mapping import Mapping
 
 FAILED = 1
 """Exit status when runs have failed."""
@@ -125,8 +127,6 @@ def offer_best_known(results: Sequence[RunResult], file: Path | None) -> None:
 
     Exits with status 1, without joining anything, if a result is better than what is proven to be possible.
     """
-    from mapgym.agents.experiment.storage.known_mappings import improvements, join
-
     found = improvements(result for result in results if not result.failure)
     for sentence in found.refutations:
         console.notify(f"mapgym: SOMETHING IS WRONG: {sentence}")
@@ -319,8 +319,6 @@ def _summary_table(summary: Summary, task: Task | None) -> Table:
 
 def print_best(summary: Summary, task: Task) -> None:
     """Prints the best mapping of a task."""
-    from mapgym.mapping import Mapping
-
     result = summary.best_runs[task]
     if result.mapping is None:
         console.say(f"{task.name}: no legal mapping was found.\n")

@@ -7,9 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
+from mapgym.agents.base import DEFAULT_AGENT, agent_class, agent_names
 from mapgym.agents.commands import console, options
+from mapgym.agents.experiment.definition.experiment_file import experiment_names, load_experiment
+from mapgym.agents.search.dataflow.templates import DATAFLOWS
 from mapgym.errors import SpecificationError, suggest
 from mapgym.errors.text import quoted
+from mapgym.spec import catalog
+from mapgym.system.registration import ENVIRONMENT_IDS, register_environments
 
 Rows = list[dict[str, Any]]
 
@@ -48,7 +53,6 @@ def list_names(
 
 
 def _accelerators() -> Rows:
-    from mapgym.spec import catalog
 
     rows: Rows = []
     for name in catalog.accelerator_names():
@@ -63,7 +67,6 @@ def _accelerators() -> Rows:
 
 
 def _networks() -> Rows:
-    from mapgym.spec import catalog
 
     networks = [catalog.network(name) for name in catalog.network_names()]
     return [
@@ -79,7 +82,6 @@ def _networks() -> Rows:
 
 
 def _workloads() -> Rows:
-    from mapgym.spec import catalog
 
     rows: Rows = []
     for name in catalog.network_names():
@@ -97,7 +99,6 @@ def _workloads() -> Rows:
 
 
 def _agents() -> Rows:
-    from mapgym.agents.base import DEFAULT_AGENT, agent_class, agent_names
 
     return [
         {
@@ -112,7 +113,6 @@ def _agents() -> Rows:
 
 
 def _dataflows() -> Rows:
-    from mapgym.agents.search.dataflow.templates import DATAFLOWS
 
     return [{"name": name, "summary": dataflow.summary} for name, dataflow in DATAFLOWS.items()]
 
@@ -120,14 +120,11 @@ def _dataflows() -> Rows:
 def _environments() -> Rows:
     import gymnasium
 
-    from mapgym.system.registration import ENVIRONMENT_IDS, register_environments
-
     register_environments()
     return [{"id": name, "entry_point": str(gymnasium.spec(name).entry_point)} for name in ENVIRONMENT_IDS]
 
 
 def _experiments() -> Rows:
-    from mapgym.agents.experiment.definition.experiment_file import experiment_names, load_experiment
 
     experiments = {name: load_experiment(name) for name in experiment_names()}
     return [

@@ -7,9 +7,14 @@ from typing import Annotated
 
 import typer
 
+from mapgym.agents.base import DEFAULT_AGENT, make_agent
 from mapgym.agents.commands import console, options, parsing, study_command as shared
+from mapgym.agents.studies.network_map import NetworkMapper, draw_network, network_tables
 from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
+from mapgym.mapspace import MapSpace
+from mapgym.spec import catalog
+from mapgym.warmstart import ReplayBuffer
 
 
 def map_network(
@@ -37,14 +42,8 @@ def map_network(
     is kept in the output folder, so that the same command continues after an interruption. Writes the totals of the
     network and a row for each layer (map.md, map.csv), and a picture of where energy and time go (map.png).
     """
-    from mapgym.spec import catalog
-
     parsing.parse_objective(objective)
     shared.at_least(samples_per_layer, 1, "--samples-per-layer")
-    from mapgym.agents.base import DEFAULT_AGENT, make_agent
-    from mapgym.agents.studies.network_map import NetworkMapper, draw_network, network_tables
-    from mapgym.mapspace import MapSpace
-    from mapgym.warmstart import ReplayBuffer
 
     if buffer is not None and not buffer.is_file():
         raise SpecificationError(

@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING
 import typer
 
 from mapgym.agents.commands import console
+from mapgym.agents.experiment.definition.densities import objective_in, read_objective
 from mapgym.agents.labels import OBJECTIVE_NAMES
 from mapgym.errors import SpecificationError, suggest
 from mapgym.errors.text import printable, quoted
 from mapgym.mapspace.entries import AXES
+from mapgym.spec import catalog
+from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.workload import Workload
 
 if TYPE_CHECKING:
     from mapgym.agents.experiment.definition.warm_start import WarmStart
-    from mapgym.spec.accelerator import Accelerator
-    from mapgym.spec.workload import Workload
 
 
 def command_line(context: typer.Context) -> str:
@@ -75,8 +77,6 @@ def parse_objective(text: str) -> str:
 
 def parse_density_objective(text: str, densities: str | None, weights: str | None, env: str | None = None) -> str:
     """Reads --objective where it may be sparsity-aware, with --densities, --density-weights and --env."""
-    from mapgym.agents.experiment.definition.densities import objective_in, read_objective
-
     try:
         text = objective_in(env, text)
     except SpecificationError as error:
@@ -127,16 +127,12 @@ def parse_seconds(seconds: float | None, what: str) -> float | None:
 
 def load_accelerator(spec: str, *, peer_links: bool = True) -> Accelerator:
     """The accelerator that the user named, without neighbour links if they say so."""
-    from mapgym.spec import catalog
-
     accelerator = catalog.accelerator(spec)
     return accelerator if peer_links else replace(accelerator, peer_links=False)
 
 
 def load_workloads(specs: Sequence[str]) -> list[Workload]:
     """The workloads that the user named; a network stands for all of its layers."""
-    from mapgym.spec import catalog
-
     return [workload for spec in specs for workload in catalog.workloads(spec)]
 
 

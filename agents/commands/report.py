@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from mapgym.agents.commands import console, options
+from mapgym.agents.commands.experiments import notify_damaged, print_summary
+from mapgym.agents.experiment.report.folder_report import FILES, PAGE, write_reports
 
 
 def report(
@@ -25,9 +27,6 @@ def report(
     that needs nothing else (report.html): all tables and charts, and every best mapping as a loop nest with its cost
     breakdown.
     """
-    from mapgym.agents.commands.experiments import notify_damaged, print_summary
-    from mapgym.agents.experiment.report.folder_report import FILES, PAGE, write_reports
-
     found = write_reports(folder)
     for one in found:
         notify_damaged(one.folder, "left out")

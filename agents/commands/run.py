@@ -8,6 +8,16 @@ from typing import Annotated
 import typer
 
 from mapgym.agents.commands import console, options, parsing
+from mapgym.agents.commands.experiments import (
+    end_with_failures,
+    offer_best_known,
+    print_summary,
+    print_warm_starts,
+    run_with_display,
+)
+from mapgym.agents.experiment.definition.experiment_file import load_experiment
+from mapgym.agents.experiment.report.folder_report import read_folder
+from mapgym.agents.experiment.storage.known_mappings import check_known_file
 
 
 def run(
@@ -33,16 +43,6 @@ def run(
     continues. Several of them may work on one folder at once. "mapgym report" makes tables and plots of the folder.
     """
     parsing.parse_seconds(certify, "--certify")
-    from mapgym.agents.commands.experiments import (
-        end_with_failures,
-        offer_best_known,
-        print_summary,
-        print_warm_starts,
-        run_with_display,
-    )
-    from mapgym.agents.experiment.definition.experiment_file import load_experiment
-    from mapgym.agents.experiment.report.folder_report import read_folder
-    from mapgym.agents.experiment.storage.known_mappings import check_known_file
 
     if update_best_known is not None:
         check_known_file(update_best_known)

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
 from mapgym.agents.commands import console, options, parsing
+from mapgym.agents.experiment.definition.densities import task_workload
 from mapgym.agents.experiment.report.explanation import Breakdown, energy_table, explain, headlines, time_table
+from mapgym.agents.search.dataflow.dataflow import best_mapping
+from mapgym.agents.search.dataflow.templates import find_dataflow
+from mapgym.cost import CostModel, LowerBound, lower_bound
 from mapgym.errors import SpecificationError
-
-if TYPE_CHECKING:
-    from mapgym.cost import LowerBound
-    from mapgym.mapping import Mapping
-    from mapgym.spec.accelerator import Accelerator
-    from mapgym.spec.workload import Workload
+from mapgym.evaluation.task import KEEP_ALL
+from mapgym.mapping import Mapping
+from mapgym.mapspace import MapSpace
+from mapgym.mapspace.entries import AXES
+from mapgym.spec import catalog
+from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.workload import Workload
+from mapgym.system.yaml_loader import load_yaml
 
 
 def show(
@@ -45,10 +51,6 @@ def show(
     Without MAPPING and --dataflow, describes the task and shows the plainest mapping: everything computed one after
     the other, all loops at the outermost level.
     """
-    from mapgym.agents.experiment.definition.densities import task_workload
-    from mapgym.mapping import Mapping
-    from mapgym.spec import catalog
-
     layer = task_workload(catalog.workload(workload), "edp", parsing.parse_densities(density))
     machine = parsing.load_accelerator(accelerator, peer_links=not no_peer_links)
     if dataflow is not None and mapping is not None:
@@ -58,7 +60,6 @@ def show(
         chosen = _follow_dataflow(dataflow, layer, machine)
     else:
         chosen = Mapping.trivial(layer, machine) if mapping is None else read_mapping(mapping, layer, machine)
-    from mapgym.cost import CostModel, lower_bound
 
     cost = CostModel(layer, machine).evaluate(chosen, detail=True)
     if not cost.legal:
@@ -75,19 +76,12 @@ def show(
 
 
 def _follow_dataflow(name: str, workload: Workload, accelerator: Accelerator) -> Mapping:
-    from mapgym.agents.search.dataflow.dataflow import best_mapping
-    from mapgym.agents.search.dataflow.templates import find_dataflow
-    from mapgym.mapspace import MapSpace
-    from mapgym.mapspace.entries import AXES
 
     return best_mapping(MapSpace(workload, accelerator, AXES), find_dataflow(name))
 
 
 def read_mapping(path: Path, workload: Workload, accelerator: Accelerator) -> Mapping:
     """The mapping in a YAML file, as ``mapgym search -o`` writes it."""
-    from mapgym.mapping import Mapping
-    from mapgym.system.yaml_loader import load_yaml
-
     data = load_yaml(path)
     if isinstance(data, dict) and isinstance(data.get("mapping"), dict):
         # What "mapgym search --json" prints has the mapping among other keys.
@@ -98,9 +92,6 @@ def read_mapping(path: Path, workload: Workload, accelerator: Accelerator) -> Ma
 
 
 def _task(workload: Workload, accelerator: Accelerator) -> dict[str, Any]:
-    from mapgym.evaluation.task import KEEP_ALL
-    from mapgym.mapspace import MapSpace
-    from mapgym.mapspace.entries import AXES
 
     return {
         "dims": dict(zip(workload.dims, workload.bounds, strict=True)),

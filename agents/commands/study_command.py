@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import RenderableType
 from rich.progress_bar import ProgressBar
 
 from mapgym.agents.commands import console, parsing
+from mapgym.agents.files.tables import Table, write_report
+from mapgym.agents.studies.cells import Cell, Result, run_cells
 from mapgym.errors import SpecificationError
-
-if TYPE_CHECKING:
-    from mapgym.agents.files.tables import Table
-    from mapgym.agents.studies.cells import Cell, Result
-    from mapgym.evaluation.task import Task
+from mapgym.evaluation.task import Task, distinct_tasks
 
 PAPER_LAYERS = "paper"
 ACCELERATORS = "accel_a,accel_b"
@@ -32,8 +30,6 @@ QuickOption = Annotated[bool, typer.Option("--quick", help="Fewer seeds and samp
 
 def study_tasks(workloads: str, accelerators: str, axes: str, objective: str, *, peer_links: bool) -> list[Task]:
     """The tasks that the user named; each workload on each accelerator."""
-    from mapgym.evaluation.task import distinct_tasks
-
     return distinct_tasks(
         parsing.load_workloads(parsing.comma_separated(workloads, "--workloads")),
         [
@@ -89,7 +85,6 @@ def work_through(
     Returns:
         The result of each cell.
     """
-    from mapgym.agents.studies.cells import run_cells
 
     def finished(cell: Cell, result: Result, was_there: bool) -> None:
         if on_result is not None:
@@ -112,8 +107,6 @@ def finish(
         tables: from the overview to the details.
         draw: draws pictures into the folder and returns their names.
     """
-    from mapgym.agents.files.tables import write_report
-
     pictures: list[str] = []
     try:
         pictures = draw()

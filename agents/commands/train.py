@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import RenderableType
 from rich.progress_bar import ProgressBar
 
 from mapgym.agents.commands import console, options, parsing
-
-if TYPE_CHECKING:
-    from mapgym.agents.learned.training import TrainingProgress
+from mapgym.agents.learned.training import CHECKPOINT, TrainingProgress, TrainingRequest, make_trainer
 
 
 def train(
@@ -59,21 +57,18 @@ def train(
     What is needed depends on the agent: a surrogate is trained for an accelerator, a policy in an environment. A
     training that was interrupted or killed continues when the same command is given again.
     """
-    from mapgym.agents.learned.training import CHECKPOINT, TrainingProgress, TrainingRequest, make_trainer
-
     trainer = make_trainer(agent)
-    trainer.check_options(
-        {
-            "env": env is not None,
-            "workload": workload is not None,
-            "accelerator": accelerator is not None,
-            "objective": objective is not None,
-            "steps": steps is not None,
-            "samples": samples is not None,
-            "parameter": bool(parameter),
-            "full": full,
-        }
-    )
+    given = {
+        "env": env,
+        "workload": workload,
+        "accelerator": accelerator,
+        "objective": objective,
+        "steps": steps,
+        "samples": samples,
+        "parameter": parameter or None,
+        "full": full or None,
+    }
+    trainer.check_options({name: value is not None for name, value in given.items()})
     request = TrainingRequest(
         accelerator=None if accelerator is None else parsing.load_accelerator(accelerator),
         folder=output,

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from mapgym.agents.base import agent_class, make_agent
 from mapgym.agents.commands import console, options, parsing, study_command as shared
+from mapgym.agents.studies.cells import Result
+from mapgym.agents.studies.tuning.study import scores_of, tuning_cells, tuning_tables
+from mapgym.agents.tuning import choose, read_tuning, tuning_text
 from mapgym.errors import SpecificationError, suggest
 from mapgym.errors.text import quoted
-
-if TYPE_CHECKING:
-    from mapgym.agents.studies.cells import Result
+from mapgym.system.files import check_output_file, write_text
+from mapgym.system.locks import alone_with
 
 
 def tune(
@@ -42,12 +45,6 @@ def tune(
     Each finished search is kept in the output folder, so that the same command continues. With --update the choice
     becomes the default of the agent: searches use it unless they are given other values.
     """
-    from mapgym.agents.base import agent_class, make_agent
-    from mapgym.agents.studies.tuning.study import scores_of, tuning_cells, tuning_tables
-    from mapgym.agents.tuning import choose, read_tuning, tuning_text
-    from mapgym.system.files import check_output_file, write_text
-    from mapgym.system.locks import alone_with
-
     agent_class(agent)
     tuning = read_tuning(file)
     if agent not in tuning.agents:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from mapgym.agents.commands import console, options
 from mapgym.errors.text import printable
-
-if TYPE_CHECKING:
-    from mapgym.timeloop import ValidationReport
+from mapgym.timeloop import ValidationReport, validate_file
 
 
 def validate(
@@ -30,8 +28,6 @@ def validate(
 
     Exit status 0 only if all verdicts agree and every compared figure is equal to 1e-9 relative, else 1.
     """
-    from mapgym.timeloop import validate_file
-
     reports = []
     for file in files:
         screen = console.err()

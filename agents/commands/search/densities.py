@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mapgym.agents.commands import console
 from mapgym.agents.labels import OBJECTIVE_NAMES, samples_text
+from mapgym.evaluation.evaluator import Evaluator
 from mapgym.evaluation.sparsity_aware import DensitySetBound, DensitySetCost, SparsityAware
 from mapgym.evaluation.task import density_text
-
-if TYPE_CHECKING:
-    from mapgym.evaluation.evaluator import Evaluator
 
 
 def density_data(evaluator: Evaluator) -> list[dict[str, float]] | None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mapgym.agents.commands import console
-
-if TYPE_CHECKING:
-    from mapgym.evaluation.evaluator import Evaluator
-    from mapgym.evaluation.front import ParetoFront
+from mapgym.agents.files.mapping_file import yaml_comment
+from mapgym.evaluation.evaluator import Evaluator
+from mapgym.evaluation.front import ParetoFront
+from mapgym.system.files import write_text
+from mapgym.system.yaml_loader import dump_yaml
 
 
 def front_data(front: ParetoFront) -> list[dict[str, object]]:
@@ -28,10 +28,6 @@ def front_data(front: ParetoFront) -> list[dict[str, object]]:
 
 def write_front(path: Path, front: ParetoFront, about: str) -> None:
     """Writes all mappings of a front as one YAML file, atomically."""
-    from mapgym.agents.files.mapping_file import yaml_comment
-    from mapgym.system.files import write_text
-    from mapgym.system.yaml_loader import dump_yaml
-
     write_text(path, yaml_comment(about) + dump_yaml({"front": front_data(front)}))
 
 

@@ -12,18 +12,22 @@ from typing import TYPE_CHECKING, Any
 from rich.console import RenderableType
 from rich.progress_bar import ProgressBar
 
-from mapgym.agents.base import DEFAULT_AGENT, Agent, Prover, make_agent
+from mapgym.agents.base import DEFAULT_AGENT, Agent, Prover, load_compiled_code, make_agent
 from mapgym.agents.certificate import Progress
 from mapgym.agents.commands import console, parsing
+from mapgym.agents.experiment.definition.densities import task_workload
+from mapgym.agents.interruption import Interruption
 from mapgym.agents.labels import objective_name
 from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
 from mapgym.evaluation.evaluator import Budget, Evaluator
 from mapgym.mapspace import MapSpace
+from mapgym.spec import catalog
+from mapgym.spec.constraints import Constraints
+from mapgym.system.yaml_loader import load_yaml
 
 if TYPE_CHECKING:
     from mapgym.agents.learned.sb3.policy import StoredPolicy
-    from mapgym.spec.constraints import Constraints
     from mapgym.warmstart import Start
 
 DEFAULT_SAMPLES = 5000
@@ -68,9 +72,6 @@ class SearchRequest:
 
     def space(self) -> MapSpace:
         """What is searched."""
-        from mapgym.agents.experiment.definition.densities import task_workload
-        from mapgym.spec import catalog
-
         return MapSpace(
             task_workload(catalog.workload(self.workload), self.objective, self.densities),
             parsing.load_accelerator(self.accelerator, peer_links=self.peer_links),
@@ -99,9 +100,6 @@ class Search:
 
     def run(self) -> bool:
         """Searches, with a display of the progress; returns whether Ctrl-C ended it."""
-        from mapgym.agents.base import load_compiled_code
-        from mapgym.agents.interruption import Interruption
-
         initial = None if self.start is None or not self.start.sources else self.start.mappings
         # What users write may take no warm start.
         search = self.agent.search if initial is None else partial(self.agent.search, initial=initial)
@@ -192,9 +190,6 @@ def _begin(text: str, space: MapSpace, request: SearchRequest) -> Start:
 def _read_constraints(path: Path | None) -> Constraints | None:
     if path is None:
         return None
-    from mapgym.spec.constraints import Constraints
-    from mapgym.system.yaml_loader import load_yaml
-
     data: Any = load_yaml(path)
     if not isinstance(data, dict):
         raise SpecificationError(f"{path}: holds no keys; give constraints such as 'min_utilization: 0.5'")

@@ -12,14 +12,13 @@ from mapgym.agents.commands.search.densities import density_data, print_densitie
 from mapgym.agents.commands.search.front import front_data, print_front, write_front
 from mapgym.agents.files.mapping_file import write_mapping
 from mapgym.agents.labels import OPTIMAL_GAP, objective_name
-from mapgym.evaluation.sparsity_aware import is_sparsity_aware
+from mapgym.cost import Cost
+from mapgym.evaluation.evaluator import Evaluator
+from mapgym.evaluation.sparsity_aware import DensitySetCost, is_sparsity_aware
 from mapgym.evaluation.task import density_text
+from mapgym.mapping import Mapping
 
 if TYPE_CHECKING:
-    from mapgym.cost import Cost
-    from mapgym.evaluation.evaluator import Evaluator
-    from mapgym.evaluation.sparsity_aware import DensitySetCost
-    from mapgym.mapping import Mapping
     from mapgym.warmstart import Start
 
 

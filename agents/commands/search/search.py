@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+from rich.text import Text
 
+from mapgym.agents.base import Prover
+from mapgym.agents.certificate import (
+    Certificate,
+    Progress,
+    certificate_of,
+    certify as solve,
+    known_certificate,
+    with_stored,
+)
 from mapgym.agents.commands import console, options, parsing
+from mapgym.agents.commands.search.request import Search, SearchRequest, make_search
+from mapgym.agents.commands.search.result import SearchResult
 from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
-
-if TYPE_CHECKING:
-    from mapgym.agents.certificate import Certificate
-    from mapgym.agents.commands.search.request import Search
-    from mapgym.agents.commands.search.result import SearchResult
+from mapgym.evaluation.front import PARETO
+from mapgym.system.files import check_output_file
 
 PolicyOption = Annotated[
     Path | None,
@@ -83,14 +92,10 @@ def search(
     With --objective sparsity-aware it searches one mapping for several densities of the inputs, on sparse hardware.
     Each density of a mapping counts as a sample.
     """
-    from mapgym.agents.commands.search.request import SearchRequest, make_search
-
     searched = parsing.parse_axes(axes)
     objective = _read_objective(objective, densities, density_weights)
     parsing.parse_certify(certify, objective)
     if output is not None:
-        from mapgym.system.files import check_output_file
-
         check_output_file(output, inputs=(workload, accelerator, constraints, warm_start))
     request = SearchRequest(
         workload=workload,
@@ -120,8 +125,6 @@ def search(
 
 
 def _read_objective(text: str, densities: str | None, weights: str | None) -> str:
-    from mapgym.evaluation.front import PARETO
-
     if text != PARETO:
         return parsing.parse_density_objective(text, densities, weights)
     if densities is not None or weights is not None:
@@ -134,8 +137,6 @@ def _read_objective(text: str, densities: str | None, weights: str | None) -> st
 
 def _result(search: Search, certify: float | None) -> SearchResult:
     """Runs a search, and looks up or proves how good its best mapping is; exits if there is none."""
-    from mapgym.agents.commands.search.result import SearchResult
-
     interrupted = search.run()
     if interrupted:
         console.notify("Interrupted; what follows is the best mapping so far.")
@@ -157,11 +158,6 @@ def _result(search: Search, certify: float | None) -> SearchResult:
 
 def _certificate(search: Search, seconds: float | None) -> Certificate | None:
     """What is proven about the task: by the agent itself, stored, or solved now if the user wants that."""
-    from rich.text import Text
-
-    from mapgym.agents.base import Prover
-    from mapgym.agents.certificate import Progress, certificate_of, certify, known_certificate, with_stored
-
     space, objective = search.evaluator.space, search.evaluator.objective
     if isinstance(search.agent, Prover) and search.agent.optimum is not None:
         return with_stored(certificate_of(search.agent.optimum, space), space, objective)
@@ -171,7 +167,7 @@ def _certificate(search: Search, seconds: float | None) -> Certificate | None:
     progress = Progress()
     try:
         with console.live_display(console.err(), lambda: Text(console.solver_text(progress, objective)), keep=False):
-            return certify(space, objective, seconds, progress)
+            return solve(space, objective, seconds, progress)
     except SpecificationError as error:
         console.notify(f"mapgym: {error} (the mapping is shown without a certificate)")
     except KeyboardInterrupt:

@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from mapgym.agents.commands import options, parsing, study_command as shared
+from mapgym.agents.studies.axes import study
+from mapgym.agents.studies.axes.plot import draw_axes
 
 _SAMPLES, _SEEDS = 5000, 10
 _QUICK_SAMPLES, _QUICK_SEEDS = 2000, 3
@@ -41,8 +43,6 @@ def run(
     samples = shared.at_least(samples or (_QUICK_SAMPLES if quick else _SAMPLES), 100, "--samples")
     seeds = shared.at_least(seeds or (_QUICK_SEEDS if quick else _SEEDS), 1, "--seeds")
     tasks = shared.study_tasks(workloads, accelerators, axes, objective, peer_links=peer_links)
-    from mapgym.agents.studies.axes import study
-    from mapgym.agents.studies.axes.plot import draw_axes
 
     cells = study.axes_cells(tasks, samples, seeds)
     shared.run_with_display(context, output, "Axes of the map space", cells, study.axes_tables, draw_axes)

@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from mapgym.agents.commands import options, parsing, study_command as shared
+from mapgym.agents.studies.landscape import study as landscape
+from mapgym.agents.studies.landscape.plot import draw_landscapes
 
 
 def run(
@@ -39,8 +41,6 @@ def run(
     shared.at_least(samples, 20, "--samples")
     shared.at_least(seeds, 1, "--seeds")
     tasks = shared.study_tasks(workloads, accelerators, axes, objective, peer_links=peer_links)
-    from mapgym.agents.studies.landscape import study as landscape
-    from mapgym.agents.studies.landscape.plot import draw_landscapes
 
     names = landscape.present_agents(parsing.comma_separated(agents, "--agents") if agents else None)
     if quick:

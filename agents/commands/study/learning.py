@@ -5,18 +5,25 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from mapgym.agents.commands import console, options, parsing, study_command as shared
+from mapgym.agents.commands.experiments import available_cores, end_with_failures, run_with_display
+from mapgym.agents.experiment.definition.experiment_file import load_experiment
+from mapgym.agents.experiment.storage.results import RunResult
+from mapgym.agents.learned.amortized.model import DEFAULT_MODEL, find_policy, load_policy
+from mapgym.agents.learned.amortized.training import Recipe
+from mapgym.agents.learned.stored_arrays import reading
+from mapgym.agents.studies.learning.plot import draw_learning
+from mapgym.agents.studies.learning.study import Buffers, Outcome, Plan, learning_cells
+from mapgym.agents.studies.learning.tables import learning_tables
+from mapgym.agents.studies.mappers.study import Comparison, mappers_tables
 from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
-
-if TYPE_CHECKING:
-    from mapgym.agents.experiment.storage.results import RunResult
-    from mapgym.agents.studies.learning.study import Plan
-    from mapgym.agents.studies.mappers.study import Comparison
+from mapgym.evaluation.evaluator import Budget
+from mapgym.spec.splits import load_split, training_layers
 
 QUICK_SAMPLES, QUICK_SECONDS, QUICK_LAYERS = 1000, 2.0, 2
 
@@ -57,13 +64,6 @@ def run(
     several seeds), the means are over them, too, and a table has the figures of each. Writes learning.md, its tables as
     CSV, and learning.png. --quick takes few layers, one seed and small budgets.
     """
-    from mapgym.agents.commands.experiments import end_with_failures
-    from mapgym.agents.studies.learning.plot import draw_learning
-    from mapgym.agents.studies.learning.study import Buffers, Outcome, learning_cells
-    from mapgym.agents.studies.learning.tables import learning_tables
-    from mapgym.agents.studies.mappers.study import mappers_tables
-    from mapgym.spec.splits import load_split
-
     shared.at_least(samples, 256, "--samples")
     shared.at_least(seeds, 1, "--seeds")
     plan = _plan(samples, seeds, accelerators, model, peer_links=peer_links, quick=quick)
@@ -86,10 +86,6 @@ def _plan(
     samples: int, seeds: int, accelerators: str | None, model: str | None, *, peer_links: bool, quick: bool
 ) -> Plan:
     """What is measured on unseen layers."""
-    from mapgym.agents.learned.amortized.model import DEFAULT_MODEL
-    from mapgym.agents.studies.learning.study import Plan
-    from mapgym.spec.splits import load_split, training_layers
-
     named = [*load_split("training").accelerators, *load_split("test").accelerators]
     if accelerators is not None:
         named = parsing.comma_separated(accelerators, "--accelerators")
@@ -110,9 +106,6 @@ def _plan(
 
 
 def _describe_policy(model: str) -> dict[str, Any]:
-    from mapgym.agents.learned.amortized.model import find_policy, load_policy
-    from mapgym.agents.learned.amortized.training import Recipe
-    from mapgym.agents.learned.stored_arrays import reading
 
     about, path = load_policy(model).about, find_policy(model)
     with reading(path, "policy of the agent 'amortized'"):
@@ -138,11 +131,6 @@ def _single_layers(
     context: typer.Context, output: Path, jobs: int | None, *, quick: bool
 ) -> tuple[Comparison | None, list[RunResult]]:
     """Agents that learn on one layer beside those that search it."""
-    from mapgym.agents.commands.experiments import available_cores, run_with_display
-    from mapgym.agents.experiment.definition.experiment_file import load_experiment
-    from mapgym.agents.studies.mappers.study import Comparison
-    from mapgym.evaluation.evaluator import Budget
-
     results, summaries = [], []
     for name, folder in (("learning", "samples"), ("learning_time", "time")):
         experiment = load_experiment(name)

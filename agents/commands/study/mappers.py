@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from mapgym.agents.commands import console, options, parsing, study_command as shared
-
-if TYPE_CHECKING:
-    from mapgym.agents.experiment.definition.experiment import AgentEntry, Experiment
-    from mapgym.agents.experiment.report.summary import Summary
-    from mapgym.agents.experiment.storage.results import RunResult
-    from mapgym.evaluation.evaluator import Budget
+from mapgym.agents.commands.experiments import available_cores, end_with_failures, run_with_display
+from mapgym.agents.experiment.definition.experiment import AgentEntry, Experiment
+from mapgym.agents.experiment.definition.experiment_file import load_experiment
+from mapgym.agents.experiment.report.summary import Summary
+from mapgym.agents.experiment.storage.results import RunResult
+from mapgym.agents.studies.mappers.plot import draw_mappers
+from mapgym.agents.studies.mappers.study import Comparison, mappers_tables
+from mapgym.agents.studies.mappers.timeloop_mapper import timeloop_runs, timeloop_table
+from mapgym.evaluation.evaluator import Budget
+from mapgym.evaluation.task import cross
 
 
 def run(
@@ -49,13 +53,6 @@ def run(
     are as the accelerators have them. Slow agents get fewer seeds. Writes mappers.md, its tables as CSV, and
     mappers.png.
     """
-    from mapgym.agents.commands.experiments import available_cores, end_with_failures, run_with_display
-    from mapgym.agents.experiment.definition.experiment_file import load_experiment
-    from mapgym.agents.studies.mappers.plot import draw_mappers
-    from mapgym.agents.studies.mappers.study import Comparison, mappers_tables
-    from mapgym.agents.studies.mappers.timeloop_mapper import timeloop_runs, timeloop_table
-    from mapgym.evaluation.evaluator import Budget
-
     if samples is not None:
         shared.at_least(samples, 1, "--samples")
     parsing.parse_seconds(seconds, "--seconds")
@@ -106,9 +103,6 @@ def _adapted(
 
     Agents that it does not have are as in ``others``: slow ones have fewer seeds there.
     """
-    from mapgym.agents.experiment.definition.experiment import AgentEntry
-    from mapgym.evaluation.task import cross
-
     tasks = cross(
         parsing.load_workloads(parsing.comma_separated(workloads, "--workloads")),
         [parsing.load_accelerator(name) for name in parsing.comma_separated(accelerators, "--accelerators")],

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from mapgym.agents.certificate import outcome_text
 from mapgym.agents.commands import console, options, parsing, study_command as shared
-
-if TYPE_CHECKING:
-    from mapgym.agents.studies.optimum.study import Outcome
-    from mapgym.evaluation.task import Task
+from mapgym.agents.experiment.storage.known_mappings import check_known_file
+from mapgym.agents.studies.optimum import report as optimum_report
+from mapgym.agents.studies.optimum.study import Outcome, run_study, update_best_known as update
+from mapgym.evaluation.task import Task, distinct_tasks
+from mapgym.spec import catalog
+from mapgym.system.files import write_text
 
 _STANDARD_ACCELERATORS = "accel_a,accel_b"
 _BYPASS_AXES = f"{options.DEFAULT_AXES},bypass"
@@ -50,15 +53,9 @@ def run(
     that an interrupted study continues when the same command is given again. At the end: a report (optimum.md,
     optimum.csv) and pictures (time.png, share.png, structure.png).
     """
-    from mapgym.agents.studies.optimum.study import run_study, update_best_known as update
-    from mapgym.evaluation.task import distinct_tasks
-    from mapgym.spec import catalog
-
     parsing.parse_objective(objective)
     parsing.parse_seconds(seconds_per_layer, "--seconds-per-layer")
     if update_best_known is not None:
-        from mapgym.agents.experiment.storage.known_mappings import check_known_file
-
         check_known_file(update_best_known)
     named = parsing.comma_separated(networks, "--networks") if networks else list(catalog.network_names())
     machines = parsing.comma_separated(accelerators or _STANDARD_ACCELERATORS, "--accelerators")
@@ -88,17 +85,12 @@ def run(
 
 def _text(task: Task, outcome: Outcome) -> str:
     """What is known about a task, for people."""
-    from mapgym.agents.certificate import outcome_text
-
     found = outcome.certificate
     return outcome.unsupported if found is None else outcome_text(found, task.objective)
 
 
 def _report(outcomes: dict[Task, Outcome], output: Path, command: str) -> None:
     """Writes the report and the pictures, and prints what matters most."""
-    from mapgym.agents.studies.optimum import report as optimum_report
-    from mapgym.system.files import write_text
-
     write_text(output / "optimum.csv", optimum_report.to_csv(outcomes))
     written = ["optimum.md", "optimum.csv"]
     if any(outcome.certificate is not None for outcome in outcomes.values()):

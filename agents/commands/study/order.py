@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from mapgym.agents.commands import options, parsing, study_command as shared
+from mapgym.agents.studies.order import study as order
 
 
 def run(
@@ -28,7 +29,6 @@ def run(
     parsing.parse_objective(objective)
     shared.at_least(bases, 1, "--bases")
     tasks = shared.study_tasks(workloads, accelerators, options.DEFAULT_AXES, objective, peer_links=peer_links)
-    from mapgym.agents.studies.order import study as order
 
     for task in tasks:
         order.all_orders(task.workload.bounds)

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from mapgym.agents.commands import options, study_command as shared
+from mapgym.agents.studies.pareto import study as pareto
+from mapgym.agents.studies.pareto.plot import draw_fronts
 from mapgym.errors import SpecificationError
 
 
@@ -38,8 +40,6 @@ def run(
     if not 0 <= certify < math.inf:
         raise SpecificationError(f"--certify is {certify:g}; give a finite number of seconds, or 0")
     tasks = shared.study_tasks(workloads, accelerators, axes, "edp", peer_links=peer_links)
-    from mapgym.agents.studies.pareto import study as pareto
-    from mapgym.agents.studies.pareto.plot import draw_fronts
 
     if quick:
         samples, seeds, certify = min(samples, 5000), 1, min(certify, 1.0)

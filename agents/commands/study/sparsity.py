@@ -6,7 +6,12 @@ from typing import Annotated
 
 import typer
 
+from mapgym.agents.base import make_agent
 from mapgym.agents.commands import options, parsing, study_command as shared
+from mapgym.agents.studies.sparsity.plot import draw_sparsity
+from mapgym.agents.studies.sparsity.study import sparsity_cells
+from mapgym.agents.studies.sparsity.tables import sparsity_tables
+from mapgym.evaluation.sparsity_aware import DensitySet, SparsityAware
 
 
 def run(
@@ -29,11 +34,6 @@ def run(
     """
     shared.at_least(samples, 200, "--samples")
     shared.at_least(seeds, 1, "--seeds")
-    from mapgym.agents.base import make_agent
-    from mapgym.agents.studies.sparsity.plot import draw_sparsity
-    from mapgym.agents.studies.sparsity.study import sparsity_cells
-    from mapgym.agents.studies.sparsity.tables import sparsity_tables
-    from mapgym.evaluation.sparsity_aware import DensitySet, SparsityAware
 
     layers = parsing.load_workloads(parsing.comma_separated(workloads, "--workloads"))
     machines = [parsing.load_accelerator(name) for name in parsing.comma_separated(accelerators, "--accelerators")]

@@ -6,7 +6,11 @@ from typing import Annotated
 
 import typer
 
+from mapgym.agents.base import make_agent
 from mapgym.agents.commands import options, parsing, study_command as shared
+from mapgym.agents.studies.warm_start.plot import draw_warm_starts
+from mapgym.agents.studies.warm_start.study import warm_start_cells, warm_start_tables
+from mapgym.spec import catalog
 
 
 def run(
@@ -30,10 +34,6 @@ def run(
     """
     shared.at_least(samples, 200, "--samples")
     shared.at_least(seeds, 1, "--seeds")
-    from mapgym.agents.base import make_agent
-    from mapgym.agents.studies.warm_start.plot import draw_warm_starts
-    from mapgym.agents.studies.warm_start.study import warm_start_cells, warm_start_tables
-    from mapgym.spec import catalog
 
     named = [catalog.network(name).name for name in parsing.comma_separated(networks, "--networks")]
     searchers = [make_agent(name).name for name in parsing.comma_separated(agents, "--agents")]

@@ -222,11 +222,11 @@ def measure_environment(*, num_envs: int = 1024, rounds: int = 5) -> Environment
     """
     from mapgym.envs.benchmark import measure_steps_per_second
 
-    figures = measure_steps_per_second(num_envs, rounds)
+    metrics = measure_steps_per_second(num_envs, rounds)
     return EnvironmentSpeed(
-        env=str(figures["env"]),
-        scalar_steps_per_second=float(figures["scalar_steps_per_second"]),
-        vector_steps_per_second=float(figures["vector_steps_per_second"]),
+        env=str(metrics["env"]),
+        scalar_steps_per_second=float(metrics["scalar_steps_per_second"]),
+        vector_steps_per_second=float(metrics["vector_steps_per_second"]),
         num_envs=num_envs,
     )
 

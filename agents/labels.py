@@ -21,7 +21,7 @@ def objective_name(objective: str) -> str:
 
 
 def objective_unit(objective: str) -> str:
-    """Of its figures; those of a sparsity-aware objective are relative to the lower bounds."""
+    """Of its metrics; those of a sparsity-aware objective are relative to the lower bounds."""
     return "x the lower bounds" if is_sparsity_aware(objective) else OBJECTIVE_UNITS[objective]
 
 

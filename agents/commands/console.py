@@ -99,7 +99,7 @@ def say_search(agent: str, how_much: str, samples: int, seconds: float, output: 
 
 
 def print_json(data: object) -> None:
-    """Prints one JSON object; infinite figures become null, which JSON has."""
+    """Prints one JSON object; infinite numbers become null, which JSON has."""
     say(json.dumps(_finite(data), indent=2, allow_nan=False))
 
 
@@ -130,7 +130,7 @@ def format_ratio(value: float | None) -> str:
 
 
 def format_value(value: float | None) -> str:
-    """A large figure with four digits, "-" when there is none yet."""
+    """A large number with four digits, "-" when there is none yet."""
     return "-" if value is None or not math.isfinite(value) else f"{value:.4g}"
 
 

@@ -285,7 +285,7 @@ def print_warm_starts(results: Sequence[RunResult]) -> None:
 
 
 def print_summary(summary: Summary) -> None:
-    """Prints the figures at the end of the budget: of each task if they are few, and of all together."""
+    """Prints the metrics at the end of the budget: of each task if they are few, and of all together."""
     tasks: list[Task | None] = list(summary.tasks)
     if len(tasks) > 1:
         # The tables of a whole network would push each other off the screen; they are in the summary files.

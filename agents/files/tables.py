@@ -28,7 +28,7 @@ class Table:
     rows: list[list[object]]
 
     def to_csv(self) -> str:
-        """With every figure at full precision."""
+        """With every metric at full precision."""
         return csv_text([self.columns, *self.rows])
 
     def text_rows(self) -> list[list[str]]:

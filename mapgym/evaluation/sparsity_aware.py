@@ -180,7 +180,7 @@ class DensitySetBound(LowerBound):
 
 @dataclass(frozen=True)
 class DensitySetCost(Cost):
-    """The cost of one mapping over all densities: all figures are weighted geometric means.
+    """The cost of one mapping over all densities: all metrics are weighted geometric means.
 
     Attributes:
         value: the sparsity-aware objective.
@@ -306,16 +306,16 @@ class DensitySet:
             return self.evaluate(mapping.batch())[0]
         n, k = len(mapping), len(self.models)
         status, illegal_at = np.zeros(n, np.int32), np.zeros(n, np.intp)
-        figures = np.full((3, k, n), np.inf)
+        metrics = np.full((3, k, n), np.inf)
         left = np.arange(n)
         for row, model in enumerate(self.models):
             costs = model.evaluate(mapping if len(left) == n else mapping[left])
             status[left], illegal_at[left] = costs.status, row
-            figures[:, row, left] = costs.latency_cycles, costs.energy_pj, costs.utilization
+            metrics[:, row, left] = costs.latency_cycles, costs.energy_pj, costs.utilization
             left = left[costs.legal]
         illegal = status != 0
-        figures[:2, :, illegal], figures[2, :, illegal] = np.inf, 0.0
-        latency, energy, utilization = map(self._mean, figures)
+        metrics[:2, :, illegal], metrics[2, :, illegal] = np.inf, 0.0
+        latency, energy, utilization = map(self._mean, metrics)
         return DensitySetCosts(
             latency,
             energy,
@@ -325,18 +325,18 @@ class DensitySet:
             savings=None,
             _model=self.models[0],
             _batch=mapping,
-            density_latency_cycles=figures[0],
-            density_energy_pj=figures[1],
+            density_latency_cycles=metrics[0],
+            density_energy_pj=metrics[1],
             _set=self,
             _illegal_at=illegal_at,
         )
 
-    def _mean(self, figures: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _mean(self, metrics: NDArray[np.float64]) -> NDArray[np.float64]:
         """float64[n], the weighted geometric means of float64[density, n]."""
         # Row by row, so that a mapping has the same mean in every batch.
-        total = np.zeros(figures.shape[1])
+        total = np.zeros(metrics.shape[1])
         with np.errstate(divide="ignore"):
-            for share, row in zip(self.objective.shares, figures, strict=True):
+            for share, row in zip(self.objective.shares, metrics, strict=True):
                 total += share * np.log(row)
         return np.exp(total)
 

@@ -52,9 +52,9 @@ def print_densities(evaluator: Evaluator, agent: str, seconds: float, output: Pa
     table = console.new_table("", (f"density of {aware.tensor}",), headings)
     for entry in entries:
         cells = [f"{entry['density']:g}", f"{entry['weight']:.3g}"]
-        for figure in ("edp", "energy_pj", "latency_cycles"):
-            name = figure.partition("_")[0]
-            cells += [f"{entry[figure]:.6g}", f"{entry[f'{name}_over_lower_bound']:.3f}"]
+        for metric in ("edp", "energy_pj", "latency_cycles"):
+            name = metric.partition("_")[0]
+            cells += [f"{entry[metric]:.6g}", f"{entry[f'{name}_over_lower_bound']:.3f}"]
         table.add_row(*cells)
     console.out().print(table)
     name = OBJECTIVE_NAMES[aware.objective]

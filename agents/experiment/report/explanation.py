@@ -1,4 +1,4 @@
-"""Where the energy and the time of a mapping go, as figures and as tables for people."""
+"""Where the energy and the time of a mapping go, as metrics and as tables for people."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def explain(
 
 
 def headlines(report: dict[str, Any]) -> list[tuple[str, str]]:
-    """The most important figures of what :func:`explain` returns, each with its name."""
+    """The most important metrics of what :func:`explain` returns, each with its name."""
     lines = []
     for name, key, unit in (
         ("EDP", "edp", "pJ*cycles"),

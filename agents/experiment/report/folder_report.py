@@ -27,7 +27,7 @@ class FolderReport:
 
     Attributes:
         folder: its files, and which of them could not be read.
-        summary: the figures.
+        summary: the metrics.
         about: what stands around them.
     """
 

@@ -28,7 +28,7 @@ class Part:
 
     Attributes:
         name: of its folder.
-        summary: its figures.
+        summary: its metrics.
         about: what stands around them.
     """
 
@@ -157,16 +157,16 @@ def _mapping(summary: Summary, task: Task, result: RunResult) -> Markup:
     explained = explain(task.workload, task.accelerator, mapping, cost, lower_bound(task.workload, task.accelerator))
     over = result.best_value / summary.best_known[task]
     value = element("span", f"{over:.4g} x the best known, seed {result.seed}", class_="value")
-    figures = [part for name, text in headlines(explained) for part in (element("dt", name), element("dd", text))]
+    metrics = [part for name, text in headlines(explained) for part in (element("dt", name), element("dd", text))]
     parameters = ", ".join(f"{name}={value}" for name, value in result.agent.parameters.items())
     begun = []
-    if result.begun_from is not None:
-        begun = _pair("begun from", ", ".join(result.begun_from["sources"]) or "random mappings")
+    if result.warm_start_sources is not None:
+        begun = _pair("begun from", ", ".join(result.warm_start_sources["sources"]) or "random mappings")
     return element(
         "details",
         element("summary", _swatch(summary, label), element("strong", label), ": ", value),
         element(
-            "dl", *figures, *_pair("agent", result.agent.agent), *_pair("parameters", parameters or "none"), *begun
+            "dl", *metrics, *_pair("agent", result.agent.agent), *_pair("parameters", parameters or "none"), *begun
         ),
         element("pre", mapping.to_text(), tabindex=0),
         _breakdown(energy_table(task.workload, task.accelerator, explained)),
@@ -204,7 +204,7 @@ def _breakdown(table: Breakdown) -> Markup:
 
 
 def _table(summary: Summary, rows: Sequence[Row], caption: str) -> Markup:
-    """The figures of agents; the script makes the columns sort."""
+    """The metrics of agents; the script makes the columns sort."""
     head = [
         element("th", name, scope="col", class_="left" if i == 0 else None)
         for i, name in enumerate(report.header_of(summary))

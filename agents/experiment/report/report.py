@@ -22,7 +22,7 @@ ALL_TASKS = "(all tasks)"
 
 @dataclass(frozen=True)
 class About:
-    """What a report says besides its figures.
+    """What a report says besides its metrics.
 
     Attributes:
         description: of the experiment, "" if it has none.
@@ -46,7 +46,7 @@ class About:
 
 
 def to_csv(summary: Summary) -> str:
-    """The rows with every figure at full precision; an empty cell means "none" or "never reached"."""
+    """The rows with every metric at full precision; an empty cell means "none" or "never reached"."""
     header = ["workload", "accelerator", "peer_links", "axes", "objective", "agent", "seeds"]
     header += ["best_value", "best_over_lower_bound", "best_known_value"]
     header += ["gap_to_proven_bound", "optimum_certified", "proven_lower_bound"]
@@ -66,13 +66,13 @@ def to_csv(summary: Summary) -> str:
         best = [_cell(row.best), _cell(row.best_ratio), _cell(known), _cell(row.gap)]
         best += [str(row.gap_certified).lower() if row.gap is not None else ""]
         best += [_cell(certificate.lower_bound if certificate else None)]
-        figures: list[float | None] = []
+        metrics: list[float | None] = []
         for interval in (row.over_best_known, *row.ratios):
-            figures += [interval.mean, interval.low, interval.high]
+            metrics += [interval.mean, interval.low, interval.high]
         for samples, reached in zip(row.samples_to_target, row.reached, strict=True):
-            figures += [samples, reached]
-        figures += [row.samples, row.mappings, row.seconds, row.samples_per_second]
-        table.append([*names, row.agent, row.seeds, *best, *map(_cell, figures), row.tuning])
+            metrics += [samples, reached]
+        metrics += [row.samples, row.mappings, row.seconds, row.samples_per_second]
+        table.append([*names, row.agent, row.seeds, *best, *map(_cell, metrics), row.tuning])
     return csv_text(table)
 
 
@@ -123,8 +123,8 @@ def task_lines(summary: Summary, task: Task) -> list[str]:
 def warm_start_lines(results: Sequence[RunResult]) -> list[str]:
     """About each agent with a warm start, a sentence: how many of its runs began from solved layers, and why not."""
     lines = []
-    for label in dict.fromkeys(result.agent.label for result in results if result.begun_from is not None):
-        starts = [r.begun_from for r in results if r.agent.label == label and r.begun_from is not None]
+    for label in dict.fromkeys(result.agent.label for result in results if result.warm_start_sources is not None):
+        starts = [r.warm_start_sources for r in results if r.agent.label == label and r.warm_start_sources is not None]
         reasons = Counter(start["why_random"] for start in starts if start["why_random"])
         proposed = any(start["sources"] == [POLICY] for start in starts)
         origin = "proposals of the policy" if proposed else "solved layers"

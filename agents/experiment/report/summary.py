@@ -1,4 +1,4 @@
-"""What the results of an experiment say: one row of figures for each task and agent."""
+"""What the results of an experiment say: one row of metrics for each task and agent."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Row:
-    """The figures of one agent on one task, or on all tasks together.
+    """The metrics of one agent on one task, or on all tasks together.
 
     Attributes:
         task: None for the row over all tasks.
@@ -152,7 +152,7 @@ def default_budgets(budget: Budget) -> tuple[str, tuple[float, ...]]:
 def summarize(
     results: Sequence[RunResult], budget: Budget, certificates: Mapping[Task, Certificate] | None = None
 ) -> Summary:
-    """Computes the figures.
+    """Computes the metrics.
 
     Args:
         results: of the runs that did not fail, at least one; their order gives that of tasks and agents.
@@ -217,7 +217,7 @@ def _row(summary: Summary, task: Task | None, agent: str, tasks: Sequence[Task])
         best_ratio=best.ratio if best is not None else None,
         gap=_gap(results, certificates),
         gap_certified=all(entry is not None and entry.certified for entry in certificates),
-        ratios=tuple(Interval(*map(float, figures)) for figures in zip(means, lows, highs, strict=True)),
+        ratios=tuple(Interval(*map(float, metrics)) for metrics in zip(means, lows, highs, strict=True)),
         over_best_known=Interval(
             float(interquartile_mean(np.concatenate(over_best))), *map(float, bootstrap_interval(over_best))
         ),

@@ -58,16 +58,16 @@ def improvements(results: Iterable[RunResult]) -> Improvements:
             new.append(entry)
         elif entry.value < stored.lower_bound * (1.0 - _ROUNDING):
             refutations.append(
-                f"{result.run.name}: {_figure(entry.value, stored)} is below the proven bound "
-                f"{_figure(stored.lower_bound, stored)}, so that the bound or the cost is wrong; please report this"
+                f"{result.run.name}: {_with_unit(entry.value, stored)} is below the proven bound "
+                f"{_with_unit(stored.lower_bound, stored)}, so that the bound or the cost is wrong; please report this"
             )
         elif not stored.certified and entry.value < stored.value * (1.0 - _ROUNDING):
             better.append(entry)
     return Improvements(tuple(better), tuple(new), tuple(refutations))
 
 
-def _figure(value: float, entry: BestKnown) -> str:
-    """A figure of an entry with its unit."""
+def _with_unit(value: float, entry: BestKnown) -> str:
+    """A value of an entry with its unit."""
     return f"{quoted(value)} {OBJECTIVE_UNITS[entry.objective]}"
 
 

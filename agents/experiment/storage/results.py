@@ -63,9 +63,9 @@ class RunResult:
         seconds: wall time of the search.
         tuning: how the agent's parameters were chosen.
         trace: the improvements of the best objective.
-        begun_from: of a warm start, names of the workloads whose mappings it began with ("sources"), why others could
-            not be transferred ("failures"), and why it began at random ("why_random", "" if it did not); None for a
-            search that had no warm start.
+        warm_start_sources: of a warm start, names of the workloads whose mappings it began with ("sources"), why
+            others could not be transferred ("failures"), and why it began at random ("why_random", "" if it did not);
+            None for a search that had no warm start.
         failure: why the run did not come to its end, "" if it did; what had been found by then is not kept.
     """
 
@@ -83,7 +83,7 @@ class RunResult:
     tuning: str
     trace: Trace
     failure: str = ""
-    begun_from: dict[str, Any] | None = None
+    warm_start_sources: dict[str, Any] | None = None
 
     @classmethod
     def of(
@@ -92,7 +92,7 @@ class RunResult:
         config: dict[str, Any],
         command: str,
         tuning: str,
-        begun_from: dict[str, Any] | None = None,
+        warm_start_sources: dict[str, Any] | None = None,
     ) -> RunResult:
         """What an evaluator holds after a search."""
         best, mapping = evaluator.best_cost, evaluator.best_mapping
@@ -110,7 +110,7 @@ class RunResult:
             seconds=evaluator.seconds,
             tuning=tuning,
             trace=evaluator.trace,
-            begun_from=begun_from,
+            warm_start_sources=warm_start_sources,
         )
 
     @classmethod
@@ -248,7 +248,7 @@ def write_result(path: Path, result: RunResult) -> None:
         "trace_seconds": result.trace.seconds,
         "trace_values": result.trace.values,
         "mapping": None if result.mapping is None else json.dumps(result.mapping),
-        "begun_from": None if result.begun_from is None else json.dumps(result.begun_from),
+        "begun_from": None if result.warm_start_sources is None else json.dumps(result.warm_start_sources),
         "config": json.dumps(config),
         "tuning": result.tuning,
         "versions": json.dumps(result.versions),
@@ -299,7 +299,7 @@ def read_result(path: Path) -> RunResult:
             trace=Trace(row["trace_samples"], row["trace_seconds"], row["trace_values"]),
             failure=row["failure"],
             # Files that were written before there were warm starts have no such column.
-            begun_from=json.loads(row.get("begun_from") or "null"),
+            warm_start_sources=json.loads(row.get("begun_from") or "null"),
         )
         # What the configuration says is needed by all who ask for results.
         _ = result.run, result.versions["mapgym"]

@@ -70,11 +70,11 @@ def _draw_single_axes(panels: list[Axes], results: list[Result]) -> None:
         for place, name in enumerate(names):
             group = [row for row in rows if (row["base"], row["axes"]) == (kind, name)]
             if kind == TYPICAL:
-                figures = [row["base_value"] / median(row["values"]) for row in group]
+                metrics = [row["base_value"] / median(row["values"]) for row in group]
             else:
-                figures = [row["random_median"] / row["base_value"] for row in group]
-            panel.barh(place, median(figures), color=COLORS[place % len(COLORS)], alpha=0.7)
-            panel.plot(figures, [place] * len(figures), "o", color="0.2", markersize=3)
+                metrics = [row["random_median"] / row["base_value"] for row in group]
+            panel.barh(place, median(metrics), color=COLORS[place % len(COLORS)], alpha=0.7)
+            panel.plot(metrics, [place] * len(metrics), "o", color="0.2", markersize=3)
         panel.set_yticks(range(len(names)), [name.replace("+", " +\n") for name in names])
         panel.set(xscale="log", xlim=(0.9, None))
         panel.xaxis.set_major_formatter("{x:g}")

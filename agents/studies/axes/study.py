@@ -203,8 +203,8 @@ def axes_tables(results: list[Result]) -> list[Table]:
     for base, name in dict.fromkeys((row[2], row[3]) for row in rows):
         group = [row for row in rows if (row[2], row[3]) == (base, name)]
         gains, spoilt = [row[6] for row in group], [row[7] for row in group]
-        figures = [median(gains), max(gains), median(spoilt), max(row[8] for row in group)]
-        summary.append([base, name, *map(float, figures)])
+        metrics = [median(gains), max(gains), median(spoilt), max(row[8] for row in group)]
+        summary.append([base, name, *map(float, metrics)])
     tables.append(
         Table(
             "Each axis by itself",

@@ -212,8 +212,8 @@ def landscape_tables(results: list[Result]) -> list[Table]:
     rows: list[list[object]] = []
     for result in results:
         for name, runs in result["agents"].items():
-            figures = [_median([run[figure] for run in runs]) for figure in _MOVEMENT]
-            rows.append([name, result["workload"], result["accelerator"], *figures])
+            metrics = [_median([run[metric] for run in runs]) for metric in _MOVEMENT]
+            rows.append([name, result["workload"], result["accelerator"], *metrics])
         rows += [[name, result["workload"], result["accelerator"], *[None] * 6] for name in result["absent"]]
     note = (
         "Distances in the space of all features (scaled so that factors, orders and kept tensors have a total variance "

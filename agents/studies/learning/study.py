@@ -234,11 +234,11 @@ class Outcome:
             self._best[k] = min(self._best[k], *found, *([] if result["known"] is None else [result["known"]]))
 
     def _over_seeds(
-        self, who: str, figure: Callable[[Trace, float], float], accelerator: str | None, policy: str | None
+        self, who: str, metric: Callable[[Trace, float], float], accelerator: str | None, policy: str | None
     ) -> list[float]:
         """For each task (of an accelerator) the geometric mean over the seeds and policies (or of one policy)."""
         return [
-            geometric_mean([figure(run.trace, best) for run in runs[who] if policy in (None, run.policy)])
+            geometric_mean([metric(run.trace, best) for run in runs[who] if policy in (None, run.policy)])
             for (_, machine), runs, best in zip(self.tasks, self._runs, self._best, strict=True)
             if accelerator in (None, machine)
         ]
@@ -275,5 +275,5 @@ class Outcome:
 
 
 def geometric_mean(values: Sequence[float]) -> float:
-    """Of positive figures; inf if one is."""
+    """Of positive numbers; inf if one is."""
     return float(np.exp(np.mean(np.log(values))))

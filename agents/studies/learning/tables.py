@@ -140,15 +140,15 @@ def _policies(outcome: Outcome) -> Table:
     everywhere = [None] if len(outcome.accelerators) == 1 else [*outcome.accelerators, None]
     rows: list[list[object]] = []
     for machine in everywhere:
-        figures: list[list[float]] = []
+        metrics: list[list[float]] = []
         for policy in outcome.policies:
             who = policy["model"]
             values = [outcome.ratios(POLICY, count, machine, who) for count in PROPOSED]
             values += [outcome.needed(WARM, target, machine, who) for target in TARGETS]
-            figures.append([geometric_mean(of_one) for of_one in values])
-            rows.append([machine or "all", who, *figures[-1]])
+            metrics.append([geometric_mean(of_one) for of_one in values])
+            rows.append([machine or "all", who, *metrics[-1]])
         for name, summary in (("mean", geometric_mean), ("least", min), ("most", max)):
-            rows.append([machine or "all", name, *(summary(column) for column in zip(*figures, strict=True))])
+            rows.append([machine or "all", name, *(summary(column) for column in zip(*metrics, strict=True))])
     note = (
         f"Best of so many proposals over the best known mapping, and samples that {WARM} needs: geometric mean over "
         "layers and seeds, for each policy; then mean, least and most of the policies."
@@ -160,13 +160,13 @@ def _policies(outcome: Outcome) -> Table:
 def _searches(outcome: Outcome) -> Table:
     rows: list[list[object]] = []
     for who in SEARCHES:
-        figures: list[object] = []
+        metrics: list[object] = []
         for target in TARGETS:
             needed = geometric_mean(outcome.needed(who, target))
             cold = geometric_mean(outcome.needed(GAMMA, target))
-            figures += [needed, cold / needed, f"{outcome.reached(who, target):.0%}"]
+            metrics += [needed, cold / needed, f"{outcome.reached(who, target):.0%}"]
         final = outcome.ratios(who, outcome.samples)
-        rows.append([who, *figures, geometric_mean(final), max(final)])
+        rows.append([who, *metrics, geometric_mean(final), max(final)])
     parts = [f"{part}{target:g}x" for target in TARGETS for part in ("samples to ", "fewer than gamma, ", "reached ")]
     note = (
         "Samples until so many times the best known objective: geometric mean over layers and seeds; a run that does "
@@ -211,10 +211,10 @@ def _break_even(outcome: Outcome) -> Table:
 def _details(outcome: Outcome) -> Table:
     columns = [f"{who}, {count}" for who in PROPOSERS for count in PROPOSED]
     columns += [f"{who} to {target:g}x" for who in SEARCHES for target in TARGETS]
-    figures = [outcome.ratios(who, count) for who in PROPOSERS for count in PROPOSED]
-    figures += [outcome.needed(who, target) for who in SEARCHES for target in TARGETS]
+    metrics = [outcome.ratios(who, count) for who in PROPOSERS for count in PROPOSED]
+    metrics += [outcome.needed(who, target) for who in SEARCHES for target in TARGETS]
     rows: list[list[object]] = [
-        [*task, *(_finite(column[k]) for column in figures)] for k, task in enumerate(outcome.tasks)
+        [*task, *(_finite(column[k]) for column in metrics)] for k, task in enumerate(outcome.tasks)
     ]
     note = "Each layer: ratios of proposals to the best known, and samples that searches need."
     return Table("Every layer", note, ("layer", "accelerator", *columns), rows)

@@ -137,7 +137,7 @@ class Comparison:
 
 
 def mappers_tables(comparison: Comparison) -> list[Table]:
-    """All mappers in one line each; the surrogate by itself; all figures with intervals."""
+    """All mappers in one line each; the surrogate by itself; all metrics with intervals."""
     tables = [_overview(comparison)]
     if SURROGATE in comparison.agents:
         tables.append(_surrogate(comparison))
@@ -185,13 +185,13 @@ def _details(comparison: Comparison) -> Table:
     rows: list[list[object]] = []
     for agent in comparison.agents:
         for machine in (*comparison.accelerators, None):
-            figures: list[float | None] = []
+            metrics: list[float | None] = []
             for moment in comparison.moments:
                 ends = comparison.interval(agent, moment, machine)
-                figures += map(_finite, (comparison.mean(agent, moment, machine), *ends))
+                metrics += map(_finite, (comparison.mean(agent, moment, machine), *ends))
             needed, reached, runs = comparison.samples_to_target(agent, machine)
             speed = comparison.samples_per_second(agent, machine)
-            rows.append([agent, machine or "all", runs, *figures, speed, _finite(needed), reached])
+            rows.append([agent, machine or "all", runs, *metrics, speed, _finite(needed), reached])
     parts = [f"{moment.name}{part}" for moment in comparison.moments for part in ("", ", low", ", high")]
     last = ("samples/s", f"samples to {TARGET:g}x", "reached it")
     note = (

@@ -62,7 +62,7 @@ def _mapping(task: Task, outcome: Outcome) -> Mapping:
 
 
 def to_csv(outcomes: Outcomes) -> str:
-    """One row for each task, every figure at full precision."""
+    """One row for each task, every metric at full precision."""
     table: list[Sequence[object]] = [_COLUMNS]
     for task, outcome in outcomes.items():
         row: list[object] = [task.workload.name, *series_of(task), task.objective]
@@ -132,8 +132,8 @@ def overview_rows(outcomes: Outcomes) -> tuple[list[str], list[list[str]]]:
         soon = sum(outcome.certified_within(LIMIT_SECONDS) for outcome in treated)
         times = [outcome.cpu_seconds for outcome in treated]
         gaps = [outcome.certificate.gap() for outcome in treated if outcome.certificate is not None]
-        figures = [f"{f(times):.3g}" for f in (median, _percentile_95, max)] if times else ["-"] * 3
-        row = [accelerator, axes, str(len(group)), str(certified), f"{soon / len(group):.1%}", *figures]
+        metrics = [f"{f(times):.3g}" for f in (median, _percentile_95, max)] if times else ["-"] * 3
+        row = [accelerator, axes, str(len(group)), str(certified), f"{soon / len(group):.1%}", *metrics]
         rows.append([*row, short_gap(max(gaps), certified=True) if gaps else "-"])
     return [*header, "gap"], rows
 
@@ -235,7 +235,7 @@ def _all_tasks(outcomes: Outcomes) -> list[str]:
         if certificate is not None:
             structure = Structure.of(_mapping(task, outcome), task.workload, task.accelerator)
             gap = short_gap(certificate.gap(), certified=True)
-            figures = [f"{certificate.value:.7g}", gap, f"{outcome.cpu_seconds:.3g}", f"{certificate.nodes:,}"]
-            rows.append([task.workload.name, *series_of(task), *figures, *_structure_cells(structure)])
+            metrics = [f"{certificate.value:.7g}", gap, f"{outcome.cpu_seconds:.3g}", f"{certificate.nodes:,}"]
+            rows.append([task.workload.name, *series_of(task), *metrics, *_structure_cells(structure)])
     header = ["workload", "accelerator", "axes", "value", "gap", "CPU s", "nodes", "stationary", "parallel", "bypassed"]
     return ["## All tasks", "", *_table(header, rows)]

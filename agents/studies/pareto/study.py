@@ -139,9 +139,9 @@ def pareto_tables(results: list[Result]) -> list[Table]:
             ]
         )
         for point in points:
-            figures = [point[name] for name in ("latency_cycles", "energy_pj", "utilization", "macs_in_use")]
+            metrics = [point[name] for name in ("latency_cycles", "energy_pj", "utilization", "macs_in_use")]
             edp = point["latency_cycles"] * point["energy_pj"]
-            details.append([result["workload"], result["accelerator"], *figures, edp])
+            details.append([result["workload"], result["accelerator"], *metrics, edp])
     note = (
         "From the fastest to the most frugal mapping of the front: latency of the fastest over its lower bound, how "
         "many times slower the most frugal one is, how much energy it saves, share of the MAC units in use by each. "

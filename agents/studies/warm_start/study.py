@@ -161,13 +161,13 @@ def warm_start_tables(results: list[Result]) -> list[Table]:
     for agent in agents:
         runs = [result["rows"] for result in results if result["agent"] == agent]
         for start in STARTS[1:]:
-            speeds, figures = [], []
+            speeds, metrics = [], []
             for network in networks:
                 chosen = [[row for row in rows if (row["network"], row["start"]) == (network, start)] for rows in runs]
                 pooled = [row for rows in chosen for row in rows]
                 of_seeds = np.array([_speed_up(rows) for rows in chosen])
                 final = np.array([row["final"] for row in pooled])
-                figures.append(
+                metrics.append(
                     (
                         float(_geometric_mean(np.array([row["first"] for row in pooled]))),
                         float(_geometric_mean(of_seeds)),
@@ -177,11 +177,11 @@ def warm_start_tables(results: list[Result]) -> list[Table]:
                         float(_geometric_mean(final)),
                     )
                 )
-                first, speed, *rest = figures[-1]
+                first, speed, *rest = metrics[-1]
                 interval = _interval([of_seeds])
                 by_network.append([agent, start, network, first, speed, interval, *rest, float(final.max())])
                 speeds.append(of_seeds)
-            first, speed, total, reached, _, mean = _geometric_mean(np.maximum(np.array(figures), 1e-9)).tolist()
+            first, speed, total, reached, _, mean = _geometric_mean(np.maximum(np.array(metrics), 1e-9)).tolist()
             overview.append([agent, start, first, speed, _interval(speeds), total, reached, mean])
     note = (
         f"Against a random start with the same agent and seed. First: best EDP after {FIRST} samples, relative. Fewer "

@@ -58,7 +58,9 @@ def by_cell(results):
 
 
 def figures(results):
-    return {cell: (r.best_value, r.mapping, r.trace.values, r.begun_from) for cell, r in by_cell(results).items()}
+    return {
+        cell: (r.best_value, r.mapping, r.trace.values, r.warm_start_sources) for cell, r in by_cell(results).items()
+    }
 
 
 class TestExperiment:
@@ -69,24 +71,26 @@ class TestExperiment:
             for layer in LAYERS:
                 cell = found[f"{layer.name} on tiny", "gamma, warm: similar", seed]
                 near = solved.nearest(layer, MACHINE, count=8)
-                assert cell.begun_from["sources"] == [one.entry.workload.name for one in near]
+                assert cell.warm_start_sources["sources"] == [one.entry.workload.name for one in near]
                 if near:
                     # The start is a part of the search: it cannot end worse.
                     initial = solved.initial(MapSpace(layer, MACHINE), count=8)
                     assert cell.best_value <= best_edp(layer, initial)
                 else:
-                    assert cell.begun_from["why_random"] == "no layer has been solved yet"
+                    assert cell.warm_start_sources["why_random"] == "no layer has been solved yet"
                 solved.add(layer, MACHINE, Mapping.from_dict(cell.mapping, layer, MACHINE))
 
     def test_previous_layer_begins_from_one(self, tmp_path):
         found = by_cell(run_experiment(warm(PREVIOUS, seeds=1), tmp_path, jobs=0))
-        sources = [found[f"{layer.name} on tiny", "gamma, warm: previous-layer", 0].begun_from for layer in LAYERS]
+        sources = [
+            found[f"{layer.name} on tiny", "gamma, warm: previous-layer", 0].warm_start_sources for layer in LAYERS
+        ]
         assert [start["sources"] for start in sources] == [[], *([layer.name] for layer in LAYERS[:-1])]
 
     def test_the_first_layer_is_searched_as_without_a_warm_start(self, tmp_path):
         found = by_cell(run_experiment(warm(None, SIMILAR, seeds=1, layers=LAYERS[:1]), tmp_path, jobs=0))
         cold, begun = found.values()
-        assert cold.begun_from is None
+        assert cold.warm_start_sources is None
         assert begun.trace.values == cold.trace.values
 
     def test_a_run_has_a_chain_of_its_own_for_each_agent_seed_and_accelerator(self):
@@ -178,8 +182,8 @@ class TestExperiment:
         experiment = dataclasses.replace(warm(start, seeds=1), tasks=(Task(LAYERS[0], deep),))
         (result,) = run_experiment(experiment, tmp_path, jobs=0)
         assert not result.failure
-        assert result.begun_from["sources"] == []
-        assert "are onto 3 storage levels, accelerator 'simba_like' has 4" in result.begun_from["why_random"]
+        assert result.warm_start_sources["sources"] == []
+        assert "are onto 3 storage levels, accelerator 'simba_like' has 4" in result.warm_start_sources["why_random"]
         (line,) = warm_start_lines([result])
         assert line.startswith("gamma, warm: layers.buffer: 0 of 1 runs began from solved layers, 1 at random (1 x the")
 

@@ -300,8 +300,9 @@ class TestRun:
         read = []
 
         def counting(path):
+            found = read_result(path)
             read.append(path.name)
-            return read_result(path)
+            return found
 
         monkeypatch.setattr("mapgym.agents.experiment.storage.folder.read_result", counting)
         assert mapgym("run", file(), "-o", tmp_path / "out")[0] == 0

@@ -443,9 +443,9 @@ def test_any_search_can_begin_with_the_proposals(tmp_path: Path) -> None:
     for seed in (0, 1):
         warm = results["gamma, warm: policy", seed]
         proposals = propose(space, "edp", np.random.default_rng(seed), 64)
-        assert warm.begun_from == {"sources": ["policy"], "failures": [], "why_random": ""}
+        assert warm.warm_start_sources == {"sources": ["policy"], "failures": [], "why_random": ""}
         assert warm.trace.best_at(64) == model.evaluate(proposals).edp.min()
-        assert results["gamma", seed].begun_from is None
+        assert results["gamma", seed].warm_start_sources is None
         assert warm.agent.warm_start == start
     assert warm_start_lines(list(results.values())) == [
         "gamma, warm: policy: 2 of 2 runs began from proposals of the policy."

@@ -6,9 +6,9 @@ import csv
 import math
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
@@ -17,13 +17,15 @@ from mapgym.agents.experiment.definition.densities import objective_in, read_obj
 from mapgym.agents.labels import OBJECTIVE_NAMES
 from mapgym.errors import SpecificationError, suggest
 from mapgym.errors.text import printable, quoted
-from mapgym.mapspace.entries import AXES
+from mapgym.mapspace.entries import check_axes
 from mapgym.spec import catalog
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.workload import Workload
 
 if TYPE_CHECKING:
     from mapgym.agents.experiment.definition.warm_start import WarmStart
+
+Value = TypeVar("Value")
 
 
 def command_line(context: typer.Context) -> str:
@@ -61,11 +63,8 @@ def read_parameters(texts: Sequence[str]) -> dict[str, str]:
 
 def parse_axes(text: str) -> tuple[str, ...]:
     """Reads --axes; the result is in the canonical order, without repetitions."""
-    names = comma_separated(text, "--axes")
-    for name in names:
-        if name not in AXES:
-            raise SpecificationError(f"--axes: unknown axis {quoted(name)}; {suggest(name, AXES)}")
-    return tuple(axis for axis in AXES if axis in names)
+    names = list(dict.fromkeys(comma_separated(text, "--axes")))
+    return _option("--axes", lambda: check_axes(names))
 
 
 def parse_objective(text: str) -> str:
@@ -77,19 +76,20 @@ def parse_objective(text: str) -> str:
 
 def parse_density_objective(text: str, densities: str | None, weights: str | None, env: str | None = None) -> str:
     """Reads --objective where it may be sparsity-aware, with --densities, --density-weights and --env."""
-    try:
-        text = objective_in(env, text)
-    except SpecificationError as error:
-        raise SpecificationError(f"--env: {error}") from None
-
-    lists = (
+    objective = _option("--env", lambda: objective_in(env, text))
+    lists = [
         None if given is None else comma_separated(given, what)
         for given, what in ((densities, "--densities"), (weights, "--density-weights"))
-    )
+    ]
+    return _option("--objective", lambda: read_objective(objective, *lists))
+
+
+def _option(what: str, read: Callable[[], Value]) -> Value:
+    """What an option says, or whose mistake it is."""
     try:
-        return read_objective(text, *lists)
+        return read()
     except SpecificationError as error:
-        raise SpecificationError(f"--objective: {error}") from None
+        raise SpecificationError(f"{what}: {error}") from None
 
 
 def parse_densities(texts: Sequence[str] | None) -> dict[str, float]:

@@ -27,6 +27,11 @@ class Table:
     columns: tuple[str, ...]
     rows: list[list[object]]
 
+    @property
+    def records(self) -> list[dict[str, object]]:
+        """The rows by the names of their columns."""
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+
     def to_csv(self) -> str:
         """With every metric at full precision."""
         return csv_text([self.columns, *self.rows])

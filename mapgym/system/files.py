@@ -54,11 +54,11 @@ def replacing(path: Path) -> Iterator[Path]:
         _refuse_link(path)
         with _temporary(path.parent) as temporary:
             yield temporary
-            _flush(temporary)
+            flush(temporary)
             temporary.replace(path)
             with contextlib.suppress(OSError):
                 # Some systems and file systems cannot flush folders.
-                _flush(path.parent, os.O_RDONLY)
+                flush(path.parent, os.O_RDONLY)
     except OSError as error:
         raise cannot_write(path, error) from error
 
@@ -200,7 +200,7 @@ def _refuse_link(path: Path) -> None:
         )
 
 
-def _flush(path: Path, flags: int = os.O_RDWR) -> None:
+def flush(path: Path, flags: int = os.O_RDWR) -> None:
     """Waits until the disk has a file, or the names in a folder."""
     file = os.open(path, flags)
     try:

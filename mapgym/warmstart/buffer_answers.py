@@ -9,18 +9,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import TypeVar
 
 from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
-from mapgym.system.locks import without_locks
-
-fcntl: ModuleType | None
-try:
-    import fcntl
-except ImportError:  # pragma: no cover - no POSIX
-    fcntl = None
+from mapgym.system.locks import fcntl, without_locks
 
 PATIENCE_SECONDS = 60.0
 """How long others may write before an addition is given up."""

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
+from mapgym.system.files import flush
 from mapgym.system.locks import without_locks
 from mapgym.warmstart import buffer_text
 from mapgym.warmstart.buffer_answers import SLICE_SECONDS, DamagedError, answered, locking, patiently, refuse_link
@@ -260,11 +261,11 @@ def _replace(path: Path, mode: int, rows: Iterable[Row], definitions: Iterable[D
             insert(connection, rows, definitions)
             connection.execute("COMMIT")
         new.chmod(mode)
-        _flush(new, os.O_RDWR)
+        flush(new)
         new.replace(path)
         with suppress(OSError):
             # Some file systems cannot flush folders.
-            _flush(path.parent, os.O_RDONLY)
+            flush(path.parent, os.O_RDONLY)
     finally:
         new.unlink(missing_ok=True)
 
@@ -279,12 +280,3 @@ def _set_aside(path: Path, lines: list[bytes]) -> Path:
         file.flush()
         os.fsync(file.fileno())
     return aside
-
-
-def _flush(path: Path, flags: int) -> None:
-    """Waits until the disk has a file, or the names in a folder."""
-    file = os.open(path, flags)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

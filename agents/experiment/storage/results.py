@@ -7,7 +7,7 @@ import math
 import os
 import platform
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache, cached_property
 from importlib import metadata
@@ -43,6 +43,9 @@ _WITHOUT_CHECKSUM = 1
 COST_FIELDS = ("edp", "energy_pj", "latency_cycles", "utilization")
 """What a result keeps of the cost of its best mapping."""
 
+_PLAIN = ("failure", "lower_bound", "best_value", "samples", "seconds", "tuning", "machine", "command", "finished_at")
+"""Attributes of a result that its file has as they are."""
+
 
 @dataclass(frozen=True)
 class RunResult:
@@ -74,14 +77,14 @@ class RunResult:
     machine: str
     command: str
     finished_at: str
-    lower_bound: float
-    best_value: float | None
-    best_cost: dict[str, float] | None
-    mapping: dict[str, Any] | None
-    samples: int
-    seconds: float
-    tuning: str
-    trace: Trace
+    lower_bound: float = math.nan
+    best_value: float | None = None
+    best_cost: dict[str, float] | None = None
+    mapping: dict[str, Any] | None = None
+    samples: int = 0
+    seconds: float = 0.0
+    tuning: str = ""
+    trace: Trace = field(default_factory=Trace)
     failure: str = ""
     warm_start_sources: dict[str, Any] | None = None
 
@@ -97,11 +100,7 @@ class RunResult:
         """What an evaluator holds after a search."""
         best, mapping = evaluator.best_cost, evaluator.best_mapping
         return cls(
-            config=config,
-            versions=_versions(config["agent"]),
-            machine=machine(),
-            command=command,
-            finished_at=_now(),
+            **_circumstances(config, command),
             lower_bound=float(evaluator.lower_bound.objective(evaluator.objective)),
             best_value=None if best is None else float(evaluator.best_value),
             best_cost=None if best is None else {name: float(getattr(best, name)) for name in COST_FIELDS},
@@ -116,22 +115,7 @@ class RunResult:
     @classmethod
     def failed(cls, config: dict[str, Any], command: str, failure: str) -> RunResult:
         """A run that did not come to its end."""
-        return cls(
-            config=config,
-            versions=_versions(config["agent"]),
-            machine=machine(),
-            command=command,
-            finished_at=_now(),
-            lower_bound=math.nan,
-            best_value=None,
-            best_cost=None,
-            mapping=None,
-            samples=0,
-            seconds=0.0,
-            tuning="",
-            trace=Trace(),
-            failure=failure,
-        )
+        return cls(**_circumstances(config, command), failure=failure)
 
     @cached_property
     def run(self) -> Run:
@@ -230,31 +214,17 @@ def write_result(path: Path, result: RunResult) -> None:
         "workload": config["workload"]["name"],
         "accelerator": config["accelerator"]["name"],
         "peer_links": config["accelerator"]["peer_links"],
-        "axes": config["axes"],
-        "objective": config["objective"],
-        "agent": config["agent"],
-        "label": config["label"],
+        **{name: config[name] for name in ("axes", "objective", "agent", "label", "seed")},
         "parameters": json.dumps(config["parameters"]),
-        "seed": config["seed"],
         "budget_samples": config["budget"]["samples"],
         "budget_seconds": config["budget"]["seconds"],
-        "failure": result.failure,
-        "lower_bound": result.lower_bound,
-        "best_value": result.best_value,
+        **{name: getattr(result, name) for name in _PLAIN},
         **{name: cost.get(name) for name in COST_FIELDS},
-        "samples": result.samples,
-        "seconds": result.seconds,
-        "trace_samples": result.trace.samples,
-        "trace_seconds": result.trace.seconds,
-        "trace_values": result.trace.values,
+        **{f"trace_{name}": values for name, values in result.trace.to_dict().items()},
         "mapping": None if result.mapping is None else json.dumps(result.mapping),
         "begun_from": None if result.warm_start_sources is None else json.dumps(result.warm_start_sources),
         "config": json.dumps(config),
-        "tuning": result.tuning,
         "versions": json.dumps(result.versions),
-        "machine": result.machine,
-        "command": result.command,
-        "finished_at": result.finished_at,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     # The metadata come last in the file, after everything that may hold text from outside.
@@ -286,18 +256,10 @@ def read_result(path: Path) -> RunResult:
         result = RunResult(
             config=json.loads(row["config"]),
             versions=json.loads(row["versions"]),
-            machine=row["machine"],
-            command=row["command"],
-            finished_at=row["finished_at"],
-            lower_bound=row["lower_bound"],
-            best_value=row["best_value"],
             best_cost=None if row["best_value"] is None else {name: row[name] for name in COST_FIELDS},
             mapping=None if row["mapping"] is None else json.loads(row["mapping"]),
-            samples=row["samples"],
-            seconds=row["seconds"],
-            tuning=row["tuning"],
             trace=Trace(row["trace_samples"], row["trace_seconds"], row["trace_values"]),
-            failure=row["failure"],
+            **{name: row[name] for name in _PLAIN},
             # Files that were written before there were warm starts have no such column.
             warm_start_sources=json.loads(row.get("begun_from") or "null"),
         )
@@ -335,6 +297,18 @@ def _schema() -> pyarrow.Schema:
     )
 
 
+def _circumstances(config: dict[str, Any], command: str) -> dict[str, Any]:
+    """What a result says about how it came about."""
+    versions = _versions(config["agent"])
+    return {
+        "config": config,
+        "versions": versions,
+        "machine": machine(),
+        "command": command,
+        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
 @cache
 def _versions(agent: str) -> dict[str, str]:
     """Of what a result may depend on."""
@@ -359,7 +333,3 @@ def machine() -> str:
         # Not Linux, or a processor that has no name there.
         pass
     return f"{model}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -194,17 +194,17 @@ def axes_tables(results: list[Result]) -> list[Table]:
         )
     ]
     rows = []
+    groups: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
     for result in axes:
         for row in result["rows"]:
             found, base = median(row["values"]), row["base_value"]
-            spoilt = [row["random_median"] / base, row["random_worst"] / base]
-            rows.append([*_task_of(result), row["base"], row["axes"], base, found, base / found, *spoilt])
+            metrics = (base / found, row["random_median"] / base, row["random_worst"] / base)
+            rows.append([*_task_of(result), row["base"], row["axes"], base, found, *metrics])
+            groups.setdefault((row["base"], row["axes"]), []).append(metrics)
     summary: list[list[object]] = []
-    for base, name in dict.fromkeys((row[2], row[3]) for row in rows):
-        group = [row for row in rows if (row[2], row[3]) == (base, name)]
-        gains, spoilt = [row[6] for row in group], [row[7] for row in group]
-        metrics = [median(gains), max(gains), median(spoilt), max(row[8] for row in group)]
-        summary.append([base, name, *map(float, metrics)])
+    for names, group in groups.items():
+        gains, spoilt, worst = zip(*group, strict=True)
+        summary.append([*names, *map(float, (median(gains), max(gains), median(spoilt), max(worst)))])
     tables.append(
         Table(
             "Each axis by itself",
@@ -216,13 +216,15 @@ def axes_tables(results: list[Result]) -> list[Table]:
             summary,
         )
     )
-    names = ("workload", "accelerator", "variant", "median_after_tenth", "median_after_all", "best_known")
+    of_variants = ("workload", "accelerator", "variant", "median_after_tenth", "median_after_all", "best_known")
     by_task: list[list[object]] = []
     for result in operators:
         for name, traces in result["traces"].items():
             finals = [median(Trace.from_dict(trace).best_at(int(n)) for trace in traces) for n in budgets]
             by_task.append([*_task_of(result), name, *finals, result["best_known"]])
-    tables.append(Table("Operators by layer", "Medians over seeds, in the unit of the objective.", names, by_task))
+    tables.append(
+        Table("Operators by layer", "Medians over seeds, in the unit of the objective.", of_variants, by_task)
+    )
     columns = ("workload", "accelerator", "base", "axes", "base_value", "found", "gain", "random", "random_worst")
     tables.append(Table("Axes by layer", "As above, by layer.", columns, rows))
     return tables

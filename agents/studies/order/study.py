@@ -142,12 +142,15 @@ def _loops(mapping: Mapping, scope: str) -> int:
 def order_tables(results: list[Result]) -> list[Table]:
     """The overview over all tasks, and one row for each mapping and scope."""
     details = []
+    groups: dict[tuple[str, str, str], list[tuple[int, float, float]]] = {}
     for result in results:
         for row in result["rows"]:
             ratios, counts = np.array(row["ratios"]), np.array(row["counts"])
-            near = float(counts[ratios <= NEAR].sum() / counts.sum())
+            share = float(counts[ratios <= NEAR].sum() / counts.sum())
             place = [result["workload"], result["accelerator"], row["kind"], row["number"], row["scope"]]
-            details.append([*place, int(counts.sum()), row["loops"], len(ratios), float(ratios[-1]), near])
+            metrics = (len(ratios), float(ratios[-1]), share)
+            details.append([*place, int(counts.sum()), row["loops"], *metrics])
+            groups.setdefault((row["scope"], row["kind"], result["accelerator"]), []).append(metrics)
     columns = ("workload", "accelerator", "mapping", "number", "scope", "orders", "loops")
     detail = Table(
         "Every mapping",
@@ -156,11 +159,10 @@ def order_tables(results: list[Result]) -> list[Table]:
         details,
     )
     overview = []
-    for key in dict.fromkeys((row[4], row[2], row[1]) for row in details):
-        group = [row for row in details if (row[4], row[2], row[1]) == key]
-        numbers, worst = [row[7] for row in group], [row[8] for row in group]
-        number, near = f"{int(median(numbers))} ({min(numbers)} to {max(numbers)})", median(row[9] for row in group)
-        overview.append([*key, number, float(median(worst)), float(max(worst)), f"{near:.1%}"])
+    for key, group in groups.items():
+        numbers, worst, near = zip(*group, strict=True)
+        number = f"{int(median(numbers))} ({min(numbers)} to {max(numbers)})"
+        overview.append([*key, number, float(median(worst)), float(max(worst)), f"{median(near):.1%}"])
     names = ("scope", "mapping", "accelerator", "distinct costs", "median worst/best", "max worst/best", "near best")
     note = (
         f"For one mapping, every order of one level's loops is priced while all else is fixed; {ALIKE}: the same order "

@@ -13,14 +13,16 @@ from mapgym.agents.studies.warm_start.study import STARTS, warm_start_tables
 
 def draw_warm_starts(results: list[Result], folder: Path) -> list[str]:
     """Draws warm_start.png: how many times fewer samples each start needs, by network, one panel for each agent."""
-    rows = warm_start_tables(results)[1].rows
-    agents = list(dict.fromkeys(row[0] for row in rows))
-    networks = list(dict.fromkeys(str(row[2]) for row in rows))
+    _, by_network, _ = warm_start_tables(results)
+    rows = by_network.records
+    agents = list(dict.fromkeys(row["agent"] for row in rows))
+    networks = list(dict.fromkeys(str(row["network"]) for row in rows))
     figure, panels = new_panels(len(agents), 2, (6.0, 3.4), sharey=True)
     width = 0.8 / len(STARTS[1:])
     for panel, agent in zip(panels, agents, strict=True):
         for k, start in enumerate(STARTS[1:]):
-            heights = [float(str(row[4])) for row in rows if row[0] == agent and row[1] == start]
+            chosen = [row for row in rows if (row["agent"], row["start"]) == (agent, start)]
+            heights = [float(str(row["fewer samples"])) for row in chosen]
             places = np.arange(len(networks)) + (k - (len(STARTS) - 2) / 2) * width
             panel.bar(places, heights, width, label=start, color=COLORS[k])
         panel.axhline(1.0, color="0.3", linewidth=0.8)

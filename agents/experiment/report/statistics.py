@@ -58,13 +58,13 @@ def bootstrap_interval(
     Returns:
         Lower and upper ends, float64[...] each. A single run gives an interval of width 0.
     """
-    arrays = [np.asarray(stratum, np.float64) for stratum in strata]
-    shape = arrays[0].shape[1:]
-    columns = [array.reshape(len(array), -1) for array in arrays]
+    values = [np.asarray(stratum, np.float64) for stratum in strata]
+    shape = values[0].shape[1:]
+    columns = [array.reshape(len(array), -1) for array in values]
     rng = np.random.default_rng(seed)
-    draws = [rng.integers(0, len(array), (len(array), resamples)) for array in arrays]
+    draws = [rng.integers(0, len(array), (len(array), resamples)) for array in values]
     tail = (1.0 - confidence) / 2.0
-    runs, width = sum(map(len, arrays)), columns[0].shape[1]
+    runs, width = sum(map(len, values)), columns[0].shape[1]
     # All resamples of many runs at many budgets together would fill the memory.
     at_once = max(1, _VALUES_AT_ONCE // (runs * resamples))
     ends = []

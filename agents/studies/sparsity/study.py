@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping as AbcMapping, Sequence
+from collections.abc import Callable, Mapping as AbcMapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -74,7 +74,7 @@ def _tested(part: str) -> tuple[float, ...]:
     return INPUT_DENSITIES if part == INPUTS else WEIGHT_DENSITIES
 
 
-def _with(about: Result, compute, task: _Searches) -> Result:  # type: ignore[no-untyped-def]
+def _with(about: Result, compute: Callable[[_Searches], Result], task: _Searches) -> Result:
     load_compiled_code(MapSpace(task.workload, task.accelerator))
     return about | {"densities": list(_tested(about["part"]))} | compute(task)
 

@@ -110,6 +110,14 @@ def inlined_kernel(function: _Function) -> _Function:
     return _compile(function, inline="always", **_OPTIONS)
 
 
+def accessor(function: _Function) -> _Function:
+    """As :func:`inlined_kernel`, for the few lines that give a place in an array a name; Python cannot call it.
+
+    It is LLVM that copies it, which compiles faster where there are many callers. The larger a function, the slower.
+    """
+    return _compile(function, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)
+
+
 def allocating_kernel(function: _Function) -> _Function:
     """As :func:`kernel`, for functions that create arrays, which needs Numba's reference counting."""
     return _compile(function, error_model="numpy")

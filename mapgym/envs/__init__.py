@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from mapgym.envs.common.task import Task, TaskGenerator
-from mapgym.envs.construction.mapspace_env import MapSpaceEnv
-from mapgym.envs.construction.mapspace_vector_env import MapSpaceVectorEnv
+from mapgym.envs.construction.mapspace_env import MapSpaceEnv, MapSpaceVectorEnv
 from mapgym.envs.evaluated import make_env, make_vec_env
 from mapgym.envs.one_shot.one_shot_env import MapSpaceOneShotEnv, MapSpaceOneShotVectorEnv
 from mapgym.envs.refine.refine_env import MapSpaceRefineEnv, MapSpaceRefineVectorEnv

@@ -8,9 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mapgym.envs.construction.mapspace_env import MapSpaceEnv
-from mapgym.envs.construction.mapspace_vector_env import MapSpaceVectorEnv
-from mapgym.envs.construction.step_kernels import random_legal_action, random_legal_actions
+from mapgym.envs.benchmark_kernels import random_legal_action, random_legal_actions
+from mapgym.envs.construction.mapspace_env import MapSpaceEnv, MapSpaceVectorEnv
 
 
 def measure_steps_per_second(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mapgym.envs.construction.mapspace_env import MapSpaceEnv
-from mapgym.envs.construction.mapspace_vector_env import MapSpaceVectorEnv
+from mapgym.envs.construction.mapspace_env import MapSpaceEnv, MapSpaceVectorEnv
 from mapgym.envs.sparse.sparse_env import MapSpaceSparseEnv, MapSpaceSparseVectorEnv
 from mapgym.evaluation.evaluator import Evaluator
 from mapgym.evaluation.sparsity_aware import is_sparsity_aware

@@ -23,128 +23,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.compilation import allocating_kernel, kernel
 from mapgym.errors import SpecificationError
 from mapgym.mapping import MappingBatch
 from mapgym.mapping.legality import require_task
 from mapgym.mapping.mapping import divisors
 from mapgym.mapspace.construction.construction import Construction
-from mapgym.mapspace.construction.decision_kernels import (
-    ACTIVE,
-    COMPLETE,
-    DIM_ORDER,
-    DIVISORS,
-    GROUP,
-    GROUP_TABLE,
-    ITEM,
-    KEEP,
-    KIND_NAMES,
-    ORDER,
-    ORDER_X,
-    ORDER_Y,
-    PARALLEL,
-    REMAINING,
-    TILE,
-    Y_OFFSET,
-    advance,
-    choices_size,
-    choose,
-)
-from mapgym.mapspace.construction.rollout_kernels import export_mapping
+from mapgym.mapspace.construction.packed_kernels import KEEP, KIND_NAMES, ORDER, ORDER_X, ORDER_Y, PARALLEL, TILE
+from mapgym.mapspace.keys_kernels import decode_keys
 from mapgym.mapspace.projection import mesh_axes
 
 if TYPE_CHECKING:
     from mapgym.mapspace.space import MapSpace
 
 _STAND_INS = 256
-
-
-@kernel
-def _claim(columns, keys, i, level, d):  # type: ignore[no-untyped-def]
-    """How much a dim wants of a level: its tile key, or its parallel key where there is none."""
-    if columns[TILE, level, d] >= 0:
-        return keys[i, columns[TILE, level, d]]
-    if columns[PARALLEL, level, d] >= 0:
-        return keys[i, columns[PARALLEL, level, d]]
-    return 0.0
-
-
-@kernel
-def _sort_dims(task, state, columns, keys, i):  # type: ignore[no-untyped-def]
-    """Sets the order in which each level visits the dims: descending claims."""
-    for level in range(columns.shape[1]):
-        start = task[DIM_ORDER] + level * task[ACTIVE]
-        for position in range(1, task[ACTIVE]):
-            d = state[start + position]
-            claim = _claim(columns, keys, i, level, d)
-            target = position
-            while target > 0 and _claim(columns, keys, i, level, state[start + target - 1]) < claim:
-                state[start + target] = state[start + target - 1]
-                target -= 1
-            state[start + target] = d
-
-
-@kernel
-def _nearest_factor(task, state, log_divisors, axis_free, level, d, key, choices, count):  # type: ignore[no-untyped-def]
-    """Index of the legal factor that a key stands for; axis_free: whether the key also says which mesh axis."""
-    share, on_y = key, False
-    if axis_free:
-        share, on_y = abs(2.0 * key - 1.0), key < 0.5
-    wanted = share * log_divisors[d, state[task[REMAINING] + d]]
-    best, least = 0, np.inf
-    for k in range(count):
-        is_on_y = choices[k] >= task[Y_OFFSET]
-        j = choices[k] - task[Y_OFFSET] if is_on_y else choices[k]
-        distance = abs(log_divisors[d, j] - wanted)
-        # The factor 1 is on no axis.
-        if distance < least and (not axis_free or j == 0 or is_on_y == on_y):
-            best, least = k, distance
-    return best
-
-
-@allocating_kernel
-def decode_keys(  # type: ignore[no-untyped-def]
-    task, ways, initial, log_divisors, axis_free, columns, keys, maps, complete
-):
-    """Builds the mapping of each vector of keys.
-
-    Args:
-        task, ways, initial: tables and the initial state; see construction_kernels.
-        log_divisors: float64[dim, divisor].
-        axis_free: bool[level] whether spatial loops may lie on either axis.
-        columns: int64[kind of decision, level, dim or tensor], -1 where nothing is open.
-        keys: float64[n, column].
-        maps: the arrays of a MappingBatch, filled.
-        complete: bool[n], receives whether the walk did not end in a dead end.
-    """
-    state = np.empty_like(initial)
-    choices = np.empty(choices_size(task), np.int64)
-    weights = np.empty(len(choices))
-    temporal, spatial, order, spatial_order, spatial_split, keep = maps
-    for i in range(len(keys)):
-        for position in range(len(initial)):
-            state[position] = initial[position]
-        _sort_dims(task, state, columns, keys, i)
-        result = advance(task, ways, state, choices, weights)
-        while result > 0:
-            entry = task[GROUP_TABLE] + 2 * state[GROUP]
-            kind, level, item = task[entry], task[entry + 1], np.int64(state[ITEM])
-            if kind in (PARALLEL, TILE):
-                d = np.int64(state[task[DIM_ORDER] + level * task[ACTIVE] + item])
-                key = keys[i, columns[kind, level, d]]
-                has_side = kind == PARALLEL and axis_free[level]
-                k = _nearest_factor(task, state, log_divisors, has_side, level, d, key, choices, result)
-            elif kind == KEEP:
-                k = np.int64(keys[i, columns[KEEP, level, item]] >= 0.5)
-            else:
-                k = np.int64(0)
-                for other in range(1, result):
-                    if keys[i, columns[kind, level, choices[other]]] < keys[i, columns[kind, level, choices[k]]]:
-                        k = np.int64(other)
-            choose(task, state, choices[k])
-            result = advance(task, ways, state, choices, weights)
-        complete[i] = result == COMPLETE
-        export_mapping(task, state, i, temporal, spatial, order, spatial_order, spatial_split, keep)
 
 
 class KeyEncoding:
@@ -189,8 +80,7 @@ class KeyEncoding:
             self._columns[KEEP, entry[0], entry[1]] = count
             count += 1
         self.size = max(2, count)
-        task = self._construction.task
-        self._log_divisors = np.zeros((dims, int(task[DIVISORS])))
+        self._log_divisors = np.zeros((dims, self._construction.max_divisors))
         for d, bound in enumerate(space.workload.bounds):
             numbers = divisors(bound)
             self._log_divisors[d, : len(numbers)] = np.log(numbers)
@@ -233,17 +123,9 @@ class KeyEncoding:
         construction = self._construction
         batch = construction.none.blank(len(keys))
         inside = np.empty(len(keys), np.bool_)
-        decode_keys(
-            construction.task,
-            construction.ways,
-            construction.initial_state,
-            self._log_divisors,
-            self.space.entries.axis_free,
-            self._columns,
-            keys,
-            batch.arrays(),
-            inside,
-        )
+        process = construction.task, construction.ways, construction.initial_state
+        meaning = self._log_divisors, self.space.entries.axis_free, self._columns
+        decode_keys(process, meaning, keys, batch.arrays(), inside)
         if not self._is_exact:
             inside &= self.space.contains(batch)
             outside = np.flatnonzero(~inside)

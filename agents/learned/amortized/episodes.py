@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,22 +16,10 @@ from mapgym.agents.search.dataflow.templates import dim_roles, tensor_roles
 from mapgym.cost import OBJECTIVES
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
+from mapgym.mapspace.construction import packed_kernels as packed
 from mapgym.mapspace.construction.construction import Construction
-from mapgym.mapspace.construction.decision_kernels import (
-    AXIS,
-    AXIS_X,
-    AXIS_Y,
-    DIM_ORDER,
-    GROUP_TABLE,
-    GROUPS,
-    KEPT,
-    ORDER,
-    ORDER_POSITION,
-    SPATIAL,
-    TEMPORAL,
-    TILE,
-    choices_size,
-)
+from mapgym.mapspace.construction.decision_kernels import choices_size
+from mapgym.mapspace.construction.packed_kernels import ORDER, SIDE_X, SIDE_Y, TILE
 from mapgym.mapspace.projection import mesh_axes
 
 ROLES = "GNCMPQRS"
@@ -47,8 +36,9 @@ class PolicyTask:
     Attributes:
         space, objective: the task; the objective is edp, energy or latency.
         construction: the decision process.
-        table: int64[...], numbers: float64[...]: what :mod:`amortized_kernels` calls task and numbers.
-        roles, static: positions of the roles in the one and of STATIC in the other.
+        table: the ``task`` of the construction, with the decisions that the policy takes.
+        roles, operands, depends, static, metrics: the task as :class:`mapgym.agents.learned.amortized.kernels.Tables`
+            have it.
         initial_state: int32[...].
         widest: no decision has more legal choices.
     """
@@ -58,45 +48,30 @@ class PolicyTask:
         workload = space.workload
         self.space, self.objective = space, objective
         self.construction = Construction(space.definition)
-        roles = np.array([ROLES.index(role) for role in dim_roles(workload)])
+        self.table = packed.select_groups(self.construction.task, lambda kind, level: _counts(space, kind, level))
+        self.roles = np.array([ROLES.index(role) for role in dim_roles(workload)])
         operands = tensor_roles(workload)
-        self.roles = len(self.construction.task)
-        self.table = np.concatenate(
-            [
-                _with_orders_that_count(self.construction.task, space),
-                roles,
-                [_OPERANDS.index(operands[tensor.name]) for tensor in workload.tensors],
-                [int(dim in tensor.dims) for tensor in workload.tensors for dim in workload.dims],
-            ]
-        )
-        self.static = len(self.construction.ways)
-        self.numbers = np.concatenate([self.construction.ways, _static(space, objective), _levels(space)])
-        self.widest = int(choices_size(self.construction.task))
+        self.operands = np.array([_OPERANDS.index(operands[tensor.name]) for tensor in workload.tensors])
+        self.depends = np.array([[dim in tensor.dims for dim in workload.dims] for tensor in workload.tensors])
+        self.static, self.metrics = _static(space, objective), _metrics(space)
+        self.widest = int(choices_size(self.table))
         # The reduction first, then channels, then positions; tried in no other order.
         active = [d for d, bound in enumerate(workload.bounds) if bound > 1]
-        active.sort(key=lambda d: _VISITED.index(ROLES[roles[d]]))
+        active.sort(key=lambda d: _VISITED.index(ROLES[self.roles[d]]))
         self.initial_state = self.construction.initial_state.copy()
-        order = self.construction.task[DIM_ORDER]
-        self.initial_state[order : order + len(space.accelerator.levels) * len(active)] = np.tile(
-            active, len(space.accelerator.levels)
-        )
+        visited = np.tile(active, len(space.accelerator.levels))
+        packed.write_block(self.table, self.initial_state, packed.VISITED, visited)
 
 
-def _with_orders_that_count(table: NDArray[np.int64], space: MapSpace) -> NDArray[np.int64]:
-    """The table of a construction without the orders that change costs by less than the policy can tell.
+def _counts(space: MapSpace, kind: int, level: int) -> bool:
+    """Whether decisions change costs by more than the policy can tell.
 
     Nothing depends on the order of the loops of the innermost level unless MACs exchange words; that of parallel loops
     changes the cost of a random mapping by 0.2 % where it counts most.
     """
     accelerator = space.accelerator
     innermost = accelerator.peer_links and accelerator.fanout_x[0] * accelerator.fanout_y[0] > 1
-    table = table.copy()
-    start = table[GROUP_TABLE]
-    groups = table[start : start + 2 * table[GROUPS]].reshape(-1, 2)
-    counts = [kind <= TILE or (kind == ORDER and (level > 0 or innermost)) for kind, level in groups]
-    table[start : start + 2 * sum(counts)] = groups[counts].ravel()
-    table[GROUPS] = sum(counts)
-    return table
+    return kind <= TILE or (kind == ORDER and (level > 0 or innermost))
 
 
 def _static(space: MapSpace, objective: str) -> NDArray[np.float64]:
@@ -133,12 +108,12 @@ def _static(space: MapSpace, objective: str) -> NDArray[np.float64]:
     return np.concatenate([static, np.zeros(kernels.STATIC - len(static))])
 
 
-def _levels(space: MapSpace) -> NDArray[np.float64]:
-    """float64[levels * LEVEL_FIGURES]: capacity, energy per word, fan-outs, bandwidth, energy of the network."""
+def _metrics(space: MapSpace) -> NDArray[np.float64]:
+    """float64[levels, LEVEL_METRICS]: capacity, energy per word, fan-outs, bandwidth, energy of the network."""
     accelerator = space.accelerator
     # A multiply-accumulate can cost nothing; then a picojoule is the unit.
     unit = accelerator.mac.energy_pj or 1.0
-    figures = []
+    metrics = []
     for s, level in enumerate(accelerator.levels):
         limits = (
             level.read_bandwidth_words_per_cycle,
@@ -146,15 +121,17 @@ def _levels(space: MapSpace) -> NDArray[np.float64]:
             level.shared_bandwidth_words_per_cycle,
         )
         bandwidth = min((limit for limit in limits if limit), default=2.0**16)
-        figures += [
-            math.log2(level.capacity_words or 2**32),
-            math.log2(max(level.access_energy_pj / level.block_size_words / unit, 2.0**-8)),
-            math.log2(accelerator.fanout_x[s]),
-            math.log2(accelerator.fanout_y[s]),
-            math.log2(bandwidth),
-            math.log2(max((level.energy_per_hop_pj + level.router_energy_pj) / unit, 2.0**-8)),
-        ]
-    return np.array(figures) / kernels.SCALE
+        metrics.append(
+            [
+                math.log2(level.capacity_words or 2**32),
+                math.log2(max(level.access_energy_pj / level.block_size_words / unit, 2.0**-8)),
+                math.log2(accelerator.fanout_x[s]),
+                math.log2(accelerator.fanout_y[s]),
+                math.log2(bandwidth),
+                math.log2(max((level.energy_per_hop_pj + level.router_energy_pj) / unit, 2.0**-8)),
+            ]
+        )
+    return np.array(metrics) / kernels.SCALE
 
 
 @dataclass
@@ -217,13 +194,10 @@ class _Rollout:
 
     def __init__(self, tasks: Sequence[PolicyTask], task_of: NDArray[np.int64], *, record: bool) -> None:
         n = len(task_of)
-        self.starts = np.zeros((4, len(tasks) + 1), np.int64)
-        self.starts[0, 1:] = np.cumsum([len(task.table) for task in tasks])
-        self.starts[1, 1:] = np.cumsum([len(task.numbers) for task in tasks])
-        self.starts[2, :-1] = [task.roles for task in tasks]
-        self.starts[3, :-1] = [task.static for task in tasks]
-        self.tables = np.concatenate([task.table for task in tasks])
-        self._figures = np.concatenate([task.numbers for task in tasks])
+        tables, ways = [task.table for task in tasks], [task.construction.ways for task in tasks]
+        starts = np.array([np.cumsum([0, *map(len, tables)]), np.cumsum([0, *map(len, ways)])])
+        padded = [_stack(tasks, name) for name in ("roles", "operands", "depends", "static", "metrics")]
+        self.tables = np.concatenate(tables), np.concatenate(ways), starts, *padded
         states = np.zeros((n, max(len(task.initial_state) for task in tasks)), np.int32)
         for k, task in enumerate(tasks):
             states[task_of == k, : len(task.initial_state)] = task.initial_state
@@ -231,46 +205,39 @@ class _Rollout:
         self._rows, self._made = np.arange(n), np.full(n, -1, np.int64)
         self._outcomes, self._record = np.zeros(n, np.int8), record
         most = n * max(task.widest for task in tasks)
-        self._decisions = np.empty((n, kernels.STATE_FEATURES), np.float32)
-        self._options = np.empty((most, kernels.CHOICE_FEATURES), np.float32)
-        self.choices = np.empty(most, np.int64)
-        self.first, self.picked = np.empty(n + 1, np.int64), np.empty(n, np.int64)
+        self.offers = kernels.Offers(
+            np.empty((n, kernels.STATE_FEATURES), np.float32),
+            np.empty((most, kernels.CHOICE_FEATURES), np.float32),
+            np.empty(most, np.int64),
+            np.empty(n + 1, np.int64),
+        )
+        self.picked = np.empty(n, np.int64)
         self._running = n
 
     def advance(self) -> bool:
         """Makes the choices and describes the decisions that follow; whether there are any."""
         running, episodes = self._running, self.episodes
+        rows, made = self._rows[:running], self._made[:running]
         self._running = kernels.step(
-            self.tables,
-            self._figures,
-            self.starts,
-            episodes.task_of,
-            episodes.states,
-            self._rows[:running],
-            self._made[:running],
-            self._outcomes,
-            self._decisions,
-            self._options,
-            self.choices,
-            self.first,
+            self.tables, episodes.task_of, episodes.states, rows, made, self._outcomes, tuple(self.offers)
         )
         episodes.finished[:] = self._outcomes == kernels.FINISHED
         return self._running > 0
 
     def present(self) -> Decisions:
         """The decisions to be made now, with picked still to be filled in."""
-        running = self._running
+        running, offers = self._running, self.offers
         return Decisions(
             self._rows[:running],
-            self._decisions[:running],
-            self._options[: self.first[running]],
-            np.diff(self.first[: running + 1]),
+            offers.decisions[:running],
+            offers.options[: offers.first[running]],
+            np.diff(offers.first[: running + 1]),
             self.picked[:running],
         )
 
     def make(self, present: Decisions) -> None:
         """Remembers which choices were picked."""
-        self._made[: self._running] = self.choices[present.picked]
+        self._made[: self._running] = self.offers.choices[present.picked]
         if self._record:
             self.episodes.record.append(Decisions(*(getattr(present, entry.name).copy() for entry in fields(present))))
 
@@ -301,7 +268,8 @@ def roll_out(
         while rollout.advance():
             now = rollout.present()
             logits = policy.score(now.decisions, now.options, now.counts)
-            kernels.draw(logits, rollout.first, temperature[now.episode], uniform[now.episode], generator, now.picked)
+            first = rollout.offers.first
+            kernels.draw(logits, first, temperature[now.episode], uniform[now.episode], generator, now.picked)
             rollout.make(now)
     return rollout.episodes
 
@@ -322,18 +290,8 @@ def retrace(tasks: Sequence[PolicyTask], batches: Sequence[MappingBatch]) -> Epi
         wanted[task_of == k, : len(task.initial_state)] = _complete_states(task, batch)
     while rollout.advance():
         now = rollout.present()
-        states = rollout.episodes.states
-        kernels.follow(
-            rollout.tables,
-            rollout.starts,
-            task_of,
-            states,
-            wanted,
-            now.episode,
-            rollout.choices,
-            rollout.first,
-            now.picked,
-        )
+        states, offered = rollout.episodes.states, tuple(rollout.offers)
+        kernels.follow(rollout.tables, task_of, states, wanted, now.episode, offered, now.picked)
         assert (now.picked >= 0).all()
         rollout.make(now)
     return rollout.episodes
@@ -344,14 +302,19 @@ def _complete_states(task: PolicyTask, batch: MappingBatch) -> NDArray[np.int32]
     states = np.tile(task.initial_state, (len(batch), 1))
     is_loop = np.take_along_axis(batch.temporal, batch.order.astype(np.intp), axis=2) > 1
     innermost = np.take_along_axis(batch.order, is_loop.argmax(axis=2)[..., None], axis=2)
-    blocks = {
-        TEMPORAL: batch.temporal,
-        SPATIAL: batch.spatial,
-        AXIS: np.where(mesh_axes(batch), AXIS_Y, AXIS_X),
-        ORDER_POSITION: innermost == np.arange(len(batch.dims)),
-        KEPT: batch.keep,
-    }
-    for position, values in blocks.items():
-        start = task.table[position]
-        states[:, start : start + values[0].size] = values.reshape(len(batch), -1)
+    sides = np.where(mesh_axes(batch), SIDE_Y, SIDE_X)
+    packed.write_block(task.table, states, packed.TEMPORAL, batch.temporal)
+    packed.write_block(task.table, states, packed.SPATIAL, batch.spatial)
+    packed.write_block(task.table, states, packed.SIDE, sides)
+    packed.write_block(task.table, states, packed.ORDER_POSITION, innermost == np.arange(len(batch.dims)))
+    packed.write_block(task.table, states, packed.KEPT, batch.keep)
     return states
+
+
+def _stack(tasks: Sequence[PolicyTask], name: str) -> NDArray[Any]:
+    """An array of each task, one row for each, filled up with zeros to the size of the largest."""
+    arrays = [getattr(task, name) for task in tasks]
+    stacked = np.zeros((len(arrays), *np.max([array.shape for array in arrays], axis=0)), arrays[0].dtype)
+    for row, array in zip(stacked, arrays, strict=True):
+        row[tuple(map(slice, array.shape))] = array
+    return stacked

@@ -5,60 +5,43 @@ side; one call makes a choice in each of them, takes what is forced, and describ
 choices, so that the network is asked once for all of them. An order is one decision, which temporal loop is innermost:
 the loops that reuse a tensor together with it follow, then the others.
 
-Everything that a network sees is on a log2 scale, divided by ``SCALE``. Arrays: ``task`` and ``state`` as in
-:mod:`mapgym.mapspace.construction.decision_kernels`; ``task`` is followed by the roles of the dims [dim], those of the
-tensors [tensor] and which tensor depends on which dim [tensor, dim]; ``numbers`` are the ways of the construction,
-followed by what is the same in all decisions of a task [STATIC] and by the figures of its levels [level,
-LEVEL_FIGURES].
+Everything that a network sees is on a log2 scale, divided by ``SCALE``. Arrays ``task`` and ``state`` are those of
+:mod:`mapgym.mapspace.construction.packed_kernels`.
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mapgym.compilation import allocating_kernel, kernel
+from mapgym.compilation import allocating_kernel, inlined_kernel, kernel
 from mapgym.compilation.random_kernels import next_below, next_fraction
 from mapgym.mapping.legality_kernels import rank_words
+from mapgym.mapspace.construction import packed_kernels as packed
 from mapgym.mapspace.construction.decision_kernels import (
-    ACTIVE,
-    ACTIVE_DIMS,
-    AXIS,
-    AXIS_Y,
-    CAPACITY,
     COMPLETE,
-    DIM_ORDER,
-    DIMS,
-    DIVISOR,
-    DIVISORS,
-    GROUP,
-    GROUP_TABLE,
-    ITEM,
-    KEEP,
-    KEPT,
-    LEVELS,
-    LIMIT_X,
-    LIMIT_Y,
-    ORDER,
-    ORDER_POSITION,
-    PARALLEL,
-    PROJECTION,
-    REMAINING,
-    SPATIAL,
-    TEMPORAL,
-    TENSORS,
-    TILE,
-    USED_X,
-    USED_Y,
-    Y_OFFSET,
     advance,
     choices_size,
     choose,
+    end_group,
     held_words,
+    next_decision,
+    split_choice,
+)
+from mapgym.mapspace.construction.packed_kernels import (
+    ITEM,
+    KEEP,
+    ORDER,
+    PARALLEL,
+    SIDE_X,
+    SIDE_Y,
+    TILE,
 )
 
-KINDS, ROLES, OPERANDS, LEVEL_FIGURES = 4, 8, 3, 6
+KINDS, ROLES, OPERANDS, LEVEL_METRICS = 4, 8, 3, 6
 STATIC = 27
 SCALE = 8.0
 _NEAR = 3
@@ -72,7 +55,7 @@ S_ROLE = S_FROM_OUTSIDE + _NEAR
 S_OPERAND = S_ROLE + ROLES
 S_STATIC = S_OPERAND + OPERANDS
 S_LEVELS = S_STATIC + STATIC  # the level below, the level itself, the one above, the outermost
-S_BELOW = S_LEVELS + 4 * LEVEL_FIGURES  # [role] product of all factors of inner levels
+S_BELOW = S_LEVELS + 4 * LEVEL_METRICS  # [role] product of all factors of inner levels
 S_SPATIAL_BELOW = S_BELOW + ROLES  # [role] the parallel ones among them
 S_SPATIAL = S_SPATIAL_BELOW + ROLES  # [role] parallel factor of the level
 S_TEMPORAL = S_SPATIAL + ROLES  # [role] tile factor of the level
@@ -98,287 +81,357 @@ CHOICE_FEATURES = C_ROLE + ROLES
 RUNNING, FINISHED, STUCK = 0, 1, 2
 
 
+Indices: TypeAlias = NDArray[np.int64]
+Row: TypeAlias = NDArray[np.float32]
+Extents: TypeAlias = NDArray[np.float64]
+
+
+class Tables(NamedTuple):
+    """Everything about some tasks; all but the first three arrays have a row for each, as long as the largest needs."""
+
+    tasks: Indices  # the ``task`` of all constructions, one after the other
+    ways: NDArray[np.float64]  # likewise
+    starts: Indices  # [2, tasks + 1] where those of each begin in the two
+    roles: Indices  # [task, dim]
+    operands: Indices  # [task, tensor]
+    depends: NDArray[np.bool_]  # [task, tensor, dim]
+    static: NDArray[np.float64]  # [task, STATIC] what is the same in all decisions
+    metrics: NDArray[np.float64]  # [task, level, LEVEL_METRICS]
+
+
+class Task(NamedTuple):
+    """What :class:`Tables` have of one task."""
+
+    table: packed.Task
+    ways: packed.Ways
+    roles: Indices
+    operands: Indices
+    depends: NDArray[np.bool_]
+    static: NDArray[np.float64]
+    metrics: NDArray[np.float64]
+
+
+class Offers(NamedTuple):
+    """The decisions of the running episodes and their legal choices, one after the other."""
+
+    decisions: Row  # [running, STATE_FEATURES]
+    options: Row  # [choices of all, CHOICE_FEATURES]
+    choices: Indices  # [choices of all]
+    first: Indices  # [running + 1] where those of each decision begin
+
+
+@inlined_kernel
+def _task(tables: Tables, k: int) -> Task:
+    """Task k."""
+    return Task(
+        tables.tasks[tables.starts[0, k] : tables.starts[0, k + 1]],
+        tables.ways[tables.starts[1, k] : tables.starts[1, k + 1]],
+        tables.roles[k],
+        tables.operands[k],
+        tables.depends[k],
+        tables.static[k],
+        tables.metrics[k],
+    )
+
+
 @kernel
-def _log(value):  # type: ignore[no-untyped-def]
+def _log(value: float) -> float:
     return math.log2(value) / SCALE
 
 
 @kernel
-def _words(task, scratch, row, t):  # type: ignore[no-untyped-def]
-    """Words of the tile of tensor t over a row of extents, float64[any, dim]."""
-    return rank_words(task, task[task[PROJECTION] + t], scratch, row)[0]
+def _words(table: packed.Task, extents: Extents, row: int, t: int) -> float:
+    """Words of the tile of tensor t over a row of extents."""
+    return rank_words(table, packed.ranks(table, t), extents, row)[0]
 
 
 @kernel
-def _describe(task, roles, numbers, static, state, kind, level, item, scratch, row):  # type: ignore[no-untyped-def]
-    """Writes what all choices of a decision share into row; fills scratch [3, dim]: extents below, tiles, loops.
-
-    Args:
-        task, roles: the table, and where the roles begin in it.
-        numbers, static: the figures, and where STATIC begins in them.
-        state: an unfinished mapping.
-        kind, level, item: of the decision.
-        scratch: float64[3, at least dims].
-        row: float32[STATE_FEATURES], zero.
-    """
-    levels, dims, tensors = task[LEVELS], task[DIMS], task[TENSORS]
-    operand = roles + dims
-    depends = operand + tensors
-    row[S_KIND + min(kind, KINDS - 1)] = 1.0
-    row[S_FROM_INSIDE + min(level, _NEAR - 1)] = 1.0
-    row[S_FROM_OUTSIDE + min(levels - 1 - level, _NEAR - 1)] = 1.0
-    if kind in (PARALLEL, TILE):
-        row[S_ROLE + task[roles + state[task[DIM_ORDER] + level * task[ACTIVE] + item]]] = 1.0
-    elif kind == KEEP:
-        row[S_OPERAND + task[operand + item]] = 1.0
-    for k in range(STATIC):
-        row[S_STATIC + k] = numbers[static + k]
-    for k in range(4):
-        near = levels - 1 if k == 3 else level - 1 + k
-        if 0 <= near < levels:
-            for figure in range(LEVEL_FIGURES):
-                row[S_LEVELS + k * LEVEL_FIGURES + figure] = numbers[static + STATIC + near * LEVEL_FIGURES + figure]
-    parallelism = 1.0
-    for d in range(dims):
-        below, spatial_below = 1.0, 1.0
-        for s in range(level):
-            spatial_below *= state[task[SPATIAL] + s * dims + d]
-            below *= state[task[TEMPORAL] + s * dims + d]
-        for s in range(levels):
-            parallelism *= state[task[SPATIAL] + s * dims + d]
-        below *= spatial_below
-        spatial = state[task[SPATIAL] + level * dims + d]
-        temporal = state[task[TEMPORAL] + level * dims + d]
-        scratch[0, d] = below
-        scratch[1, d] = below * spatial * temporal
-        scratch[2, d] = temporal
-        role = task[roles + d]
-        row[S_BELOW + role] += _log(below)
-        row[S_SPATIAL_BELOW + role] += _log(spatial_below)
-        row[S_SPATIAL + role] += _log(spatial)
-        row[S_TEMPORAL + role] += _log(temporal)
-        if level > 0 and state[task[ORDER_POSITION] + (level - 1) * dims + d] == 1:
-            row[S_INNERMOST + role] = 1.0
-        if kind <= TILE:
-            row[S_OUTSIDE + role] += _log(task[task[DIVISOR] + d * task[DIVISORS] + state[task[REMAINING] + d]])
-        else:
-            for s in range(level + 1, levels):
-                outer = s * dims + d
-                row[S_OUTSIDE + role] += _log(state[task[TEMPORAL] + outer] * state[task[SPATIAL] + outer])
-    total, total_above = 0.0, 0.0
-    for t in range(tensors):
-        o = task[operand + t]
-        words = _words(task, scratch, 1, t)
-        held = held_words(task, level, t, np.int64(words))
-        spread = 1.0
-        for d in range(dims):
-            if task[depends + t * dims + d]:
-                spread *= state[task[SPATIAL] + level * dims + d]
-        row[S_SPREAD + o] += _log(spread)
-        row[S_WORDS + o] += _log(_words(task, scratch, 0, t))
-        capacity = task[task[CAPACITY] + level]
-        row[S_ROOM + o] += _NO_LIMIT if capacity < 0 else _log(capacity / max(held, 1))
-        for k in range(3):
-            near = level - 1 + k
-            if 0 <= near < levels and state[task[KEPT] + near * tensors + t]:
-                row[S_KEPT + k * OPERANDS + o] = 1.0
-        if state[task[KEPT] + level * tensors + t]:
-            total += held
-        if level + 1 < levels and state[task[KEPT] + (level + 1) * tensors + t]:
-            total_above += held
-    row[S_SUMS] = _room(task, level, total)
-    row[S_SUMS + 1] = _room(task, level + 1, total_above)
-    row[S_SUMS + 2] = _log(task[task[LIMIT_X] + level] / state[task[USED_X] + level])
-    row[S_SUMS + 3] = _log(task[task[LIMIT_Y] + level] / state[task[USED_Y] + level])
-    row[S_SUMS + 4] = _log(parallelism)
-    if kind in (PARALLEL, TILE):
-        for later in range(item + 1, task[ACTIVE]):
-            d = state[task[DIM_ORDER] + level * task[ACTIVE] + later]
-            row[S_SUMS + 5] += _log(task[task[DIVISOR] + d * task[DIVISORS] + state[task[REMAINING] + d]])
+def _left(table: packed.Task, state: packed.State, d: int) -> int:
+    """What is left of the bound of a dim."""
+    return packed.divisor(table, d, state[packed.remaining_at(table, d)])
 
 
 @kernel
-def _room(task, level, words):  # type: ignore[no-untyped-def]
+def _room(table: packed.Task, level: int, words: float) -> float:
     """Capacity of a level over the words that it holds; _NO_LIMIT if it has none or is outside of everything."""
-    capacity = task[task[CAPACITY] + level] if level < task[LEVELS] else np.int64(-1)
+    capacity = packed.capacity(table, level) if level < packed.levels(table) else -1
     return _NO_LIMIT if capacity < 0 else _log(capacity / max(words, 1.0))
 
 
 @kernel
-def _describe_factors(task, roles, state, kind, level, d, choices, count, scratch, rows):  # type: ignore[no-untyped-def]
-    """Writes what is special about each factor of dim d into rows [count, CHOICE_FEATURES], zero before."""
-    dims, tensors = task[DIMS], task[TENSORS]
-    operand = roles + dims
-    divisor = task[DIVISOR] + d * task[DIVISORS]
-    remaining = task[divisor + state[task[REMAINING] + d]]
-    largest_x, largest_y = np.int64(0), np.int64(0)
-    for k in range(count):
-        if choices[k] >= task[Y_OFFSET]:
-            largest_y = max(largest_y, choices[k])
+def _keeps(table: packed.Task, state: packed.State, level: int, t: int) -> bool:
+    """Whether there is such a level, and it keeps a tensor."""
+    return 0 <= level < packed.levels(table) and state[packed.kept_at(table, level, t)] != 0
+
+
+@kernel
+def _describe(task: Task, state: packed.State, extents: Extents, row: Row) -> None:
+    """Writes what all choices of a decision share.
+
+    Args:
+        task: the task.
+        state: an unfinished mapping.
+        extents: float64[3, at least dims], receives the extents below the level, those of its tiles, and its loops.
+        row: float32[STATE_FEATURES], zero.
+    """
+    table = task.table
+    kind, level, item = next_decision(table, state)
+    levels = packed.levels(table)
+    row[S_KIND + min(kind, KINDS - 1)] = 1.0
+    row[S_FROM_INSIDE + min(level, _NEAR - 1)] = 1.0
+    row[S_FROM_OUTSIDE + min(levels - 1 - level, _NEAR - 1)] = 1.0
+    if kind in (PARALLEL, TILE):
+        row[S_ROLE + task.roles[item]] = 1.0
+    elif kind == KEEP:
+        row[S_OPERAND + task.operands[item]] = 1.0
+    for k in range(STATIC):
+        row[S_STATIC + k] = task.static[k]
+    for k in range(4):
+        near = levels - 1 if k == 3 else level - 1 + k
+        if 0 <= near < levels:
+            for metric in range(LEVEL_METRICS):
+                row[S_LEVELS + k * LEVEL_METRICS + metric] = task.metrics[near, metric]
+    row[S_SUMS + 4] = _log(_describe_dims(task, state, kind, level, extents, row))
+    _describe_tensors(task, state, level, extents, row)
+    for k, side in ((2, SIDE_X), (3, SIDE_Y)):
+        row[S_SUMS + k] = _log(packed.limit(table, side, level) / state[packed.used_at(table, side, level)])
+    if kind in (PARALLEL, TILE):
+        for later in range(state[ITEM] + 1, packed.active(table)):
+            row[S_SUMS + 5] += _log(_left(table, state, state[packed.visited_at(table, level, later)]))
+
+
+@kernel
+def _describe_dims(task: Task, state: packed.State, kind: int, level: int, extents: Extents, row: Row) -> float:
+    """Writes what :func:`_describe` says of each dim and fills extents; returns the product of parallel factors."""
+    table = task.table
+    parallelism = 1.0
+    for d in range(packed.dims(table)):
+        below, spatial_below = 1.0, 1.0
+        for s in range(level):
+            spatial_below *= state[packed.spatial_at(table, s, d)]
+            below *= state[packed.temporal_at(table, s, d)]
+        for s in range(packed.levels(table)):
+            parallelism *= state[packed.spatial_at(table, s, d)]
+        below *= spatial_below
+        spatial = state[packed.spatial_at(table, level, d)]
+        temporal = state[packed.temporal_at(table, level, d)]
+        extents[0, d] = below
+        extents[1, d] = below * spatial * temporal
+        extents[2, d] = temporal
+        role = task.roles[d]
+        row[S_BELOW + role] += _log(below)
+        row[S_SPATIAL_BELOW + role] += _log(spatial_below)
+        row[S_SPATIAL + role] += _log(spatial)
+        row[S_TEMPORAL + role] += _log(temporal)
+        if level > 0 and state[packed.order_at(table, level - 1, d)] == 1:
+            row[S_INNERMOST + role] = 1.0
+        if kind <= TILE:
+            row[S_OUTSIDE + role] += _log(_left(table, state, d))
         else:
-            largest_x = max(largest_x, choices[k])
-    extent = scratch[1, d]
-    for k in range(count):
+            for s in range(level + 1, packed.levels(table)):
+                factor = state[packed.temporal_at(table, s, d)] * state[packed.spatial_at(table, s, d)]
+                row[S_OUTSIDE + role] += _log(factor)
+    return parallelism
+
+
+@kernel
+def _describe_tensors(task: Task, state: packed.State, level: int, extents: Extents, row: Row) -> None:
+    """Writes what :func:`_describe` says of each tensor, and of the room for all."""
+    table = task.table
+    total, total_above = 0.0, 0.0
+    for t in range(packed.tensors(table)):
+        operand = task.operands[t]
+        held = held_words(table, level, t, np.int64(_words(table, extents, 1, t)))
+        spread = 1.0
+        for d in range(packed.dims(table)):
+            if task.depends[t, d]:
+                spread *= state[packed.spatial_at(table, level, d)]
+        row[S_SPREAD + operand] += _log(spread)
+        row[S_WORDS + operand] += _log(_words(table, extents, 0, t))
+        capacity = packed.capacity(table, level)
+        row[S_ROOM + operand] += _NO_LIMIT if capacity < 0 else _log(capacity / max(held, 1))
+        for k in range(3):
+            if _keeps(table, state, level - 1 + k, t):
+                row[S_KEPT + k * OPERANDS + operand] = 1.0
+        if _keeps(table, state, level, t):
+            total += held
+        if _keeps(table, state, level + 1, t):
+            total_above += held
+    row[S_SUMS] = _room(table, level, total)
+    row[S_SUMS + 1] = _room(table, level + 1, total_above)
+
+
+@kernel
+def _describe_factors(task: Task, state: packed.State, choices: Indices, extents: Extents, rows: Row) -> None:
+    """Writes what is special about each factor into rows [choice, CHOICE_FEATURES], zero before."""
+    table = task.table
+    kind, level, d = next_decision(table, state)
+    remaining = _left(table, state, d)
+    largest_x, largest_y = np.int64(0), np.int64(0)
+    for choice in choices:
+        if split_choice(table, choice)[1] == SIDE_Y:
+            largest_y = max(largest_y, choice)
+        else:
+            largest_x = max(largest_x, choice)
+    extent = extents[1, d]
+    for k in range(len(choices)):
         row = rows[k]
-        on_y = choices[k] >= task[Y_OFFSET]
-        factor = task[divisor + choices[k] - (task[Y_OFFSET] if on_y else 0)]
+        j, side = split_choice(table, choices[k])
+        factor = packed.divisor(table, d, j)
         row[C_FACTOR] = _log(factor)
         row[C_QUOTIENT] = _log(remaining / factor)
         row[C_IS_ONE] = factor == 1
         row[C_IS_ALL] = factor == remaining
-        row[C_ON_Y] = on_y
-        row[C_LARGEST] = choices[k] == (largest_y if on_y else largest_x)
+        row[C_ON_Y] = side == SIDE_Y
+        row[C_LARGEST] = choices[k] == (largest_y if side == SIDE_Y else largest_x)
         row[C_SHARE] = math.log2(factor) / math.log2(remaining) if remaining > 1 else 1.0
         if kind == PARALLEL:
-            limit = task[(task[LIMIT_Y] if on_y else task[LIMIT_X]) + level]
-            left = limit / (state[(task[USED_Y] if on_y else task[USED_X]) + level] * factor)
+            left = packed.limit(table, side, level) / (state[packed.used_at(table, side, level)] * factor)
             row[C_FANOUT] = _log(left)
             row[C_FULL] = left == 1.0
-        capacity = task[task[CAPACITY] + level]
+        capacity = packed.capacity(table, level)
         total, total_above = 0.0, 0.0
-        for t in range(tensors):
-            before = _words(task, scratch, 1, t)
-            scratch[1, d] = extent * factor
-            words = _words(task, scratch, 1, t)
-            scratch[1, d] = extent
-            held = held_words(task, level, t, np.int64(words))
-            row[C_WORDS + task[operand + t]] += _NO_LIMIT if capacity < 0 else _log(capacity / max(held, 1))
-            row[C_GROWTH + task[operand + t]] += _log(words / before)
-            if state[task[KEPT] + level * tensors + t]:
+        for t in range(packed.tensors(table)):
+            operand = task.operands[t]
+            before = _words(table, extents, 1, t)
+            extents[1, d] = extent * factor
+            words = _words(table, extents, 1, t)
+            extents[1, d] = extent
+            held = held_words(table, level, t, np.int64(words))
+            row[C_WORDS + operand] += _NO_LIMIT if capacity < 0 else _log(capacity / max(held, 1))
+            row[C_GROWTH + operand] += _log(words / before)
+            if _keeps(table, state, level, t):
                 total += held
-            if level + 1 < task[LEVELS] and state[task[KEPT] + (level + 1) * tensors + t]:
+            if _keeps(table, state, level + 1, t):
                 total_above += held
-        row[C_ROOM] = _room(task, level, total)
-        row[C_ROOM_ABOVE] = _room(task, level + 1, total_above)
+        row[C_ROOM] = _room(table, level, total)
+        row[C_ROOM_ABOVE] = _room(table, level + 1, total_above)
 
 
 @kernel
-def _describe_loops(task, roles, state, level, choices, count, scratch, rows):  # type: ignore[no-untyped-def]
-    """Writes what is special about each loop that could be innermost into rows [count, CHOICE_FEATURES]."""
-    dims, tensors = task[DIMS], task[TENSORS]
-    operand = roles + dims
-    depends = operand + tensors
-    factors = task[TEMPORAL] + level * dims
-    for k in range(count):
+def _describe_loops(task: Task, state: packed.State, level: int, choices: Indices, extents: Extents, rows: Row) -> None:
+    """Writes what is special about each loop that could be innermost into rows [choice, CHOICE_FEATURES]."""
+    table = task.table
+    for k in range(len(choices)):
         row, d = rows[k], choices[k]
-        row[C_LOOP] = _log(state[factors + d])
-        row[C_ROLE + task[roles + d]] = 1.0
-        for t in range(tensors):
-            o = task[operand + t]
-            words = _words(task, scratch, 0, t)
-            if task[depends + t * dims + d]:
+        row[C_LOOP] = _log(state[packed.temporal_at(table, level, d)])
+        row[C_ROLE + task.roles[d]] = 1.0
+        for t in range(packed.tensors(table)):
+            operand = task.operands[t]
+            words = _words(table, extents, 0, t)
+            if task.depends[t, d]:
                 # Of a window that slides, the part that is not new.
-                extent = scratch[0, d]
-                scratch[0, d] = extent + 1.0
-                row[C_HALO] = max(row[C_HALO], 1.0 - (_words(task, scratch, 0, t) - words) * extent / words)
-                scratch[0, d] = extent
+                extent = extents[0, d]
+                extents[0, d] = extent + 1.0
+                row[C_HALO] = max(row[C_HALO], 1.0 - (_words(table, extents, 0, t) - words) * extent / words)
+                extents[0, d] = extent
                 continue
             run, spread = 1.0, 1.0
-            for e in range(dims):
-                if task[depends + t * dims + e]:
-                    spread *= state[task[SPATIAL] + level * dims + e]
+            for e in range(packed.dims(table)):
+                if task.depends[t, e]:
+                    spread *= state[packed.spatial_at(table, level, e)]
                 else:
-                    run *= state[factors + e]
-            row[C_SAVED + o] += _log(words * spread)
-            row[C_RUN + o] += _log(run)
+                    run *= state[packed.temporal_at(table, level, e)]
+            row[C_SAVED + operand] += _log(words * spread)
+            row[C_RUN + operand] += _log(run)
 
 
 @kernel
-def _place_others(task, roles, state, level, d):  # type: ignore[no-untyped-def]
+def _place_others(task: Task, state: packed.State, level: int, d: int) -> None:
     """Ends the order of a level whose innermost loop is d: loops that reuse a tensor together with d follow it."""
-    dims, tensors = task[DIMS], task[TENSORS]
-    depends = roles + dims + tensors
+    table = task.table
     position = 2
-    for item in range(task[ACTIVE]):
-        e = task[task[ACTIVE_DIMS] + item]
-        place = level * dims + e
-        if e == d or state[task[TEMPORAL] + place] == 1:
+    for item in range(packed.active(table)):
+        e = packed.active_dim(table, item)
+        if e == d or state[packed.temporal_at(table, level, e)] == 1:
             continue
-        for t in range(tensors):
-            if not task[depends + t * dims + d] and not task[depends + t * dims + e]:
-                state[task[ORDER_POSITION] + place] = position
+        for t in range(packed.tensors(table)):
+            if not task.depends[t, d] and not task.depends[t, e]:
+                state[packed.order_at(table, level, e)] = position
                 position += 1
                 break
 
 
 @kernel
-def _make(task, roles, state, kind, level, choice):  # type: ignore[no-untyped-def]
+def _make(task: Task, state: packed.State, choice: int) -> None:
     """Makes a choice; an order is then complete."""
-    choose(task, state, choice)
+    kind, level, _ = next_decision(task.table, state)
+    choose(task.table, state, choice)
     if kind == ORDER:
-        _place_others(task, roles, state, level, choice)
-        state[GROUP] += 1
-        state[ITEM] = 0
+        _place_others(task, state, level, choice)
+        end_group(state)
 
 
 @allocating_kernel
-def step(  # type: ignore[no-untyped-def]
-    tables, figures, starts, task_of, states, rows, made, outcomes, decisions, options, choices, first
-):
+def step(
+    arrays: tuple[Indices, Extents, Indices, Indices, Indices, NDArray[np.bool_], Extents, Extents],
+    task_of: Indices,
+    states: packed.State,
+    rows: Indices,
+    made: Indices,
+    outcomes: NDArray[np.int8],
+    offered: tuple[Row, Row, Indices, Indices],
+) -> int:
     """Makes a choice in each running episode and describes the decisions that follow.
 
     Args:
-        tables, figures: the ``task`` and ``numbers`` arrays of all tasks, one after the other.
-        starts: int64[4, number of tasks + 1]: where each begins in the two; and, counted from there, where its roles
-            and its STATIC begin.
+        arrays: those of :class:`Tables`.
         task_of: int64[n], task of each episode.
         states: int32[n, ...], updated.
         rows: int64[running], which episodes; receives those that are still running.
         made: int64[running], their choices; -1 for none yet.
         outcomes: int8[n], receives FINISHED or STUCK.
-        decisions: float32[running, STATE_FEATURES], receives the descriptions of the decisions.
-        options: float32[any, CHOICE_FEATURES], receives those of all their legal choices.
-        choices: int64[as many], receives the choices.
-        first: int64[running + 1], receives where those of each decision begin.
+        offered: the arrays of an :class:`Offers`, filled.
 
     Returns:
         how many episodes are still running.
     """
-    size, widest = np.int64(2), np.int64(1)
-    for k in range(starts.shape[1] - 1):
-        task = tables[starts[0, k] : starts[0, k + 1]]
-        size, widest = max(size, choices_size(task)), max(widest, task[DIMS])
+    tables, offers = Tables(*arrays), Offers(*offered)
+    size = np.int64(2)
+    for k in range(len(tables.roles)):
+        size = max(size, choices_size(_task(tables, k).table))
     buffer, weights = np.empty(size, np.int64), np.empty(size)
-    scratch = np.empty((3, widest))
+    extents = np.empty((3, tables.roles.shape[1]))
     running, used = 0, 0
-    first[0] = 0
+    offers.first[0] = 0
     for m in range(len(rows)):
         i = rows[m]
-        k = task_of[i]
-        task = tables[starts[0, k] : starts[0, k + 1]]
-        numbers = figures[starts[1, k] : starts[1, k + 1]]
-        roles, static, state = starts[2, k], starts[3, k], states[i]
+        task, state = _task(tables, task_of[i]), states[i]
         if made[m] >= 0:
-            entry = task[GROUP_TABLE] + 2 * state[GROUP]
-            _make(task, roles, state, task[entry], task[entry + 1], made[m])
-        count = advance(task, numbers, state, buffer, weights)
+            _make(task, state, made[m])
+        count = advance(task.table, task.ways, state, buffer, weights)
         if count <= 0:
             outcomes[i] = FINISHED if count == COMPLETE else STUCK
             continue
-        entry = task[GROUP_TABLE] + 2 * state[GROUP]
-        kind, level, item = task[entry], task[entry + 1], state[ITEM]
-        decisions[running] = 0.0
-        _describe(task, roles, numbers, static, state, kind, level, item, scratch, decisions[running])
-        described = options[used : used + count]
+        kind, level, _ = next_decision(task.table, state)
+        choices = buffer[:count]
+        offers.decisions[running] = 0.0
+        _describe(task, state, extents, offers.decisions[running])
+        described = offers.options[used : used + count]
         described[:] = 0.0
         if kind in (PARALLEL, TILE):
-            d = state[task[DIM_ORDER] + level * task[ACTIVE] + item]
-            _describe_factors(task, roles, state, kind, level, d, buffer, count, scratch, described)
+            _describe_factors(task, state, choices, extents, described)
         elif kind == KEEP:
             described[1, C_KEEP] = 1.0
         else:
-            _describe_loops(task, roles, state, level, buffer, count, scratch, described)
-        for c in range(count):
-            choices[used + c] = buffer[c]
+            _describe_loops(task, state, level, choices, extents, described)
+        offers.choices[used : used + count] = choices
         used += count
         rows[running] = i
         running += 1
-        first[running] = used
+        offers.first[running] = used
     return running
 
 
 @kernel
-def draw(logits, first, temperature, uniform, generator, picked):  # type: ignore[no-untyped-def]
+def draw(
+    logits: Row,
+    first: Indices,
+    temperature: NDArray[np.float64],
+    uniform: NDArray[np.float64],
+    generator: NDArray[np.uint64],
+    picked: Indices,
+) -> None:
     """Draws a choice of each decision from the softmax of its logits, or uniformly.
 
     Args:
@@ -405,37 +458,45 @@ def draw(logits, first, temperature, uniform, generator, picked):  # type: ignor
 
 
 @kernel
-def follow(tables, starts, task_of, states, wanted, rows, choices, first, picked):  # type: ignore[no-untyped-def]
+def _leads_to(table: packed.Task, state: packed.State, choice: int, goal: packed.State) -> bool:
+    """Whether a choice is the one that leads to a complete state."""
+    kind, level, item = next_decision(table, state)
+    if kind == KEEP:
+        return choice == goal[packed.kept_at(table, level, item)]
+    if kind == ORDER:
+        return goal[packed.order_at(table, level, choice)] == 1
+    j, side = split_choice(table, choice)
+    factor = packed.divisor(table, item, j)
+    if kind == TILE:
+        return factor == goal[packed.temporal_at(table, level, item)]
+    is_on_side = factor == 1 or side == goal[packed.side_at(table, level, item)]
+    return is_on_side and factor == goal[packed.spatial_at(table, level, item)]
+
+
+@kernel
+def follow(
+    arrays: tuple[Indices, Extents, Indices, Indices, Indices, NDArray[np.bool_], Extents, Extents],
+    task_of: Indices,
+    states: packed.State,
+    wanted: packed.State,
+    rows: Indices,
+    offered: tuple[Row, Row, Indices, Indices],
+    picked: Indices,
+) -> None:
     """Finds, for each decision, the choice that leads to a given mapping.
 
     Args:
-        tables, starts, task_of, states: see :func:`step`.
+        arrays, task_of, states, offered: see :func:`step`.
         wanted: int32[n, ...], the states of the given mappings, complete.
         rows: int64[m], the episodes whose decisions these are.
-        choices, first: their legal choices.
-        picked: int64[m], receives positions in choices; -1 where the mapping is not to be had.
+        picked: int64[m], receives positions in the choices; -1 where the mapping is not to be had.
     """
+    tables, offers = Tables(*arrays), Offers(*offered)
     for m in range(len(rows)):
         i = rows[m]
-        task = tables[starts[0, task_of[i]] : starts[0, task_of[i] + 1]]
-        state, goal = states[i], wanted[i]
-        entry = task[GROUP_TABLE] + 2 * state[GROUP]
-        kind, level, item = task[entry], task[entry + 1], state[ITEM]
+        table = _task(tables, task_of[i]).table
         picked[m] = -1
-        for c in range(first[m], first[m + 1]):
-            choice = choices[c]
-            if kind == KEEP:
-                is_it = choice == goal[task[KEPT] + level * task[TENSORS] + item]
-            elif kind == ORDER:
-                is_it = goal[task[ORDER_POSITION] + level * task[DIMS] + choice] == 1
-            else:
-                d = state[task[DIM_ORDER] + level * task[ACTIVE] + item]
-                place = level * task[DIMS] + d
-                on_y = choice >= task[Y_OFFSET]
-                factor = task[task[DIVISOR] + d * task[DIVISORS] + choice - (task[Y_OFFSET] if on_y else 0)]
-                is_it = factor == goal[(task[TEMPORAL] if kind == TILE else task[SPATIAL]) + place]
-                if kind == PARALLEL and factor > 1:
-                    is_it = is_it and on_y == (goal[task[AXIS] + place] == AXIS_Y)
-            if is_it:
+        for c in range(offers.first[m], offers.first[m + 1]):
+            if _leads_to(table, states[i], offers.choices[c], wanted[i]):
                 picked[m] = c
                 break

@@ -7,6 +7,7 @@ vector environment; so the two cannot differ.
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -16,7 +17,7 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
-from mapgym.envs.common.faces import ScalarFace, VectorFace, seeds_at
+from mapgym.envs.common.faces import ScalarFace, VectorFace
 from mapgym.envs.common.inputs import require_columns
 
 if TYPE_CHECKING:
@@ -24,7 +25,29 @@ if TYPE_CHECKING:
     from mapgym.envs.common.tasks import EnvironmentTasks
     from mapgym.mapping import Mapping
 
-_FIRST = np.zeros(1, np.int64)
+_FIRST, _RUNNING = np.zeros(1, np.int64), np.ones(1, np.bool_)
+_MAX_RETURNED = 4
+
+
+class Generators(Sequence[np.random.Generator]):
+    """The random numbers of n environments, each made when something is drawn from it."""
+
+    def __init__(self, n: int) -> None:
+        self._seeds: list[int | None] = [None] * n
+        self._made: list[np.random.Generator | None] = [None] * n
+
+    def __len__(self) -> int:
+        return len(self._seeds)
+
+    def __getitem__(self, i: Any) -> Any:
+        rng = self._made[i]
+        if rng is None:
+            rng = self._made[i] = seeding.np_random(self._seeds[i])[0]
+        return rng
+
+    def seed(self, i: int, seed: int | None) -> None:
+        """Begins the random numbers of an environment anew."""
+        self._seeds[i], self._made[i] = seed, None
 
 
 class Infos:
@@ -37,27 +60,31 @@ class Infos:
     def set(self, name: str, rows: NDArray[np.int64], values: NDArray[Any]) -> None:
         """Sets an entry for some environments: values[k] for environment rows[k]."""
         if len(rows):
-            array = self.data.setdefault(name, np.zeros((self.n, *values.shape[1:]), values.dtype))
-            mask = self.data.setdefault(f"_{name}", np.zeros(self.n, np.bool_))
-            array[rows] = values
-            mask[rows] = True
+            if name not in self.data:
+                self.data[name] = np.zeros((self.n, *values.shape[1:]), values.dtype)
+                self.data[f"_{name}"] = np.zeros(self.n, np.bool_)
+            self.data[name][rows] = values
+            self.data[f"_{name}"][rows] = True
 
-    def set_figures(self, rows: NDArray[np.int64], figures: dict[str, NDArray[np.float64]]) -> None:
-        """Sets an entry for each figure; NaN is for environments that do not have it."""
-        for name, values in figures.items():
+    def set_all(self, name: str, values: NDArray[Any]) -> None:
+        """Sets an entry for every environment; takes the array as it is."""
+        self.data[name], self.data[f"_{name}"] = values, np.ones(self.n, np.bool_)
+
+    def set_metrics(self, rows: NDArray[np.int64], metrics: dict[str, NDArray[np.float64]]) -> None:
+        """Sets an entry for each metric; NaN is for environments that do not have it."""
+        for name, values in metrics.items():
             known = ~np.isnan(values)
             self.set(name, rows[known], values[known])
 
-    def select(self, rows: NDArray[np.int64]) -> dict[str, Any]:
+    def select(self, chosen: NDArray[np.bool_]) -> dict[str, Any]:
         """What some of the environments say, in the same form; the others are blank."""
-        chosen = np.zeros(self.n, np.bool_)
-        chosen[rows] = True
-        selected = Infos(self.n)
+        selected = {}
         for name, array in self.data.items():
-            if not name.startswith("_"):
-                said = np.flatnonzero(self.data[f"_{name}"] & chosen)
-                selected.set(name, said, array[said])
-        return selected.data
+            if not name.startswith("_") and (said := self.data[f"_{name}"] & chosen).any():
+                blank = np.zeros((), array.dtype)
+                selected[name] = np.where(said.reshape(-1, *(1,) * (array.ndim - 1)), array, blank)
+                selected[f"_{name}"] = said
+        return selected
 
     def only(self) -> dict[str, Any]:
         """The info of a single environment."""
@@ -76,7 +103,10 @@ class Episodes(ABC):
         tasks: their arguments and spaces.
         task_of: int64[n], number of the task of each.
         observations: float32[n, size], the present ones.
+        copies: whether callers get copies of them; otherwise they see the present ones, and cannot write.
     """
+
+    copies = True
 
     def __init__(self, n: int, tasks: EnvironmentTasks[Any]) -> None:
         self.n = n
@@ -96,7 +126,7 @@ class Episodes(ABC):
 
         Args:
             rows: which.
-            generators: the random numbers of each of them.
+            generators: the random numbers of every environment.
             fixed: the tasks to choose from; None for those of the environment.
             seeded: bool[len(rows)], whether the reset has a seed.
         """
@@ -112,12 +142,17 @@ class Episodes(ABC):
 
     @abstractmethod
     def step(
-        self, rows: NDArray[np.int64], actions: NDArray[np.int64], infos: Infos
+        self, actions: NDArray[np.int64], running: NDArray[np.bool_], infos: Infos
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Takes one step in some environments: actions[k] in environment rows[k].
+        """Takes one step in the environments that are running; the others have just begun, and report that.
+
+        Args:
+            actions: one for each environment.
+            running: bool[n].
+            infos: receives what all environments have to say.
 
         Returns:
-            float64[len(rows)] rewards, bool[len(rows)] whether the episode is over.
+            float64[n] rewards, bool[n] whether the episode is over.
         """
 
     @abstractmethod
@@ -141,8 +176,12 @@ class Episodes(ABC):
     def draw(
         self, rows: NDArray[np.int64], generators: Sequence[np.random.Generator], fixed: TaskGenerator | None
     ) -> None:
-        """Draws the tasks of some environments, each from its own random numbers."""
-        self.task_of[rows] = self.tasks.draw_numbers(generators, fixed, self.task_of)
+        """Draws the tasks of some environments, each from its own random numbers; a single task needs none."""
+        source = self.tasks.generator if fixed is None else fixed
+        drawn: Any = [source.draw(generators[i]) for i in rows] if len(source) > 1 else 0
+        if fixed is not None:
+            drawn = self.tasks.numbers_of([fixed.tasks[k] for k in np.broadcast_to(drawn, len(rows))], self.task_of)
+        self.task_of[rows] = drawn
 
 
 State = TypeVar("State", bound=Episodes)
@@ -195,7 +234,7 @@ class EpisodesEnv(ScalarFace[Action], Generic[State, Action]):
         """
         self._require_episode()
         infos = Infos(1)
-        rewards, over = self._episodes.step(_FIRST, self._read_action(action)[None], infos)
+        rewards, over = self._episodes.step(self._read_action(action)[None], _RUNNING, infos)
         self._must_reset = bool(over[0])
         return self._episodes.observations[0].copy(), float(rewards[0]), self._must_reset, False, infos.only()
 
@@ -218,6 +257,8 @@ class EpisodesVectorEnv(VectorFace, Generic[State]):
         self._episodes = episodes
         self._show(episodes.n, episodes.tasks, render_mode, autoreset_mode, max_episode_steps)
         self._over = np.ones(self.num_envs, np.bool_)
+        self._generators = Generators(self.num_envs)
+        self._returned: list[NDArray[np.float32]] = []
 
     def tasks(self) -> list[Task]:
         """The current task of each environment."""
@@ -226,15 +267,6 @@ class EpisodesVectorEnv(VectorFace, Generic[State]):
     def mappings(self) -> list[Mapping]:
         """The present mapping of each environment."""
         return [self._episodes.mapping(i) for i in range(self.num_envs)]
-
-    def _begin(self, rows: NDArray[np.int64], seeded: NDArray[np.bool_], fixed: TaskGenerator | None = None) -> None:
-        generators = []
-        for i in rows:
-            if (rng := self._generators[i]) is None:
-                rng = self._generators[i] = seeding.np_random()[0]
-            generators.append(rng)
-        self._episodes.begin(rows, generators, fixed, seeded)
-        self._over[rows] = False
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -249,14 +281,14 @@ class EpisodesVectorEnv(VectorFace, Generic[State]):
             SpecificationError: an unknown option, a task that does not fit, or a list of the wrong length.
         """
         rows, seeds, fixed = self._read_reset(seed, options)
-        for i in rows:
-            if seeds[i] is not None:
-                self._generators[i] = seeding.np_random(seeds[i])[0]
-        self._begin(rows, seeds_at(rows, seeds), fixed)
-        self._must_reset = False
+        seeded = np.array([seeds[i] is not None for i in rows], np.bool_)
+        for i in rows[seeded]:
+            self._generators.seed(i, seeds[i])
+        self._episodes.begin(rows, self._generators, fixed, seeded)
+        self._over[rows] = self._must_reset = False
         infos = Infos(self.num_envs)
         self._episodes.report(np.arange(self.num_envs), infos)
-        return self._episodes.observations.copy(), infos.data
+        return self._output(), infos.data
 
     def step(
         self, actions: NDArray[np.int64]
@@ -271,42 +303,68 @@ class EpisodesVectorEnv(VectorFace, Generic[State]):
             gymnasium.error.ResetNeeded: reset was never called, or autoreset is disabled and an episode is over.
         """
         actions = self._read_actions(actions)
-        self._require_episodes()
-        ended, running = np.flatnonzero(self._over), np.flatnonzero(~self._over)
-        self._require_none_over(ended)
+        self._require_episodes(self._over)
+        running = ~self._over
         # The actions of environments that are reset instead are ignored.
-        require_columns(actions[running], self.single_action_space, self.where)
+        require_columns(actions, self.single_action_space, self.where, running)
+        self._begin_next(np.flatnonzero(self._over))
         infos = Infos(self.num_envs)
-        rewards, terminations = np.zeros(self.num_envs), np.zeros(self.num_envs, np.bool_)
-        if len(ended):
-            self._begin(ended, np.zeros(len(ended), np.bool_))
-            self._episodes.report(ended, infos)
-        if len(running):
-            rewards[running], terminations[running] = self._episodes.step(running, actions[running], infos)
-        self._over[:] = terminations
-        done = np.flatnonzero(terminations)
-        if len(done) and self.autoreset_mode is AutoresetMode.SAME_STEP:
-            infos = self._restart_now(done, infos)
-        return self._episodes.observations.copy(), rewards, terminations, np.zeros_like(terminations), infos.data
+        rewards, self._over = self._episodes.step(actions, running, infos)
+        terminations = self._over.copy()
+        if self.autoreset_mode is AutoresetMode.SAME_STEP and terminations.any():
+            infos = self._restart_now(terminations, infos)
+        return self._output(), rewards, terminations, np.zeros(self.num_envs, np.bool_), infos.data
 
-    def _restart_now(self, done: NDArray[np.int64], before: Infos) -> Infos:
+    def _begin_next(self, rows: NDArray[np.int64]) -> None:
+        """Starts the next episode of some environments."""
+        if len(rows):
+            self._episodes.begin(rows, self._generators, None, np.zeros(len(rows), np.bool_))
+            self._over[rows] = False
+
+    def _restart_now(self, done: NDArray[np.bool_], before: Infos) -> Infos:
         """Resets environments in the step in which they finished; what they ended with goes into the infos."""
-        infos = Infos(self.num_envs)
-        infos.data = before.select(np.flatnonzero(~self._over))
+        infos, rows = Infos(self.num_envs), np.flatnonzero(done)
+        infos.data, final_info = before.select(~done), before.select(done)
         final_obs = np.full(self.num_envs, None, dtype=object)
-        for i in done:
+        for i in rows:
             final_obs[i] = self._episodes.observations[i].copy()
-        self._begin(done, np.zeros(len(done), np.bool_))
-        self._episodes.report(done, infos)
-        is_done = np.zeros(self.num_envs, np.bool_)
-        is_done[done] = True
+        self._begin_next(rows)
+        self._episodes.report(rows, infos)
         infos.data |= {
             "final_obs": final_obs,
-            "_final_obs": is_done,
-            "final_info": before.select(done),
-            "_final_info": is_done.copy(),
+            "_final_obs": done.copy(),
+            "final_info": final_info,
+            "_final_info": done.copy(),
         }
         return infos
 
+    def _output(self) -> NDArray[np.float32]:
+        """The observations, in an array that nobody else holds."""
+        observations = self._episodes.observations
+        if not self._episodes.copies:
+            return read_only(observations)
+        for index in range(len(self._returned)):
+            if _references(self._returned, index) == _UNSHARED:
+                # The caller has dropped this one. Fresh memory would cost a third of a step in page faults.
+                np.copyto(self._returned[index], observations)
+                return self._returned[index]
+        self._returned = [observations.copy(), *self._returned[: _MAX_RETURNED - 1]]
+        return self._returned[0]
+
     def _render(self, mode: str, row: int) -> Any:
         return self._episodes.render(mode, row)
+
+
+def read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """What is handed out without a copy; a caller that wrote to it would change what an episode goes on from."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _references(arrays: list[NDArray[np.float32]], index: int) -> int:
+    return sys.getrefcount(arrays[index])
+
+
+_UNSHARED = _references([np.zeros(1, np.float32)], 0)
+"""References to an array that only its list holds, as :func:`_references` counts them."""

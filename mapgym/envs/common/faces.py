@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import os
 from abc import abstractmethod
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import gymnasium as gym
@@ -166,8 +165,6 @@ class VectorFace(Described, gym.vector.VectorEnv[NDArray[np.float32], NDArray[np
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._actions_shape = self.action_space.shape
-        # One generator for each environment, made when there is something to draw.
-        self._generators: list[np.random.Generator | None] = [None] * num_envs
         self._must_reset = True
 
     @property
@@ -198,13 +195,13 @@ class VectorFace(Described, gym.vector.VectorEnv[NDArray[np.float32], NDArray[np
             return actions
         return read_actions(actions, self.num_envs, self.single_action_space, self.where)
 
-    def _require_episodes(self) -> None:
+    def _require_episodes(self, over: NDArray[np.bool_]) -> None:
         if self._must_reset:
             raise gym.error.ResetNeeded("the environments have not begun; call reset() before step()")
-
-    def _require_none_over(self, over: NDArray[np.int64]) -> None:
-        if len(over) and self.autoreset_mode is AutoresetMode.DISABLED:
-            raise gym.error.ResetNeeded(f'environment {over[0]} is over; reset it with options={{"reset_mask": ...}}')
+        if self.autoreset_mode is AutoresetMode.DISABLED and over.any():
+            raise gym.error.ResetNeeded(
+                f'environment {np.argmax(over)} is over; reset it with options={{"reset_mask": ...}}'
+            )
 
     def render(self) -> tuple[Any, ...] | None:
         """The picture or text of every environment; pictures are of one size."""
@@ -242,8 +239,3 @@ def _memory_bytes() -> int:
         return os.sysconf("SC_PAGE_SIZE") * pages if pages > 0 else _UNKNOWN
     except (AttributeError, ValueError, OSError):
         return _UNKNOWN
-
-
-def seeds_at(rows: NDArray[np.int64], seeds: Sequence[int | None]) -> NDArray[np.bool_]:
-    """bool[len(rows)]: which environments have a seed."""
-    return np.array([seeds[i] is not None for i in rows], np.bool_)

@@ -67,9 +67,10 @@ def read_actions(actions: Any, num_envs: int, space: spaces.Space[Any], where: s
     return array
 
 
-def require_columns(actions: NDArray[np.int64], space: spaces.Space[Any], where: str) -> None:
-    """Raises SpecificationError where a number is outside its column of a ``MultiDiscrete`` space."""
+def require_columns(actions: NDArray[np.int64], space: spaces.Space[Any], where: str, rows: Any = slice(None)) -> None:
+    """Raises SpecificationError where a number, in some rows, is outside its column of a ``MultiDiscrete`` space."""
     if isinstance(space, spaces.MultiDiscrete):
+        actions = actions[rows]
         outside = np.argwhere((actions < 0) | (actions >= space.nvec))
         if len(outside):
             place = tuple(outside[0])

@@ -17,32 +17,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapgym.cost import OBJECTIVES
+from mapgym.envs.common.observation_kernels import DYNAMIC_FIELDS
 from mapgym.envs.common.task import Task
-from mapgym.mapspace.construction.decision_kernels import KIND_NAMES
+from mapgym.mapspace.construction.packed_kernels import KIND_NAMES
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.workload import Workload
 
 _LOG2_MAX_BOUND = 31
 _LOG2_MAX_MACS = 20
-
-# Fields that change during an episode, in the order in which the compiled kernels know them.
-DYNAMIC_FIELDS = (
-    "remaining",
-    "temporal",
-    "spatial_x",
-    "spatial_y",
-    "keep",
-    "order",
-    "spatial_order",
-    "capacity_used",
-    "fanout_used_x",
-    "fanout_used_y",
-    "decision_kind",
-    "decision_level",
-    "decision_dim",
-    "decision_tensor",
-    "progress",
-)
 
 
 def squash(value: float | None) -> float:
@@ -142,8 +124,8 @@ class ObservationLayout:
 
     @cached_property
     def table(self) -> NDArray[np.int64]:
-        """int64[...]: levels, dims, tensors, then the starts of ``DYNAMIC_FIELDS``, for the compiled kernels."""
-        starts = [self.fields[name].start for name in DYNAMIC_FIELDS]
+        """int64[...]: what :mod:`mapgym.envs.common.observation_kernels` calls layout."""
+        starts = [self.fields[name].start if name in self.fields else -1 for name in DYNAMIC_FIELDS]
         return np.array([self.levels, self.dims, self.tensors, *starts], np.int64)
 
     def static_features(self, task: Task) -> NDArray[np.float32]:

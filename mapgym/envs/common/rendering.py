@@ -16,16 +16,8 @@ from numpy.typing import NDArray
 
 from mapgym.mapping import Mapping
 from mapgym.mapping.density_kernels import density_record, largest_occupancy
-from mapgym.mapspace.construction.decision_kernels import (
-    GROUP,
-    GROUP_TABLE,
-    GROUPS,
-    ITEM,
-    KEEP,
-    KIND_NAMES,
-    ORDER_X,
-    minimum_words,
-)
+from mapgym.mapspace.construction.decision_kernels import is_complete, minimum_words, next_decision
+from mapgym.mapspace.construction.packed_kernels import KEEP, KIND_NAMES, ORDER_X
 
 if TYPE_CHECKING:
     from mapgym.envs.common.observation import ObservationLayout
@@ -68,25 +60,24 @@ def render(
         mapping: that the state describes.
         layout: of the environment.
     """
-    title = next_decision(task, table, state)
+    title = decision_text(task, table, state)
     if mode == "ansi":
         return f"{mapping.to_text()}\n{title}"
     return draw(task, title, mapping, lambda s: _words(task, table, state, s, mapping), layout)
 
 
-def next_decision(task: Task, table: NDArray[np.int64], state: NDArray[np.int32]) -> str:
+def decision_text(task: Task, table: NDArray[np.int64], state: NDArray[np.int32]) -> str:
     """One line about the decision that a state has reached."""
     workload = task.workload
-    if state[GROUP] == table[GROUPS]:
+    if is_complete(table, state):
         return "complete"
-    kind, level = (int(v) for v in table[table[GROUP_TABLE] + 2 * state[GROUP] :][:2])
+    kind, level, item = next_decision(table, state)
     text = f"next: {KIND_NAMES[kind]} at {task.accelerator.level_names[level]}"
     if kind == KEEP:
-        return f"{text}, tensor {workload.tensors[state[ITEM]].name}"
+        return f"{text}, tensor {workload.tensors[item].name}"
     if kind >= ORDER_X:
-        return f"{text}, place {state[ITEM] + 1} from the innermost"
-    active = [dim for dim, bound in zip(workload.dims, workload.bounds, strict=True) if bound > 1]
-    return f"{text}, dim {active[state[ITEM]]}"
+        return f"{text}, place {item + 1} from the innermost"
+    return f"{text}, dim {workload.dims[item]}"
 
 
 def draw(

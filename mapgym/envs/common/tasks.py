@@ -144,26 +144,18 @@ class EnvironmentTasks(ABC, Generic[Prepared]):
         require_keys(map(str, options), (*self.reset_options, *also), "reset options")
         return dict(options)
 
-    def draw_numbers(
-        self,
-        generators: Sequence[np.random.Generator | None],
-        fixed: TaskGenerator | None,
-        task_of: NDArray[np.int64],
-    ) -> NDArray[np.int64]:
-        """Numbers of the next tasks of some environments, each drawn from its own random numbers.
+    def numbers_of(self, tasks: Sequence[Task], task_of: NDArray[np.int64]) -> list[int]:
+        """Numbers of the next tasks of some environments.
 
         Args:
-            generators: their random numbers; None will do where there is a single task.
-            fixed: the tasks to choose from; None for those of the environment.
+            tasks: as options of a reset give them.
             task_of: numbers that are in use; their tasks stay as they are, also if this raises an error.
         """
-        if fixed is None:
-            return np.array([self.generator.draw(rng) for rng in generators], np.int64)
         in_use, numbers = {int(number) for number in task_of}, []
-        for rng in generators:
-            numbers.append(self.number_of(fixed.tasks[fixed.draw(rng)], in_use))
+        for task in tasks:
+            numbers.append(self.number_of(task, in_use))
             in_use.add(numbers[-1])
-        return np.array(numbers, np.int64)
+        return numbers
 
     def number_of(self, task: Task, in_use: AbstractSet[int] = frozenset()) -> int:
         """Number of a task in ``prepared``; it is prepared if it is new.

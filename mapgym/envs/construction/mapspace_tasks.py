@@ -21,7 +21,7 @@ from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapping.mapping import divisors
 from mapgym.mapspace import MapSpace
 from mapgym.mapspace.construction.construction import ORDERS, Construction
-from mapgym.mapspace.construction.decision_kernels import DIMS, DIVISORS, GROUP, GROUPS
+from mapgym.mapspace.construction.decision_kernels import is_complete
 
 if TYPE_CHECKING:
     from mapgym.evaluation.evaluator import Evaluator
@@ -57,7 +57,7 @@ class PreparedTask:
             space: its map space.
             orders: "full" or "innermost".
             layout: of the observation.
-            actions: number of actions, and the first action that puts a factor on the mesh axis Y.
+            actions: number of actions, and the first action that puts a factor on the mesh side Y.
             evaluator: who prices; None for a cost model.
 
         Raises:
@@ -74,7 +74,6 @@ class PreparedTask:
         self.table = self.construction.task
         logs = np.log2(np.array(task.workload.bounds, np.float64))
         inverse_logs = np.divide(1.0, logs, out=np.zeros_like(logs), where=logs > 0)
-        assert len(self.construction.ways) % (self.table[DIMS] * self.table[DIVISORS]) == 0
         self.numbers = np.concatenate([self.construction.ways, inverse_logs, potential_weights(task.metric)])
         self.initial_state = self.construction.initial_state.copy()
         self.initial_observation = layout.static_features(task)
@@ -89,7 +88,7 @@ class PreparedTask:
 
     def mapping(self, state: NDArray[np.int32]) -> Mapping:
         """The mapping of a state; undecided factors are 1."""
-        if state[GROUP] == self.table[GROUPS]:
+        if is_complete(self.table, state):
             return self.finish(state[None], _FIRST)[0][0]
         return self.construction.export(state[None], _FIRST)[0]
 
@@ -151,8 +150,3 @@ class MapSpaceTasks(EnvironmentTasks[PreparedTask]):
 
 def _divisor_count(task: Task) -> int:
     return max(len(divisors(bound)) for bound in task.workload.bounds)
-
-
-def action_mask_info(mask: NDArray[np.int8], is_illegal: bool) -> dict[str, Any]:
-    """The entries of info that every step has."""
-    return {"action_mask": mask.copy(), "illegal_action": is_illegal}

@@ -1,237 +1,222 @@
 """Compiled steps of the environments: one decision, its trace in the observation, and the mask of the next decision.
 
-Arrays: ``task`` and ``state`` as in :mod:`mapgym.mapspace.construction.decision_kernels`; ``numbers`` (float64) are the
+Arrays: ``task`` and ``state`` as in :mod:`mapgym.mapspace.construction.packed_kernels`; ``numbers`` (float64) are the
 ``ways`` of the construction, then 1 / log2(bound) of each dim (0 for a bound of 1), then the weights of the two parts
-of the potential; ``layout`` is :attr:`ObservationLayout.table`.
+of the potential; ``layout`` as in :mod:`mapgym.envs.common.observation_kernels`.
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mapgym.compilation import allocating_kernel, kernel
-from mapgym.compilation.random_kernels import next_below
+from mapgym.compilation import accessor, allocating_kernel, kernel
+from mapgym.envs.common import observation_kernels as fields
+from mapgym.mapspace.construction import packed_kernels as packed
 from mapgym.mapspace.construction.decision_kernels import (
-    ACTIVE,
-    ACTIVE_DIMS,
-    AXIS,
-    AXIS_X,
-    CAPACITY,
     COMPLETE,
-    DIM_ORDER,
-    DIMS,
-    DIVISOR,
-    DIVISORS,
-    GROUP,
-    GROUP_TABLE,
-    GROUPS,
-    ITEM,
-    KEEP,
-    KEPT,
-    LEVELS,
-    LIMIT_X,
-    LIMIT_Y,
-    ORDER,
-    ORDER_POSITION,
-    ORDER_X,
-    PARALLEL,
-    PROJECTION,
-    REMAINING,
-    SPATIAL,
-    SPATIAL_POSITION,
-    TEMPORAL,
-    TENSORS,
-    TILE,
-    USED_X,
-    USED_Y,
     advance,
     choices_size,
     choose,
-    held_words,
+    decided_words,
+    is_complete,
     minimum_words,
 )
+from mapgym.mapspace.construction.packed_kernels import (
+    GROUP,
+    ITEM,
+    KEEP,
+    ORDER,
+    ORDER_X,
+    PARALLEL,
+    SIDE_X,
+    SIDE_Y,
+    TILE,
+)
 
-# Positions in layout: sizes, then the starts of the fields that change (observation.DYNAMIC_FIELDS).
-(
-    MAX_LEVELS,
-    MAX_DIMS,
-    MAX_TENSORS,
-    F_REMAINING,
-    F_TEMPORAL,
-    F_SPATIAL_X,
-    F_SPATIAL_Y,
-    F_KEEP,
-    F_ORDER,
-    F_SPATIAL_ORDER,
-    F_CAPACITY_USED,
-    F_FANOUT_USED_X,
-    F_FANOUT_USED_Y,
-    F_KIND,
-    F_LEVEL,
-    F_DIM,
-    F_TENSOR,
-    F_PROGRESS,
-) = range(18)
-
-RUNNING, FINISHED, WAS_RESET = 0, 1, 2
-"""What became of an environment in a step."""
+Observation: TypeAlias = NDArray[np.float32]
+Mask: TypeAlias = NDArray[np.int8]
 
 
-@kernel
-def _inverse_logs(task):  # type: ignore[no-untyped-def]
-    """Position of the 1 / log2(bound) in numbers."""
-    return (2 * task[LEVELS] + 1) * task[DIMS] * task[DIVISORS]
+class Tables(NamedTuple):
+    """The ``task`` and ``numbers`` of some tasks, one after the other, and where those of each begin."""
+
+    tasks: NDArray[np.int64]
+    numbers: NDArray[np.float64]
+    starts: NDArray[np.int64]  # [2, tasks + 1]
 
 
-@kernel
-def _decided_words(task, state, level):  # type: ignore[no-untyped-def]
-    """Words of the kept tiles of a level whose factors are all decided, whatever outer levels have added since."""
-    dims, tensors = task[DIMS], task[TENSORS]
-    total = np.int64(0)
-    for t in range(tensors):
-        if state[task[KEPT] + level * tensors + t] == 0:
-            continue
-        words = np.int64(1)
-        cursor = task[task[PROJECTION] + t]
-        ranks = task[cursor]
-        cursor += 1
-        for _ in range(ranks):
-            terms = task[cursor]
-            cursor += 1
-            length = np.int64(1)
-            for _ in range(terms):
-                extent = np.int64(1)
-                for inner in range(level + 1):
-                    place = inner * dims + task[cursor]
-                    extent *= np.int64(state[task[TEMPORAL] + place]) * state[task[SPATIAL] + place]
-                length += task[cursor + 1] * (extent - 1)
-                cursor += 2
-            words *= length
-        total += held_words(task, level, t, words)
-    return total
+class Episodes(NamedTuple):
+    """Where some episodes are: one row for each."""
+
+    states: NDArray[np.int32]
+    observations: NDArray[np.float32]
+    masks: NDArray[np.int8]
+
+
+class Outcomes(NamedTuple):
+    """What came of a step, for each episode."""
+
+    rewards: NDArray[np.float64]
+    over: NDArray[np.bool_]
+    illegal: NDArray[np.bool_]
+
+
+@accessor
+def _inverse_log(task: packed.Task, numbers: packed.Ways, d: int) -> float:
+    """1 / log2(bound) of a dim; 0 for a bound of 1."""
+    return numbers[packed.ways_size(task) + d]
+
+
+@accessor
+def _potential_weight(task: packed.Task, numbers: packed.Ways, part: int) -> float:
+    """Weight of a part of the potential: 0 parallelism, 1 capacity."""
+    return numbers[packed.ways_size(task) + packed.dims(task) + part]
 
 
 @kernel
-def _observe_factor(task, numbers, layout, state, observation, level, d, kind):  # type: ignore[no-untyped-def]
-    inverse_log = numbers[_inverse_logs(task) + d]
-    left = task[task[DIVISOR] + d * task[DIVISORS] + state[task[REMAINING] + d]]
-    observation[layout[F_REMAINING] + d] = math.log2(left) * inverse_log if left > 1 else 0.0
-    place = level * task[DIMS] + d
-    factor = state[(task[TEMPORAL] if kind == TILE else task[SPATIAL]) + place]
+def _observe_factor(
+    task: packed.Task,
+    numbers: packed.Ways,
+    layout: fields.Layout,
+    state: packed.State,
+    observation: Observation,
+    level: int,
+    d: int,
+    kind: int,
+) -> None:
+    """Writes a factor, what it leaves of its dim and, for a parallel one, what the level uses of its fan-out."""
+    inverse_log = _inverse_log(task, numbers, d)
+    left = packed.divisor(task, d, state[packed.remaining_at(task, d)])
+    observation[fields.entry(layout, fields.REMAINING, d)] = math.log2(left) * inverse_log if left > 1 else 0.0
+    factor = state[packed.temporal_at(task, level, d) if kind == TILE else packed.spatial_at(task, level, d)]
     if factor == 1:
         return
-    field = layout[F_TEMPORAL]
+    field = fields.TEMPORAL
     if kind == PARALLEL:
-        on_x = state[task[AXIS] + place] == AXIS_X
-        field = layout[F_SPATIAL_X] if on_x else layout[F_SPATIAL_Y]
-        used = state[(task[USED_X] if on_x else task[USED_Y]) + level]
-        limit = task[(task[LIMIT_X] if on_x else task[LIMIT_Y]) + level]
-        used_field = layout[F_FANOUT_USED_X] if on_x else layout[F_FANOUT_USED_Y]
-        observation[used_field + level] = math.log2(used) / math.log2(limit)
-    observation[field + level * layout[MAX_DIMS] + d] = math.log2(factor) * inverse_log
+        on_x = state[packed.side_at(task, level, d)] == SIDE_X
+        side = SIDE_X if on_x else SIDE_Y
+        field = fields.SPATIAL_X if on_x else fields.SPATIAL_Y
+        share = math.log2(state[packed.used_at(task, side, level)]) / math.log2(packed.limit(task, side, level))
+        observation[fields.entry(layout, fields.FANOUT_USED_X if on_x else fields.FANOUT_USED_Y, level)] = share
+    observation[fields.of_dim(layout, field, level, d)] = math.log2(factor) * inverse_log
 
 
 @kernel
-def _observe_group(task, numbers, layout, state, observation, group, first, last):  # type: ignore[no-untyped-def]
+def _observe_group(
+    task: packed.Task,
+    numbers: packed.Ways,
+    layout: fields.Layout,
+    state: packed.State,
+    observation: Observation,
+    group: int,
+    first: int,
+    last: int,
+) -> None:
     """Writes the decisions first..last-1 of a group into the observation."""
-    entry = task[GROUP_TABLE] + 2 * group
-    kind, level = task[entry], task[entry + 1]
+    kind, level = packed.kind(task, group), packed.level(task, group)
     if kind == KEEP:
         for t in range(first, last):
-            kept = state[task[KEPT] + level * task[TENSORS] + t]
-            observation[layout[F_KEEP] + level * layout[MAX_TENSORS] + t] = kept
+            observation[fields.of_tensor(layout, fields.KEEP, level, t)] = state[packed.kept_at(task, level, t)]
     elif kind >= ORDER_X:
-        positions = task[ORDER_POSITION] if kind == ORDER else task[SPATIAL_POSITION]
-        field = layout[F_ORDER] if kind == ORDER else layout[F_SPATIAL_ORDER]
-        for item in range(task[ACTIVE]):
-            d = task[task[ACTIVE_DIMS] + item]
-            position = state[positions + level * task[DIMS] + d]
+        field = fields.ORDER if kind == ORDER else fields.SPATIAL_ORDER
+        for item in range(packed.active(task)):
+            d = packed.active_dim(task, item)
+            temporal, spatial = packed.order_at(task, level, d), packed.spatial_order_at(task, level, d)
+            position = state[temporal if kind == ORDER else spatial]
             if position > 0:
-                observation[field + level * layout[MAX_DIMS] + d] = position / layout[MAX_DIMS]
+                observation[fields.of_dim(layout, field, level, d)] = position / fields.dims(layout)
     else:
         for item in range(first, last):
-            d = np.int64(state[task[DIM_ORDER] + level * task[ACTIVE] + item])
+            d = np.int64(state[packed.visited_at(task, level, item)])
             _observe_factor(task, numbers, layout, state, observation, level, d, kind)
 
 
 @kernel
-def _observe_capacity(task, layout, state, observation, first):  # type: ignore[no-untyped-def]
+def _observe_capacity(
+    task: packed.Task, layout: fields.Layout, state: packed.State, observation: Observation, first: int
+) -> None:
     """Writes the share of each capacity that is surely used, from level ``first`` outwards."""
-    deciding = task[LEVELS] - 1
-    if state[GROUP] < task[GROUPS]:
-        entry = task[GROUP_TABLE] + 2 * state[GROUP]
-        if task[entry] <= TILE:
-            deciding = task[entry + 1] if task[entry] != KEEP else 0
-    for level in range(first, task[LEVELS] - 1):
-        capacity = task[task[CAPACITY] + level]
+    deciding = packed.levels(task) - 1
+    if not is_complete(task, state):
+        kind = packed.kind(task, state[GROUP])
+        if kind <= TILE:
+            deciding = packed.level(task, state[GROUP]) if kind != KEEP else 0
+    for level in range(first, packed.levels(task) - 1):
+        capacity = packed.capacity(task, level)
         if capacity >= 0:
             is_decided = level < deciding
-            words = _decided_words(task, state, level) if is_decided else minimum_words(task, state, level, -1, 1)
-            observation[layout[F_CAPACITY_USED] + level] = words / capacity
+            words = decided_words(task, state, level) if is_decided else minimum_words(task, state, level, -1, 1)
+            observation[fields.entry(layout, fields.CAPACITY_USED, level)] = words / capacity
 
 
 @kernel
-def _observe_decision(task, layout, state, observation):  # type: ignore[no-untyped-def]
+def _observe_decision(task: packed.Task, layout: fields.Layout, state: packed.State, observation: Observation) -> None:
     """Writes which decision is next, as one-hots, and how far the episode is."""
-    for position in range(layout[F_KIND], layout[F_PROGRESS]):
+    progress = fields.entry(layout, fields.PROGRESS, 0)
+    for position in range(fields.entry(layout, fields.DECISION_KIND, 0), progress):
         observation[position] = 0.0
-    group = state[GROUP]
-    if group == task[GROUPS]:
-        observation[layout[F_PROGRESS]] = 1.0
+    if is_complete(task, state):
+        observation[progress] = 1.0
         return
-    entry = task[GROUP_TABLE] + 2 * group
-    kind, level, item = task[entry], task[entry + 1], state[ITEM]
-    observation[layout[F_KIND] + kind] = 1.0
-    observation[layout[F_LEVEL] + level] = 1.0
+    group, item = state[GROUP], state[ITEM]
+    kind, level = packed.kind(task, group), packed.level(task, group)
+    observation[fields.entry(layout, fields.DECISION_KIND, kind)] = 1.0
+    observation[fields.entry(layout, fields.DECISION_LEVEL, level)] = 1.0
     if kind == KEEP:
-        observation[layout[F_TENSOR] + item] = 1.0
+        observation[fields.entry(layout, fields.DECISION_TENSOR, item)] = 1.0
     elif kind < ORDER_X:
-        observation[layout[F_DIM] + state[task[DIM_ORDER] + level * task[ACTIVE] + item]] = 1.0
-    items = task[TENSORS] if kind == KEEP else task[ACTIVE]
-    observation[layout[F_PROGRESS]] = (group + item / items) / task[GROUPS]
+        observation[fields.entry(layout, fields.DECISION_DIM, state[packed.visited_at(task, level, item)])] = 1.0
+    observation[progress] = (group + item / packed.items(task, kind)) / packed.groups(task)
 
 
 @kernel
-def _observe(task, numbers, layout, state, observation, group, item):  # type: ignore[no-untyped-def]
+def _observe(
+    task: packed.Task,
+    numbers: packed.Ways,
+    layout: fields.Layout,
+    state: packed.State,
+    observation: Observation,
+    group: int,
+    item: int,
+) -> None:
     """Brings an observation up to date with everything decided since (group, item)."""
-    entry = task[GROUP_TABLE] + 2 * group
-    first_kind, first_level = task[entry], task[entry + 1]
-    for g in range(group, min(state[GROUP] + 1, task[GROUPS])):
-        items = task[TENSORS] if task[task[GROUP_TABLE] + 2 * g] == KEEP else task[ACTIVE]
-        last = state[ITEM] if g == state[GROUP] else items
+    kind = packed.kind(task, group)
+    for g in range(group, min(state[GROUP] + 1, packed.groups(task))):
+        last = state[ITEM] if g == state[GROUP] else packed.items(task, packed.kind(task, g))
         _observe_group(task, numbers, layout, state, observation, g, item if g == group else 0, last)
-    if first_kind <= TILE:
-        _observe_capacity(task, layout, state, observation, 0 if first_kind == KEEP else first_level)
+    if kind <= TILE:
+        first = 0 if kind == KEEP else packed.level(task, group)
+        _observe_capacity(task, layout, state, observation, first)
     _observe_decision(task, layout, state, observation)
 
 
 @kernel
-def _potential(task, numbers, state):  # type: ignore[no-untyped-def]
-    """The shaping potential; see reward.py."""
-    if state[GROUP] == task[GROUPS]:
+def _potential(task: packed.Task, numbers: packed.Ways, state: packed.State) -> float:
+    """The shaping potential; see :mod:`mapgym.envs.common.reward`."""
+    if is_complete(task, state):
         return 0.0
-    weights = _inverse_logs(task) + task[DIMS]
     bounded = 0
-    for level in range(task[LEVELS] - 1):
-        bounded += task[task[CAPACITY] + level] >= 0
+    for level in range(packed.levels(task) - 1):
+        bounded += packed.capacity(task, level) >= 0
     parallelism, capacity_use = 0.0, 0.0
     for group in range(state[GROUP]):
-        entry = task[GROUP_TABLE] + 2 * group
-        kind, level = task[entry], task[entry + 1]
+        kind, level = packed.kind(task, group), packed.level(task, group)
         if kind == PARALLEL:
-            used = np.int64(state[task[USED_X] + level]) * state[task[USED_Y] + level]
-            parallelism += math.log(used / (task[task[LIMIT_X] + level] * task[task[LIMIT_Y] + level]))
-        elif kind == TILE and level < task[LEVELS] - 1 and task[task[CAPACITY] + level] >= 0:
-            words = _decided_words(task, state, level)
+            used = np.int64(state[packed.used_at(task, SIDE_X, level)]) * state[packed.used_at(task, SIDE_Y, level)]
+            parallelism += math.log(used / (packed.limit(task, SIDE_X, level) * packed.limit(task, SIDE_Y, level)))
+        elif kind == TILE and level < packed.levels(task) - 1 and packed.capacity(task, level) >= 0:
+            words = decided_words(task, state, level)
             if words > 0:
-                capacity_use += math.log(words / task[task[CAPACITY] + level]) / bounded
-    return numbers[weights] * parallelism + numbers[weights + 1] * capacity_use
+                capacity_use += math.log(words / packed.capacity(task, level)) / bounded
+    return _potential_weight(task, numbers, 0) * parallelism + _potential_weight(task, numbers, 1) * capacity_use
 
 
 @kernel
-def _write_mask(mask, choices, count):  # type: ignore[no-untyped-def]
+def _write_mask(mask: Mask, choices: NDArray[np.int64], count: int) -> None:
     """Marks the legal actions; with no decision left action 0 is legal and only ends the episode."""
     for action in range(len(mask)):
         mask[action] = 0
@@ -242,7 +227,7 @@ def _write_mask(mask, choices, count):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _nearest_legal(mask, action):  # type: ignore[no-untyped-def]
+def _nearest_legal(mask: Mask, action: int) -> int:
     """The legal action closest to one that is not; the lower one of two that are as close."""
     size = len(mask)
     action = min(max(action, 0), size - 1)
@@ -251,14 +236,24 @@ def _nearest_legal(mask, action):  # type: ignore[no-untyped-def]
             return action - distance
         if action + distance < size and mask[action + distance]:
             return action + distance
-    return np.int64(0)
+    return 0
 
 
 @kernel
-def _step(task, numbers, layout, state, observation, mask, choices, weights, action):  # type: ignore[no-untyped-def]
+def _step(
+    task: packed.Task,
+    numbers: packed.Ways,
+    layout: fields.Layout,
+    state: packed.State,
+    observation: Observation,
+    mask: Mask,
+    choices: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    action: int,
+) -> bool:
     """Takes one decision and all forced ones after it. Returns whether the action was illegal."""
     is_illegal = not (0 <= action < len(mask) and mask[action])
-    if state[GROUP] < task[GROUPS]:
+    if not is_complete(task, state):
         if is_illegal:
             action = _nearest_legal(mask, action)
         group, item = np.int64(state[GROUP]), np.int64(state[ITEM])
@@ -270,7 +265,14 @@ def _step(task, numbers, layout, state, observation, mask, choices, weights, act
 
 
 @allocating_kernel
-def start_episode(task, numbers, layout, state, observation, mask):  # type: ignore[no-untyped-def]
+def start_episode(
+    task: packed.Task,
+    numbers: packed.Ways,
+    layout: fields.Layout,
+    state: packed.State,
+    observation: Observation,
+    mask: Mask,
+) -> bool:
     """Takes the decisions that are forced from the start; observation holds the static features before.
 
     Returns:
@@ -279,21 +281,17 @@ def start_episode(task, numbers, layout, state, observation, mask):  # type: ign
     choices = np.empty(choices_size(task), np.int64)
     weights = np.empty(len(choices))
     count = advance(task, numbers, state, choices, weights)
-    inverse_logs = _inverse_logs(task)
-    for d in range(task[DIMS]):
-        observation[layout[F_REMAINING] + d] = numbers[inverse_logs + d] > 0.0
-    for level in range(task[LEVELS]):
-        for t in range(task[TENSORS]):
-            observation[layout[F_KEEP] + level * layout[MAX_TENSORS] + t] = state[
-                task[KEPT] + level * task[TENSORS] + t
-            ]
-    for group in range(task[GROUPS]):
-        entry = task[GROUP_TABLE] + 2 * group
-        if task[entry] == KEEP:
+    for d in range(packed.dims(task)):
+        observation[fields.entry(layout, fields.REMAINING, d)] = _inverse_log(task, numbers, d) > 0.0
+    for level in range(packed.levels(task)):
+        for t in range(packed.tensors(task)):
+            observation[fields.of_tensor(layout, fields.KEEP, level, t)] = state[packed.kept_at(task, level, t)]
+    for group in range(packed.groups(task)):
+        if packed.kind(task, group) == KEEP:
             # A tensor about which nothing is decided yet is half kept.
-            for t in range(task[TENSORS]):
-                observation[layout[F_KEEP] + task[entry + 1] * layout[MAX_TENSORS] + t] = 0.5
-    if task[GROUPS] > 0:
+            for t in range(packed.tensors(task)):
+                observation[fields.of_tensor(layout, fields.KEEP, packed.level(task, group), t)] = 0.5
+    if packed.groups(task) > 0:
         _observe(task, numbers, layout, state, observation, 0, 0)
         _observe_capacity(task, layout, state, observation, 0)
     _write_mask(mask, choices, max(count, 0))
@@ -301,7 +299,16 @@ def start_episode(task, numbers, layout, state, observation, mask):  # type: ign
 
 
 @allocating_kernel
-def step_one(task, numbers, layout, state, observation, mask, action, is_shaped):  # type: ignore[no-untyped-def]
+def step_one(
+    task: packed.Task,
+    numbers: packed.Ways,
+    layout: fields.Layout,
+    state: packed.State,
+    observation: Observation,
+    mask: Mask,
+    action: int,
+    is_shaped: bool,
+) -> tuple[bool, bool, float]:
     """One step of one environment.
 
     Args:
@@ -317,114 +324,71 @@ def step_one(task, numbers, layout, state, observation, mask, action, is_shaped)
     before = _potential(task, numbers, state) if is_shaped else 0.0
     is_illegal = _step(task, numbers, layout, state, observation, mask, choices, weights, action)
     after = _potential(task, numbers, state) if is_shaped else 0.0
-    return state[GROUP] == task[GROUPS], is_illegal, after - before
+    return is_complete(task, state), is_illegal, after - before
 
 
 @allocating_kernel
-def step_many(  # type: ignore[no-untyped-def]
-    tasks,
-    all_numbers,
-    starts,
-    layout,
-    initial_states,
-    initial_observations,
-    initial_masks,
-    task_of,
-    states,
-    observations,
-    masks,
-    actions,
-    is_shaped,
-    outcomes,
-    illegal,
-    rewards,
-):
-    """One step of many environments; one that finished in the step before is reset instead.
+def step_many(
+    tables: tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]],
+    layout: fields.Layout,
+    episodes: tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int8]],
+    task_of: NDArray[np.int64],
+    running: NDArray[np.bool_],
+    actions: NDArray[np.int64],
+    is_shaped: bool,
+    outcomes: tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]],
+) -> None:
+    """One step of many environments.
 
     Args:
-        tasks, all_numbers: the ``task`` and ``numbers`` arrays of all tasks, one after the other.
-        starts: int64[2, number of tasks + 1], where each begins in the two.
+        tables: the arrays of a :class:`Tables`.
         layout: see the module.
-        initial_states, initial_observations, initial_masks: [task, ...], how an episode begins.
+        episodes: the arrays of an :class:`Episodes`, updated.
         task_of: int64[n], task of each environment.
-        states, observations, masks: [n, ...], updated.
+        running: bool[n], which of them take a step.
         actions: int64[n].
         is_shaped: whether rewards include shaping.
-        outcomes: int8[n], in: outcome of the step before; out: RUNNING, FINISHED or WAS_RESET.
-        illegal: bool[n], receives whether an illegal action was replaced.
-        rewards: float64[n], receives the shaping rewards.
+        outcomes: the arrays of an :class:`Outcomes`, filled; those of environments that take no step with zeros.
     """
-    size = np.int64(2)
+    all_tasks, all_numbers, starts = Tables(*tables)
+    now, result = Episodes(*episodes), Outcomes(*outcomes)
+    size = 2
     for k in range(starts.shape[1] - 1):
-        size = max(size, choices_size(tasks[starts[0, k] : starts[0, k + 1]]))
-    choices = np.empty(size, np.int64)
-    weights = np.empty(size)
+        size = max(size, choices_size(all_tasks[starts[0, k] : starts[0, k + 1]]))
+    choices, weights = np.empty(size, np.int64), np.empty(size)
     for i in range(len(actions)):
-        illegal[i] = False
-        rewards[i] = 0.0
-        k = task_of[i]
-        if outcomes[i] == FINISHED:
-            reset_one(k, i, initial_states, initial_observations, initial_masks, states, observations, masks)
-            outcomes[i] = WAS_RESET
+        result.rewards[i], result.over[i], result.illegal[i] = 0.0, False, False
+        if not running[i]:
             continue
-        task = tasks[starts[0, k] : starts[0, k + 1]]
+        k, state, mask = task_of[i], now.states[i], now.masks[i]
+        task = all_tasks[starts[0, k] : starts[0, k + 1]]
         numbers = all_numbers[starts[1, k] : starts[1, k + 1]]
-        state = states[i]
         before = _potential(task, numbers, state) if is_shaped else 0.0
-        illegal[i] = _step(task, numbers, layout, state, observations[i], masks[i], choices, weights, actions[i])
+        result.illegal[i] = _step(task, numbers, layout, state, now.observations[i], mask, choices, weights, actions[i])
         if is_shaped:
-            rewards[i] = _potential(task, numbers, state) - before
-        outcomes[i] = FINISHED if state[GROUP] == task[GROUPS] else RUNNING
+            result.rewards[i] = _potential(task, numbers, state) - before
+        result.over[i] = is_complete(task, state)
 
 
 @kernel
-def reset_one(  # type: ignore[no-untyped-def]
-    k, i, initial_states, initial_observations, initial_masks, states, observations, masks
-):
-    """Puts environment i at the beginning of task k."""
-    for position in range(states.shape[1]):
-        states[i, position] = initial_states[k, position]
-    for position in range(observations.shape[1]):
-        observations[i, position] = initial_observations[k, position]
-    for position in range(masks.shape[1]):
-        masks[i, position] = initial_masks[k, position]
-
-
-@allocating_kernel
-def reset_many(  # type: ignore[no-untyped-def]
-    initial_states, initial_observations, initial_masks, task_of, rows, states, observations, masks
-):
-    """Puts the environments in rows at the beginning of their tasks; see :func:`step_many`."""
-    for i in rows:
-        reset_one(task_of[i], i, initial_states, initial_observations, initial_masks, states, observations, masks)
-
-
-@allocating_kernel
-def random_legal_action(mask, generator):  # type: ignore[no-untyped-def]
-    """A uniformly random legal action.
+def reset_many(
+    beginnings: tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int8]],
+    task_of: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    episodes: tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int8]],
+) -> None:
+    """Puts the environments in rows at the beginning of their tasks.
 
     Args:
-        mask: int8[actions].
-        generator: uint64[1], state of the random numbers, updated.
+        beginnings: the arrays of an :class:`Episodes` with a row for each task.
+        task_of, rows, episodes: see :func:`step_many`.
     """
-    return _random_legal(mask, generator)
-
-
-@kernel
-def _random_legal(mask, generator):  # type: ignore[no-untyped-def]
-    count = 0
-    for action in range(len(mask)):
-        count += mask[action]
-    chosen = next_below(generator, count)
-    for action in range(len(mask)):
-        chosen -= mask[action]
-        if chosen < 0:
-            return action
-    return 0
-
-
-@allocating_kernel
-def random_legal_actions(masks, generator, actions):  # type: ignore[no-untyped-def]
-    """Fills actions (int64[n]) with uniformly random legal actions of masks (int8[n, actions])."""
-    for i in range(len(actions)):
-        actions[i] = _random_legal(masks[i], generator)
+    first, now = Episodes(*beginnings), Episodes(*episodes)
+    for i in rows:
+        k = task_of[i]
+        for position in range(now.states.shape[1]):
+            now.states[i, position] = first.states[k, position]
+        for position in range(now.observations.shape[1]):
+            now.observations[i, position] = first.observations[k, position]
+        for action in range(now.masks.shape[1]):
+            now.masks[i, action] = first.masks[k, action]

@@ -121,7 +121,7 @@ class OneShotEpisodes(Episodes):
     def __init__(self, n: int, tasks: OneShotTasks) -> None:
         super().__init__(n, tasks)
         self._mappings: list[Mapping | None] = [None] * n
-        self._generators: list[np.random.Generator | None] = [None] * n
+        self._generators: Sequence[np.random.Generator] = ()
 
     def mapping(self, row: int) -> Mapping:
         """The mapping of an environment; the trivial one before its step."""
@@ -137,42 +137,38 @@ class OneShotEpisodes(Episodes):
     ) -> None:
         """Starts an episode in some environments; see :class:`mapgym.envs.common.episodes.Episodes`."""
         self.draw(rows, generators, fixed)
-        for i, rng in zip(rows, generators, strict=True):
-            self._mappings[i], self._generators[i] = None, rng
+        self._generators = generators
+        for i in rows:
+            self._mappings[i] = None
             self.observations[i] = self.tasks.prepared[self.task_of[i]].static
 
     def report(self, rows: NDArray[np.int64], infos: Infos) -> None:
         """Says nothing: the observation has it all."""
 
     def step(
-        self, rows: NDArray[np.int64], actions: NDArray[np.int64], infos: Infos
+        self, actions: NDArray[np.int64], running: NDArray[np.bool_], infos: Infos
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Builds and prices a mapping in some environments; see :class:`mapgym.envs.common.episodes.Episodes`."""
-        rewards = np.zeros(len(rows))
-        repaired = np.zeros(len(rows), np.bool_)
-        for prepared, _, among in self.by_task(rows):
-            some = rows[among]
-            target = self.tasks.decode(prepared, actions[among])
+        """Builds and prices mappings; see :class:`mapgym.envs.common.episodes.Episodes`."""
+        rewards, repaired = np.zeros(self.n), np.zeros(self.n, np.bool_)
+        stepping = np.flatnonzero(running)
+        for prepared, _, among in self.by_task(stepping):
+            rows = stepping[among]
+            target = self.tasks.decode(prepared, actions[rows])
             batch, fits = prepared.space.project(target)
-            repaired[among] = ~fits | _differs(target, batch, prepared.space)
-            drawn = [batch[[k]] if fits[k] else self._draw_mapping(prepared, int(some[k])) for k in range(len(some))]
-            batch = MappingBatch.concatenate(drawn)
-            for k, i in enumerate(some):
+            repaired[rows] = ~fits | _differs(target, batch, prepared.space)
+            for k in np.flatnonzero(~fits):
+                # No repair makes it legal.
+                batch[[k]] = prepared.space.sample(self._generators[rows[k]], 1)
+            for k, i in enumerate(rows):
                 self._mappings[i] = batch[k]
-            figures = prepared.pricing.evaluate(batch)
-            earned = figures.pop("reward")
-            rewards[among[: len(earned)]] = earned
-            infos.set_figures(some[: len(earned)], figures)
-            refused = some[len(earned) :]
+            metrics = prepared.pricing.evaluate(batch)
+            earned = metrics.pop("reward")
+            priced, refused = rows[: len(earned)], rows[len(earned) :]
+            rewards[priced] = earned
+            infos.set_metrics(priced, metrics)
             infos.set("budget_exhausted", refused, np.ones(len(refused), np.bool_))
-        infos.set("repaired", rows, repaired)
-        return rewards, np.ones(len(rows), np.bool_)
-
-    def _draw_mapping(self, prepared: OneShotTask, row: int) -> MappingBatch:
-        """A random mapping for an environment whose action no repair makes legal."""
-        rng = self._generators[row]
-        assert rng is not None
-        return prepared.space.sample(rng, 1)
+        infos.set("repaired", stepping, repaired[stepping])
+        return rewards, running
 
     def render(self, mode: str, row: int) -> Any:
         """The loop nest as text, or a picture of it."""

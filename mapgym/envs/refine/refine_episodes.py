@@ -46,7 +46,7 @@ class RefineEpisodes(Episodes):
         self.masks = np.zeros((n, int(tasks.action_space.n)), np.int8)
         self.edits_left = np.zeros(n, np.int64)
         self.values, self.first, self.best = (np.zeros(n) for _ in range(3))
-        self._figures: dict[str, NDArray[np.float64]] = {}
+        self._metrics: dict[str, NDArray[np.float64]] = {}
         self._random_start = np.zeros(n, np.bool_)
         # By the numbers of tasks, which get other tasks in time: what was kept for another one is of no use.
         self._mappings: dict[int, tuple[RefineTask, MappingBatch, MappingBatch]] = {}
@@ -79,14 +79,14 @@ class RefineEpisodes(Episodes):
         """Starts an episode in some environments; see :class:`mapgym.envs.common.episodes.Episodes`."""
         self.draw(rows, generators, fixed)
         self.edits_left[rows] = self.tasks.steps
-        for values in self._figures.values():
+        for values in self._metrics.values():
             values[rows] = np.nan
         for prepared, number, chosen in self.by_task(rows):
             starts = []
             for k in chosen:
                 start = self._start(prepared, number, int(rows[k]))
                 self._random_start[rows[k]] = start is None
-                starts.append(prepared.space.sample(generators[k], 1) if start is None else start)
+                starts.append(prepared.space.sample(generators[rows[k]], 1) if start is None else start)
             batch = MappingBatch.concatenate(starts)
             normalise_batch(batch.arrays(), prepared.space.sorting)
             present, best = self._of(number)
@@ -123,11 +123,13 @@ class RefineEpisodes(Episodes):
         return kept[2] if len(kept[2]) else None
 
     def step(
-        self, rows: NDArray[np.int64], actions: NDArray[np.int64], infos: Infos
+        self, actions: NDArray[np.int64], running: NDArray[np.bool_], infos: Infos
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Takes one edit in some environments; see :class:`mapgym.envs.common.episodes.Episodes`."""
+        """Makes one edit; see :class:`mapgym.envs.common.episodes.Episodes`."""
+        self.report(np.flatnonzero(~running), infos)
+        rows = np.flatnonzero(running)
         stop = self.masks.shape[1] - 1
-        chosen, illegal = self._legal(rows, actions)
+        chosen, illegal = self._legal(rows, actions[rows])
         before = self.values[rows].copy()
         unpriced = np.isnan(before)
         chosen[unpriced] = stop
@@ -135,15 +137,17 @@ class RefineEpisodes(Episodes):
         for prepared, number, among in self.by_task(rows):
             unpriced[among] |= self._step_task(prepared, number, rows[among], chosen[among])
         self.edits_left[rows[edited & ~unpriced]] -= 1
-        over = ~edited | unpriced | (self.edits_left[rows] == 0)
-        rewards = np.where(unpriced, 0.0, self.values[rows] - before)
+        is_last = ~edited | unpriced | (self.edits_left[rows] == 0)
+        rewards, over = np.zeros(self.n), np.zeros(self.n, np.bool_)
+        rewards[rows] = np.where(unpriced, 0.0, self.values[rows] - before)
+        over[rows] = is_last
         self._observe(rows)
         infos.set("action_mask", rows, self.masks[rows])
         infos.set("illegal_action", rows, illegal)
-        ended = rows[over]
+        ended = rows[is_last]
         infos.set("edits", ended, self.tasks.steps - self.edits_left[ended])
-        infos.set_figures(ended, {name: values[ended] for name, values in self._figures.items()})
-        infos.set_figures(ended, {"first_ratio": np.exp(-self.first[ended]), "best_ratio": np.exp(-self.best[ended])})
+        infos.set_metrics(ended, {name: values[ended] for name, values in self._metrics.items()})
+        infos.set_metrics(ended, {"first_ratio": np.exp(-self.first[ended]), "best_ratio": np.exp(-self.best[ended])})
         infos.set("budget_exhausted", rows[unpriced], np.ones(int(unpriced.sum()), np.bool_))
         self._finish(ended)
         return rewards, over
@@ -214,14 +218,14 @@ class RefineEpisodes(Episodes):
 
     def _price(self, prepared: RefineTask, number: int, rows: NDArray[np.int64]) -> int:
         """Prices mappings of one task; returns how many before the evaluator's budget ended."""
-        figures = prepared.pricing.evaluate(self._of(number)[0][rows])
-        values = figures.pop("reward")
+        metrics = prepared.pricing.evaluate(self._of(number)[0][rows])
+        values = metrics.pop("reward")
         priced = rows[: len(values)]
         self.values[priced] = values
-        for name in self._figures.keys() - figures.keys():
-            self._figures[name][priced] = np.nan
-        for name, column in figures.items():
-            self._figures.setdefault(name, np.full(self.n, np.nan))[priced] = column
+        for name in self._metrics.keys() - metrics.keys():
+            self._metrics[name][priced] = np.nan
+        for name, column in metrics.items():
+            self._metrics.setdefault(name, np.full(self.n, np.nan))[priced] = column
         return len(priced)
 
     def _observe(self, rows: NDArray[np.int64]) -> None:

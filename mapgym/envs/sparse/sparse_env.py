@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from gymnasium.vector import AutoresetMode
 
-from mapgym.envs.construction.mapspace_env import MapSpaceEnv
-from mapgym.envs.construction.mapspace_vector_env import MapSpaceVectorEnv
+from mapgym.envs.common.episodes import EpisodesVectorEnv
+from mapgym.envs.common.faces import count_of
+from mapgym.envs.construction.mapspace_env import MapSpaceEnv, MapSpaceVectorEnv
+from mapgym.envs.construction.mapspace_episodes import MapSpaceEpisodes
 from mapgym.envs.sparse.sparse_tasks import SparseTasks
 
 if TYPE_CHECKING:
@@ -179,4 +181,5 @@ class MapSpaceSparseVectorEnv(MapSpaceVectorEnv):
             constraints,
             evaluator,
         )
-        self._open(num_envs, tasks, render_mode, autoreset_mode, max_episode_steps, copy)
+        episodes = MapSpaceEpisodes(count_of(num_envs, tasks), tasks, copies=copy)
+        EpisodesVectorEnv.__init__(self, episodes, render_mode, autoreset_mode, max_episode_steps)

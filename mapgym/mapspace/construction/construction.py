@@ -4,8 +4,9 @@ Decisions come in this order; those with a single legal choice are taken silentl
 
 1. kept tensors, if the axis "bypass" is searched: per level from the innermost, per tensor;
 2. factors: per level from the innermost, first the parallel factor of each dim (where the level has fan-out; with the
-   mesh axis X or Y, where it has both), then the tile factor of each dim. Dims that no output has (those that are
-   summed over) come first, and of each kind the one with the largest bound. The outermost tile factors take the rest;
+   side of the mesh, X or Y, where it has both), then the tile factor of each dim. Dims that no output has (those that
+   are summed over) come first, and of each kind the one with the largest bound. The outermost tile factors take the
+   rest;
 3. orders, if the axis "order" is searched: per level from the innermost, and innermost loop first: where neighbours
    exchange words (``peer_links``) the spatial loops on X, then those on Y; then the temporal loops. Only loops above 1
    are ordered.
@@ -37,7 +38,7 @@ class Construction:
         space: the map space.
         orders: "full", or "innermost": only the innermost temporal loop of each level is chosen, the others follow in
             the order of the workload's dims.
-        task, ways: tables of the compiled kernels; see :mod:`mapgym.mapspace.construction.decision_kernels`.
+        task, ways: tables of the compiled kernels; see :mod:`mapgym.mapspace.construction.packed_kernels`.
         initial_state: int32[...], a mapping with nothing decided.
         max_divisors: largest number of divisors among the bounds.
         none: a batch of no mappings, whose ``blank`` makes batches to fill.
@@ -51,7 +52,7 @@ class Construction:
         Args:
             space: workload, accelerator, axes, constraints and base.
             orders: "full" or "innermost".
-            y_offset: added to the index of a factor to say that it goes on the mesh axis Y; at least
+            y_offset: added to the index of a factor to say that it goes on the mesh side Y; at least
                 ``max_divisors``, which is the default.
 
         Raises:
@@ -86,7 +87,7 @@ class Construction:
         batch = self.none.blank(n)
         seed = np.uint64(rng.integers(2**64, dtype=np.uint64))
         done = sample_mappings(
-            self.task, self.ways, self.initial_state, seed, _ATTEMPTS if self.inexact else 1, *batch.arrays()
+            self.task, self.ways, self.initial_state, seed, _ATTEMPTS if self.inexact else 1, batch.arrays()
         )
         if done < n:
             raise SpecificationError(
@@ -106,7 +107,7 @@ class Construction:
             SpecificationError: there are no such rows, or the states are too short.
         """
         batch = self.none.blank(len(rows))
-        if states.shape[1] < len(self.initial_state) or not export_states(self.task, states, rows, *batch.arrays()):
+        if states.shape[1] < len(self.initial_state) or not export_states(self.task, states, rows, batch.arrays()):
             raise SpecificationError(
                 f"there are {len(states)} states of {states.shape[1]} numbers; give rows of them, and states of this "
                 "task"

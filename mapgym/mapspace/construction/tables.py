@@ -2,8 +2,8 @@
 
 Why the masks can be exact. Three limits bind the factors of a mapping:
 
-1. *Products.* The factors of a dim multiply to its bound. ``ways[slot, dim, remainder]`` counts, for each dim by
-   itself, how often the remainder can be completed through the later slots, so "positive" means "possible".
+1. *Products.* The factors of a dim multiply to its bound. ``ways[stage, dim, remainder]`` counts, for each dim by
+   itself, how often the remainder can be completed through the later stages, so "positive" means "possible".
 2. *Fan-out.* The product of the parallel factors of a level (or, with ``fanout_check: cumulative``, of all levels
    outside an inner one) is at most a number. Factors that the user has fixed are counted from the start; all others
    can still be 1. So a factor is possible exactly if it fits what is left.
@@ -13,10 +13,10 @@ Why the masks can be exact. Three limits bind the factors of a mapping:
    A factor is possible exactly if that smallest completion fits this level and all outer levels.
 
 Limits 2 and 3 hold for the same smallest completion, so together they are exact as well. Where the outermost tile
-factor of a dim is fixed, the rest goes into its last free slot instead; if that is a tile slot, the extents from there
-outwards are constants and the argument still holds. It fails, and ``inexact`` says so, if that slot is a parallel one
-(the rest then competes for fan-out), for a minimum utilisation, and for fixed spatial factors whose mesh axis is open
-under cumulative checks.
+factor of a dim is fixed, the rest goes into its last free stage instead; if that is a tile stage, the extents from
+there outwards are constants and the argument still holds. It fails, and ``inexact`` says so, if that stage is a
+parallel one (the rest then competes for fan-out), for a minimum utilisation, and for fixed spatial factors whose mesh
+side is open under cumulative checks.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ from mapgym.errors.text import quoted
 from mapgym.mapping.density_kernels import RECORD, density_record
 from mapgym.mapping.mapping import divisors
 from mapgym.mapping.metadata_kernels import list_clashes
-from mapgym.mapspace.construction import decision_kernels as kernels
+from mapgym.mapspace.construction import packed_kernels as kernels
+from mapgym.mapspace.construction.decision_kernels import minimum_words, open_sides_fit
 from mapgym.mapspace.definition import Definition
 from mapgym.spec.format_rules import clash, may_hold
 
@@ -48,7 +49,7 @@ class Tables:
 
     Attributes:
         task: int64[...], header and tables.
-        ways: float64[...], [slot, dim, divisor index] flattened: completions of a remainder from a slot on.
+        ways: float64[...], [stage, dim, divisor index] flattened: completions of a remainder from a stage on.
         initial_state: int32[...], the state before any decision.
         max_divisors: largest number of divisors among the bounds.
         inexact: "" if the masks are exact, otherwise the reason why they are not.
@@ -118,12 +119,12 @@ class _Builder:
                 if factor := int(entries.level_factors[s, d]):
                     self.level_factor[s, d] = self._index(d, factor)
                 # Nothing is decided about a dim of bound 1.
-                for step, slot in ((2 * s, self.levels + s), (2 * s + 1, s)) if bound > 1 else ():
+                for stage, slot in ((2 * s, self.levels + s), (2 * s + 1, s)) if bound > 1 else ():
                     if factor := int(entries.given[slot, d]):
-                        self.fixed[step, d] = self._index(d, factor)
+                        self.fixed[stage, d] = self._index(d, factor)
         if "parallelism" not in self.space.axes:
-            on_y = np.where(entries.on_y, kernels.AXIS_Y, kernels.AXIS_X)
-            self.fixed_axis = np.where(base.spatial > 1, on_y, kernels.AXIS_NONE)
+            on_y = np.where(entries.on_y, kernels.SIDE_Y, kernels.SIDE_X)
+            self.fixed_axis = np.where(base.spatial > 1, on_y, kernels.NO_SIDE)
         # What is searched, but not decided one by one, follows in the order of the workload.
         by_dim = np.arange(self.dims)
         self.order_key = np.where(entries.order_free[:, None], by_dim, entries.order_key)
@@ -150,17 +151,17 @@ class _Builder:
                 if index <= 0:
                     continue
                 factor = self.divisors[d][index]
-                if self.fixed_axis[s, d] == kernels.AXIS_NONE:
+                if self.fixed_axis[s, d] == kernels.NO_SIDE:
                     fits = [axis for axis in (0, 1) if factor <= self.limit[axis, s]]
                     if not fits:
                         raise SpecificationError(
                             f"{self.where}: the fixed spatial factor {factor} of dim {quoted(self.workload.dims[d])} "
                             f"exceeds the fan-out of {quoted(self.accelerator.level_names[s])}; choose a smaller one"
                         )
-                    self.fixed_axis[s, d] = kernels.AXIS_OPEN if len(fits) == 2 else fits[0] + kernels.AXIS_X
-                if self.fixed_axis[s, d] != kernels.AXIS_OPEN:
-                    self.used[self.fixed_axis[s, d] - kernels.AXIS_X, s] *= factor
-        open_axes = np.sum(self.fixed_axis == kernels.AXIS_OPEN, axis=1)
+                    self.fixed_axis[s, d] = kernels.EITHER_SIDE if len(fits) == 2 else fits[0] + kernels.SIDE_X
+                if self.fixed_axis[s, d] != kernels.EITHER_SIDE:
+                    self.used[self.fixed_axis[s, d] - kernels.SIDE_X, s] *= factor
+        open_axes = np.sum(self.fixed_axis == kernels.EITHER_SIDE, axis=1)
         if self.cumulative and open_axes.any():
             self.inexact = "a fixed spatial factor may go on X or Y while fan-outs are checked cumulatively"
         elif open_axes.max() > _MAX_OPEN_AXES:
@@ -219,7 +220,7 @@ class _Builder:
         fixed = self.fixed[2 * s, d]
         for j, factor in enumerate(self.divisors[d]):
             if fixed >= 0:
-                is_open = self.fixed_axis[s, d] == kernels.AXIS_OPEN
+                is_open = self.fixed_axis[s, d] == kernels.EITHER_SIDE
                 options[j] = (2 if is_open else 1) if fixed == j else 0
             else:
                 options[j] = 1 if factor == 1 else np.sum(factor <= self.limit[:, s] // self.used[:, s])
@@ -241,15 +242,15 @@ class _Builder:
                 if not (given[2 * s + 2] and given[2 * s + 3]):
                     break
                 self.known[s, d] = self.known[s + 1, d] // (given[2 * s + 2] * given[2 * s + 3])
-            last_free = max((slot for slot, factor in enumerate(given) if not factor), default=-1)
+            last_free = max((stage for stage, factor in enumerate(given) if not factor), default=-1)
             if last_free >= 0 and last_free % 2 == 0 and bounds[d] > 1:
                 self.inexact = (
                     f"dim {quoted(self.workload.dims[d])} has its outer tile factors fixed, so that a parallel factor "
                     "must take what is left of it"
                 )
             for s in range(self.levels):
-                for slot in range(2 * s + 1, -1, -1):
-                    self.later[slot, s, d] = self.later[slot + 1, s, d] * max(given[slot], 1)
+                for stage in range(2 * s + 1, -1, -1):
+                    self.later[stage, s, d] = self.later[stage + 1, s, d] * max(given[stage], 1)
         self.plain = bool(np.all(self.later == 1) and not np.any(self.known[:-1]))
 
     def tables(self, y_offset: int | None) -> Tables:
@@ -275,7 +276,7 @@ class _Builder:
             kernels.INNERMOST_ONLY: self.orders == "innermost",
             kernels.PLAIN: self.plain,
             kernels.CUMULATIVE: self.cumulative,
-            kernels.OPEN_AXES: bool(np.any(self.fixed_axis == kernels.AXIS_OPEN)),
+            kernels.OPEN_SIDES: bool(np.any(self.fixed_axis == kernels.EITHER_SIDE)),
         }
         for position, size in sizes.items():
             header[position] = size
@@ -286,7 +287,7 @@ class _Builder:
         add(kernels.DIVISOR, self.divisor)
         add(kernels.QUOTIENT, self.quotient)
         add(kernels.FIXED, self.fixed)
-        add(kernels.FIXED_AXIS, self.fixed_axis)
+        add(kernels.FIXED_SIDE, self.fixed_axis)
         add(kernels.LEVEL_FACTOR, self.level_factor)
         add(kernels.LIMIT_X, self.limit[0])
         add(kernels.LIMIT_Y, self.limit[1])
@@ -387,16 +388,16 @@ class _Builder:
         content = {
             kernels.TEMPORAL: ones,
             kernels.SPATIAL: ones,
-            kernels.AXIS: zeros,
+            kernels.SIDE: zeros,
             kernels.ORDER_POSITION: zeros,
             kernels.SPATIAL_POSITION: zeros,
             kernels.KEPT: self.keep,
             kernels.REMAINING: remaining,
             kernels.PRODUCT: np.ones(self.dims),
-            kernels.NEXT_SLOT: np.zeros(self.dims),
+            kernels.NEXT_STAGE: np.zeros(self.dims),
             kernels.USED_X: self.used[0],
             kernels.USED_Y: self.used[1],
-            kernels.DIM_ORDER: np.tile(self._visited(active), (self.levels, 1)),
+            kernels.VISITED: np.tile(self._visited(active), (self.levels, 1)),
         }
         state = [np.zeros(kernels.STATE_HEADER, np.int32)]
         for position, values in content.items():
@@ -422,7 +423,7 @@ class _Builder:
                 if why:
                     raise SpecificationError(f"{self.where} is empty: {why}")
         for s, level in enumerate(self.accelerator.levels):
-            words = kernels.minimum_words(task, state, s, -1, 1)
+            words = minimum_words(task, state, s, -1, 1)
             if s == self.levels - 1:
                 words = sum(self.workload.tensor_size(tensor.name) for tensor in self.workload.tensors)
             if level.capacity_words is not None and words > level.capacity_words:
@@ -430,7 +431,7 @@ class _Builder:
                     f"{self.where} is empty: {quoted(level.name)} must hold at least {words} words but has "
                     f"{level.capacity_words}; bypass a tensor there or loosen a constraint"
                 )
-            if not self.inexact and not kernels.open_axes_fit(task, state, s, -1, 1, 1):
+            if not self.inexact and not open_sides_fit(task, state, s, -1, 1, 1):
                 raise SpecificationError(
                     f"{self.where} is empty: the fixed spatial factors of {quoted(level.name)} exceed its fan-out; "
                     "lower one"

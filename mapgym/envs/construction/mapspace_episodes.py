@@ -1,0 +1,124 @@
+"""Episodes that build mappings side by side, one compiled call for a step of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapgym.envs.common import rendering
+from mapgym.envs.common.episodes import Episodes, Infos, read_only
+from mapgym.envs.construction.mapspace_tasks import MapSpaceTasks, PreparedTask
+from mapgym.envs.construction.step_kernels import reset_many, step_many
+from mapgym.mapping import Mapping, MappingBatch
+
+if TYPE_CHECKING:
+    from mapgym.envs.common.task import TaskGenerator
+
+
+class MapSpaceEpisodes(Episodes):
+    """The state of n environments ``MapSpace-v0``.
+
+    Attributes:
+        masks: int8[n, actions], the legal actions.
+        states: int32[n, any], of the construction.
+        finished: for each task, the environments and the mappings that were completed in the last step.
+    """
+
+    tasks: MapSpaceTasks
+
+    def __init__(self, n: int, tasks: MapSpaceTasks, *, copies: bool) -> None:
+        super().__init__(n, tasks)
+        self.copies = copies
+        self.masks = np.zeros((n, int(tasks.action_space.n)), np.int8)
+        self.states = np.zeros((n, 1), np.int32)
+        self.finished: list[tuple[NDArray[np.int64], MappingBatch]] = []
+        self._packed: list[PreparedTask] = []
+        self._place(np.arange(n))
+
+    def mapping(self, row: int) -> Mapping:
+        """The mapping of an environment as far as it is decided; undecided factors are 1."""
+        prepared: PreparedTask = self.tasks.prepared[self.task_of[row]]
+        return prepared.mapping(self.states[row])
+
+    def begin(
+        self,
+        rows: NDArray[np.int64],
+        generators: Sequence[np.random.Generator],
+        fixed: TaskGenerator | None,
+        seeded: NDArray[np.bool_],
+    ) -> None:
+        """Starts an episode in some environments; see :class:`mapgym.envs.common.episodes.Episodes`."""
+        self.draw(rows, generators, fixed)
+        self._place(rows)
+
+    def _place(self, rows: NDArray[np.int64]) -> None:
+        """Puts environments at the beginning of their tasks."""
+        if self.tasks.prepared != self._packed:
+            self._pack()
+        reset_many(self._beginnings, self.task_of, rows, (self.states, self.observations, self.masks))
+
+    def _pack(self) -> None:
+        """Joins the tables of all prepared tasks, so that the kernels take a fixed number of arrays."""
+        prepared = self._packed = list(self.tasks.prepared)
+        tables, numbers = [task.table for task in prepared], [task.numbers for task in prepared]
+        starts = np.array([np.cumsum([0, *map(len, tables)]), np.cumsum([0, *map(len, numbers)])])
+        self._tables = np.concatenate(tables), np.concatenate(numbers), starts
+        size = max(self.states.shape[1], *(len(task.initial_state) for task in prepared))
+        states = [np.pad(task.initial_state, (0, size - len(task.initial_state))) for task in prepared]
+        observations, masks = zip(*((task.initial_observation, task.initial_mask) for task in prepared), strict=True)
+        self._beginnings = np.stack(states), np.stack(observations), np.stack(masks)
+        self.states = np.pad(self.states, ((0, 0), (0, size - self.states.shape[1])))
+
+    def report(self, rows: NDArray[np.int64], infos: Infos) -> None:
+        """Says what the info of a reset says; see :class:`mapgym.envs.common.episodes.Episodes`."""
+        infos.set_all("action_mask", self.masks.copy() if self.copies else read_only(self.masks))
+        infos.set("illegal_action", rows, np.zeros(len(rows), np.bool_))
+
+    def step(
+        self, actions: NDArray[np.int64], running: NDArray[np.bool_], infos: Infos
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Takes one decision; see :class:`mapgym.envs.common.episodes.Episodes`."""
+        rewards, over, illegal = np.empty(self.n), np.empty(self.n, np.bool_), np.empty(self.n, np.bool_)
+        step_many(
+            self._tables,
+            self.tasks.layout.table,
+            (self.states, self.observations, self.masks),
+            self.task_of,
+            running,
+            actions,
+            self.tasks.is_shaped,
+            (rewards, over, illegal),
+        )
+        infos.set_all("action_mask", self.masks.copy() if self.copies else read_only(self.masks))
+        infos.set_all("illegal_action", illegal)
+        self.finished = []
+        done = np.flatnonzero(over)
+        # Environments are priced in their order, as scalar ones would be, so that a budget ends at the same mapping.
+        for prepared, _, among in self.by_task(done):
+            self._price(prepared, done[among], rewards, infos)
+        return rewards, over
+
+    def _price(
+        self, prepared: PreparedTask, rows: NDArray[np.int64], rewards: NDArray[np.float64], infos: Infos
+    ) -> None:
+        """Prices the mappings of one task that are complete; adds to rewards and to what infos say."""
+        batch, changed = prepared.finish(self.states, rows)
+        self.finished.append((rows, batch))
+        if changed is not None:
+            infos.set("repaired", rows, changed)
+        metrics = prepared.pricing.evaluate(batch)
+        earned = metrics.pop("reward")
+        priced, refused = rows[: len(earned)], rows[len(earned) :]
+        rewards[priced] += earned
+        for name, values in metrics.items():
+            infos.set(name, priced, values)
+        infos.set("budget_exhausted", refused, np.ones(len(refused), np.bool_))
+
+    def render(self, mode: str, row: int) -> Any:
+        """The loop nest so far as text, or a picture of it."""
+        prepared: PreparedTask = self.tasks.prepared[self.task_of[row]]
+        state = self.states[row]
+        return rendering.render(mode, prepared.task, prepared.table, state, prepared.mapping(state), self.tasks.layout)

@@ -102,7 +102,7 @@ class KeyEncoding:
             names[self._columns[kind, s, item]] = what.get(kind, default).format(subject, levels[s])
         return tuple(names)
 
-    def decode(self, keys: NDArray[np.floating]) -> MappingBatch:
+    def decode(self, keys: NDArray[Any]) -> MappingBatch:
         """The mappings of vectors, in canonical form; all of them are in the space.
 
         Where the legal choices cannot be known exactly (a minimum utilisation, cumulative fan-outs, metadata of

@@ -197,7 +197,7 @@ class _Rollout:
         tables, ways = [task.table for task in tasks], [task.construction.ways for task in tasks]
         starts = np.array([np.cumsum([0, *map(len, tables)]), np.cumsum([0, *map(len, ways)])])
         padded = [_stack(tasks, name) for name in ("roles", "operands", "depends", "static", "metrics")]
-        self.tables = np.concatenate(tables), np.concatenate(ways), starts, *padded
+        self.tables: tuple[Any, ...] = np.concatenate(tables), np.concatenate(ways), starts, *padded
         states = np.zeros((n, max(len(task.initial_state) for task in tasks)), np.int32)
         for k, task in enumerate(tasks):
             states[task_of == k, : len(task.initial_state)] = task.initial_state
@@ -211,6 +211,7 @@ class _Rollout:
             np.empty(most, np.int64),
             np.empty(n + 1, np.int64),
         )
+        self.offered: tuple[Any, ...] = tuple(self.offers)
         self.picked = np.empty(n, np.int64)
         self._running = n
 
@@ -219,7 +220,7 @@ class _Rollout:
         running, episodes = self._running, self.episodes
         rows, made = self._rows[:running], self._made[:running]
         self._running = kernels.step(
-            self.tables, episodes.task_of, episodes.states, rows, made, self._outcomes, tuple(self.offers)
+            self.tables, episodes.task_of, episodes.states, rows, made, self._outcomes, self.offered
         )
         episodes.finished[:] = self._outcomes == kernels.FINISHED
         return self._running > 0
@@ -290,7 +291,7 @@ def retrace(tasks: Sequence[PolicyTask], batches: Sequence[MappingBatch]) -> Epi
         wanted[task_of == k, : len(task.initial_state)] = _complete_states(task, batch)
     while rollout.advance():
         now = rollout.present()
-        states, offered = rollout.episodes.states, tuple(rollout.offers)
+        states, offered = rollout.episodes.states, rollout.offered
         kernels.follow(rollout.tables, task_of, states, wanted, now.episode, offered, now.picked)
         assert (now.picked >= 0).all()
         rollout.make(now)

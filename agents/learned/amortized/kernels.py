@@ -241,7 +241,7 @@ def _describe_tensors(task: Task, state: packed.State, level: int, extents: Exte
     total, total_above = 0.0, 0.0
     for t in range(packed.tensors(table)):
         operand = task.operands[t]
-        held = held_words(table, level, t, np.int64(_words(table, extents, 1, t)))
+        held = held_words(table, level, t, packed.int64(_words(table, extents, 1, t)))
         spread = 1.0
         for d in range(packed.dims(table)):
             if task.depends[t, d]:
@@ -267,7 +267,7 @@ def _describe_factors(task: Task, state: packed.State, choices: Indices, extents
     table = task.table
     kind, level, d = next_decision(table, state)
     remaining = _left(table, state, d)
-    largest_x, largest_y = np.int64(0), np.int64(0)
+    largest_x, largest_y = 0, 0
     for choice in choices:
         if split_choice(table, choice)[1] == SIDE_Y:
             largest_y = max(largest_y, choice)
@@ -297,7 +297,7 @@ def _describe_factors(task: Task, state: packed.State, choices: Indices, extents
             extents[1, d] = extent * factor
             words = _words(table, extents, 1, t)
             extents[1, d] = extent
-            held = held_words(table, level, t, np.int64(words))
+            held = held_words(table, level, t, packed.int64(words))
             row[C_WORDS + operand] += _NO_LIMIT if capacity < 0 else _log(capacity / max(held, 1))
             row[C_GROWTH + operand] += _log(words / before)
             if _keeps(table, state, level, t):
@@ -387,7 +387,7 @@ def step(
         how many episodes are still running.
     """
     tables, offers = Tables(*arrays), Offers(*offered)
-    size = np.int64(2)
+    size = 2
     for k in range(len(tables.roles)):
         size = max(size, choices_size(_task(tables, k).table))
     buffer, weights = np.empty(size, np.int64), np.empty(size)

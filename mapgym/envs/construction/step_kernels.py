@@ -131,7 +131,7 @@ def _observe_group(
                 observation[fields.of_dim(layout, field, level, d)] = position / fields.dims(layout)
     else:
         for item in range(first, last):
-            d = np.int64(state[packed.visited_at(task, level, item)])
+            d = packed.int64(state[packed.visited_at(task, level, item)])
             _observe_factor(task, numbers, layout, state, observation, level, d, kind)
 
 
@@ -206,7 +206,7 @@ def _potential(task: packed.Task, numbers: packed.Ways, state: packed.State) -> 
     for group in range(state[GROUP]):
         kind, level = packed.kind(task, group), packed.level(task, group)
         if kind == PARALLEL:
-            used = np.int64(state[packed.used_at(task, SIDE_X, level)]) * state[packed.used_at(task, SIDE_Y, level)]
+            used = packed.int64(state[packed.used_at(task, SIDE_X, level)]) * state[packed.used_at(task, SIDE_Y, level)]
             parallelism += math.log(used / (packed.limit(task, SIDE_X, level) * packed.limit(task, SIDE_Y, level)))
         elif kind == TILE and level < packed.levels(task) - 1 and packed.capacity(task, level) >= 0:
             words = decided_words(task, state, level)
@@ -256,7 +256,7 @@ def _step(
     if not is_complete(task, state):
         if is_illegal:
             action = _nearest_legal(mask, action)
-        group, item = np.int64(state[GROUP]), np.int64(state[ITEM])
+        group, item = packed.int64(state[GROUP]), packed.int64(state[ITEM])
         choose(task, state, action)
         count = advance(task, numbers, state, choices, weights)
         _observe(task, numbers, layout, state, observation, group, item)

@@ -156,9 +156,9 @@ class OneShotEpisodes(Episodes):
             target = self.tasks.decode(prepared, actions[rows])
             batch, fits = prepared.space.project(target)
             repaired[rows] = ~fits | _differs(target, batch, prepared.space)
-            for k in np.flatnonzero(~fits):
+            for lost in np.flatnonzero(~fits):
                 # No repair makes it legal.
-                batch[[k]] = prepared.space.sample(self._generators[rows[k]], 1)
+                batch[[lost]] = prepared.space.sample(self._generators[rows[lost]], 1)
             for k, i in enumerate(rows):
                 self._mappings[i] = batch[k]
             metrics = prepared.pricing.evaluate(batch)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mapgym.envs.common.episodes import EpisodesEnv, EpisodesVectorEnv
 from mapgym.envs.common.faces import count_of
 from mapgym.envs.refine.refine_episodes import RefineEpisodes
-from mapgym.envs.refine.refine_tasks import RefineTasks
+from mapgym.envs.refine.refine_tasks import RefineTasks, place_of
 from mapgym.errors import SpecificationError
 from mapgym.mapspace.edits_kernels import MOVE, SPATIAL_SWAP, SWAP, TOGGLE_AXIS
 
@@ -153,13 +153,13 @@ class MapSpaceRefineEnv(EpisodesEnv[RefineEpisodes, int]):
         workload, accelerator = prepared.task.workload, prepared.task.accelerator
         if action == len(prepared.actions):
             return "stop"
-        kind, a, b, c, prime, axis = map(int, prepared.actions[action])
+        kind, a, b, c, prime, side = map(int, prepared.actions[action])
         dims, names = workload.dims, accelerator.level_names
         if kind == MOVE:
-            levels = len(names)
-            source, target = (names[slot % levels] + (" in parallel" if slot >= levels else "") for slot in (b, c))
-            side = f" on {'XY'[axis]}" if c >= levels else ""
-            return f"move {prime} of {dims[a]} from {source} to {target}{side}"
+            places = [place_of(slot, len(names)) for slot in (b, c)]
+            source, target = (names[s] + " in parallel" * is_spatial for s, is_spatial in places)
+            on_side = f" on {'XY'[side]}" if places[1][1] else ""
+            return f"move {prime} of {dims[a]} from {source} to {target}{on_side}"
         if kind == SWAP:
             return f"swap {dims[b]} and {dims[c]} at {names[a]}"
         if kind == SPATIAL_SWAP:

@@ -203,9 +203,7 @@ class RefineEpisodes(Episodes):
             space.sorting,
             space.edit_tables,
             prepared.actions,
-            prepared.inverse_logs,
-            prepared.limits,
-            self.tasks.layout.table,
+            prepared.scales,
             self.masks,
             self.observations,
         )

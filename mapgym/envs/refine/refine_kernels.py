@@ -1,45 +1,50 @@
 """Compiled steps of the environments that edit complete mappings: the edit, the mask of the next one, the observation.
 
-``maps`` are the arrays of a batch with one mapping for each environment, in the form of the map space. ``actions``
-(int64[actions, EDIT_COLUMNS]) says what each action but the last, which stops, means: an edit as in
-:mod:`mapgym.mapspace.edits_kernels`, but loops to swap are named by their dims; the kind is ``NO_EDIT`` where the task
-has no such edit. ``layout`` is :attr:`RefineLayout.table`.
+``maps`` has one mapping for each environment, in the form of the map space. ``actions`` (int64[actions, EDIT_COLUMNS])
+says what each action but the last, which stops, means: an edit as in :mod:`mapgym.mapspace.edits_kernels`, but loops to
+swap are named by their dims; the kind is ``NO_EDIT`` where the task has no such edit.
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mapgym.compilation import allocating_kernel, kernel
-from mapgym.mapping.canonical_kernels import copy_mapping
+from mapgym.envs.common import observation_kernels as fields
+from mapgym.mapping.canonical_kernels import Sorting, copy_mapping
 from mapgym.mapping.legality_kernels import held_words
-from mapgym.mapping.maps import Maps
-from mapgym.mapspace.edits_kernels import EDIT_COLUMNS, MOVE, SPATIAL_SWAP, SWAP, TOGGLE_AXIS, apply_edit, is_allowed
+from mapgym.mapping.maps import Arrays, Maps
+from mapgym.mapspace.edits_kernels import (
+    EDIT_COLUMNS,
+    MOVE,
+    SPATIAL_SWAP,
+    SWAP,
+    TOGGLE_AXIS,
+    EditTables,
+    apply_edit,
+    is_allowed,
+)
 
 NO_EDIT = -1
 
-# Positions in layout: sizes, the starts of the fields that a mapping fills, and where the last of them ends.
-(
-    MAX_LEVELS,
-    MAX_DIMS,
-    MAX_TENSORS,
-    F_TEMPORAL,
-    F_SPATIAL_X,
-    F_SPATIAL_Y,
-    F_KEEP,
-    F_ORDER,
-    F_SPATIAL_ORDER,
-    F_CAPACITY_USED,
-    F_FANOUT_USED_X,
-    F_FANOUT_USED_Y,
-    F_END,
-) = range(13)
+FANOUT_X, FANOUT_Y, CAPACITY = range(3)
+"""Rows of the limits of levels: parallelism on X and Y, and words, 0 for no limit."""
+
+
+class Scales(NamedTuple):
+    """What observations of a task are relative to, and where they have their fields."""
+
+    inverse_logs: NDArray[np.float64]  # [dim] 1 / log2(bound), 0 for a bound of 1
+    limits: NDArray[np.float64]  # [3, level] rows FANOUT_X, FANOUT_Y, CAPACITY
+    layout: fields.Layout
 
 
 @kernel
-def _position(order, i, s, d):  # type: ignore[no-untyped-def]
+def _position(order: NDArray[np.int8], i: int, s: int, d: int) -> int:
     """Place of dim d in an order of level s."""
     position = 0
     while order[i, s, position] != d:
@@ -48,94 +53,118 @@ def _position(order, i, s, d):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _translate(i, maps, actions, action, edit):  # type: ignore[no-untyped-def]
+def _translate(i: int, maps: Maps, actions: NDArray[np.int64], action: int, edit: NDArray[np.int64]) -> bool:
     """Writes the edit that an action is for mapping i into edit[0]; False if the mapping has nothing to edit there."""
-    temporal, spatial, order, spatial_order, spatial_split = maps[0], maps[1], maps[2], maps[3], maps[4]
-    levels = temporal.shape[1]
-    kind, a, b, c = actions[action, 0], actions[action, 1], actions[action, 2], actions[action, 3]
+    levels = maps.temporal.shape[1]
     for column in range(EDIT_COLUMNS):
         edit[0, column] = actions[action, column]
+    kind, a, b, c, prime, side = edit[0, 0], edit[0, 1], edit[0, 2], edit[0, 3], edit[0, 4], edit[0, 5]
     if kind == NO_EDIT:
         return False
     if kind == MOVE:
-        factor = temporal[i, b, a] if b < levels else spatial[i, b - levels, a]
-        if factor % actions[action, 4] != 0:
+        factor = maps.temporal[i, b, a] if b < levels else maps.spatial[i, b - levels, a]
+        if factor % prime != 0:
             return False
-        if c < levels or spatial[i, c - levels, a] == 1:
+        if c < levels or maps.spatial[i, c - levels, a] == 1:
             return True
-        # A dim that is parallel already stays on its mesh axis.
-        on_y = _position(spatial_order, i, c - levels, a) >= spatial_split[i, c - levels]
-        return on_y == (actions[action, 5] == 1)
+        # A dim that is parallel already stays on its side of the mesh.
+        on_y = _position(maps.spatial_order, i, c - levels, a) >= maps.spatial_split[i, c - levels]
+        return on_y == (side == 1)
     if kind == SWAP:
-        edit[0, 2], edit[0, 3] = _position(order, i, a, b), _position(order, i, a, c)
-        return temporal[i, a, b] > 1 and temporal[i, a, c] > 1
+        edit[0, 2], edit[0, 3] = _position(maps.order, i, a, b), _position(maps.order, i, a, c)
+        return maps.temporal[i, a, b] > 1 and maps.temporal[i, a, c] > 1
     if kind == SPATIAL_SWAP:
-        first, second = _position(spatial_order, i, a, b), _position(spatial_order, i, a, c)
+        first, second = _position(maps.spatial_order, i, a, b), _position(maps.spatial_order, i, a, c)
         edit[0, 2], edit[0, 3] = first, second
-        same_axis = (first < spatial_split[i, a]) == (second < spatial_split[i, a])
-        return same_axis and spatial[i, a, b] > 1 and spatial[i, a, c] > 1
+        same_side = (first < maps.spatial_split[i, a]) == (second < maps.spatial_split[i, a])
+        return same_side and maps.spatial[i, a, b] > 1 and maps.spatial[i, a, c] > 1
     if kind == TOGGLE_AXIS:
-        return spatial[i, a, b] > 1
+        return maps.spatial[i, a, b] > 1
     return True
 
 
 @kernel
-def _observe(i, maps, tables, inverse_logs, limits, layout, tile_words, observation):  # type: ignore[no-untyped-def]
+def _observe_loops(i: int, s: int, maps: Maps, scales: Scales, observation: NDArray[np.float32]) -> None:
+    """Writes the factors and the orders of a level of mapping i, and what it uses of its fan-out."""
+    layout = scales.layout
+    used_x = used_y = 1.0
+    for position in range(maps.temporal.shape[2]):
+        d = maps.order[i, s, position]
+        factor = maps.temporal[i, s, d]
+        if factor > 1:
+            observation[fields.of_dim(layout, fields.TEMPORAL, s, d)] = math.log2(factor) * scales.inverse_logs[d]
+            observation[fields.of_dim(layout, fields.ORDER, s, d)] = (position + 1) / fields.dims(layout)
+        d = maps.spatial_order[i, s, position]
+        factor = maps.spatial[i, s, d]
+        if factor > 1:
+            on_x = position < maps.spatial_split[i, s]
+            place = position + 1 if on_x else position + 1 - maps.spatial_split[i, s]
+            field = fields.SPATIAL_X if on_x else fields.SPATIAL_Y
+            observation[fields.of_dim(layout, field, s, d)] = math.log2(factor) * scales.inverse_logs[d]
+            observation[fields.of_dim(layout, fields.SPATIAL_ORDER, s, d)] = place / fields.dims(layout)
+            used_x *= factor if on_x else 1
+            used_y *= 1 if on_x else factor
+    if used_x > 1:
+        share = math.log2(used_x) / math.log2(scales.limits[FANOUT_X, s])
+        observation[fields.entry(layout, fields.FANOUT_USED_X, s)] = share
+    if used_y > 1:
+        share = math.log2(used_y) / math.log2(scales.limits[FANOUT_Y, s])
+        observation[fields.entry(layout, fields.FANOUT_USED_Y, s)] = share
+
+
+@kernel
+def _observe(
+    i: int,
+    maps: Maps,
+    tables: EditTables,
+    scales: Scales,
+    tile_words: NDArray[np.float64],
+    observation: NDArray[np.float32],
+) -> None:
     """Writes mapping i into an observation; tile_words are those of the mapping."""
-    temporal, spatial, order, spatial_order, spatial_split, keep = maps
-    levels, dims, tensors = temporal.shape[1], temporal.shape[2], keep.shape[2]
-    for position in range(layout[F_TEMPORAL], layout[F_END]):
+    layout = scales.layout
+    # These fields lie side by side.
+    first, end = fields.entry(layout, fields.TEMPORAL, 0), fields.end_of_levels(layout, fields.FANOUT_USED_Y)
+    for position in range(first, end):
         observation[position] = 0.0
-    for s in range(levels):
-        row = s * layout[MAX_DIMS]
-        used_x = used_y = 1.0
-        for position in range(dims):
-            d = order[i, s, position]
-            if temporal[i, s, d] > 1:
-                observation[layout[F_TEMPORAL] + row + d] = math.log2(temporal[i, s, d]) * inverse_logs[d]
-                observation[layout[F_ORDER] + row + d] = (position + 1) / layout[MAX_DIMS]
-            d = spatial_order[i, s, position]
-            factor = spatial[i, s, d]
-            if factor > 1:
-                on_x = position < spatial_split[i, s]
-                place = position + 1 if on_x else position + 1 - spatial_split[i, s]
-                field = layout[F_SPATIAL_X] if on_x else layout[F_SPATIAL_Y]
-                observation[field + row + d] = math.log2(factor) * inverse_logs[d]
-                observation[layout[F_SPATIAL_ORDER] + row + d] = place / layout[MAX_DIMS]
-                used_x *= factor if on_x else 1
-                used_y *= 1 if on_x else factor
-        if used_x > 1:
-            observation[layout[F_FANOUT_USED_X] + s] = math.log2(used_x) / math.log2(limits[0, s])
-        if used_y > 1:
-            observation[layout[F_FANOUT_USED_Y] + s] = math.log2(used_y) / math.log2(limits[1, s])
-        capacity = limits[2, s]
+    for s in range(maps.temporal.shape[1]):
+        _observe_loops(i, s, maps, scales, observation)
         need = 0.0
-        for t in range(tensors):
-            if keep[i, s, t]:
-                observation[layout[F_KEEP] + s * layout[MAX_TENSORS] + t] = 1.0
+        for t in range(maps.keep.shape[2]):
+            if maps.keep[i, s, t]:
+                observation[fields.of_tensor(layout, fields.KEEP, s, t)] = 1.0
                 need += held_words(tables.rules, s, t, int(tile_words[s, t]))
+        capacity = scales.limits[CAPACITY, s]
         if capacity > 0:
-            observation[layout[F_CAPACITY_USED] + s] = need / capacity
+            observation[fields.entry(layout, fields.CAPACITY_USED, s)] = need / capacity
 
 
 @allocating_kernel
-def edit_many(  # type: ignore[no-untyped-def]
-    rows, chosen, arrays, scratch_arrays, sorting, tables, actions, inverse_logs, limits, layout, masks, observations
-):
+def edit_many(
+    rows: NDArray[np.int64],
+    chosen: NDArray[np.int64],
+    arrays: Arrays,
+    scratch_arrays: Arrays,
+    sorting: Sorting,
+    tables: EditTables,
+    actions: NDArray[np.int64],
+    scale_arrays: tuple[NDArray[np.float64], NDArray[np.float64], fields.Layout],
+    masks: NDArray[np.int8],
+    observations: NDArray[np.float32],
+) -> None:
     """Applies an action to each of some mappings, then brings their masks and observations up to date.
 
     Args:
         rows: int64[k], which environments; all others are left alone.
         chosen: int64[k], a legal action for each; below 0, and for the last one, which stops, nothing is edited.
-        maps, actions, layout: see the module.
-        scratch: arrays of a batch of one.
+        arrays: those of a batch with a mapping for each environment.
+        scratch_arrays: those of a batch of one.
         sorting, tables: of the map space.
-        inverse_logs: float64[dim], 1 / log2(bound), 0 for a bound of 1.
-        limits: float64[3, level], how much parallelism the X and the Y axis take, and the capacity in words, 0 for no
-            limit.
+        actions: see the module.
+        scale_arrays: those of :class:`Scales`.
         masks: int8[n, actions + 1] and observations: float32[n, any], updated.
     """
-    maps, scratch = Maps(*arrays), Maps(*scratch_arrays)
+    maps, scratch, scales = Maps(*arrays), Maps(*scratch_arrays), Scales(*scale_arrays)
     levels, dims = maps.temporal.shape[1], maps.temporal.shape[2]
     extents = np.empty((levels, dims))
     tile_words = np.empty((levels, maps.keep.shape[2]))
@@ -145,7 +174,7 @@ def edit_many(  # type: ignore[no-untyped-def]
         if 0 <= chosen[k] < len(actions) and _translate(i, maps, actions, chosen[k], edit):
             apply_edit(i, maps, sorting, edit, 0)
         is_allowed(i, maps, tables, extents, tile_words)
-        _observe(i, maps, tables, inverse_logs, limits, layout, tile_words, observations[i])
+        _observe(i, maps, tables, scales, tile_words, observations[i])
         for action in range(len(actions)):
             masks[i, action] = 0
             if _translate(i, maps, actions, action, edit):
@@ -156,7 +185,9 @@ def edit_many(  # type: ignore[no-untyped-def]
 
 
 @allocating_kernel
-def edit_each(rows, chosen, arrays, sorting, actions):  # type: ignore[no-untyped-def]
+def edit_each(
+    rows: NDArray[np.int64], chosen: NDArray[np.int64], arrays: Arrays, sorting: Sorting, actions: NDArray[np.int64]
+) -> None:
     """Applies action chosen[k] to mapping rows[k] for all k, and nothing else."""
     maps = Maps(*arrays)
     edit = np.empty((1, EDIT_COLUMNS), np.int64)

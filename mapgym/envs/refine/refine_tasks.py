@@ -34,18 +34,6 @@ EDITS_LEFT, LOG_RATIO, BEST_LOG_RATIO = "edits_left", "log_ratio", "best_log_rat
 
 # Fields of MapSpace-v0 that describe how far a mapping is built.
 _UNFINISHED = ("remaining", "decision_kind", "decision_level", "decision_dim", "decision_tensor", "progress")
-_OF_THE_MAPPING = (
-    "temporal",
-    "spatial_x",
-    "spatial_y",
-    "keep",
-    "order",
-    "spatial_order",
-    "capacity_used",
-    "fanout_used_x",
-    "fanout_used_y",
-)
-
 Edit = tuple[int, ...]
 
 
@@ -58,23 +46,21 @@ class RefineLayout(ObservationLayout):
         kept = {name: shape for name, shape in super().shapes.items() if name not in _UNFINISHED}
         return {**kept, EDITS_LEFT: (1,), LOG_RATIO: (1,), BEST_LOG_RATIO: (1,)}
 
-    @cached_property
-    def table(self) -> NDArray[np.int64]:
-        """int64[13], for the compiled kernels; see :mod:`mapgym.envs.refine.refine_kernels`."""
-        starts = [self.fields[name].start for name in _OF_THE_MAPPING]
-        end = self.fields[_OF_THE_MAPPING[-1]].stop
-        return np.array([self.levels, self.dims, self.tensors, *starts, end], np.int64)
-
 
 def possible_edits(space: MapSpace) -> dict[Edit, Edit]:
     """All single edits that some mapping of a space may have.
 
     Returns:
-        for each edit in terms that all tasks share (columns: kind; dim, slot, slot, number of the prime among those of
-        the bound, mesh axis; or level and dims or tensor; slots are 2 * level, and 1 more for spatial factors) what it
-        is for this space (see :mod:`mapgym.envs.refine.refine_kernels`).
+        for each edit in terms that all tasks share (columns: kind; dim, :func:`place_of` the slots, number of the prime
+        among those of the bound, mesh side; or level and dims or tensor) what it is for this space (see
+        :mod:`mapgym.envs.refine.refine_kernels`).
     """
     return dict(_possible_edits(space))
+
+
+def place_of(slot: int, levels: int) -> tuple[int, int]:
+    """The level of a slot of the map space, and 1 for a spatial factor: the same for any number of levels."""
+    return slot % levels, slot // levels
 
 
 def _possible_edits(space: MapSpace) -> Iterator[tuple[Edit, Edit]]:
@@ -86,21 +72,18 @@ def _possible_edits(space: MapSpace) -> Iterator[tuple[Edit, Edit]]:
             for target in group.slots:
                 if source == target:
                     continue
-                level = target % levels
-                if target < levels:
-                    axes = [0]
+                level, is_spatial = place_of(target, levels)
+                if not is_spatial:
+                    sides = [0]
                 elif entries.axis_free[level]:
-                    axes = [0, 1]
+                    sides = [0, 1]
                 else:
-                    axes = [int(entries.on_y[level, group.dim])]
-                shared = [2 * (slot % levels) + slot // levels for slot in (source, target)]
+                    sides = [int(entries.on_y[level, group.dim])]
+                places = (*place_of(source, levels), level, is_spatial)
                 for k, prime in enumerate(primes):
                     if group.total % prime == 0:
-                        for axis in axes:
-                            yield (
-                                (MOVE, group.dim, *shared, k, axis),
-                                (MOVE, group.dim, source, target, prime, axis),
-                            )
+                        for side in sides:
+                            yield (MOVE, group.dim, *places, k, side), (MOVE, group.dim, source, target, prime, side)
     for s in range(levels):
         spatial = [d for d in dims if entries.fixed[levels + s, d] != 1]
         swaps = [(SWAP, b, c) for b, c in combinations(dims, 2) if entries.order_free[s]]
@@ -119,7 +102,7 @@ class RefineTask:
         task, space, pricing: the task, its map space, costs and rewards.
         actions: int64[actions - 1, EDIT_COLUMNS], what the actions but the last mean here.
         scratch: a batch of one mapping.
-        inverse_logs, limits: as :func:`mapgym.envs.refine.refine_kernels.edit_many` takes them.
+        scales: the arrays of :class:`mapgym.envs.refine.refine_kernels.Scales`.
         static: float32[size], an observation with the features of the task.
     """
 
@@ -132,14 +115,14 @@ class RefineTask:
         self.actions = np.array(rows, np.int64).reshape(len(rows), EDIT_COLUMNS)
         self.scratch = MappingBatch.trivial(task.workload, task.accelerator, 1)
         logs = np.log2(np.array(task.workload.bounds, np.float64))
-        self.inverse_logs = np.divide(1.0, logs, out=np.zeros_like(logs), where=logs > 0)
+        inverse_logs = np.divide(1.0, logs, out=np.zeros_like(logs), where=logs > 0)
         accelerator = task.accelerator
         sides = np.array([accelerator.fanout_x, accelerator.fanout_y], np.float64)
         if accelerator.fanout_check == "cumulative":
             # A level may use more than its own fan-out there, but never more than there are MACs.
             sides[:] = [[accelerator.mac.mesh_x], [accelerator.mac.mesh_y]]
         capacities = [level.capacity_words or 0 for level in accelerator.levels]
-        self.limits = np.array([*sides, capacities], np.float64)
+        self.scales = inverse_logs, np.array([*sides, capacities], np.float64), layout.table
         self.static = layout.static_features(task)
 
     @property

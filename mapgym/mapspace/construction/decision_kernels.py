@@ -59,7 +59,7 @@ def _tile_words(
             d = task[cursor]
             coefficient = task[cursor + 1]
             cursor += 2
-            extent = np.int64(state[packed.product_at(task, d)])
+            extent = packed.int64(state[packed.product_at(task, d)])
             is_changed = d == changed
             if not is_plain:
                 # Not every undecided factor can be 1: some are given, and some extents are the same in every mapping.
@@ -104,7 +104,7 @@ def decided_words(task: packed.Task, state: packed.State, level: int) -> int:
                 d = task[cursor]
                 extent = 1
                 for s in range(level + 1):
-                    extent *= np.int64(state[packed.temporal_at(task, s, d)]) * state[packed.spatial_at(task, s, d)]
+                    extent *= packed.int64(state[packed.temporal_at(task, s, d)]) * state[packed.spatial_at(task, s, d)]
                 length += task[cursor + 1] * (extent - 1)
                 cursor += 2
             words *= length
@@ -168,7 +168,7 @@ def _largest_factor(
                 room -= words[t]
                 slope += slopes[t]
         if room < slope * top:
-            top = np.int64(room // slope)
+            top = packed.int64(room // slope)
     return top
 
 
@@ -180,7 +180,7 @@ def _completions(
 
     Limits that dims share (capacity, fan-out) are not counted; a fan-out that no factor of the dim alone can pass is.
     """
-    remaining = np.int64(state[packed.remaining_at(task, d)])
+    remaining = packed.int64(state[packed.remaining_at(task, d)])
     rest = packed.quotient(task, d, remaining, j)
     fixed = packed.fixed(task, stage, d)
     if rest < 0 or (fixed >= 0 and fixed != j):
@@ -261,7 +261,7 @@ def _legal_factors(
     weights: NDArray[np.float64],
 ) -> int:
     """Legal factors of dim d in a stage, on either mesh side if it is a parallel one."""
-    remaining = np.int64(state[packed.remaining_at(task, d)])
+    remaining = packed.int64(state[packed.remaining_at(task, d)])
     fixed = packed.fixed(task, stage, d)
     is_free = fixed < 0 and packed.level_factor(task, level, d) < 0
     later = packed.completions(task, stage + 1, d)
@@ -372,7 +372,7 @@ def _legal_choices(
 ) -> int:
     item = state[ITEM]
     if kind in (PARALLEL, TILE):
-        d = np.int64(state[packed.visited_at(task, level, item)])
+        d = packed.int64(state[packed.visited_at(task, level, item)])
         stage = 2 * level + (1 if kind == TILE else 0)
         return _legal_factors(task, ways, state, level, stage, d, choices, weights)
     if kind == KEEP:
@@ -476,9 +476,9 @@ def choose(task: packed.Task, state: packed.State, choice: int) -> None:
 def next_decision(task: packed.Task, state: packed.State) -> tuple[int, int, int]:
     """Kind, level and item (dim, tensor or place of the loop) of the decision where :func:`advance` has stopped."""
     kind, level = packed.kind(task, state[GROUP]), packed.level(task, state[GROUP])
-    item = np.int64(state[ITEM])
+    item = packed.int64(state[ITEM])
     if kind in (PARALLEL, TILE):
-        item = np.int64(state[packed.visited_at(task, level, item)])
+        item = packed.int64(state[packed.visited_at(task, level, item)])
     return kind, level, item
 
 

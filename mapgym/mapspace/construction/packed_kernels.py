@@ -20,7 +20,7 @@ They are copied into their callers, so that a name costs no more than a number.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,9 @@ from mapgym.compilation import accessor
 Task: TypeAlias = NDArray[np.int64]
 Ways: TypeAlias = NDArray[np.float64]
 State: TypeAlias = NDArray[np.int32]
+
+int64 = cast("Callable[[Any], int]", np.int64)
+"""Makes an entry of a state a number that can be multiplied; to a type checker that is an int."""
 
 KEEP, PARALLEL, TILE, ORDER_X, ORDER_Y, ORDER = range(6)
 """Kinds of decisions: keep a tensor, a parallel factor, a tile factor, the next spatial loop on X or Y, the next

@@ -22,6 +22,7 @@ from mapgym.errors.text import quoted
 from mapgym.evaluation.sparsity_aware import SPARSITY_AWARE
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace.entries import AXES
+from mapgym.system.blas import blas_put_off
 
 if TYPE_CHECKING:
     from mapgym.cost import CostBatch
@@ -352,4 +353,5 @@ def load_compiled_code(space: MapSpace) -> None:
 
     What only one agent needs is loaded by its ``warm_up``, before the clock of its search starts.
     """
-    space.sample(np.random.default_rng(0), 1)
+    with blas_put_off():
+        space.sample(np.random.default_rng(0), 1)

@@ -344,7 +344,9 @@ def test_rendering__shows_the_nest_and_what_is_next() -> None:
     env = MapSpaceEnv(TOY, TOY_ACCELERATOR, render_mode="ansi")
     env.reset(seed=0)
     # Two MACs side by side would need 5 words of the 4 in their registers, so the first decision is further out.
-    assert env.render().splitlines()[-1] == "next: parallel at Buffer, dim M"
+    assert env.render().splitlines()[-1] == "next: parallel at Buffer, dim K"
+    decision = env.reset(seed=0)[0][env.unwrapped.observation_fields["decision_dim"]]
+    assert TOY.dims[int(np.argmax(decision))] == "K"
     finish(env, 0)
     assert env.render() == f"{env.mapping.to_text()}\ncomplete"
     picture = MapSpaceEnv(TOY, TOY_ACCELERATOR, render_mode="rgb_array")

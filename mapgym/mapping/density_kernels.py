@@ -66,6 +66,12 @@ def largest_occupancy(table: NDArray[np.int64], at: int, words: int) -> int:
 
 
 @kernel
+def least_occupancy(table: NDArray[np.int64], at: int, words: int) -> int:
+    """Fewest non-zeros that a tile can hold with the hypergeometric model."""
+    return max(0, words + table[at + 3] - table[at + 4])
+
+
+@kernel
 def smallest_occupancy(table: NDArray[np.int64], at: int, words: int) -> int:
     """Fewest non-zeros of a tile by Timeloop's reckoning.
 

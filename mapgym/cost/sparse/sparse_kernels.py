@@ -23,6 +23,7 @@ from mapgym.mapping.density_kernels import (
     FIXED,
     RECORD,
     largest_occupancy,
+    least_occupancy,
     mean_density,
     probability,
     smallest_occupancy,
@@ -40,7 +41,7 @@ CONDITIONS = 3
 
 
 @inlined_kernel
-def _parent_is_formatted(sparse, keep, i, t, s):  # type: ignore[no-untyped-def]
+def _parent_is_formatted(sparse: SparseTables, keep: NDArray[np.bool_], i: int, t: int, s: int) -> bool:
     """Whether the next outer level that keeps a tensor has a format for it."""
     for outer in range(s + 1, keep.shape[1]):
         if keep[i, outer, t]:
@@ -49,7 +50,9 @@ def _parent_is_formatted(sparse, keep, i, t, s):  # type: ignore[no-untyped-def]
 
 
 @inlined_kernel
-def _expect(sparse, keep, i, t, s, words, instances):  # type: ignore[no-untyped-def]
+def _expect(
+    sparse: SparseTables, keep: NDArray[np.bool_], i: int, t: int, s: int, words: int, instances: float
+) -> None:
     """Sets the mean density of the tiles of a tensor at a level, and how many instances are in use on average.
 
     A tile that is empty is not sent to a level if the level outside knows, by its format, that it is. QUIRK: what
@@ -67,10 +70,9 @@ def _expect(sparse, keep, i, t, s, words, instances):  # type: ignore[no-untyped
         total = lowest * chance + (lowest + 1) * upper
         rest = (lowest + 1) * (upper / (1.0 - chance)) if chance < 1.0 else 0.0
     else:
-        nonzeros, whole = table[at + 3], table[at + 4]
-        lowest = max(0, words + nonzeros - whole)
+        lowest = least_occupancy(table, at, words)
         chance = probability(table, at, words, lowest)
-        total = words * (nonzeros / whole)
+        total = words * mean_density(table, at)
         rest = (total - lowest * chance) / (1.0 - chance) if chance < 1.0 else 0.0
     if is_sent_always:
         sparse.density[s, t], sparse.instances[s, t] = total / words, instances
@@ -79,7 +81,7 @@ def _expect(sparse, keep, i, t, s, words, instances):  # type: ignore[no-untyped
 
 
 @inlined_kernel
-def _target_loop(sparse, t, c, q):  # type: ignore[no-untyped-def]
+def _target_loop(sparse: SparseTables, t: int, c: int, q: int) -> tuple[int, int, bool]:
     """(loop, its level, whether single words are meant): the loop whose iterations an action can save."""
     nest = sparse.nest
     if c < 0:
@@ -98,7 +100,7 @@ def _target_loop(sparse, t, c, q):  # type: ignore[no-untyped-def]
 
 
 @inlined_kernel
-def _saved_fraction(sparse, row, keep, i, q):  # type: ignore[no-untyped-def]
+def _saved_fraction(sparse: SparseTables, row: int, keep: NDArray[np.bool_], i: int, q: int) -> float:
     """Fraction of the reads of an action's target, kept at level q, that its conditions save."""
     formats, nest = sparse.formats, sparse.nest
     t = sparse.actions[row, 2]
@@ -169,7 +171,7 @@ def _saved_fraction(sparse, row, keep, i, q):  # type: ignore[no-untyped-def]
 
 
 @inlined_kernel
-def _save_here(sparse, t, s, fraction):  # type: ignore[no-untyped-def]
+def _save_here(sparse: SparseTables, t: int, s: int, fraction: float) -> None:
     """Removes what a level's own actions save."""
     counts, removed, saving = sparse.counts, sparse.removed, sparse.saving[s, t]
     reads = counts[READS, s, t] * fraction
@@ -182,7 +184,7 @@ def _save_here(sparse, t, s, fraction):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _save(sparse, keep, i, macs, probabilities):  # type: ignore[no-untyped-def]
+def _save(sparse: SparseTables, macs: int, probabilities: NDArray[np.float64]) -> tuple[int, int]:
     """Applies all actions, from the outermost level inwards; returns (computes that are left, artefacts).
 
     What a level does not send need not be written, read or updated inside, down to the next level with actions of its
@@ -241,7 +243,14 @@ def _save(sparse, keep, i, macs, probabilities):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _compute(sparse, keep, i, left, probabilities, states):  # type: ignore[no-untyped-def]
+def _compute(
+    sparse: SparseTables,
+    keep: NDArray[np.bool_],
+    i: int,
+    left: int,
+    probabilities: NDArray[np.float64],
+    states: NDArray[np.float64],
+) -> tuple[int, int, int, int]:
     """(computes done, gated, skipped, artefacts): what the MACs do with what still reaches them.
 
     An operand is not zero, zero but there, or absent (if its format leaves zeros out); operands are independent.
@@ -286,7 +295,7 @@ def _compute(sparse, keep, i, left, probabilities, states):  # type: ignore[no-u
 
 
 @inlined_kernel
-def _block_ratio(sparse, t, s, words):  # type: ignore[no-untyped-def]
+def _block_ratio(sparse: SparseTables, t: int, s: int, words: int) -> float:
     """How many more blocks than words over block size compressed data take: blocks are rounded up tile by tile."""
     block, density = sparse.blocks[s], sparse.density[s, t]
     if not sparse.formats.is_compressed[s, t] or density >= 1.0 or density == 0.0:
@@ -304,7 +313,7 @@ def _block_ratio(sparse, t, s, words):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _find_fractions(sparse, keep, i):  # type: ignore[no-untyped-def]
+def _find_fractions(sparse: SparseTables, keep: NDArray[np.bool_], i: int) -> None:
     """Sets what the actions of each level save of each tensor that it keeps; of several, the most effective holds."""
     sparse.fraction[:] = -1.0
     levels = keep.shape[1]
@@ -321,7 +330,9 @@ def _find_fractions(sparse, keep, i):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _price_levels(sparse, keep, i, dense, cycles, out):  # type: ignore[no-untyped-def]
+def _price_levels(
+    sparse: SparseTables, keep: NDArray[np.bool_], i: int, dense: Detail, cycles: int, out: SparseDetail | None
+) -> tuple[float, int]:
     """(energy of all storage in pJ, cycles that the bandwidths allow) of mapping i, row 0 of keep and dense."""
     levels, tensors = keep.shape[1:]
     energy, slowest = 0.0, cycles
@@ -439,7 +450,7 @@ def price_sparse_batch(
                     for kind in range(3):
                         sparse.counts[kind, s, t] -= math.floor(sparse.counts[kind, s, t] * absent)
         _find_fractions(sparse, keep, 0)
-        left, wrapped = _save(sparse, keep, 0, macs, probabilities)
+        left, wrapped = _save(sparse, macs, probabilities)
         done, gated, skipped, aborted = _compute(sparse, keep, 0, left, probabilities, states)
         units = dense.used_instances[0, 0] * dense.fanout_used[0, 0]
         cycles = math.ceil((done + gated) / units)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.compilation.decorators import kernel
+from mapgym.compilation.decorators import inlined_kernel, kernel
 
 _INCREMENT = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -35,3 +35,12 @@ def next_below(generator: NDArray[np.uint64], n: int) -> int:
 def next_fraction(generator: NDArray[np.uint64]) -> float:
     """A random float64 in [0, 1)."""
     return float(np.float64(next_random(generator) >> np.uint64(11)) * 2.0**-53)
+
+
+@inlined_kernel
+def choose(cumulative: NDArray[np.float64], fraction: float) -> int:
+    """The first entry whose cumulative probability is above a random fraction; the last where rounding leaves none."""
+    chosen = 0
+    while chosen < len(cumulative) - 1 and fraction >= cumulative[chosen]:
+        chosen += 1
+    return chosen

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from mapgym.compilation import inlined_kernel, kernel
 from mapgym.compilation.random_kernels import next_fraction
+from mapgym.mapping.maps import Maps
 
 DIM, PRIME, EXPONENT, FIRST_SLOT, SLOTS, SPATIAL_SLOTS, COUNT = range(7)
 """Columns of ``PointTables.primes``; spatial slots come first."""
@@ -42,7 +43,7 @@ class PointTables(NamedTuple):
     spatial_order_free: NDArray[np.bool_]  # [L]
     spatial_order_key: NDArray[np.int8]  # [L, D]
     axis_free: NDArray[np.bool_]  # [L]
-    on_y: NDArray[np.bool_]  # [L, D] mesh axis where it is not searched
+    on_y: NDArray[np.bool_]  # [L, D] mesh side where it is not searched
     keep_free: NDArray[np.bool_]  # [L, T]
     rules: NDArray[np.int64]  # from mapgym.mapping.legality_kernels.pack_rules
     min_used_macs: int
@@ -56,6 +57,7 @@ class DrawTables(NamedTuple):
     strides: NDArray[np.int64]  # [L] of a state, the parallelism at each level; 0 where a state does not say it
     radices: NDArray[np.int64]  # [L]
     completions: NDArray[np.float64]  # [prime of a group + 1, state] ways to draw the primes from one on
+    share: float  # of all factorisations, those that can be drawn
 
 
 class Point(NamedTuple):
@@ -74,15 +76,15 @@ class Point(NamedTuple):
 
 
 @kernel
-def _is_parallel_enough(tables, point):  # type: ignore[no-untyped-def]
-    used = np.int64(1)
+def _is_parallel_enough(tables: PointTables, point: Point) -> bool:
+    used = 1
     for parallel in point.parallel:
         used *= parallel
     return used >= tables.min_used_macs
 
 
 @kernel
-def write_factors(tables, point, maps, i):  # type: ignore[no-untyped-def]
+def write_factors(tables: PointTables, point: Point, maps: Maps, i: int) -> bool:
     """Writes the factors of a point; returns whether they can be legal."""
     levels, dims = maps.temporal.shape[1], maps.temporal.shape[2]
     for level in range(levels):
@@ -115,7 +117,7 @@ def write_factors(tables, point, maps, i):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def next_factors(tables, point):  # type: ignore[no-untyped-def]
+def next_factors(tables: PointTables, point: Point) -> bool:
     """Steps to the next factors; returns False, at the first ones again, after the last."""
     for r in range(len(tables.primes)):
         point.factor_ranks[r] += 1
@@ -126,7 +128,7 @@ def next_factors(tables, point):  # type: ignore[no-untyped-def]
 
 
 @inlined_kernel
-def _state_after(tables, draws, point, choice):  # type: ignore[no-untyped-def]
+def _state_after(tables: PointTables, draws: DrawTables, point: Point, choice: int) -> int:
     """The state that a choice leads to from the parallelism of a point; -1 if it is too parallel."""
     state = 0
     for level in range(len(draws.strides)):
@@ -139,14 +141,14 @@ def _state_after(tables, draws, point, choice):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _enter_state(draws, point, state):  # type: ignore[no-untyped-def]
+def _enter_state(draws: DrawTables, point: Point, state: int) -> None:
     for level in range(len(draws.strides)):
         if draws.strides[level] > 0:
             point.parallel[level] = state // draws.strides[level] % draws.radices[level]
 
 
 @kernel
-def count_completions(tables, draws, point):  # type: ignore[no-untyped-def]
+def count_completions(tables: PointTables, draws: DrawTables, point: Point) -> float:
     """Fills draws.completions: which states can be reached, first prime first, and from the last one on their counts.
 
     Returns:
@@ -179,17 +181,17 @@ def count_completions(tables, draws, point):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def refused_draws(share, generator):  # type: ignore[no-untyped-def]
+def refused_draws(share: float, generator: NDArray[np.uint64]) -> int:
     """How many draws fail before one succeeds, where a share of them does."""
     if share <= 0:
         return NEVER
     if share >= 1:
         return 0
-    return np.int64(min(math.log(1 - next_fraction(generator)) / math.log1p(-share), NEVER))
+    return int(min(math.log(1 - next_fraction(generator)) / math.log1p(-share), NEVER))
 
 
 @kernel
-def draw_factors(tables, draws, point, generator):  # type: ignore[no-untyped-def]
+def draw_factors(tables: PointTables, draws: DrawTables, point: Point, generator: NDArray[np.uint64]) -> bool:
     """Draws ranks of factors, uniformly of those that states find possible; returns whether they can be legal."""
     state = 0
     for level in range(len(point.parallel)):

@@ -1,4 +1,4 @@
-"""A map space as Timeloop's mapper walks it: tables for the compiled walks of :mod:`pruned_kernels`."""
+"""A map space as Timeloop's mapper walks it: tables for its compiled walks."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ def point_tables(space: MapSpace) -> PointTables:
     )
 
 
-def draw_tables(tables: PointTables, point: Point) -> tuple[DrawTables, float]:
-    """What can be drawn without too much parallelism, and the share that it has in all factorisations."""
+def draw_tables(tables: PointTables, point: Point) -> DrawTables:
+    """What can be drawn without too much parallelism."""
     levels = len(tables.most_parallel)
     choices: list[list[int]] = []
     first = [0]
@@ -97,8 +97,10 @@ def draw_tables(tables: PointTables, point: Point) -> tuple[DrawTables, float]:
         strides=strides,
         radices=radices,
         completions=np.zeros((len(first), size)),
+        share=0.0,
     )
-    return draws, count_completions(tables, draws, point) / tables.primes[:, COUNT].prod(dtype=np.float64)
+    share = count_completions(tables, draws, point) / tables.primes[:, COUNT].prod(dtype=np.float64)
+    return draws._replace(share=float(share))
 
 
 def _compositions(total: int, parts: int) -> int:

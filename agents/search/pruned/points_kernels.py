@@ -5,7 +5,7 @@ A point has four coordinates, each a row of digits:
 - factors: for each prime of a searched product the rank of a composition of its exponent over the slots;
 - orders: for each level the rank of a permutation of its loops above 1. Loops of bound 1 are left out, which is
   Timeloop's unit-factor pruning and makes every point a mapping in canonical form;
-- places: for each level the mesh axes of its spatial loops above 1, and their order where it is searched;
+- places: for each level the mesh sides of its spatial loops above 1, and their order where it is searched;
 - kept tensors: one bit each.
 
 Working memory and the point itself are arrays of the caller's, so that a walk can be left and taken up again. Slots:
@@ -15,13 +15,23 @@ slot s is the temporal factor of level s, slot L + s its spatial factor.
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-from mapgym.agents.search.pruned.factor_kernels import draw_factors, next_factors, refused_draws, write_factors
+from mapgym.agents.search.pruned.factor_kernels import (
+    DrawTables,
+    Point,
+    PointTables,
+    draw_factors,
+    next_factors,
+    refused_draws,
+    write_factors,
+)
 from mapgym.compilation import kernel
+from mapgym.compilation.number_kernels import factorial
 from mapgym.compilation.random_kernels import next_below, next_random
 from mapgym.mapping.canonical_kernels import copy_mapping
 from mapgym.mapping.legality_kernels import LEGAL, LEVEL_FANOUT, MAC_FANOUT, MESH_FANOUT, legality_status
-from mapgym.mapping.maps import Maps
+from mapgym.mapping.maps import Arrays, Maps
 
 VISITS, SPLIT, KEPT, SEEN, INVALID = range(5)
 """State of the random walk: permutations left, index of the split, of the bypass variant, whether the present
@@ -33,29 +43,21 @@ are at their beginning."""
 
 
 @kernel
-def _factorial(n):  # type: ignore[no-untyped-def]
-    product = np.int64(1)
-    for k in range(2, n + 1):
-        product *= k
-    return product
-
-
-@kernel
-def _draw_rank(generator, n):  # type: ignore[no-untyped-def]
+def _draw_rank(generator: NDArray[np.uint64], n: int) -> int:
     """A random integer in 0..n-1, for n up to 20!."""
     if n < 2**31:
         return next_below(generator, n)
     # The largest multiple of n that fits: what is drawn beyond it would favour small ranks.
-    n = np.uint64(n)
-    end = ~np.uint64(0) - ~np.uint64(0) % n
+    ranks = np.uint64(n)
+    end = ~np.uint64(0) - ~np.uint64(0) % ranks
     while True:
         drawn = next_random(generator)
         if drawn < end:
-            return np.int64(drawn % n)
+            return int(np.int64(drawn % ranks))
 
 
 @kernel
-def _loops(factors, i, level):  # type: ignore[no-untyped-def]
+def _loops(factors: NDArray[np.int32], i: int, level: int) -> int:
     """Number of loops above 1."""
     count = 0
     for d in range(factors.shape[2]):
@@ -64,7 +66,9 @@ def _loops(factors, i, level):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _permuted_loops(factors, i, level, key, rank, sequence):  # type: ignore[no-untyped-def]
+def _permuted_loops(
+    factors: NDArray[np.int32], i: int, level: int, key: NDArray[np.int8], rank: int, sequence: NDArray[np.int64]
+) -> int:
     """Fills sequence with the loops above 1 in the permutation of a rank (0: the order of the key), then the others."""
     dims = factors.shape[2]
     count = 0
@@ -89,7 +93,7 @@ def _permuted_loops(factors, i, level, key, rank, sequence):  # type: ignore[no-
 
 
 @kernel
-def write_places(tables, point, maps, i):  # type: ignore[no-untyped-def]
+def write_places(tables: PointTables, point: Point, maps: Maps, i: int) -> bool:
     """Writes the spatial orders; returns False where loops on Y precede some on X in a permutation.
 
     The loops on X are written before those on Y in any case, so that such a permutation repeats another one.
@@ -118,7 +122,7 @@ def write_places(tables, point, maps, i):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def write_orders(tables, point, maps, i):  # type: ignore[no-untyped-def]
+def write_orders(tables: PointTables, point: Point, maps: Maps, i: int) -> None:
     """Writes the temporal orders."""
     order = maps.order
     for level in range(order.shape[1]):
@@ -128,7 +132,7 @@ def write_orders(tables, point, maps, i):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def write_kept(tables, point, maps, i):  # type: ignore[no-untyped-def]
+def write_kept(tables: PointTables, point: Point, maps: Maps, i: int) -> None:
     """Writes the kept tensors where they are searched; bit 0 keeps all of them."""
     keep = maps.keep
     bits = point.keep_bits[0]
@@ -140,33 +144,35 @@ def write_kept(tables, point, maps, i):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _status(tables, point, maps, i):  # type: ignore[no-untyped-def]
+def _status(tables: PointTables, point: Point, maps: Maps, i: int) -> int:
     return legality_status(i, maps, tables.rules, point.extents, point.tile_words)
 
 
 @kernel
-def _bypass_variants(tables):  # type: ignore[no-untyped-def]
+def _bypass_variants(tables: PointTables) -> int:
     free = 0
     for level in range(tables.keep_free.shape[0]):
         for t in range(tables.keep_free.shape[1]):
             free += tables.keep_free[level, t]
-    return np.int64(1) << free
+    return 1 << free
 
 
 @kernel
-def _draw_orders(tables, point, current, generator):  # type: ignore[no-untyped-def]
+def _draw_orders(tables: PointTables, point: Point, current: Maps, generator: NDArray[np.uint64]) -> None:
     """Draws a permutation of the loops of each level, and writes those of the temporal loops."""
     for level in range(current.temporal.shape[1]):
         point.order_ranks[level] = point.drawn_ranks[level] = 0
         if tables.order_free[level]:
-            point.order_ranks[level] = _draw_rank(generator, _factorial(_loops(current.temporal, 0, level)))
+            point.order_ranks[level] = _draw_rank(generator, factorial(_loops(current.temporal, 0, level)))
         if tables.spatial_order_free[level] or tables.axis_free[level]:
-            point.drawn_ranks[level] = _draw_rank(generator, _factorial(_loops(current.spatial, 0, level)))
+            point.drawn_ranks[level] = _draw_rank(generator, factorial(_loops(current.spatial, 0, level)))
     write_orders(tables, point, current, 0)
 
 
 @kernel
-def begin_visits(tables, point, current, walk, most, generator):  # type: ignore[no-untyped-def]
+def begin_visits(
+    tables: PointTables, point: Point, current: Maps, walk: NDArray[np.int64], most: int, generator: NDArray[np.uint64]
+) -> None:
     """Begins to visit the factors in current, with as many permutations as they have, at most so many."""
     temporal, spatial = current.temporal, current.spatial
     size = 1.0
@@ -174,19 +180,19 @@ def begin_visits(tables, point, current, walk, most, generator):  # type: ignore
         if size >= most:
             break
         if tables.order_free[level]:
-            size *= _factorial(_loops(temporal, 0, level))
+            size *= factorial(_loops(temporal, 0, level))
         if tables.spatial_order_free[level] or tables.axis_free[level]:
-            size *= _factorial(_loops(spatial, 0, level))
+            size *= factorial(_loops(spatial, 0, level))
     walk[VISITS] = most if most < size else np.int64(size)
     walk[SPLIT] = walk[KEPT] = 0
     _draw_orders(tables, point, current, generator)
 
 
 @kernel
-def _split(tables, point, current, split):  # type: ignore[no-untyped-def]
+def _split(tables: PointTables, point: Point, current: Maps, split: int) -> bool:
     """Puts the first loops of each drawn permutation on X and the others on Y; returns whether there is such a split.
 
-    Where the order of spatial loops is not searched, the permutation serves the choice of the axes only.
+    Where the order of spatial loops is not searched, the permutation serves the choice of the mesh sides only.
     """
     spatial = current.spatial
     for level in range(spatial.shape[1]):
@@ -210,9 +216,18 @@ def _split(tables, point, current, split):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def random_walk(  # type: ignore[no-untyped-def]
-    tables, draws, share, point, point_arrays, walk, generator, visits, timeout, arrays, is_variant
-):
+def random_walk(
+    tables: PointTables,
+    draws: DrawTables,
+    point: Point,
+    point_arrays: Arrays,
+    walk: NDArray[np.int64],
+    generator: NDArray[np.uint64],
+    visits: int,
+    timeout: int,
+    arrays: Arrays,
+    is_variant: NDArray[np.bool_],
+) -> int:
     """Fills a batch with the legal mappings of points drawn at random.
 
     Factors are drawn until they have a legal mapping; they are visited with some permutations, each of these with all
@@ -221,7 +236,6 @@ def random_walk(  # type: ignore[no-untyped-def]
 
     Args:
         tables, draws, point: of the space; the point is where the walk is.
-        share: of all factorisations those that states of draws find possible.
         point_arrays: arrays of a batch of one, the mapping of the point.
         walk: int64[5], see the module.
         generator: uint64[1].
@@ -241,7 +255,7 @@ def random_walk(  # type: ignore[no-untyped-def]
         if walk[INVALID] >= timeout:
             return count
         if walk[VISITS] == 0:
-            walk[INVALID] += refused_draws(share, generator)
+            walk[INVALID] += refused_draws(draws.share, generator)
             if walk[INVALID] >= timeout:
                 return count
             if not draw_factors(tables, draws, point, generator):
@@ -279,38 +293,38 @@ def random_walk(  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _orders_and_places(tables, maps, i):  # type: ignore[no-untyped-def]
+def _orders_and_places(tables: PointTables, maps: Maps, i: int) -> tuple[int, int]:
     """In how many ways the loops can be ordered in time, and placed on the meshes."""
-    orders, places = np.int64(1), np.int64(1)
+    orders, places = 1, 1
     for level in range(maps.temporal.shape[1]):
         if tables.order_free[level]:
-            orders *= _factorial(_loops(maps.temporal, i, level))
+            orders *= factorial(_loops(maps.temporal, i, level))
         loops = _loops(maps.spatial, i, level)
         if tables.axis_free[level]:
-            # Orders times positions of the split, or a choice of axis for each loop.
-            places *= _factorial(loops + 1) if tables.spatial_order_free[level] else np.int64(1) << loops
+            # Orders times positions of the split, or a choice of mesh side for each loop.
+            places *= factorial(loops + 1) if tables.spatial_order_free[level] else 1 << loops
         elif tables.spatial_order_free[level]:
             on_y = 0
             for d in range(maps.spatial.shape[2]):
                 on_y += maps.spatial[i, level, d] > 1 and tables.on_y[level, d]
-            places *= _factorial(on_y) * _factorial(loops - on_y)
+            places *= factorial(on_y) * factorial(loops - on_y)
     return orders, places
 
 
 @kernel
-def _next_orders(tables, point, maps, i):  # type: ignore[no-untyped-def]
+def _next_orders(tables: PointTables, point: Point, maps: Maps, i: int) -> bool:
     """Steps to the next temporal orders; returns False, at the first ones again, after the last."""
     for level in range(maps.temporal.shape[1]):
         if tables.order_free[level]:
             point.order_ranks[level] += 1
-            if point.order_ranks[level] < _factorial(_loops(maps.temporal, i, level)):
+            if point.order_ranks[level] < factorial(_loops(maps.temporal, i, level)):
                 return True
             point.order_ranks[level] = 0
     return False
 
 
 @kernel
-def _next_places(tables, point, maps, i):  # type: ignore[no-untyped-def]
+def _next_places(tables: PointTables, point: Point, maps: Maps, i: int) -> bool:
     """Steps to the next places, some of which repeat others (see write_places); returns False as _next_orders does."""
     for level in range(maps.spatial.shape[1]):
         loops = _loops(maps.spatial, i, level)
@@ -321,14 +335,16 @@ def _next_places(tables, point, maps, i):  # type: ignore[no-untyped-def]
             point.place_masks[level] = 0
         if tables.spatial_order_free[level]:
             point.place_ranks[level] += 1
-            if point.place_ranks[level] < _factorial(loops):
+            if point.place_ranks[level] < factorial(loops):
                 return True
             point.place_ranks[level] = 0
     return False
 
 
 @kernel
-def complete_walk(tables, point, point_arrays, walk, arrays):  # type: ignore[no-untyped-def]
+def complete_walk(
+    tables: PointTables, point: Point, point_arrays: Arrays, walk: NDArray[np.int64], arrays: Arrays
+) -> int:
     """Fills a batch with the next legal mappings, each of which comes up once in the whole walk.
 
     Args:

@@ -27,7 +27,7 @@ class RandomPruned(AskTellAgent):
 
     The factors of all dims are drawn at random, every ordered factorisation of a bound being equally likely. They are
     visited with up to 16 random permutations, in which loops of bound 1 take no part; each of these with all splits of
-    the spatial loops between the axes X and Y; each of these with all bypass variants, where bypass is searched. What
+    the spatial loops between the sides X and Y; each of these with all bypass variants, where bypass is searched. What
     turns out to be illegal directs the walk: too much parallelism skips the bypass variants, and factors that fit with
     no bypass variant are left at once.
 
@@ -70,7 +70,7 @@ class RandomPruned(AskTellAgent):
         self._space, self._rng, self._objective = space, rng, objective
         self._tables = point_tables(space)
         self._point, self._current = first_point(space, self._tables)
-        self._draws, self._share = draw_tables(self._tables, self._point)
+        self._draws = draw_tables(self._tables, self._point)
         self._walk = np.zeros(5, np.int64)
         self._generator = rng.integers(2**63, size=1, dtype=np.uint64)
         self._is_variant: NDArray[np.bool_] = np.empty(0, np.bool_)
@@ -88,7 +88,6 @@ class RandomPruned(AskTellAgent):
         count = random_walk(
             self._tables,
             self._draws,
-            self._share,
             self._point,
             self._current.arrays(),
             self._walk,

@@ -17,6 +17,7 @@ from mapgym.cost import CostModel
 from mapgym.errors import SpecificationError
 from mapgym.evaluation.evaluator import Budget, Evaluator
 from mapgym.mapping import Mapping, MappingBatch
+from mapgym.mapping.maps import Maps
 from mapgym.mapspace import MapSpace
 from mapgym.spec import catalog
 from mapgym.spec.constraints import Constraints
@@ -150,13 +151,14 @@ def test_factors_are_drawn_as_if_what_is_too_parallel_were_refused(
 
     tables = pruned_points.point_tables(space)
     point, current = pruned_points.first_point(space, tables)
-    draws, share = pruned_points.draw_tables(tables, point)
-    assert share == pytest.approx({2**17: len(possible), 3: len(narrow), 1: len(alone)}[most_states] / len(every))
+    draws = pruned_points.draw_tables(tables, point)
+    expected_share = {2**17: len(possible), 3: len(narrow), 1: len(alone)}[most_states] / len(every)
+    assert draws.share == pytest.approx(expected_share)
     generator = np.zeros(1, np.uint64)
     counts: Counter[tuple[tuple[int, ...], ...]] = Counter()
     for _ in range(100 * len(possible)):
         if draw_factors(tables, draws, point, generator):
-            write_factors(tables, point, current.arrays(), 0)
+            write_factors(tables, point, Maps(*current.arrays()), 0)
             slots = np.concatenate([current.temporal[0], current.spatial[0, :2]]).T.tolist()
             counts[tuple(slots[0]), tuple(slots[1])] += 1
     assert set(counts) == possible

@@ -62,7 +62,7 @@ def is_allowed(i: int, maps: Maps, tables: EditTables, extents: NDArray, tile_wo
 
 
 @kernel
-def _add_edit(edits: NDArray[np.int64], count: int, kind: int, a: int, b: int, c: int, prime: int, axis: int) -> int:
+def add_edit(edits: NDArray[np.int64], count: int, kind: int, a: int, b: int, c: int, prime: int, axis: int) -> int:
     """Appends an edit if there is an array for them; returns the new count."""
     if count < len(edits):
         edits[count, 0] = kind
@@ -112,7 +112,7 @@ def _list_moves(i: int, maps: Maps, tables: EditTables, edits: NDArray[np.int64]
                     if prime == 0 or factor % prime != 0:
                         continue
                     for axis in range(first_axis, last_axis + 1):
-                        count = _add_edit(edits, count, MOVE, d, source, target, prime, axis)
+                        count = add_edit(edits, count, MOVE, d, source, target, prime, axis)
     return count
 
 
@@ -144,7 +144,7 @@ def list_edits(
             loops += temporal[i, s, d] > 1
         for b in range(loops):
             for c in range(b + 1, loops):
-                count = _add_edit(edits, count, SWAP, s, b, c, 0, 0)
+                count = add_edit(edits, count, SWAP, s, b, c, 0, 0)
     starts[SPATIAL_SWAP] = count
     for s in range(levels):
         if sorting.spatial[s]:
@@ -155,18 +155,18 @@ def list_edits(
         for b in range(loops):
             last = spatial_split[i, s] if b < spatial_split[i, s] else loops
             for c in range(b + 1, last):
-                count = _add_edit(edits, count, SPATIAL_SWAP, s, b, c, 0, 0)
+                count = add_edit(edits, count, SPATIAL_SWAP, s, b, c, 0, 0)
     starts[TOGGLE_AXIS] = count
     for s in range(levels):
         if tables.axis_free[s]:
             for d in range(dims):
                 if spatial[i, s, d] > 1:
-                    count = _add_edit(edits, count, TOGGLE_AXIS, s, d, 0, 0, 0)
+                    count = add_edit(edits, count, TOGGLE_AXIS, s, d, 0, 0, 0)
     starts[TOGGLE_KEEP] = count
     for s in range(levels):
         for t in range(tables.keep_free.shape[1]):
             if tables.keep_free[s, t]:
-                count = _add_edit(edits, count, TOGGLE_KEEP, s, t, 0, 0, 0)
+                count = add_edit(edits, count, TOGGLE_KEEP, s, t, 0, 0, 0)
     starts[KINDS] = count
     return count
 

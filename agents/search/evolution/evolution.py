@@ -10,23 +10,35 @@ from numpy.typing import NDArray
 
 from mapgym.agents.base import AskTellAgent, parameter, register
 from mapgym.agents.search.evolution.evolution_kernels import Breeding, make_children, select_survivors
-from mapgym.agents.search.gamma.breeding_kernels import BYPASS, ORDERS, PARALLELISM
-from mapgym.agents.search.gamma.gamma import SEEN_ENTRIES, log_energy_and_latency
+from mapgym.agents.search.gamma.gamma import log_energy_and_latency
+from mapgym.agents.search.gamma.genome import make_memory
 from mapgym.agents.search.gamma.nondominated_sorting import select_nondominated
-from mapgym.agents.search.gamma.operator_kernels import GENOME_PLANES
-from mapgym.agents.search.gamma.rules import cumulative_weights, make_rules
+from mapgym.agents.search.gamma.operator_kernels import ITEMS
+from mapgym.agents.search.gamma.rules import FACTORS, make_rules, mutation_weights
 from mapgym.cost import OBJECTIVES, CostBatch
 from mapgym.evaluation.front import PARETO
 from mapgym.evaluation.sparsity_aware import SPARSITY_AWARE, plain_objective
 from mapgym.mapping import MappingBatch
-from mapgym.mapping.legality_kernels import pack_rules
 from mapgym.mapspace import MapSpace
 from mapgym.spec.workload import Workload
 
 FRONT = 5
 """How many times as large the population is when it has to cover a front."""
 
-_ITEMS = {"parallelism": PARALLELISM, "order": ORDERS, "bypass": BYPASS}
+MUTATIONS = {
+    "move": FACTORS,
+    "exchange": FACTORS,
+    "parallelism": ("parallelism",),
+    "retile": FACTORS,
+    "trade": ("tile",),
+    "refill_level": ("tile",),
+    "refill_array": ("parallelism",),
+    "promote": ("order",),
+    "order": ("order",),
+    "bypass": ("bypass",),
+    "trade_tensors": ("bypass",),
+}
+"""The mutations, in the order in which kernels number them, and the axes that allow them."""
 
 
 @register
@@ -108,13 +120,7 @@ class Evolution(AskTellAgent):
         several = "order" in space.axes or bool(space.entries.keep_free.any())
         self._niches = objective != PARETO and several
         self._breeding = self._make_breeding(space)
-        self._seen = np.zeros(SEEN_ENTRIES, np.uint64)
-        levels, dims, tensors = len(space.accelerator.levels), len(space.workload.dims), len(space.workload.tensors)
-        self._memory = (
-            np.zeros((2, GENOME_PLANES, levels, max(dims, tensors)), np.int64),
-            np.empty((levels, dims)),
-        )
-        self._state = rng.integers(2**63, size=1, dtype=np.uint64)
+        self._memory = make_memory(space, rng)
         self._size = self.population * (FRONT if objective == PARETO else 1)
         # Energy does not depend on how many MACs work at a time, and a front needs mappings of both kinds.
         self._oversampling = 1 if plain_objective(objective) in ("energy", PARETO) else self.oversampling
@@ -168,36 +174,20 @@ class Evolution(AskTellAgent):
 
     def _breed(self, parents: MappingBatch, n: int) -> MappingBatch:
         children = parents.blank(n)
-        held = np.empty((len(parents) + 1, parents.keep.shape[1]))
-        make_children(parents.arrays(), children.arrays(), self._breeding, self._seen, self._state, *self._memory, held)
+        held = np.empty(parents.keep.shape[:2])
+        make_children(parents.arrays(), children.arrays(), self._breeding, self._memory, held)
         return children
 
     def _make_breeding(self, space: MapSpace) -> Breeding:
-        tile, parallelism, order, bypass = (axis in space.axes for axis in ("tile", "parallelism", "order", "bypass"))
-        factors = tile or parallelism
-        mutations = {
-            "move": factors,
-            "exchange": factors,
-            "parallelism": parallelism,
-            "retile": factors,
-            "trade": tile,
-            "refill_level": tile,
-            "refill_array": parallelism,
-            "promote": order,
-            "order": order,
-            "bypass": bypass,
-            "trade_tensors": bypass,
-        }
-        weights = np.array([getattr(self, name) for name in mutations])
         # Links between neighbours, and gating and skipping, depend on the whole order.
         simple = not (space.accelerator.peer_links or space.accelerator.is_sparse)
         return Breeding(
-            rules=make_rules(space, np.ones(7)),
-            table=pack_rules(space.workload, space.accelerator),
+            rules=make_rules(space),
+            table=space.definition.rules,
             alike=np.array(_alike(space.workload) if simple else [], np.int64),
             slides=np.array(_slides(space.workload)),
-            weights=cumulative_weights(weights, [*mutations.values()], space.axes),
-            items=np.array([] if tile else [_ITEMS[axis] for axis in space.axes], np.int64),
+            weights=mutation_weights(self, MUTATIONS, space.axes),
+            items=np.array([] if "tile" in space.axes else [ITEMS[axis] for axis in space.axes], np.int64),
             crossover=self.crossover,
             persistence=self.persistence,
             fill=self.fill,

@@ -16,26 +16,30 @@ from mapgym.agents.search.evolution.operator_kernels import (
     trade_dims,
     trade_tensors,
 )
-from mapgym.agents.search.gamma.breeding_kernels import cross, fingerprint, mix, read_genome, remember, write_genome
-from mapgym.agents.search.gamma.operator_kernels import (
-    AXIS,
-    KEEP,
-    ORDER,
-    SPATIAL,
-    TEMPORAL,
-    Rules,
+from mapgym.agents.search.gamma.genome import KEEP, ORDER, SIDE, SPATIAL, TEMPORAL, Genome, Memory, MemoryArrays, State
+from mapgym.agents.search.gamma.genome_kernels import (
     below,
+    genome_hash,
+    parallelism,
+    read_genome,
+    unit,
+    write_genome,
+)
+from mapgym.agents.search.gamma.operator_kernels import (
+    cross,
     exchange_primes,
     flip_keep,
     move_prime,
     retile_dim,
     swap_loops,
     toggle_parallelism,
-    unit,
 )
-from mapgym.agents.search.gamma.repair_kernels import fill_words, mend, parallelism
+from mapgym.agents.search.gamma.repair_kernels import fill_words, repair
+from mapgym.agents.search.gamma.rules import Rules
 from mapgym.compilation import kernel
-from mapgym.mapping.maps import Maps
+from mapgym.compilation.hash_kernels import mix, remember
+from mapgym.compilation.random_kernels import choose
+from mapgym.mapping.maps import Arrays, Maps
 
 MOVE, EXCHANGE, TOGGLE, RETILE, TRADE, REFILL_LEVEL, REFILL_ARRAY, PROMOTE, SWAP, FLIP, TRADE_TENSORS = range(11)
 """The mutations, in the order of ``Breeding.weights``."""
@@ -64,7 +68,7 @@ class Breeding(NamedTuple):
 
 
 @kernel
-def _log(factor, primes):  # type: ignore[no-untyped-def]
+def _log(factor: int, primes: NDArray[np.int64]) -> np.uint64:
     """A number for a factor such that the number of a product is the sum (modulo 2**64) of the numbers."""
     total = np.uint64(0)
     for prime in primes:
@@ -75,7 +79,7 @@ def _log(factor, primes):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def essence(g, breeding):  # type: ignore[no-untyped-def]
+def cost_hash(g: Genome, breeding: Breeding) -> np.uint64:
     """A hash of what the cost depends on when neighbours exchange no words and nothing is sparse.
 
     Above each tile, the loops that leave a tensor in place and those that let a window slide count with their place,
@@ -107,7 +111,7 @@ def essence(g, breeding):  # type: ignore[no-untyped-def]
             total += key * _log(g[TEMPORAL, level, d], rules.primes[d])
         for d in range(dims):
             if g[SPATIAL, level, d] > 1:
-                key = mix(mix(SPATIAL_LOOP, breeding.alike[d]), g[AXIS, level, d])
+                key = mix(mix(SPATIAL_LOOP, breeding.alike[d]), g[SIDE, level, d])
                 total += key * _log(g[SPATIAL, level, d], rules.primes[d])
         kept = 1
         for t in range(tensors):
@@ -117,21 +121,18 @@ def essence(g, breeding):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def is_new(g, breeding, seen):  # type: ignore[no-untyped-def]
+def is_new(g: Genome, breeding: Breeding, seen: NDArray[np.uint64]) -> bool:
     """Whether no mapping like this one was remembered; remembers it."""
     if len(breeding.alike):
-        return remember(seen, essence(g, breeding))
-    return remember(seen, fingerprint(g, len(breeding.rules.primes), breeding.rules.relevant.shape[1]))
+        return remember(seen, cost_hash(g, breeding))
+    return remember(seen, genome_hash(g, len(breeding.rules.primes), breeding.rules.relevant.shape[1]))
 
 
 @kernel
-def _mutate(g, breeding, extents, state):  # type: ignore[no-untyped-def]
+def _mutate(g: Genome, breeding: Breeding, extents: NDArray[np.float64], state: State) -> bool:
     """Applies one random mutation; returns whether it changed anything."""
-    rules, weights = breeding.rules, breeding.weights
-    drawn = unit(state)
-    chosen = 0
-    while chosen < len(weights) - 1 and drawn >= weights[chosen]:
-        chosen += 1
+    rules = breeding.rules
+    chosen = choose(breeding.weights, unit(state))
     if chosen == MOVE:
         return move_prime(g, rules, state)
     if chosen == EXCHANGE:
@@ -156,13 +157,13 @@ def _mutate(g, breeding, extents, state):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _idles(g, dims, macs):  # type: ignore[no-untyped-def]
+def _idles(g: Genome, dims: int, macs: int) -> bool:
     """Whether a child uses less than three quarters of the MACs of its parent."""
     return 4 * parallelism(g, dims) < 3 * macs
 
 
 @kernel
-def _empties(g, child_words, keep, words):  # type: ignore[no-untyped-def]
+def _empties(g: Genome, child_words: NDArray[np.float64], keep: NDArray[np.bool_], words: NDArray[np.float64]) -> bool:
     """Whether a child uses less than three quarters of the words of its parent in a buffer that keeps the same tensors.
 
     Given are the child's genome and words at each level, and the parent's kept tensors (bool[level, tensor]) and words.
@@ -178,25 +179,27 @@ def _empties(g, child_words, keep, words):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def make_children(parent_arrays, child_arrays, breeding, seen, state, genomes, extents, held):  # type: ignore[no-untyped-def]
+def make_children(
+    parent_arrays: Arrays,
+    child_arrays: Arrays,
+    breeding: Breeding,
+    memory: MemoryArrays,
+    held: NDArray[np.float64],
+) -> None:
     """Fills a batch with legal children of the parents.
 
     Args:
-        parent_arrays: the six arrays of m legal mappings, best first where tournaments are held.
-        child_arrays: the six arrays of n mappings, overwritten.
+        parent_arrays: of m legal mappings, best first where tournaments are held.
+        child_arrays: of n mappings, overwritten.
         breeding: how. A child is made anew while it is illegal, refused or known; the last attempt but one is taken
             even if it is refused or known, and instead of an illegal one a copy of a parent.
-        seen: uint64 hash table; see :func:`mapgym.agents.search.gamma.breeding_kernels.remember`.
-        state: uint64[1], random state.
-        genomes: int64[2, 6, level, dim or tensor], working memory.
-        extents, held: float64[level, dim] and [m + 1, level], working memory.
+        memory: the fields of :class:`mapgym.agents.search.gamma.genome.Memory`.
+        held: float64[m, level], filled with the words that the parents keep.
     """
-    parents = Maps(*parent_arrays)
-    children = Maps(*child_arrays)
+    parents, children = Maps(*parent_arrays), Maps(*child_arrays)
+    seen, state, g, mate, extents, words = Memory(*memory)
     rules, table, dims = breeding.rules, breeding.table, len(breeding.rules.primes)
-    g, mate = genomes[0], genomes[1]
-    last = breeding.attempts
-    keep, words = parents.keep, held[len(parents.temporal)]
+    keep, last = parents.keep, breeding.attempts
     for k in range(len(parents.temporal)):
         read_genome(parents, k, g)
         fill_words(g, table, extents, held[k])
@@ -231,7 +234,7 @@ def make_children(parent_arrays, child_arrays, breeding, seen, state, genomes, e
             fill_words(g, table, extents, words)
             if screened and _empties(g, words, keep[parent], held[parent]):
                 continue
-            steps = mend(g, rules, table, extents, words, state)
+            steps = repair(g, rules, table, extents, words, state)
             if steps < 0:
                 continue
             if screened and steps > 0 and (_idles(g, dims, macs) or _empties(g, words, keep[parent], held[parent])):
@@ -242,7 +245,7 @@ def make_children(parent_arrays, child_arrays, breeding, seen, state, genomes, e
 
 
 @kernel
-def dataflow(batch, i, relevant):  # type: ignore[no-untyped-def]
+def dataflow(batch: Maps, i: int, relevant: NDArray[np.bool_]) -> np.uint64:
     """A hash of which tensors each level of mapping i keeps, and which of them stay there while the next tile comes.
 
     The latter are those that the innermost loop outside a tile does not move: weight-stationary mappings differ in it
@@ -270,11 +273,18 @@ def dataflow(batch, i, relevant):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def select_survivors(arrays, best, relevant, most, chosen, flows):  # type: ignore[no-untyped-def]
+def select_survivors(
+    arrays: Arrays,
+    best: NDArray[np.int64],
+    relevant: NDArray[np.bool_],
+    most: int,
+    chosen: NDArray[np.int64],
+    flows: NDArray[np.uint64],
+) -> int:
     """Chooses the first mappings, of those of the same dataflow only so many.
 
     Args:
-        arrays: the six arrays of the mappings.
+        arrays: of the mappings.
         best: int64[n], indices of distinct ones, the best one first.
         relevant: bool[dim, tensor], which dims a tensor has.
         most: how many of the same dataflow.

@@ -1,6 +1,6 @@
 """Compiled mutations and a crossover of the evolutionary search: large moves that a designer would make.
 
-They work on the genome of :mod:`mapgym.agents.search.gamma.operator_kernels`, whose small mutations they join. Like
+They work on the genome of :mod:`mapgym.agents.search.gamma.genome`, and join the small mutations of its operators. Like
 those they keep the products of the factors and touch only what the rules leave free; except where said otherwise, tiles
 may be too large afterwards. A slot is one factor of each dim: slot 2s the spatial, slot 2s + 1 the temporal one of
 level s, from the inside out.
@@ -8,26 +8,15 @@ level s, from the inside out.
 
 from __future__ import annotations
 
-from mapgym.agents.search.gamma.operator_kernels import (
-    AXIS,
-    FREE_KEEP,
-    FREE_ORDER,
-    FREE_SPATIAL,
-    FREE_TEMPORAL,
-    KEEP,
-    ORDER,
-    SPATIAL,
-    SPATIAL_ORDER,
-    TEMPORAL,
-    X,
-    Y,
-    below,
-    has_room,
-    may_enter,
-    random_prime,
-)
+import numpy as np
+from numpy.typing import NDArray
+
+from mapgym.agents.search.gamma.genome import KEEP, ORDER, SIDE, SPATIAL, SPATIAL_ORDER, TEMPORAL, Genome, State, X, Y
+from mapgym.agents.search.gamma.genome_kernels import below, has_room, may_enter, random_prime
 from mapgym.agents.search.gamma.repair_kernels import cover, tile_words
+from mapgym.agents.search.gamma.rules import FREE_KEEP, FREE_ORDER, FREE_SPATIAL, FREE_TEMPORAL, Rules
 from mapgym.compilation import kernel
+from mapgym.compilation.number_kernels import greatest_common_divisor
 from mapgym.mapping.legality_kernels import capacity_words
 
 ALL, HALF, NONE = range(3)
@@ -35,12 +24,12 @@ ALL, HALF, NONE = range(3)
 
 
 @kernel
-def _level_fits(g, table, level, extents):  # type: ignore[no-untyped-def]
+def _level_fits(g: Genome, table: NDArray[np.int64], level: int, extents: NDArray[np.float64]) -> bool:
     return tile_words(g, table, level, extents, False) <= capacity_words(table, level)
 
 
 @kernel
-def tiles_fit(g, table, first, extents):  # type: ignore[no-untyped-def]
+def tiles_fit(g: Genome, table: NDArray[np.int64], first: int, extents: NDArray[np.float64]) -> bool:
     """Whether the tiles of all levels from the given one outwards fit their capacities, as if nothing were compressed.
 
     Args:
@@ -57,7 +46,7 @@ def tiles_fit(g, table, first, extents):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _source(g, rules, d, first, last, state):  # type: ignore[no-untyped-def]
+def _source(g: Genome, rules: Rules, d: int, first: int, last: int, state: State) -> int:
     """A random level from first to last - 1 with a free temporal factor of dim d above 1; -1 if there is none."""
     chosen, count = -1, 0
     for level in range(first, last):
@@ -69,7 +58,9 @@ def _source(g, rules, d, first, last, state):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _grow(g, table, d, prime, first, last, extents):  # type: ignore[no-untyped-def]
+def _grow(
+    g: Genome, table: NDArray[np.int64], d: int, prime: int, first: int, last: int, extents: NDArray[np.float64]
+) -> bool:
     """Lets the tiles of levels from first to last - 1 grow along a dim, if they still fit; returns whether they do."""
     fits = True
     for level in range(first, last):
@@ -82,7 +73,7 @@ def _grow(g, table, d, prime, first, last, extents):  # type: ignore[no-untyped-
 
 
 @kernel
-def refill_level(g, rules, table, extents, state):  # type: ignore[no-untyped-def]
+def refill_level(g: Genome, rules: Rules, table: NDArray[np.int64], extents: NDArray[np.float64], state: State) -> bool:
     """Empties the temporal tile of a level wholly, in part or not at all, and fills it until nothing more fits."""
     levels, dims = g.shape[1], len(rules.primes)
     if not rules.tile or levels < 2:
@@ -120,7 +111,7 @@ def refill_level(g, rules, table, extents, state):  # type: ignore[no-untyped-de
 
 
 @kernel
-def fill_array(g, rules, level, state):  # type: ignore[no-untyped-def]
+def fill_array(g: Genome, rules: Rules, level: int, state: State) -> None:
     """Moves random primes from temporal factors into the spatial ones of a level until its fan-out takes no more."""
     # Mostly it takes nothing, not even the smallest prime: no dim has to be tried then.
     if not (has_room(g, rules, level, X, 2) or has_room(g, rules, level, Y, 2)):
@@ -149,7 +140,7 @@ def fill_array(g, rules, level, state):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def refill_array(g, rules, state):  # type: ignore[no-untyped-def]
+def refill_array(g: Genome, rules: Rules, state: State) -> bool:
     """Makes all, half or none of the parallel dims of a level temporal, and fills its fan-out anew."""
     levels, dims = g.shape[1], len(rules.primes)
     level = -1
@@ -175,7 +166,7 @@ def refill_array(g, rules, state):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def promote_loop(g, rules, state):  # type: ignore[no-untyped-def]
+def promote_loop(g: Genome, rules: Rules, state: State) -> bool:
     """Makes another loop the innermost of a level, followed by those that reuse the same tensor."""
     levels, dims, tensors = g.shape[1], len(rules.primes), rules.relevant.shape[1]
     first = below(state, levels)
@@ -216,15 +207,7 @@ def promote_loop(g, rules, state):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def greatest_common_divisor(a, b):  # type: ignore[no-untyped-def]
-    """Euclid's."""
-    while b:
-        a, b = b, a % b
-    return a
-
-
-@kernel
-def _divisible(rules, d):  # type: ignore[no-untyped-def]
+def _divisible(rules: Rules, d: int) -> int:
     """Dim d, or the next one after it whose bound is above 1."""
     dims = len(rules.primes)
     for step in range(dims):
@@ -234,7 +217,7 @@ def _divisible(rules, d):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _free_product(g, rules, d):  # type: ignore[no-untyped-def]
+def _free_product(g: Genome, rules: Rules, d: int) -> int:
     """Product of the factors of a dim that may change."""
     product = 1
     for level in range(g.shape[1]):
@@ -245,7 +228,7 @@ def _free_product(g, rules, d):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _trade(g, rules, d, e, first, last):  # type: ignore[no-untyped-def]
+def _trade(g: Genome, rules: Rules, d: int, e: int, first: int, last: int) -> None:
     """Dims d and e trade factors and places in the orders over the slots from first to last - 1.
 
     What a bound does not admit becomes a loop of the outermost level.
@@ -258,7 +241,7 @@ def _trade(g, rules, d, e, first, last):  # type: ignore[no-untyped-def]
             continue
         g[kind, level, d], g[kind, level, e] = g[kind, level, e], g[kind, level, d]
         if kind == SPATIAL:
-            g[AXIS, level, d], g[AXIS, level, e] = g[AXIS, level, e], g[AXIS, level, d]
+            g[SIDE, level, d], g[SIDE, level, e] = g[SIDE, level, e], g[SIDE, level, d]
         elif rules.levels[FREE_ORDER, level, TEMPORAL]:
             for position in range(dims):
                 if g[ORDER, level, position] == d:
@@ -276,7 +259,7 @@ def _trade(g, rules, d, e, first, last):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def trade_dims(g, rules, state):  # type: ignore[no-untyped-def]
+def trade_dims(g: Genome, rules: Rules, state: State) -> bool:
     """Two dims trade factors and places in the orders over a range of slots."""
     levels, dims = g.shape[1], len(rules.primes)
     if dims < 2 or not rules.tile:
@@ -292,7 +275,7 @@ def trade_dims(g, rules, state):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _dim_of_one(g, rules, t, u, state):  # type: ignore[no-untyped-def]
+def _dim_of_one(g: Genome, rules: Rules, t: int, u: int, state: State) -> int:
     """A random dim that tensor t has and tensor u has not, and that may trade; -1 if there is none."""
     chosen, count = -1, 0
     for d in range(len(rules.primes)):
@@ -305,7 +288,7 @@ def _dim_of_one(g, rules, t, u, state):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def trade_tensors(g, rules, state):  # type: ignore[no-untyped-def]
+def trade_tensors(g: Genome, rules: Rules, state: State) -> bool:
     """Two tensors trade the levels that keep them, and mostly a dim of the one alone trades with a dim of the other.
 
     Weights that stay in the registers become outputs that do, and the loops that reused the former reuse the latter:
@@ -329,7 +312,7 @@ def trade_tensors(g, rules, state):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def take_outside(g, mate, rules, state):  # type: ignore[no-untyped-def]
+def take_outside(g: Genome, mate: Genome, rules: Rules, state: State) -> None:
     """Takes everything outside a random slot over from another genome: tiles, parallelism, orders, kept tensors.
 
     Costs add up over the boundaries between levels, and the traffic over a boundary depends on the tile inside it and
@@ -355,7 +338,7 @@ def take_outside(g, mate, rules, state):  # type: ignore[no-untyped-def]
                 missing = extent // greatest_common_divisor(extent, inner)
                 g[kind, level, d] = greatest_common_divisor(missing, total // inner)
                 if kind == SPATIAL:
-                    g[AXIS, level, d] = mate[AXIS, level, d]
+                    g[SIDE, level, d] = mate[SIDE, level, d]
             inner *= g[kind, level, d]
         g[TEMPORAL, levels - 1, d] *= total // inner
     for level in range(cut // 2, levels):

@@ -9,19 +9,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.agents.base import AskTellAgent, parameter, register
-from mapgym.agents.search.gamma.breeding_kernels import BYPASS, ORDERS, PARALLELISM, TILES, breed
+from mapgym.agents.search.gamma.gamma_kernels import Breeding, breed
+from mapgym.agents.search.gamma.genome import make_memory
 from mapgym.agents.search.gamma.nondominated_sorting import select_nondominated
-from mapgym.agents.search.gamma.operator_kernels import GENOME_PLANES
-from mapgym.agents.search.gamma.rules import make_rules
+from mapgym.agents.search.gamma.operator_kernels import ITEMS
+from mapgym.agents.search.gamma.rules import FACTORS, make_rules, mutation_weights
 from mapgym.cost import OBJECTIVES, CostBatch
 from mapgym.evaluation.front import PARETO
 from mapgym.evaluation.sparsity_aware import SPARSITY_AWARE
 from mapgym.mapping import MappingBatch
-from mapgym.mapping.legality_kernels import pack_rules
 from mapgym.mapspace import MapSpace
 
-SEEN_ENTRIES = 2**20
-"""Size of the table of mappings seen before (8 bytes each); it starts anew when half full."""
+MUTATIONS = {
+    "move": FACTORS,
+    "exchange": FACTORS,
+    "parallelism": ("parallelism",),
+    "retile": FACTORS,
+    "levels": ("tile",),
+    "order": ("order",),
+    "bypass": ("bypass",),
+}
+"""The mutations, in the order in which kernels number them, and the axes that allow them."""
 
 
 @register
@@ -37,7 +45,7 @@ class Gamma(AskTellAgent):
     Changed, because the released code says otherwise:
 
     - A dim may be spatial and temporal at one level (there, its whole factor at a level is one or the other), may lie
-      on either axis of a mesh, and any dim may be parallel: the whole map space can be reached.
+      on either side of a mesh, and any dim may be parallel: the whole map space can be reached.
     - Tile mutations move one prime factor, or let two dims trade places. There, the branch that does so is never
       taken; instead, every child has one dim spread at random anew.
     - Orders are swapped among loops that exist. There, most swaps concern loops of bound 1 and do nothing.
@@ -82,19 +90,16 @@ class Gamma(AskTellAgent):
     def start(self, space: MapSpace, rng: np.random.Generator, objective: str) -> None:
         """Packs the rules of the space; the first population follows when asked for."""
         self._space, self._rng, self._objective = space, rng, objective
-        weights = [self.move, self.exchange, self.parallelism, self.retile, self.levels, self.order, self.bypass]
-        self._rules = make_rules(space, np.array(weights))
-        items = {"tile": TILES, "parallelism": PARALLELISM, "order": ORDERS, "bypass": BYPASS}
-        self._items = np.array([items[axis] for axis in space.axes], np.int64)
-        self._table = pack_rules(space.workload, space.accelerator)
-        self._seen = np.zeros(SEEN_ENTRIES, np.uint64)
-        levels, dims, tensors = len(space.accelerator.levels), len(space.workload.dims), len(space.workload.tensors)
-        self._memory = (
-            np.zeros((2, GENOME_PLANES, levels, max(dims, tensors)), np.int64),
-            np.empty((levels, dims)),
-            np.empty(levels),
+        self._breeding = Breeding(
+            rules=make_rules(space),
+            table=space.definition.rules,
+            items=np.array([ITEMS[axis] for axis in space.axes], np.int64),
+            weights=mutation_weights(self, MUTATIONS, space.axes),
+            crossover=self.crossover,
+            persistence=self.persistence,
+            attempts=self.attempts,
         )
-        self._state = rng.integers(2**63, size=1, dtype=np.uint64)
+        self._memory = make_memory(space, rng)
         self._parents: MappingBatch | None = None
         self._values: NDArray[np.float64] = np.empty(0)
         self._begun = False
@@ -134,19 +139,7 @@ class Gamma(AskTellAgent):
 
     def _breed(self, parents: MappingBatch, n: int) -> MappingBatch:
         children = parents.blank(n)
-        breed(
-            parents.arrays(),
-            children.arrays(),
-            self._rules,
-            self._items,
-            self._table,
-            self.crossover,
-            self.persistence,
-            self.attempts,
-            self._seen,
-            self._state,
-            *self._memory,
-        )
+        breed(parents.arrays(), children.arrays(), self._breeding, self._memory)
         return children
 
 

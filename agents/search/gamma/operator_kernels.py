@@ -1,123 +1,25 @@
-"""Compiled mutations of the genetic search.
+"""Compiled mutations of the genetic search, and its crossover.
 
-Every mutation keeps the products of the factors equal to the bounds and touches only what the rules leave free. What
-it may break, that the tiles of a level fit its capacity, is mended afterwards
-(:mod:`mapgym.agents.search.gamma.breeding_kernels`).
-
-A genome is one mapping as one array, int64[6, level, dim or tensor], whose planes are numbered below: temporal and
-spatial factors, the mesh axis of each spatial factor, the dims of the temporal and of the spatial loops (innermost
-first), and whether tensors are kept. It is one array of one type because compiling functions of many arrays takes long.
+Every one keeps the products of the factors equal to the bounds and touches only what the rules leave free. What it may
+break, that the tiles of a level fit its capacity, is repaired afterwards
+(:mod:`mapgym.agents.search.gamma.repair_kernels`).
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
-
+from mapgym.agents.search.gamma.genome import KEEP, ORDER, SIDE, SPATIAL, TEMPORAL, Genome, State
+from mapgym.agents.search.gamma.genome_kernels import below, has_room, may_enter, random_prime
+from mapgym.agents.search.gamma.rules import FREE_KEEP, FREE_ORDER, FREE_SPATIAL, FREE_TEMPORAL, Rules
 from mapgym.compilation import kernel
-from mapgym.compilation.random_kernels import next_random
+from mapgym.compilation.number_kernels import greatest_common_divisor
 
-GENOME_PLANES = 6
-TEMPORAL, SPATIAL, AXIS, ORDER, SPATIAL_ORDER, KEEP = range(GENOME_PLANES)
-X, Y = 0, 1
-
-FREE_TEMPORAL, FREE_SPATIAL, FREE_KEEP, FREE_ORDER, SPATIAL_ORDER_KEY, LIMIT, REACH = range(7)
-"""Planes of ``Rules.levels``, int64[7, level, ...].
-
-FREE_TEMPORAL, FREE_SPATIAL: [dim] whether a factor may change. FREE_KEEP: [tensor] whether a keep bit may. FREE_ORDER:
-[2] whether the temporal and the spatial loops may be swapped. SPATIAL_ORDER_KEY: [dim] the order of the spatial loops
-where they may not. LIMIT: [2] largest product of the spatial factors of the level on X and on Y. REACH: [2] the same
-for the level and all outer ones together.
-"""
-
-MOVE, EXCHANGE, TOGGLE, RETILE, LEVELS, SWAP, BYPASS = range(7)
-"""The mutations, in the order of ``Rules.weights``."""
-
-
-class Rules(NamedTuple):
-    """What the operators may do in a map space."""
-
-    levels: NDArray[np.int64]  # see above
-    primes: NDArray[np.int64]  # [dim, k] distinct primes of each bound, padded with 0
-    relevant: NDArray[np.bool_]  # [dim, tensor] whether the size of a tensor's tile depends on the dim
-    weights: NDArray[np.float64]  # [7] cumulative probabilities of the mutations
-    tile: bool  # primes may move between levels, otherwise only between time and space within a level
-    parallelism: bool  # the parallelism axis is searched
-    least_parallelism: int  # MACs that have to be in use
+TILES, PARALLELISM, ORDERS, BYPASS = range(4)
+ITEMS = {"tile": TILES, "parallelism": PARALLELISM, "order": ORDERS, "bypass": BYPASS}
+"""What crossover may take over: that of one axis."""
 
 
 @kernel
-def below(state, n):  # type: ignore[no-untyped-def]
-    """A random whole number from 0 to n - 1, also for large n; state is uint64[1] (bias below n / 2**63)."""
-    return np.int64(next_random(state) >> np.uint64(1)) % np.int64(n)
-
-
-@kernel
-def unit(state):  # type: ignore[no-untyped-def]
-    """A random number in [0, 1)."""
-    return below(state, 1 << 53) / float(1 << 53)
-
-
-@kernel
-def used(g, level, axis, dims):  # type: ignore[no-untyped-def]
-    """Product of the spatial factors of a level on a mesh axis."""
-    product = 1
-    for d in range(dims):
-        if g[AXIS, level, d] == axis:
-            product *= g[SPATIAL, level, d]
-    return product
-
-
-@kernel
-def has_room(g, rules, level, axis, growth):  # type: ignore[no-untyped-def]
-    """Whether the spatial factors of a level may grow by a factor on a mesh axis."""
-    dims = len(rules.primes)
-    if used(g, level, axis, dims) * growth > rules.levels[LIMIT, level, axis]:
-        return False
-    product = growth
-    for outer in range(g.shape[1] - 1, -1, -1):
-        product *= used(g, outer, axis, dims)
-        if outer <= level and product > rules.levels[REACH, outer, axis]:
-            return False
-    return True
-
-
-@kernel
-def random_prime(rules, d, factor, state):  # type: ignore[no-untyped-def]
-    """A prime that divides a factor of dim d, each one equally likely; 0 for the factor 1."""
-    count = 0
-    chosen = 0
-    if factor > 1:
-        for k in range(rules.primes.shape[1]):
-            prime = rules.primes[d, k]
-            if prime > 1 and factor % prime == 0:
-                count += 1
-                # Each prime replaces the ones before with probability 1 / count: all are equally likely.
-                if below(state, count) == 0:
-                    chosen = prime
-    return chosen
-
-
-@kernel
-def may_enter(g, rules, level, d, kind, prime, state):  # type: ignore[no-untyped-def]
-    """Whether a factor may grow by a prime; a dim that becomes parallel is put on an axis that has room for it."""
-    if not rules.levels[kind, level, d]:
-        return False
-    if kind == TEMPORAL:
-        return True
-    first = below(state, 2)
-    for turn in range(2):
-        axis = first ^ turn
-        if (g[SPATIAL, level, d] == 1 or g[AXIS, level, d] == axis) and has_room(g, rules, level, axis, prime):
-            g[AXIS, level, d] = axis
-            return True
-    return False
-
-
-@kernel
-def _random_source(g, rules, state):  # type: ignore[no-untyped-def]
+def _random_source(g: Genome, rules: Rules, state: State) -> tuple[int, int, int]:
     """A random free slot with a factor above 1, of a random dim: (level, dim, kind), or level -1."""
     slots, dims = 2 * g.shape[1], len(rules.primes)
     first = below(state, dims)
@@ -136,7 +38,7 @@ def _random_source(g, rules, state):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def move_prime(g, rules, state):  # type: ignore[no-untyped-def]
+def move_prime(g: Genome, rules: Rules, state: State) -> bool:
     """Moves a random prime of a random dim to another slot."""
     level, d, kind = _random_source(g, rules, state)
     if level < 0:
@@ -156,7 +58,7 @@ def move_prime(g, rules, state):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def exchange_primes(g, rules, state):  # type: ignore[no-untyped-def]
+def exchange_primes(g: Genome, rules: Rules, state: State) -> bool:
     """Two dims trade places: a prime of one goes from slot x to slot y, a prime of the other from y to x.
 
     A full buffer or a full array often admits no single move that leaves it full; a trade does.
@@ -194,8 +96,8 @@ def exchange_primes(g, rules, state):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def toggle_parallelism(g, rules, state):  # type: ignore[no-untyped-def]
-    """At one level, moves a dim between time and space as far as it fits, or a parallel dim to the other mesh axis."""
+def toggle_parallelism(g: Genome, rules: Rules, state: State) -> bool:
+    """At one level, moves a dim between time and space as far as it fits, or a parallel dim to the other mesh side."""
     dims = len(rules.primes)
     slots = g.shape[1] * dims
     first = below(state, slots)
@@ -205,9 +107,9 @@ def toggle_parallelism(g, rules, state):  # type: ignore[no-untyped-def]
             continue
         spatial = g[SPATIAL, level, d]
         if spatial > 1 and below(state, 2) == 0:
-            other = 1 - g[AXIS, level, d]
+            other = 1 - g[SIDE, level, d]
             if below(state, 2) == 0 and has_room(g, rules, level, other, spatial):
-                g[AXIS, level, d] = other
+                g[SIDE, level, d] = other
             else:
                 g[TEMPORAL, level, d] *= spatial
                 g[SPATIAL, level, d] = 1
@@ -225,7 +127,7 @@ def toggle_parallelism(g, rules, state):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def retile_dim(g, rules, state):  # type: ignore[no-untyped-def]
+def retile_dim(g: Genome, rules: Rules, state: State) -> bool:
     """Spreads the primes of one dim anew: each goes to a random slot, or stays where the slot does not admit it."""
     source, d, _ = _random_source(g, rules, state)
     if source < 0:
@@ -249,7 +151,7 @@ def retile_dim(g, rules, state):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def set_tile(g, rules, level, d, tile, spatial):  # type: ignore[no-untyped-def]
+def set_tile(g: Genome, rules: Rules, level: int, d: int, tile: int, spatial: int) -> bool:
     """Sets the level factor of a dim; the part of it that divides ``spatial`` becomes parallel.
 
     Returns:
@@ -259,16 +161,14 @@ def set_tile(g, rules, level, d, tile, spatial):  # type: ignore[no-untyped-def]
         spatial = g[SPATIAL, level, d]
         if tile % spatial:
             return False
-    a, b = tile, spatial
-    while b:
-        a, b = b, a % b
-    g[SPATIAL, level, d] = a
-    g[TEMPORAL, level, d] = tile // a
+    parallel = greatest_common_divisor(tile, spatial)
+    g[SPATIAL, level, d] = parallel
+    g[TEMPORAL, level, d] = tile // parallel
     return True
 
 
 @kernel
-def swap_levels(g, rules, state):  # type: ignore[no-untyped-def]
+def swap_levels(g: Genome, rules: Rules, state: State) -> bool:
     """Swaps the tiles of two levels, dim by dim, where both are free."""
     levels = g.shape[1]
     if not rules.tile or levels < 2:
@@ -290,8 +190,8 @@ def swap_levels(g, rules, state):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def swap_loops(g, rules, state):  # type: ignore[no-untyped-def]
-    """Swaps two loops of bound above 1 of a level: temporal ones, or spatial ones on the same mesh axis."""
+def swap_loops(g: Genome, rules: Rules, state: State) -> bool:
+    """Swaps two loops of bound above 1 of a level: temporal ones, or spatial ones on the same mesh side."""
     slots, dims = 2 * g.shape[1], len(rules.primes)
     first = below(state, slots)
     for step in range(slots):
@@ -299,11 +199,11 @@ def swap_loops(g, rules, state):  # type: ignore[no-untyped-def]
         if not rules.levels[FREE_ORDER, level, kind]:
             continue
         plane = ORDER + kind
-        axis = below(state, 2)
+        side = below(state, 2)
         count, a, b = 0, 0, 0
         for position in range(dims):
             d = g[plane, level, position]
-            if g[kind, level, d] > 1 and (kind == TEMPORAL or g[AXIS, level, d] == axis):
+            if g[kind, level, d] > 1 and (kind == TEMPORAL or g[SIDE, level, d] == side):
                 # A random pair, drawn while passing by: the third and later loops replace one of the two.
                 count += 1
                 if count == 1:
@@ -323,7 +223,7 @@ def swap_loops(g, rules, state):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def flip_keep(g, rules, state):  # type: ignore[no-untyped-def]
+def flip_keep(g: Genome, rules: Rules, state: State) -> bool:
     """Flips whether a random level keeps a random tensor."""
     tensors = rules.relevant.shape[1]
     slots = g.shape[1] * tensors
@@ -337,22 +237,28 @@ def flip_keep(g, rules, state):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def mutate(g, rules, state):  # type: ignore[no-untyped-def]
-    """Applies one random mutation; returns whether it changed anything."""
-    drawn = unit(state)
-    chosen = 0
-    while chosen < len(rules.weights) - 1 and drawn >= rules.weights[chosen]:
-        chosen += 1
-    if chosen == MOVE:
-        return move_prime(g, rules, state)
-    if chosen == EXCHANGE:
-        return exchange_primes(g, rules, state)
-    if chosen == TOGGLE:
-        return toggle_parallelism(g, rules, state)
-    if chosen == RETILE:
-        return retile_dim(g, rules, state)
-    if chosen == LEVELS:
-        return swap_levels(g, rules, state)
-    if chosen == SWAP:
-        return swap_loops(g, rules, state)
-    return flip_keep(g, rules, state)
+def cross(g: Genome, mate: Genome, rules: Rules, item: int, state: State) -> None:
+    """Takes one thing over from another genome: tiles of some dims, all parallelism, all orders or all keep bits."""
+    dims = len(rules.primes)
+    # One dim, as in GAMMA, or each dim by the toss of a coin.
+    only = below(state, dims) if below(state, 2) == 0 else -1
+    for d in range(dims):
+        taken = d == only or (only < 0 and below(state, 2) == 0)
+        for level in range(g.shape[1]):
+            if item == TILES and taken:
+                g[TEMPORAL, level, d] = mate[TEMPORAL, level, d]
+                g[SPATIAL, level, d] = mate[SPATIAL, level, d]
+                g[SIDE, level, d] = mate[SIDE, level, d]
+            elif item == PARALLELISM:
+                if rules.levels[FREE_SPATIAL, level, d] and rules.levels[FREE_TEMPORAL, level, d]:
+                    tile = g[TEMPORAL, level, d] * g[SPATIAL, level, d]
+                    set_tile(g, rules, level, d, tile, mate[SPATIAL, level, d])
+                    g[SIDE, level, d] = mate[SIDE, level, d]
+            elif item == ORDERS:
+                for kind in (TEMPORAL, SPATIAL):
+                    if rules.levels[FREE_ORDER, level, kind]:
+                        g[ORDER + kind, level, d] = mate[ORDER + kind, level, d]
+    if item == BYPASS:
+        for level in range(g.shape[1]):
+            for t in range(rules.relevant.shape[1]):
+                g[KEEP, level, t] = mate[KEEP, level, t]

@@ -1,26 +1,16 @@
 """Compiled repair of genomes: the array's parallelism, the words of the tiles, and how both are made to fit.
 
-Operators keep the products of the factors, the orders and what the rules fix; what they may break is mended here.
+Operators keep the products of the factors, the orders and what the rules fix; what they may break is repaired here.
 """
 
 from __future__ import annotations
 
-from mapgym.agents.search.gamma.operator_kernels import (
-    AXIS,
-    FREE_SPATIAL,
-    FREE_TEMPORAL,
-    KEEP,
-    LIMIT,
-    REACH,
-    SPATIAL,
-    TEMPORAL,
-    X,
-    Y,
-    below,
-    has_room,
-    random_prime,
-    used,
-)
+import numpy as np
+from numpy.typing import NDArray
+
+from mapgym.agents.search.gamma.genome import KEEP, SIDE, SPATIAL, TEMPORAL, Genome, State, X, Y
+from mapgym.agents.search.gamma.genome_kernels import below, has_room, parallelism, random_prime, used
+from mapgym.agents.search.gamma.rules import FREE_SPATIAL, FREE_TEMPORAL, LIMIT, REACH, Rules
 from mapgym.compilation import kernel
 from mapgym.mapping.legality_kernels import (
     LEVELS,
@@ -35,23 +25,13 @@ from mapgym.mapping.legality_kernels import (
 
 
 @kernel
-def parallelism(g, dims):  # type: ignore[no-untyped-def]
-    """The MACs that a genome uses."""
-    product = 1
-    for level in range(g.shape[1]):
-        for d in range(dims):
-            product *= g[SPATIAL, level, d]
-    return product
-
-
-@kernel
-def _fits_mesh(g, rules):  # type: ignore[no-untyped-def]
+def _fits_mesh(g: Genome, rules: Rules) -> bool:
     """Whether every level has room for its spatial factors: has_room for all of them and both axes, in one pass."""
     total_x, total_y = 1, 1
     for level in range(g.shape[1] - 1, -1, -1):
         here_x, here_y = 1, 1
         for d in range(len(rules.primes)):
-            if g[AXIS, level, d] == X:
+            if g[SIDE, level, d] == X:
                 here_x *= g[SPATIAL, level, d]
             else:
                 here_y *= g[SPATIAL, level, d]
@@ -65,7 +45,7 @@ def _fits_mesh(g, rules):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def cover(g, level, extents):  # type: ignore[no-untyped-def]
+def cover(g: Genome, level: int, extents: NDArray[np.float64]) -> None:
     """Fills the extents of a level's tile, given those of the level inside it; extents are float64[level, dim]."""
     for d in range(extents.shape[1]):
         inside = extents[level - 1, d] if level > 0 else 1.0
@@ -73,7 +53,9 @@ def cover(g, level, extents):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def tile_words(g, table, level, extents, compressed):  # type: ignore[no-untyped-def]
+def tile_words(
+    g: Genome, table: NDArray[np.int64], level: int, extents: NDArray[np.float64], compressed: bool
+) -> float:
     """Words of the tiles that a level keeps, given its extents; where asked for, compressed as the level stores them.
 
     The table is from :func:`mapgym.mapping.legality_kernels.pack_rules`.
@@ -88,7 +70,7 @@ def tile_words(g, table, level, extents, compressed):  # type: ignore[no-untyped
 
 
 @kernel
-def fill_words(g, table, extents, words):  # type: ignore[no-untyped-def]
+def fill_words(g: Genome, table: NDArray[np.int64], extents: NDArray[np.float64], words: NDArray[np.float64]) -> None:
     """Fills ``words[level]`` with the words of the tiles that each level keeps, as if nothing were compressed.
 
     Args:
@@ -103,7 +85,7 @@ def fill_words(g, table, extents, words):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _full_level(g, table, extents, words):  # type: ignore[no-untyped-def]
+def _full_level(g: Genome, table: NDArray[np.int64], extents: NDArray[np.float64], words: NDArray[np.float64]) -> int:
     """The innermost level whose kept tiles exceed its capacity, -1 if all fit; arguments as :func:`fill_words` left."""
     for level in range(table[LEVELS]):
         # What is compressed takes no more words than what is not.
@@ -115,22 +97,22 @@ def _full_level(g, table, extents, words):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _shrink(g, rules, level, axis, state):  # type: ignore[no-untyped-def]
-    """Makes room on a mesh axis of a level; returns whether anything could be done.
+def _shrink(g: Genome, rules: Rules, level: int, side: int, state: State) -> bool:
+    """Makes room on a mesh side of a level; returns whether anything could be done.
 
     A dim on X goes to Y if it fits there; otherwise a random prime of a spatial factor becomes temporal.
     """
     dims = len(rules.primes)
     first = below(state, dims)
-    if axis == X:
+    if side == X:
         room = rules.levels[LIMIT, level, Y] // used(g, level, Y, dims)
         for d in range(dims):
-            if g[AXIS, level, d] == X and 1 < g[SPATIAL, level, d] <= room and rules.levels[FREE_SPATIAL, level, d]:
-                g[AXIS, level, d] = Y
+            if g[SIDE, level, d] == X and 1 < g[SPATIAL, level, d] <= room and rules.levels[FREE_SPATIAL, level, d]:
+                g[SIDE, level, d] = Y
                 return True
     for step in range(dims):
         d = (first + step) % dims
-        if g[AXIS, level, d] != axis or not (
+        if g[SIDE, level, d] != side or not (
             rules.levels[FREE_SPATIAL, level, d] and rules.levels[FREE_TEMPORAL, level, d]
         ):
             continue
@@ -143,7 +125,7 @@ def _shrink(g, rules, level, axis, state):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _move_outwards(g, rules, full, state):  # type: ignore[no-untyped-def]
+def _move_outwards(g: Genome, rules: Rules, full: int, state: State) -> bool:
     """Moves a random prime that the tile of a full level covers to the time of a random outer level."""
     levels, dims = g.shape[1], len(rules.primes)
     first = below(state, dims)
@@ -171,8 +153,15 @@ def _move_outwards(g, rules, full, state):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def mend(g, rules, table, extents, words, state):  # type: ignore[no-untyped-def]
-    """Mends parallelism, from the outermost level inwards, then capacities.
+def repair(
+    g: Genome,
+    rules: Rules,
+    table: NDArray[np.int64],
+    extents: NDArray[np.float64],
+    words: NDArray[np.float64],
+    state: State,
+) -> int:
+    """Repairs parallelism, from the outermost level inwards, then capacities.
 
     Each step takes a prime out of the array or moves one outwards, so that the number of steps is bounded.
 
@@ -188,9 +177,9 @@ def mend(g, rules, table, extents, words, state):  # type: ignore[no-untyped-def
     """
     steps = 0
     if not _fits_mesh(g, rules):
-        for axis in (X, Y):
+        for side in (X, Y):
             for level in range(g.shape[1] - 1, -1, -1):
-                while not has_room(g, rules, level, axis, 1) and _shrink(g, rules, level, axis, state):
+                while not has_room(g, rules, level, side, 1) and _shrink(g, rules, level, side, state):
                     steps += 1
         if not _fits_mesh(g, rules):
             return -1

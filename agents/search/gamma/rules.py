@@ -2,40 +2,44 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.agents.search.gamma.operator_kernels import (
-    FREE_KEEP,
-    FREE_ORDER,
-    FREE_SPATIAL,
-    FREE_TEMPORAL,
-    LIMIT,
-    REACH,
-    SPATIAL,
-    SPATIAL_ORDER_KEY,
-    TEMPORAL,
-    Rules,
-)
+from mapgym.agents.base import Agent
+from mapgym.agents.search.gamma.genome import SPATIAL, TEMPORAL
 from mapgym.errors import SpecificationError
+from mapgym.mapping.legality_kernels import UNLIMITED
 from mapgym.mapspace import MapSpace
 
-UNLIMITED = 2**62
+FREE_TEMPORAL, FREE_SPATIAL, FREE_KEEP, FREE_ORDER, SPATIAL_ORDER_KEY, LIMIT, REACH = range(7)
+"""Planes of ``Rules.levels``, int64[7, level, ...].
+
+FREE_TEMPORAL, FREE_SPATIAL: [dim] whether a factor may change. FREE_KEEP: [tensor] whether a keep bit may. FREE_ORDER:
+[2] whether the temporal and the spatial loops may be swapped. SPATIAL_ORDER_KEY: [dim] the order of the spatial loops
+where they may not. LIMIT: [2] largest product of the spatial factors of the level on X and on Y. REACH: [2] the same
+for the level and all outer ones together.
+"""
+
+FACTORS = ("tile", "parallelism")
+"""The axes that change factors."""
 
 
-def make_rules(space: MapSpace, weights: NDArray[np.float64]) -> Rules:
-    """Packs the entries that a map space leaves.
+class Rules(NamedTuple):
+    """What the operators may do in a map space."""
 
-    Args:
-        space: the map space.
-        weights: float64[7], weight of each mutation; those of axes that are not searched do not count.
+    levels: NDArray[np.int64]  # see above
+    primes: NDArray[np.int64]  # [dim, k] distinct primes of each bound, padded with 0
+    relevant: NDArray[np.bool_]  # [dim, tensor] whether the size of a tensor's tile depends on the dim
+    tile: bool  # primes may move between levels, otherwise only between time and space within a level
+    parallelism: bool  # the parallelism axis is searched
+    least_parallelism: int  # MACs that have to be in use
 
-    Raises:
-        SpecificationError: no mutation of a searched axis has a weight above 0.
-    """
+
+def make_rules(space: MapSpace) -> Rules:
+    """Packs what a map space leaves open."""
     workload, accelerator, entries = space.workload, space.accelerator, space.entries
     levels, dims, tensors = len(accelerator.levels), len(workload.dims), len(workload.tensors)
     inner_meshes = [(level.mesh_x, level.mesh_y) for level in accelerator.levels[:-1]]
@@ -46,61 +50,35 @@ def make_rules(space: MapSpace, weights: NDArray[np.float64]) -> Rules:
     planes[FREE_ORDER, :, TEMPORAL] = entries.order_free
     planes[FREE_ORDER, :, SPATIAL] = entries.spatial_order_free
     planes[SPATIAL_ORDER_KEY, :, :dims] = entries.spatial_order_key
-    planes[LIMIT, :, :2] = _limits(space)
+    planes[LIMIT, :, :2] = np.transpose([accelerator.fanout_x, accelerator.fanout_y])
+    if accelerator.fanout_check == "cumulative":
+        # Products over levels are limited (REACH), but a mesh side without any fan-out still holds no loops.
+        planes[LIMIT][planes[LIMIT] > 1] = UNLIMITED
     planes[REACH, :, :2] = [(accelerator.mac.mesh_x, accelerator.mac.mesh_y), *inner_meshes]
-    tile, parallelism, order, bypass = (axis in space.axes for axis in ("tile", "parallelism", "order", "bypass"))
-    factors = tile or parallelism
     return Rules(
         levels=planes,
-        primes=_primes(workload.bounds),
+        primes=space.edit_tables.primes,
         relevant=np.array([[dim in tensor.dims for tensor in workload.tensors] for dim in workload.dims]),
-        weights=cumulative_weights(weights, [factors, factors, parallelism, factors, tile, order, bypass], space.axes),
-        tile=tile,
-        parallelism=parallelism,
+        tile="tile" in space.axes,
+        parallelism="parallelism" in space.axes,
         least_parallelism=entries.min_used_macs,
     )
 
 
-def _limits(space: MapSpace) -> NDArray[np.int64]:
-    """int64[level, 2]: what the spatial factors of a level may multiply to on X and on Y."""
-    fanout = np.array([space.accelerator.fanout_x, space.accelerator.fanout_y], np.int64).T.copy()
-    if space.accelerator.fanout_check == "cumulative":
-        # Products over levels are limited (REACH), but an axis without any fan-out still holds no loops.
-        fanout[fanout > 1] = UNLIMITED
-    return fanout
-
-
-def cumulative_weights(
-    weights: NDArray[np.float64], usable: Sequence[bool], axes: Sequence[str]
-) -> NDArray[np.float64]:
+def mutation_weights(agent: Agent, mutations: Mapping[str, Sequence[str]], axes: Sequence[str]) -> NDArray[np.float64]:
     """Cumulative probabilities of mutations.
 
     Args:
-        weights: float64[k], at least 0.
-        usable: k times whether some searched axis allows the mutation; the weights of the others do not count.
-        axes: the searched axes, for the message.
+        agent: has the weight of each mutation, at least 0, as a parameter of that name.
+        mutations: in order, and the axes of which one has to be searched for it; the weights of others do not count.
+        axes: the searched ones.
 
     Raises:
         SpecificationError: no mutation is left.
     """
-    weights = np.where(usable, weights, 0.0)
+    weights = np.array([getattr(agent, name) * any(axis in axes for axis in on) for name, on in mutations.items()])
     if not weights.any():
         raise SpecificationError(
             f"no mutation of the axes {', '.join(axes)} has a weight above 0; give one that changes them a weight"
         )
     return np.cumsum(weights) / weights.sum()
-
-
-def _primes(bounds: tuple[int, ...]) -> NDArray[np.int64]:
-    """int64[dim, k]: the distinct primes of each bound, padded with 0."""
-    lists = []
-    for bound in bounds:
-        primes, left = [], bound
-        for candidate in range(2, math.isqrt(bound) + 1):
-            if left % candidate == 0:
-                primes.append(candidate)
-                while left % candidate == 0:
-                    left //= candidate
-        lists.append(primes + ([left] if left > 1 else []))
-    width = max(1, *map(len, lists))
-    return np.array([primes + [0] * (width - len(primes)) for primes in lists], np.int64)

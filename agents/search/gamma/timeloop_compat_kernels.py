@@ -7,13 +7,13 @@ and which tensors are kept. Products of the factors never change.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.compilation import kernel
-from mapgym.compilation.random_kernels import next_below, next_fraction
+from mapgym.compilation.random_kernels import choose, next_below, next_fraction
 from mapgym.mapping.canonical_kernels import Sorting, normalise
 from mapgym.mapping.maps import Arrays, Maps
 
@@ -74,7 +74,7 @@ def is_searched(rules: CompatRules, level: int, d: int) -> bool:
 
 
 @kernel
-def spread(g: Any, rules: CompatRules, d: int, state: Any) -> None:
+def spread(g: NDArray[np.int64], rules: CompatRules, d: int, state: NDArray[np.uint64]) -> None:
     """Spreads the primes of a dim anew: each goes to any level with the same probability."""
     if not rules.tile:
         return
@@ -89,7 +89,7 @@ def spread(g: Any, rules: CompatRules, d: int, state: Any) -> None:
 
 
 @kernel
-def shuffle(values: Any, count: int, state: Any) -> None:
+def shuffle(values: NDArray[np.int64], count: int, state: NDArray[np.uint64]) -> None:
     """Shuffles the first entries of an array."""
     for last in range(count - 1, 0, -1):
         other = next_below(state, last + 1)
@@ -97,7 +97,7 @@ def shuffle(values: Any, count: int, state: Any) -> None:
 
 
 @kernel
-def randomise(g: Any, rules: CompatRules, scratch: Any, state: Any) -> None:
+def randomise(g: NDArray[np.int64], rules: CompatRules, scratch: NDArray[np.int64], state: NDArray[np.uint64]) -> None:
     """A random individual: primes, orders, non-empty sets of parallel dims and, if searched, bypass."""
     levels, dims = g.shape[1], len(rules.primes)
     for d in range(dims):
@@ -123,7 +123,7 @@ def randomise(g: Any, rules: CompatRules, scratch: Any, state: Any) -> None:
 
 
 @kernel
-def mutate(g: Any, rules: CompatRules, state: Any) -> None:
+def mutate(g: NDArray[np.int64], rules: CompatRules, state: NDArray[np.uint64]) -> None:
     """All mutations of one individual, with the probabilities that take effect in the released code."""
     levels, dims, tensors = g.shape[1], len(rules.primes), rules.keep_free.shape[1]
     if next_fraction(state) < ORDER_PROBABILITY and dims > 1:
@@ -158,16 +158,12 @@ def mutate(g: Any, rules: CompatRules, state: Any) -> None:
 
 
 @kernel
-def _random_dim(rules: CompatRules, state: Any) -> int:
-    drawn = next_fraction(state)
-    d = 0
-    while d < len(rules.dim_weights) - 1 and drawn >= rules.dim_weights[d]:
-        d += 1
-    return d
+def _random_dim(rules: CompatRules, state: NDArray[np.uint64]) -> int:
+    return choose(rules.dim_weights, next_fraction(state))
 
 
 @kernel
-def fits(g: Any, rules: CompatRules, extents: Any) -> bool:
+def fits(g: NDArray[np.int64], rules: CompatRules, extents: NDArray[np.float64]) -> bool:
     """Whether the tiles fit all levels but the outermost, by the released code's count of words."""
     levels, dims = g.shape[1], len(rules.primes)
     for level in range(levels - 1):
@@ -191,7 +187,7 @@ def fits(g: Any, rules: CompatRules, extents: Any) -> bool:
 
 
 @kernel
-def _push_out(g: Any, rules: CompatRules, level: int, d: int) -> None:
+def _push_out(g: NDArray[np.int64], rules: CompatRules, level: int, d: int) -> None:
     """Moves a spatial factor to the time of the outermost level, or of its own level where it has to stay there."""
     target = level
     if rules.tile:
@@ -205,17 +201,17 @@ def _push_out(g: Any, rules: CompatRules, level: int, d: int) -> None:
 
 
 @kernel
-def _spatial(g: Any, rules: CompatRules, level: int, d: int) -> Any:
+def _spatial(g: NDArray[np.int64], rules: CompatRules, level: int, d: int) -> int:
     """The spatial factor of a dim at a level."""
     if rules.spatial[level, d] > 0:
         return rules.spatial[level, d]
     if g[PARALLEL, level, d] == 1 or rules.temporal[level, d] > 0:
         return g[FACTOR, level, d]
-    return np.int64(1)
+    return 1
 
 
 @kernel
-def express(g: Any, rules: CompatRules, sorting: Sorting, batch: Maps, i: int) -> None:
+def express(g: NDArray[np.int64], rules: CompatRules, sorting: Sorting, batch: Maps, i: int) -> None:
     """Repairs the fan-outs of a genome and writes it as mapping i of a batch.
 
     Dims are taken away, in a fixed order, until the rest fits the whole mesh of the level; those that are left are laid
@@ -256,13 +252,13 @@ def express(g: Any, rules: CompatRules, sorting: Sorting, batch: Maps, i: int) -
             else:
                 _push_out(g, rules, level, d)
         filled = 0
-        for axis in range(2):
+        for side in range(2):
             for position in range(dims):
                 d = g[ORDER, level, position]
-                if (on_y >> d) & 1 == axis:
+                if (on_y >> d) & 1 == side:
                     batch.spatial_order[i, level, filled] = d
                     filled += 1
-            if axis == 0:
+            if side == 0:
                 batch.spatial_split[i, level] = filled
     for level in range(levels):
         for d in range(dims):
@@ -280,7 +276,7 @@ def express(g: Any, rules: CompatRules, sorting: Sorting, batch: Maps, i: int) -
 
 
 @kernel
-def exchange(genomes: Any, i: int, j: int, rules: CompatRules, state: Any) -> None:
+def exchange(genomes: NDArray[np.int64], i: int, j: int, rules: CompatRules, state: NDArray[np.uint64]) -> None:
     """Crossover: two children exchange one of tiles (of one dim), orders, parallel dims and bypass, at all levels."""
     item = next_below(state, PLANES)
     only = rules.crossed_dims[next_below(state, len(rules.crossed_dims))] if item == FACTOR else -1
@@ -292,7 +288,7 @@ def exchange(genomes: Any, i: int, j: int, rules: CompatRules, state: Any) -> No
 
 
 @kernel
-def _copy(source: Any, i: int, target: Any, j: int) -> None:
+def _copy(source: NDArray[np.int64], i: int, target: NDArray[np.int64], j: int) -> None:
     for plane in range(source.shape[1]):
         for level in range(source.shape[2]):
             for column in range(source.shape[3]):
@@ -301,8 +297,8 @@ def _copy(source: Any, i: int, target: Any, j: int) -> None:
 
 @kernel
 def breed(
-    parents: Any,
-    children: Any,
+    parents: NDArray[np.int64],
+    children: NDArray[np.int64],
     fresh: int,
     crossover: float,
     repairs: int,

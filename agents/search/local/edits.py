@@ -17,7 +17,7 @@ anew when half full."""
 
 MOVE_WEIGHT, SWAP_WEIGHT, SPATIAL_SWAP_WEIGHT, AXIS_WEIGHT, KEEP_WEIGHT = 8.0, 1.0, 0.25, 0.25, 1.0
 """How often each kind of edit is drawn, among those that the space has: moves of a prime factor, swaps of two temporal
-and of two spatial loops, a loop to the other mesh axis, keeping or bypassing a tensor."""
+and of two spatial loops, a loop to the other mesh side, keeping or bypassing a tensor."""
 
 
 class Edits:
@@ -51,9 +51,9 @@ class Edits:
         self._space = space
         self._weights = np.cumsum(weights) / weights.sum()
         self._persistence = persistence
-        self._seen = np.zeros(SEEN_ENTRIES if distinct else 1, np.uint64)
         workload, levels = space.workload, len(space.accelerator.levels)
         self._memory = (
+            np.zeros(SEEN_ENTRIES if distinct else 1, np.uint64),
             np.zeros((1, EDIT_COLUMNS), np.int64),
             np.empty((levels, len(workload.dims))),
             np.empty((levels, len(workload.tensors))),
@@ -80,8 +80,7 @@ class Edits:
             self._weights,
             self._persistence,
             attempts,
-            self._seen,
-            *self._memory,
+            self._memory,
         )
         return edited
 

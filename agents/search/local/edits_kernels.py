@@ -7,27 +7,31 @@ each other of which only the last has to end in a legal mapping.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.agents.search.gamma.breeding_kernels import remember
 from mapgym.compilation import kernel
-from mapgym.compilation.random_kernels import next_below, next_fraction
+from mapgym.compilation.hash_kernels import mix, remember
+from mapgym.compilation.random_kernels import choose, next_below, next_fraction
 from mapgym.mapping.canonical_kernels import Sorting, copy_mapping, normalise
 from mapgym.mapping.maps import Arrays, Maps
-from mapgym.mapspace.edits_kernels import MOVE, SPATIAL_SWAP, SWAP, TOGGLE_AXIS, EditTables, change, is_allowed
+from mapgym.mapspace.edits_kernels import (
+    MOVE,
+    SPATIAL_SWAP,
+    SWAP,
+    TOGGLE_AXIS,
+    EditTables,
+    add_edit,
+    change,
+    is_allowed,
+)
+
+State = NDArray[np.uint64]
+"""[1] of random numbers; see :mod:`mapgym.compilation.random_kernels`."""
 
 
 @kernel
-def _mix(h, value):  # type: ignore[no-untyped-def]
-    h = (h ^ np.uint64(value)) * np.uint64(0x9E3779B97F4A7C15)
-    return h ^ (h >> np.uint64(29))
-
-
-@kernel
-def fingerprint(maps: Maps, i: int) -> Any:
+def mapping_hash(maps: Maps, i: int) -> np.uint64:
     """A hash of mapping i, which is in canonical form: equal for equal mappings, and odd."""
     levels, dims, tensors = maps.temporal.shape[1], maps.temporal.shape[2], maps.keep.shape[2]
     h = np.uint64(0xA0761D6478BD642F)
@@ -36,28 +40,28 @@ def fingerprint(maps: Maps, i: int) -> Any:
             d = maps.order[i, s, position]
             if maps.temporal[i, s, d] == 1:
                 break
-            h = _mix(h, maps.temporal[i, s, d] * 256 + d)
-        h = _mix(h, maps.spatial_split[i, s] * 256 + 128)
+            h = mix(h, maps.temporal[i, s, d] * 256 + d)
+        h = mix(h, maps.spatial_split[i, s] * 256 + 128)
         for position in range(dims):
             d = maps.spatial_order[i, s, position]
             if maps.spatial[i, s, d] == 1:
                 break
-            h = _mix(h, maps.spatial[i, s, d] * 256 + d)
+            h = mix(h, maps.spatial[i, s, d] * 256 + d)
         kept = 1
         for t in range(tensors):
             kept = kept * 2 + maps.keep[i, s, t]
-        h = _mix(h, kept)
+        h = mix(h, kept)
     return h | np.uint64(1)
 
 
 @kernel
-def _factor(i: int, maps: Maps, slot: int, d: int) -> Any:
+def _factor(i: int, maps: Maps, slot: int, d: int) -> int:
     levels = maps.temporal.shape[1]
     return maps.temporal[i, slot, d] if slot < levels else maps.spatial[i, slot - levels, d]
 
 
 @kernel
-def _draw_move(i: int, maps: Maps, tables: EditTables, edits: Any, state: Any) -> bool:
+def _draw_move(i: int, maps: Maps, tables: EditTables, edits: NDArray[np.int64], state: State) -> bool:
     """Draws a prime factor to move: a random dim, one of its factors above 1, and another slot of the same group."""
     levels, dims = maps.temporal.shape[1], maps.temporal.shape[2]
     first = next_below(state, dims)
@@ -85,19 +89,18 @@ def _draw_move(i: int, maps: Maps, tables: EditTables, edits: Any, state: Any) -
                 count += 1
                 if next_below(state, count) == 0:
                     chosen = prime
-        # A loop that becomes parallel may lie on either axis of a mesh; one that grows stays where it is.
-        axis = 0
+        # A loop that becomes parallel may lie on either side of a mesh; one that grows stays where it is.
+        side = 0
         if target >= levels:
-            axis = next_below(state, 2) if tables.axis_free[target - levels] else int(tables.on_y[target - levels, d])
-        edits[0, 0], edits[0, 1], edits[0, 2] = MOVE, d, source
-        edits[0, 3], edits[0, 4], edits[0, 5] = target, chosen, axis
+            side = next_below(state, 2) if tables.axis_free[target - levels] else int(tables.on_y[target - levels, d])
+        add_edit(edits, 0, MOVE, d, source, target, chosen, side)
         return True
     return False
 
 
 @kernel
-def _draw_swap(i: int, maps: Maps, sorting: Sorting, kind: int, edits: Any, state: Any) -> bool:
-    """Draws two loops of a random level to swap: temporal ones, or spatial ones on one mesh axis."""
+def _draw_swap(i: int, maps: Maps, sorting: Sorting, kind: int, edits: NDArray[np.int64], state: State) -> bool:
+    """Draws two loops of a random level to swap: temporal ones, or spatial ones on one mesh side."""
     levels, dims = maps.temporal.shape[1], maps.temporal.shape[2]
     factors, order = (maps.temporal, maps.order) if kind == SWAP else (maps.spatial, maps.spatial_order)
     first = next_below(state, levels)
@@ -105,15 +108,15 @@ def _draw_swap(i: int, maps: Maps, sorting: Sorting, kind: int, edits: Any, stat
         s = (first + step) % levels
         if (kind == SWAP and sorting.temporal[s]) or (kind == SPATIAL_SWAP and sorting.spatial[s]):
             continue
-        # Loops are looked for on the whole level, or on one axis of the mesh: X if the axis is 0.
-        axis = next_below(state, 2)
+        # Loops are looked for on the whole level, or on one side of the mesh: X if the side is 0.
+        side = next_below(state, 2)
         count, first_loop, second_loop = 0, 0, 0
         for turn in range(1 if kind == SWAP else 2):
             count = 0
             for position in range(dims):
                 d = order[i, s, position]
                 on_y = position >= maps.spatial_split[i, s]
-                if factors[i, s, d] == 1 or (kind == SPATIAL_SWAP and on_y != ((axis + turn) % 2 == 1)):
+                if factors[i, s, d] == 1 or (kind == SPATIAL_SWAP and on_y != ((side + turn) % 2 == 1)):
                     continue
                 # A random pair, drawn while passing by: the third and later loops replace one of the two.
                 count += 1
@@ -129,14 +132,14 @@ def _draw_swap(i: int, maps: Maps, sorting: Sorting, kind: int, edits: Any, stat
             if count > 1:
                 break
         if count > 1:
-            edits[0, 0], edits[0, 1], edits[0, 2], edits[0, 3] = kind, s, first_loop, second_loop
+            add_edit(edits, 0, kind, s, first_loop, second_loop, 0, 0)
             return True
     return False
 
 
 @kernel
-def _draw_toggle(i: int, maps: Maps, tables: EditTables, kind: int, edits: Any, state: Any) -> bool:
-    """Draws a spatial loop for the other mesh axis, or a tensor to keep or to bypass."""
+def _draw_toggle(i: int, maps: Maps, tables: EditTables, kind: int, edits: NDArray[np.int64], state: State) -> bool:
+    """Draws a spatial loop for the other mesh side, or a tensor to keep or to bypass."""
     levels = maps.temporal.shape[1]
     columns = maps.temporal.shape[2] if kind == TOGGLE_AXIS else maps.keep.shape[2]
     first = next_below(state, levels * columns)
@@ -147,23 +150,31 @@ def _draw_toggle(i: int, maps: Maps, tables: EditTables, kind: int, edits: Any, 
         else:
             possible = tables.keep_free[s, column]
         if possible:
-            edits[0, 0], edits[0, 1], edits[0, 2] = kind, s, column
+            add_edit(edits, 0, kind, s, column, 0, 0, 0)
             return True
     return False
 
 
 @kernel
-def _draw_edit(i: int, maps: Maps, sorting: Sorting, tables: EditTables, weights: Any, edits: Any, state: Any) -> bool:
+def _draw_edit(
+    i: int,
+    maps: Maps,
+    sorting: Sorting,
+    tables: EditTables,
+    weights: NDArray[np.float64],
+    edits: NDArray[np.int64],
+    state: State,
+) -> bool:
     """Draws a random edit of mapping i into the first row of edits; False if its kind has none."""
-    drawn = next_fraction(state)
-    kind = 0
-    while kind < len(weights) - 1 and drawn >= weights[kind]:
-        kind += 1
+    kind = choose(weights, next_fraction(state))
     if kind == MOVE:
         return _draw_move(i, maps, tables, edits, state)
     if kind in (SWAP, SPATIAL_SWAP):
         return _draw_swap(i, maps, sorting, kind, edits, state)
     return _draw_toggle(i, maps, tables, kind, edits, state)
+
+
+Memory = tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], State]
 
 
 @kernel
@@ -175,33 +186,28 @@ def edit_each(
     weights: NDArray[np.float64],
     persistence: float,
     attempts: int,
-    seen: NDArray[np.uint64],
-    edits: NDArray[np.int64],
-    extents: NDArray[np.float64],
-    tile_words: NDArray[np.float64],
-    state: NDArray[np.uint64],
+    memory: Memory,
 ) -> None:
     """Makes of each mapping of a batch one that is a few random edits away.
 
     Args:
-        arrays: arrays of a batch of mappings of the space in canonical form.
-        edited_arrays: arrays of a batch of as many, overwritten.
+        arrays: of a batch of mappings of the space in canonical form.
+        edited_arrays: of a batch of as many, overwritten.
         sorting, tables: of the map space.
         weights: float64[KINDS], cumulative probabilities of the kinds of edits.
         persistence: probability of one more edit after each one.
         attempts: how often a mapping may be edited anew because the result is illegal, or was seen before. The last
             result is taken if it is legal, seen or not; otherwise the mapping stays as it was.
-        seen: hash table for :func:`remember`; with one entry, nothing is remembered and everything is new.
-        edits: int64[1, EDIT_COLUMNS], working memory.
-        extents, tile_words: float64[level, dim] and float64[level, tensor], working memory.
-        state: uint64[1], random state.
+        memory: hash table for :func:`mapgym.compilation.hash_kernels.remember` (with one entry, nothing is remembered
+            and everything is new), room for an edit, float64[level, dim], float64[level, tensor], and random numbers.
     """
+    seen, edits, extents, tile_words, state = memory
     maps = Maps(*arrays)
     edited = Maps(*edited_arrays)
     for i in range(len(maps.temporal)):
         copy_mapping(i, maps, i, edited)
         if len(seen) > 1:
-            remember(seen, fingerprint(maps, i))
+            remember(seen, mapping_hash(maps, i))
         for attempt in range(attempts):
             more = True
             while more:
@@ -210,6 +216,6 @@ def edit_each(
                 more = next_fraction(state) < persistence
             if is_allowed(i, edited, tables, extents, tile_words):
                 normalise(i, edited, sorting)
-                if len(seen) == 1 or remember(seen, fingerprint(edited, i)) or attempt == attempts - 1:
+                if len(seen) == 1 or remember(seen, mapping_hash(edited, i)) or attempt == attempts - 1:
                     break
             copy_mapping(i, maps, i, edited)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,7 +21,7 @@ def _on_x(maps: Maps, i: int, s: int, d: int) -> bool:
 
 
 @kernel
-def _cross(parents: Maps, first: int, second: int, children: Maps, i: int, state: Any) -> None:
+def _cross(parents: Maps, first: int, second: int, children: Maps, i: int, state: NDArray[np.uint64]) -> None:
     """Child i takes the factors of each dim, and the orders and kept tensors of each level, from either parent."""
     levels, dims, tensors = children.temporal.shape[1], children.temporal.shape[2], children.keep.shape[2]
     donors = next_below(state, 1 << dims)  # bit d: the factors of dim d come from the second parent

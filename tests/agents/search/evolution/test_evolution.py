@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, strategies as st
 
 from mapgym.agents.search.evolution.evolution import Evolution, _first_of_each
-from mapgym.agents.search.evolution.evolution_kernels import dataflow, essence
-from mapgym.agents.search.gamma.breeding_kernels import read_genome
-from mapgym.agents.search.gamma.operator_kernels import GENOME_PLANES
+from mapgym.agents.search.evolution.evolution_kernels import cost_hash, dataflow
+from mapgym.agents.search.gamma.genome import PLANES
+from mapgym.agents.search.gamma.genome_kernels import read_genome
 from mapgym.cost import CostModel
 from mapgym.errors import SpecificationError
 from mapgym.evaluation.best_known import best_known
@@ -18,6 +18,7 @@ from mapgym.evaluation.evaluator import Budget, Evaluator
 from mapgym.evaluation.front import PARETO
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapping.mapping import factor_products
+from mapgym.mapping.maps import Maps
 from mapgym.mapspace import MapSpace
 from mapgym.spec import catalog
 from mapgym.spec.constraints import Constraints
@@ -59,15 +60,15 @@ def only(mutation: str) -> dict[str, float]:
     return {**dict.fromkeys(MUTATIONS, 0.0), mutation: 1.0, "crossover": 0.0, "persistence": 0.0, "fill": 0.0}
 
 
-def essences(space: MapSpace, batch: MappingBatch) -> list[int]:
+def cost_hashes(space: MapSpace, batch: MappingBatch) -> list[int]:
     agent = Evolution()
     agent.start(space, np.random.default_rng(0), "edp")
     levels, dims = batch.temporal.shape[1:]
-    genome = np.zeros((GENOME_PLANES, levels, max(dims, batch.keep.shape[2])), np.int64)
+    genome = np.zeros((PLANES, levels, max(dims, batch.keep.shape[2])), np.int64)
     found = []
     for i in range(len(batch)):
-        read_genome(batch.arrays(), i, genome)
-        found.append(int(essence(genome, agent._breeding)))
+        read_genome(Maps(*batch.arrays()), i, genome)
+        found.append(int(cost_hash(genome, agent._breeding)))
     return found
 
 
@@ -153,24 +154,24 @@ def test_children_that_leave_much_of_a_buffer_empty_are_refused() -> None:
 
 
 @pytest.mark.parametrize("workload", WORKLOADS, ids=lambda workload: workload.name)
-def test_mappings_of_the_same_essence_cost_the_same(workload: Workload) -> None:
-    """What the essence leaves out, a loop further outside that moves as the innermost one does, is too rare here."""
+def test_mappings_of_the_same_hash_cost_the_same(workload: Workload) -> None:
+    """What the hash leaves out, a loop further outside that moves as the innermost one does, is too rare here."""
     space = MapSpace(workload, small_accelerator(peer_links=False), axes=AXES)
     rng = np.random.default_rng(3)
     mappings = space.sample(rng, 100)
     batch = mappings[np.repeat(np.arange(100), 30)]
     batch.order[:] = rng.permuted(batch.order, axis=2)
     energy = CostModel(workload, space.accelerator).evaluate(batch).energy_pj
-    by_essence: dict[int, list[float]] = {}
-    for key, value in zip(essences(space, batch), energy, strict=True):
-        by_essence.setdefault(key, []).append(float(value))
-    assert sum(len(values) > 1 for values in by_essence.values()) > 10
-    for values in by_essence.values():
+    by_hash: dict[int, list[float]] = {}
+    for key, value in zip(cost_hashes(space, batch), energy, strict=True):
+        by_hash.setdefault(key, []).append(float(value))
+    assert sum(len(values) > 1 for values in by_hash.values()) > 10
+    for values in by_hash.values():
         assert max(values) == pytest.approx(min(values), rel=1e-12)
-    assert len(by_essence) > 200
+    assert len(by_hash) > 200
 
 
-def test_essence_knows_what_an_order_is_good_for() -> None:
+def test_cost_hash_knows_what_an_order_is_good_for() -> None:
     """M x K x N, all at the outermost level: with N innermost the inputs [M, K] stay, and what follows N is a set."""
     space = MapSpace(matmul("gemm", M=4, K=2, N=8), small_accelerator(peer_links=False))
     trivial = Mapping.trivial(space.workload, space.accelerator).batch()
@@ -179,7 +180,7 @@ def test_essence_knows_what_an_order_is_good_for() -> None:
     for i, order in enumerate([("N", "M", "K"), ("N", "K", "M"), ("M", "N", "K")]):
         first = [dims.index(dim) for dim in order]
         batch.order[i, -1] = first + [d for d in range(len(dims)) if d not in first]
-    a, b, c = essences(space, batch)
+    a, b, c = cost_hashes(space, batch)
     assert a == b
     assert a != c
 
@@ -221,8 +222,8 @@ def test_at_most_a_share_of_the_survivors_has_the_same_dataflow() -> None:
         batch = agent.ask(1000)
         agent.tell(batch, model.evaluate(batch))
         assert agent._parents is not None
-        arrays = agent._parents.arrays()
-        flows = [dataflow(arrays, i, agent._breeding.rules.relevant) for i in range(len(agent._parents))]
+        maps = Maps(*agent._parents.arrays())
+        flows = [dataflow(maps, i, agent._breeding.rules.relevant) for i in range(len(agent._parents))]
         assert max(Counter(flows).values()) <= 5
         assert (np.diff(agent._values) > 0).all()
     assert len(flows) == 20
@@ -243,7 +244,7 @@ def test_a_dataflow_is_what_levels_keep_and_what_stays_under_the_innermost_loop_
             batch.temporal[0, 1, inner], batch.temporal[0, -1, inner] = 2, 2
         if bypassed:
             batch.keep[0, 0, 0] = False
-        return int(dataflow(batch.arrays(), 0, relevant))
+        return int(dataflow(Maps(*batch.arrays()), 0, relevant))
 
     assert flow((m, k, n)) == flow((m, n, k))
     assert len({flow((m, k, n)), flow((k, m, n)), flow((n, m, k)), flow((m, k, n), bypassed=True)}) == 4

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mapgym.agents.search.gamma.breeding_kernels import remember
 from mapgym.agents.search.gamma.gamma import Gamma
+from mapgym.compilation.hash_kernels import remember
 from mapgym.cost import CostModel
 from mapgym.errors import SpecificationError
 from mapgym.evaluation.evaluator import Budget, Evaluator
@@ -75,7 +75,7 @@ def test_high_utilisation_is_bred_not_drawn() -> None:
     assert (children.used_macs() == 4).all()
 
 
-def test_fingerprint_table_finds_repeats_and_forgets_when_half_full() -> None:
+def test_hash_table_finds_repeats_and_forgets_when_half_full() -> None:
     seen = np.zeros(64, np.uint64)
     hashes = np.random.default_rng(0).integers(1, 2**63, 20, dtype=np.uint64) | np.uint64(1)
     assert all(remember(seen, h) for h in hashes)

@@ -29,6 +29,7 @@ from mapgym.agents.search.gamma.timeloop_compat_kernels import (
 from mapgym.cost import CostModel
 from mapgym.mapping import MappingBatch
 from mapgym.mapping.mapping import factor_products
+from mapgym.mapping.maps import Maps
 from mapgym.mapspace import MapSpace
 from mapgym.spec import catalog
 from mapgym.spec.accelerator import Accelerator
@@ -63,7 +64,7 @@ def setup(space: MapSpace, seed: int = 0) -> tuple[CompatRules, NDArray[np.int64
 
 def expressed(space: MapSpace, rules: CompatRules, genome: NDArray[np.int64]) -> MappingBatch:
     batch = MappingBatch.trivial(space.workload, space.accelerator, 1)
-    express(genome, rules, space.sorting, batch.arrays(), 0)
+    express(genome, rules, space.sorting, Maps(*batch.arrays()), 0)
     return batch
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from mapgym.agents.search.gamma.breeding_kernels import read_genome, write_genome
-from mapgym.agents.search.gamma.operator_kernels import GENOME_PLANES, mutate
-from mapgym.agents.search.gamma.repair_kernels import fill_words, mend
+from mapgym.agents.search.gamma.gamma_kernels import mutate
+from mapgym.agents.search.gamma.genome import PLANES
+from mapgym.agents.search.gamma.genome_kernels import read_genome, write_genome
+from mapgym.agents.search.gamma.repair_kernels import fill_words, repair
 from mapgym.agents.search.gamma.rules import make_rules
 from mapgym.errors import SpecificationError
 from mapgym.mapping import MappingBatch
@@ -25,6 +26,7 @@ from mapgym.mapping.legality_kernels import (
     pack_rules,
 )
 from mapgym.mapping.mapping import factor_products
+from mapgym.mapping.maps import Maps
 from mapgym.mapspace import MapSpace
 from mapgym.spec.constraints import Constraints
 from mapgym.spec.workload import Workload, conv2d, depthwise_conv2d, matmul
@@ -38,27 +40,28 @@ WORKLOADS = [
     depthwise_conv2d("depthwise", N=1, C=16, P=7, Q=14, R=3, S=3),
     matmul("matmul", B=3, M=30, K=16, N=8, shared_weights=True),
 ]
-MENDABLE = (LEGAL, CAPACITY, LEVEL_FANOUT, MAC_FANOUT, MESH_FANOUT)
+WEIGHTS = np.arange(1, 8) / 7
+REPAIRABLE = (LEGAL, CAPACITY, LEVEL_FANOUT, MAC_FANOUT, MESH_FANOUT)
 
 
-def mended(space: MapSpace, batch: MappingBatch, mutations: int) -> tuple[MappingBatch, MappingBatch, np.ndarray]:
+def repaired(space: MapSpace, batch: MappingBatch, mutations: int) -> tuple[MappingBatch, MappingBatch, np.ndarray]:
     """Mutated mappings, the same ones after repair, and how many steps each took."""
-    rules = make_rules(space, np.ones(7))
+    rules = make_rules(space)
     table = pack_rules(space.workload, space.accelerator)
     levels, dims = batch.temporal.shape[1:]
-    genome = np.zeros((GENOME_PLANES, levels, max(dims, batch.keep.shape[2])), np.int64)
+    genome = np.zeros((PLANES, levels, max(dims, batch.keep.shape[2])), np.int64)
     extents, words = np.empty((levels, dims)), np.empty(levels)
     state = np.array([1], np.uint64)
     before, after = batch.blank(len(batch)), batch.blank(len(batch))
     steps = np.empty(len(batch), np.int64)
     for i in range(len(batch)):
-        read_genome(batch.arrays(), i, genome)
+        read_genome(Maps(*batch.arrays()), i, genome)
         for _ in range(mutations):
-            mutate(genome, rules, state)
-        write_genome(genome, rules, before.arrays(), i)
+            mutate(genome, rules, WEIGHTS, state)
+        write_genome(genome, rules, Maps(*before.arrays()), i)
         fill_words(genome, table, extents, words)
-        steps[i] = mend(genome, rules, table, extents, words, state)
-        write_genome(genome, rules, after.arrays(), i)
+        steps[i] = repair(genome, rules, table, extents, words, state)
+        write_genome(genome, rules, Maps(*after.arrays()), i)
     assert (factor_products(after) == space.workload.bounds).all()
     return before, after, steps
 
@@ -76,8 +79,8 @@ def test_random_tasks(case: Case, mutations: int) -> None:
         return  # The task has no legal mapping.
     status = batch_status(case.batch, pack_rules(case.workload, case.accelerator))
     # Map spaces keep all tensors at the outermost level, also where that may bypass some.
-    members = np.isin(status >> 8, MENDABLE) & case.batch.keep[:, -1].all(axis=1)
-    before, after, steps = mended(space, case.batch[members], mutations)
+    members = np.isin(status >> 8, REPAIRABLE) & case.batch.keep[:, -1].all(axis=1)
+    before, after, steps = repaired(space, case.batch[members], mutations)
     assert legal(space, before)[steps == 0].all()
     assert legal(space, after)[steps >= 0].all()
     if case.accelerator.fanout_check == "per_level":
@@ -86,18 +89,18 @@ def test_random_tasks(case: Case, mutations: int) -> None:
 
 
 @pytest.mark.parametrize("workload", WORKLOADS, ids=lambda workload: workload.name)
-def test_tiles_and_parallelism_that_do_not_fit_are_mended(workload: Workload) -> None:
+def test_tiles_and_parallelism_that_do_not_fit_are_repaired(workload: Workload) -> None:
     accelerator = small_accelerator()
     roomy = replace(accelerator, levels=tuple(replace(level, capacity_words=None) for level in accelerator.levels))
     large = MapSpace(workload, roomy, axes=AXES).sample(np.random.default_rng(0), 200)
     space = MapSpace(workload, accelerator, axes=AXES)
     assert legal(space, large).mean() < 0.5
-    _, after, steps = mended(space, large, mutations=3)
+    _, after, steps = repaired(space, large, mutations=3)
     assert (steps >= 0).all()
     assert legal(space, after).all()
 
 
-def test_parallelism_that_may_not_become_time_is_not_mended() -> None:
+def test_parallelism_that_may_not_become_time_is_not_repaired() -> None:
     accelerator = small_accelerator()
     registers, *outer = accelerator.levels
     wide = replace(
@@ -108,7 +111,7 @@ def test_parallelism_that_may_not_become_time_is_not_mended() -> None:
     constraints = Constraints({"Buffer": {dim: {"temporal": 1} for dim in CONV.dims}})
     drawn = MapSpace(CONV, wide, constraints=constraints).sample(np.random.default_rng(0), 200)
     space = MapSpace(CONV, accelerator, constraints=constraints)
-    _, after, steps = mended(space, drawn, mutations=0)
+    _, after, steps = repaired(space, drawn, mutations=0)
     assert set(steps) >= {-1, 0, 1}
     assert (legal(space, after) == (steps >= 0)).all()
     assert np.all(space.contains(after)[steps >= 0])
@@ -117,16 +120,16 @@ def test_parallelism_that_may_not_become_time_is_not_mended() -> None:
 def test_compressed_tiles_count_as_they_are_stored() -> None:
     workload = CONV.with_densities({"Weights": 0.1, "Inputs": 0.1})
     dense, sparse = (MapSpace(workload, made(), axes=AXES) for made in (small_accelerator, small_sparse_accelerator))
-    before, after, steps = mended(sparse, sparse.sample(np.random.default_rng(0), 300), mutations=2)
+    before, after, steps = repaired(sparse, sparse.sample(np.random.default_rng(0), 300), mutations=2)
     assert ((steps == 0) == legal(sparse, before)).all()
     assert legal(sparse, after)[steps >= 0].all()
     assert not legal(dense, before)[steps == 0].all()
 
 
-def test_too_little_parallelism_is_not_mended() -> None:
+def test_too_little_parallelism_is_not_repaired() -> None:
     space = MapSpace(CONV, small_accelerator(), constraints=Constraints(min_utilization=1.0))
     drawn = MapSpace(CONV, small_accelerator()).sample(np.random.default_rng(0), 200)
-    before, _, steps = mended(space, drawn, mutations=0)
+    before, _, steps = repaired(space, drawn, mutations=0)
     assert ((before.used_macs() == 4) == (steps == 0)).all()
     assert set(steps) == {-1, 0}
 
@@ -137,11 +140,11 @@ def test_words_of_a_genome_are_those_that_legality_counts(workload: Workload) ->
     batch = MapSpace(workload, accelerator, axes=AXES).sample(np.random.default_rng(2), 50)
     levels, dims, tensors = len(accelerator.levels), len(workload.dims), len(workload.tensors)
     table = pack_rules(workload, accelerator)
-    genome = np.zeros((GENOME_PLANES, levels, max(dims, tensors)), np.int64)
+    genome = np.zeros((PLANES, levels, max(dims, tensors)), np.int64)
     extents, tile_words, words = np.empty((levels, dims)), np.empty((levels, tensors)), np.empty(levels)
     for i in range(len(batch)):
-        assert legality_status(i, *batch.arrays(), table, extents, tile_words) == LEGAL
-        read_genome(batch.arrays(), i, genome)
+        assert legality_status(i, Maps(*batch.arrays()), table, extents, tile_words) == LEGAL
+        read_genome(Maps(*batch.arrays()), i, genome)
         fill_words(genome, table, extents, words)
         assert words[:2].tolist() == (tile_words * batch.keep[i]).sum(axis=1)[:2].tolist()
         # The memory has no limit, so nobody has to know how full it is.

@@ -33,7 +33,7 @@ class FactorGreedy(AskTellAgent):
     innermost loop reuses halos. A convolution on three levels has 9 classes, instead of 7!^2 orders.
 
     A descent prices all mappings that are one move away (a prime factor to another level, or between time and space; a
-    loop to the other mesh axis; a spatial loop past another, where links make that count; a tensor kept or bypassed),
+    loop to the other mesh side; a spatial loop past another, where links make that count; a tensor kept or bypassed),
     goes to the best, and ends when none is better.
 
     Changed: after the first class the best mapping so far is changed by some random edits (and now and then gets a

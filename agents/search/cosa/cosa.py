@@ -42,7 +42,7 @@ class Cosa(Agent):
     - Buffers are shared: the sizes of the tiles, not their logarithms, add up, by tangents of 2^x. There, each tensor
       has a fixed share of a buffer.
     - Tiles of sliding windows have their true length, instead of a surrogate. What the tangents leave over
-      capacity is mended by :meth:`MapSpace.repair`.
+      capacity is repaired by :meth:`MapSpace.repair`.
     - Further rounds (``rounds``, 0 for CoSA alone) replace the traffic by the energy of the objective, relative to the
       best mapping so far, and the kept tensors by those that serve that mapping best, where bypass is searched: the
       program itself takes them as given.

@@ -34,7 +34,7 @@ class Program:
     """Columns and rows of a mixed-integer program for one map space and one choice of kept tensors.
 
     Columns are the counts of a prime of a dim in a slot (which makes equal primes indistinguishable: no symmetric
-    solutions), the mesh axis of a dim, the filter extents of tiles, the stationary tensor of each level, and
+    solutions), the mesh side of a dim, the filter extents of tiles, the stationary tensor of each level, and
     continuous ones for products, lengths and shares.
     """
 
@@ -51,10 +51,10 @@ class Program:
         fixed = np.maximum(self.entries.fixed, 1)
         self.temporal = [[{-1: math.log2(fixed[s, d])} for d in dims] for s in levels]
         self.spatial = [[{-1: math.log2(fixed[self.levels + s, d])} for d in dims] for s in levels]
-        self.on_axis: list[list[list[Expression]]] = [[[], []] for _ in levels]
+        self.on_side: list[list[list[Expression]]] = [[[], []] for _ in levels]
         for s in levels:
             for d in dims:
-                self.on_axis[s][int(self.entries.on_y[s, d])].append({-1: math.log2(fixed[self.levels + s, d])})
+                self.on_side[s][int(self.entries.on_y[s, d])].append({-1: math.log2(fixed[self.levels + s, d])})
         self._place_primes()
         self.extents = [
             [total(*(part for r in range(s + 1) for part in (self.temporal[r][d], self.spatial[r][d]))) for d in dims]
@@ -84,7 +84,7 @@ class Program:
     def _place_primes(self) -> None:
         for group in self.entries.groups:
             d = group.dim
-            axes: dict[int, int] = {}
+            sides: dict[int, int] = {}
             for prime, exponent in prime_exponents(group.total).items():
                 placed: Expression = {}
                 for slot in group.slots:
@@ -98,26 +98,26 @@ class Program:
                         target = self.spatial if spatial else self.temporal
                         target[s][d] = total(target[s][d], share)
                         if spatial:
-                            self.on_axis[s][int(on_y)].append(share)
+                            self.on_side[s][int(on_y)].append(share)
                         if both:
-                            # A dim lies on one axis of a level.
-                            axis = axes.setdefault(s, -1)
-                            if axis < 0:
-                                axis = axes[s] = self.column(0, 1, integer=True)
+                            # A dim lies on one mesh side of a level.
+                            side = sides.setdefault(s, -1)
+                            if side < 0:
+                                side = sides[s] = self.column(0, 1, integer=True)
                             sign = 1.0 if on_y else -1.0
-                            self.row({count: 1.0, axis: -sign * exponent}, upper=0.0 if on_y else float(exponent))
+                            self.row({count: 1.0, side: -sign * exponent}, upper=0.0 if on_y else float(exponent))
                 self.row(placed, exponent, exponent)
 
     def _limit_parallelism(self) -> None:
         accelerator = self.accelerator
         for s in range(self.levels):
-            for axis, fanout in enumerate((accelerator.fanout_x[s], accelerator.fanout_y[s])):
-                self.row(total(*self.on_axis[s][axis]), upper=math.log2(fanout) + 1e-9)
+            for side, fanout in enumerate((accelerator.fanout_x[s], accelerator.fanout_y[s])):
+                self.row(total(*self.on_side[s][side]), upper=math.log2(fanout) + 1e-9)
         every = total(*(part for level in self.spatial for part in level))
         self.row(every, lower=math.log2(self.entries.min_used_macs) - 1e-9)
 
     def _tile(self, s: int, tensor: Tensor) -> Expression:
-        """log2 of the words of a tile; sliding axes by a column that is at least their length."""
+        """log2 of the words of a tile; sliding ranks by a column that is at least their length."""
         parts = []
         for rank in tensor.ranks:
             terms = [(self.workload.dims.index(dim), c) for dim, c in rank if self.workload.bound(dim) > 1]
@@ -288,10 +288,10 @@ class Program:
         mapping.temporal[:] = np.maximum(self.entries.fixed[: self.levels], 1)
         mapping.spatial[:] = np.maximum(self.entries.fixed[self.levels :], 1)
         on_y = self.entries.on_y.copy()
-        for slot, d, axis, prime, column in self.counts:
+        for slot, d, side, prime, column in self.counts:
             factor = prime ** round(solution[column])
             if factor > 1 and slot >= self.levels:
-                on_y[slot - self.levels, d] = axis
+                on_y[slot - self.levels, d] = side
             (mapping.temporal if slot < self.levels else mapping.spatial)[slot % self.levels, d] *= factor
         mapping.keep[:] = self.keep
         mapping.order[:] = self.entries.order_key

@@ -138,7 +138,7 @@ class _Filling:
                     self._widen(s, d, x * y, True)
 
     def _widen(self, s: int, d: int, limit: int, on_y: bool) -> int:
-        """Makes a dim more parallel at a level, along one axis of its mesh; returns the factor gained."""
+        """Makes a dim more parallel at a level, along one side of its mesh; returns the factor gained."""
         slot = self.levels + s
         if self.entries.axis_free[s]:
             if self.factors[slot][d] == 1:
@@ -209,7 +209,7 @@ class _Filling:
         for s in range(self.levels):
             given = outside if s > self.array else around
             result.order[s] = given if self.entries.order_free[s] else self.entries.order_key[s]
-            # X first, then Y; the order on an axis is the space's, or ascending.
+            # X first, then Y; the order on a side is the space's, or ascending.
             key = range(self.dims) if self.entries.spatial_order_free[s] else self.entries.spatial_order_key[s].tolist()
             result.spatial_order[s] = sorted(key, key=lambda d: bool(self.on_y[s, d]))
             result.spatial_split[s] = self.dims - int(self.on_y[s].sum())

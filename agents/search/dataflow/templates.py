@@ -28,8 +28,8 @@ class Dataflow:
     Attributes:
         name: what people call it.
         summary: one line for lists.
-        columns: what lies along the X axis of the array.
-        rows: what lies along the Y axis of the array. An array that is one row is seen as the most square grid.
+        columns: what lies along the X side of the array.
+        rows: what lies along the Y side of the array. An array that is one row is seen as the most square grid.
         lanes: what lies along the multipliers inside a processing element.
         element: what the buffers of a processing element are filled with.
         order: the loops around a processing element, innermost first; they decide which tensor stays there.

@@ -36,7 +36,7 @@ from mapgym.agents.search.gamma.operator_kernels import (
 )
 from mapgym.agents.search.gamma.repair_kernels import fill_words, repair
 from mapgym.agents.search.gamma.rules import Rules
-from mapgym.compilation import kernel
+from mapgym.compilation import inlined_kernel, kernel
 from mapgym.compilation.hash_kernels import mix, remember
 from mapgym.compilation.random_kernels import choose
 from mapgym.mapping.maps import Arrays, Maps
@@ -120,7 +120,7 @@ def cost_hash(g: Genome, breeding: Breeding) -> np.uint64:
     return h | np.uint64(1)
 
 
-@kernel
+@inlined_kernel
 def is_new(g: Genome, breeding: Breeding, seen: NDArray[np.uint64]) -> bool:
     """Whether no mapping like this one was remembered; remembers it."""
     if len(breeding.alike):
@@ -128,7 +128,7 @@ def is_new(g: Genome, breeding: Breeding, seen: NDArray[np.uint64]) -> bool:
     return remember(seen, genome_hash(g, len(breeding.rules.primes), breeding.rules.relevant.shape[1]))
 
 
-@kernel
+@inlined_kernel
 def _mutate(g: Genome, breeding: Breeding, extents: NDArray[np.float64], state: State) -> bool:
     """Applies one random mutation; returns whether it changed anything."""
     rules = breeding.rules
@@ -146,7 +146,7 @@ def _mutate(g: Genome, breeding: Breeding, extents: NDArray[np.float64], state: 
     if chosen == REFILL_LEVEL:
         return refill_level(g, rules, breeding.table, extents, state)
     if chosen == REFILL_ARRAY:
-        return refill_array(g, rules, state)
+        return refill_array(g, rules, breeding.table, extents, state)
     if chosen == PROMOTE:
         return promote_loop(g, rules, state)
     if chosen == SWAP:
@@ -156,7 +156,7 @@ def _mutate(g: Genome, breeding: Breeding, extents: NDArray[np.float64], state: 
     return trade_tensors(g, rules, state)
 
 
-@kernel
+@inlined_kernel
 def _idles(g: Genome, dims: int, macs: int) -> bool:
     """Whether a child uses less than three quarters of the MACs of its parent."""
     return 4 * parallelism(g, dims) < 3 * macs
@@ -225,7 +225,7 @@ def make_children(
                 owed = False
             if unit(state) < breeding.fill:
                 for level in range(g.shape[1]):
-                    fill_array(g, rules, level, state)
+                    fill_array(g, rules, table, level, extents, state)
             # The last attempt but one is taken even so.
             screened = attempt < last - 1 and unit(state) < breeding.screening
             # Repair takes parallelism and tiles away: what is wasteful before is so afterwards.

@@ -15,7 +15,7 @@ from mapgym.agents.search.gamma.genome import KEEP, ORDER, SIDE, SPATIAL, SPATIA
 from mapgym.agents.search.gamma.genome_kernels import below, has_room, may_enter, random_prime
 from mapgym.agents.search.gamma.repair_kernels import cover, tile_words
 from mapgym.agents.search.gamma.rules import FREE_KEEP, FREE_ORDER, FREE_SPATIAL, FREE_TEMPORAL, Rules
-from mapgym.compilation import kernel
+from mapgym.compilation import inlined_kernel, kernel
 from mapgym.compilation.number_kernels import greatest_common_divisor
 from mapgym.mapping.legality_kernels import capacity_words
 
@@ -23,7 +23,7 @@ ALL, HALF, NONE = range(3)
 """How many dims leave a level before it is filled anew."""
 
 
-@kernel
+@inlined_kernel
 def _level_fits(g: Genome, table: NDArray[np.int64], level: int, extents: NDArray[np.float64]) -> bool:
     return tile_words(g, table, level, extents, False) <= capacity_words(table, level)
 
@@ -87,60 +87,58 @@ def refill_level(g: Genome, rules: Rules, table: NDArray[np.int64], extents: NDA
             if rules.levels[FREE_TEMPORAL, to_level, d]:
                 g[TEMPORAL, to_level, d] *= g[TEMPORAL, level, d]
                 g[TEMPORAL, level, d] = 1
-    everything = (1 << dims) - 1
-    blocked = 0
-    for d in range(dims):
-        if not rules.levels[FREE_TEMPORAL, level, d]:
-            blocked |= 1 << d
-    fits = tiles_fit(g, table, level, extents)
-    while blocked != everything:
-        d = below(state, dims)
-        if (blocked >> d) & 1:
-            continue
-        source = _source(g, rules, d, level + 1, levels, state)
-        if source < 0:
-            blocked |= 1 << d
-            continue
-        prime = random_prime(rules, d, g[TEMPORAL, source, d], state)
-        if fits and _grow(g, table, d, prime, level, source, extents):
-            g[TEMPORAL, source, d] //= prime
-            g[TEMPORAL, level, d] *= prime
-        else:
-            blocked |= 1 << d
+    _fill(g, rules, table, level, TEMPORAL, extents, state)
     return True
 
 
 @kernel
-def fill_array(g: Genome, rules: Rules, level: int, state: State) -> None:
+def fill_array(
+    g: Genome, rules: Rules, table: NDArray[np.int64], level: int, extents: NDArray[np.float64], state: State
+) -> None:
     """Moves random primes from temporal factors into the spatial ones of a level until its fan-out takes no more."""
     # Mostly it takes nothing, not even the smallest prime: no dim has to be tried then.
-    if not (has_room(g, rules, level, X, 2) or has_room(g, rules, level, Y, 2)):
-        return
+    if has_room(g, rules, level, X, 2) or has_room(g, rules, level, Y, 2):
+        _fill(g, rules, table, level, SPATIAL, extents, state)
+
+
+@kernel
+def _fill(
+    g: Genome, rules: Rules, table: NDArray[np.int64], level: int, kind: int, extents: NDArray[np.float64], state: State
+) -> None:
+    """Moves random primes from temporal factors into those of a kind at a level until it takes no more.
+
+    Temporal factors grow by those of outer levels, as long as all tiles fit.
+    """
     levels, dims = g.shape[1], len(rules.primes)
     first, last = (0, levels) if rules.tile else (level, level + 1)
+    fits = False
+    if kind == TEMPORAL:
+        first, fits = level + 1, tiles_fit(g, table, level, extents)
     everything = (1 << dims) - 1
     blocked = 0
     for d in range(dims):
-        if not rules.levels[FREE_SPATIAL, level, d]:
+        if not rules.levels[kind, level, d]:
             blocked |= 1 << d
     while blocked != everything:
         d = below(state, dims)
         if (blocked >> d) & 1:
             continue
-        source = _source(g, rules, d, first, last, state)
-        if source < 0:
-            blocked |= 1 << d
-            continue
-        prime = random_prime(rules, d, g[TEMPORAL, source, d], state)
-        if may_enter(g, rules, level, d, SPATIAL, prime, state):
+        source, prime, entered = _source(g, rules, d, first, last, state), 0, False
+        if source >= 0:
+            prime = random_prime(rules, d, g[TEMPORAL, source, d], state)
+            if kind == SPATIAL:
+                entered = may_enter(g, rules, level, d, SPATIAL, prime, state)
+            else:
+                entered = fits and _grow(g, table, d, prime, level, source, extents)
+        if entered:
             g[TEMPORAL, source, d] //= prime
-            g[SPATIAL, level, d] *= prime
+            g[kind, level, d] *= prime
         else:
             blocked |= 1 << d
 
 
 @kernel
-def refill_array(g: Genome, rules: Rules, state: State) -> bool:
+def refill_array(g: Genome, rules: Rules, table: NDArray[np.int64], extents: NDArray[np.float64], state: State) -> bool:
     """Makes all, half or none of the parallel dims of a level temporal, and fills its fan-out anew."""
     levels, dims = g.shape[1], len(rules.primes)
     level = -1
@@ -161,7 +159,7 @@ def refill_array(g: Genome, rules: Rules, state: State) -> bool:
                 to_level = level
             g[TEMPORAL, to_level, d] *= g[SPATIAL, level, d]
             g[SPATIAL, level, d] = 1
-    fill_array(g, rules, level, state)
+    fill_array(g, rules, table, level, extents, state)
     return True
 
 

@@ -21,7 +21,7 @@ from mapgym.agents.search.gamma.operator_kernels import (
 )
 from mapgym.agents.search.gamma.repair_kernels import fill_words, repair
 from mapgym.agents.search.gamma.rules import Rules
-from mapgym.compilation import kernel
+from mapgym.compilation import inlined_kernel, kernel
 from mapgym.compilation.hash_kernels import remember
 from mapgym.compilation.random_kernels import choose
 from mapgym.mapping.maps import Arrays, Maps
@@ -42,7 +42,7 @@ class Breeding(NamedTuple):
     attempts: int  # how often a child may be made that is illegal or was made before
 
 
-@kernel
+@inlined_kernel
 def mutate(g: Genome, rules: Rules, weights: NDArray[np.float64], state: State) -> bool:
     """Applies one random mutation; returns whether it changed anything."""
     chosen = choose(weights, unit(state))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mapgym.agents.search.gamma.genome import KEEP, SIDE, SPATIAL, TEMPORAL, Genome, State, X, Y
 from mapgym.agents.search.gamma.genome_kernels import below, has_room, parallelism, random_prime, used
 from mapgym.agents.search.gamma.rules import FREE_SPATIAL, FREE_TEMPORAL, LIMIT, REACH, Rules
-from mapgym.compilation import kernel
+from mapgym.compilation import inlined_kernel, kernel
 from mapgym.mapping.legality_kernels import (
     LEVELS,
     TENSORS,
@@ -152,7 +152,7 @@ def _move_outwards(g: Genome, rules: Rules, full: int, state: State) -> bool:
     return False
 
 
-@kernel
+@inlined_kernel
 def repair(
     g: Genome,
     rules: Rules,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.compilation import kernel
+from mapgym.compilation import inlined_kernel, kernel
 from mapgym.compilation.random_kernels import choose, next_below, next_fraction
 from mapgym.mapping.canonical_kernels import Sorting, normalise
 from mapgym.mapping.maps import Arrays, Maps
@@ -67,7 +67,7 @@ class CompatRules(NamedTuple):
     bypass: bool
 
 
-@kernel
+@inlined_kernel
 def is_searched(rules: CompatRules, level: int, d: int) -> bool:
     """Whether any factor of a dim at a level is searched."""
     return rules.temporal[level, d] == 0 or rules.spatial[level, d] == 0
@@ -96,7 +96,7 @@ def shuffle(values: NDArray[np.int64], count: int, state: NDArray[np.uint64]) ->
         values[last], values[other] = values[other], values[last]
 
 
-@kernel
+@inlined_kernel
 def randomise(g: NDArray[np.int64], rules: CompatRules, scratch: NDArray[np.int64], state: NDArray[np.uint64]) -> None:
     """A random individual: primes, orders, non-empty sets of parallel dims and, if searched, bypass."""
     levels, dims = g.shape[1], len(rules.primes)
@@ -122,7 +122,7 @@ def randomise(g: NDArray[np.int64], rules: CompatRules, scratch: NDArray[np.int6
                     g[KEEP, level, t] = next_below(state, 2)
 
 
-@kernel
+@inlined_kernel
 def mutate(g: NDArray[np.int64], rules: CompatRules, state: NDArray[np.uint64]) -> None:
     """All mutations of one individual, with the probabilities that take effect in the released code."""
     levels, dims, tensors = g.shape[1], len(rules.primes), rules.keep_free.shape[1]
@@ -157,7 +157,7 @@ def mutate(g: NDArray[np.int64], rules: CompatRules, state: NDArray[np.uint64]) 
     spread(g, rules, _random_dim(rules, state), state)
 
 
-@kernel
+@inlined_kernel
 def _random_dim(rules: CompatRules, state: NDArray[np.uint64]) -> int:
     return choose(rules.dim_weights, next_fraction(state))
 
@@ -210,7 +210,7 @@ def _spatial(g: NDArray[np.int64], rules: CompatRules, level: int, d: int) -> in
     return 1
 
 
-@kernel
+@inlined_kernel
 def express(g: NDArray[np.int64], rules: CompatRules, sorting: Sorting, batch: Maps, i: int) -> None:
     """Repairs the fan-outs of a genome and writes it as mapping i of a batch.
 
@@ -275,7 +275,7 @@ def express(g: NDArray[np.int64], rules: CompatRules, sorting: Sorting, batch: M
     normalise(i, batch, sorting)
 
 
-@kernel
+@inlined_kernel
 def exchange(genomes: NDArray[np.int64], i: int, j: int, rules: CompatRules, state: NDArray[np.uint64]) -> None:
     """Crossover: two children exchange one of tiles (of one dim), orders, parallel dims and bypass, at all levels."""
     item = next_below(state, PLANES)
@@ -287,7 +287,7 @@ def exchange(genomes: NDArray[np.int64], i: int, j: int, rules: CompatRules, sta
                 genomes[i, item, level, column], genomes[j, item, level, column] = other, mine
 
 
-@kernel
+@inlined_kernel
 def _copy(source: NDArray[np.int64], i: int, target: NDArray[np.int64], j: int) -> None:
     for plane in range(source.shape[1]):
         for level in range(source.shape[2]):

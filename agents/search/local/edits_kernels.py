@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.compilation import kernel
+from mapgym.compilation import inlined_kernel, kernel
 from mapgym.compilation.hash_kernels import mix, remember
 from mapgym.compilation.random_kernels import choose, next_below, next_fraction
 from mapgym.mapping.canonical_kernels import Sorting, copy_mapping, normalise
@@ -54,13 +54,13 @@ def mapping_hash(maps: Maps, i: int) -> np.uint64:
     return h | np.uint64(1)
 
 
-@kernel
+@inlined_kernel
 def _factor(i: int, maps: Maps, slot: int, d: int) -> int:
     levels = maps.temporal.shape[1]
     return maps.temporal[i, slot, d] if slot < levels else maps.spatial[i, slot - levels, d]
 
 
-@kernel
+@inlined_kernel
 def _draw_move(i: int, maps: Maps, tables: EditTables, edits: NDArray[np.int64], state: State) -> bool:
     """Draws a prime factor to move: a random dim, one of its factors above 1, and another slot of the same group."""
     levels, dims = maps.temporal.shape[1], maps.temporal.shape[2]
@@ -98,7 +98,7 @@ def _draw_move(i: int, maps: Maps, tables: EditTables, edits: NDArray[np.int64],
     return False
 
 
-@kernel
+@inlined_kernel
 def _draw_swap(i: int, maps: Maps, sorting: Sorting, kind: int, edits: NDArray[np.int64], state: State) -> bool:
     """Draws two loops of a random level to swap: temporal ones, or spatial ones on one mesh side."""
     levels, dims = maps.temporal.shape[1], maps.temporal.shape[2]
@@ -137,7 +137,7 @@ def _draw_swap(i: int, maps: Maps, sorting: Sorting, kind: int, edits: NDArray[n
     return False
 
 
-@kernel
+@inlined_kernel
 def _draw_toggle(i: int, maps: Maps, tables: EditTables, kind: int, edits: NDArray[np.int64], state: State) -> bool:
     """Draws a spatial loop for the other mesh side, or a tensor to keep or to bypass."""
     levels = maps.temporal.shape[1]
@@ -155,7 +155,7 @@ def _draw_toggle(i: int, maps: Maps, tables: EditTables, kind: int, edits: NDArr
     return False
 
 
-@kernel
+@inlined_kernel
 def _draw_edit(
     i: int,
     maps: Maps,

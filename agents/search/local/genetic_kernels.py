@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.compilation import kernel
+from mapgym.compilation import inlined_kernel, kernel
 from mapgym.compilation.random_kernels import next_below, next_fraction
 from mapgym.mapping.canonical_kernels import Sorting, copy_mapping, normalise
 from mapgym.mapping.maps import Arrays, Maps
@@ -20,7 +20,7 @@ def _on_x(maps: Maps, i: int, s: int, d: int) -> bool:
     return found
 
 
-@kernel
+@inlined_kernel
 def _cross(parents: Maps, first: int, second: int, children: Maps, i: int, state: NDArray[np.uint64]) -> None:
     """Child i takes the factors of each dim, and the orders and kept tensors of each level, from either parent."""
     levels, dims, tensors = children.temporal.shape[1], children.temporal.shape[2], children.keep.shape[2]

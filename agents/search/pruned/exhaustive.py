@@ -24,7 +24,7 @@ from mapgym.mapspace import MapSpace
 class ExhaustiveSearch(AskTellAgent):
     """Prices every mapping of a map space once.
 
-    The walk is that of Timeloop's ``linear-pruned`` search: an odometer over factors, kept tensors, mesh axes, spatial
+    The walk is that of Timeloop's ``linear-pruned`` search: an odometer over factors, kept tensors, mesh sides, spatial
     orders and temporal orders, in which loops of bound 1 are not permuted, so that every canonical form comes up once.
     What capacities and fan-outs forbid is counted, not priced.
 

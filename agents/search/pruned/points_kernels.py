@@ -26,7 +26,7 @@ from mapgym.agents.search.pruned.factor_kernels import (
     refused_draws,
     write_factors,
 )
-from mapgym.compilation import kernel
+from mapgym.compilation import inlined_kernel, kernel
 from mapgym.compilation.number_kernels import factorial
 from mapgym.compilation.random_kernels import next_below, next_random
 from mapgym.mapping.canonical_kernels import copy_mapping
@@ -143,7 +143,7 @@ def write_kept(tables: PointTables, point: Point, maps: Maps, i: int) -> None:
                 bits >>= 1
 
 
-@kernel
+@inlined_kernel
 def _status(tables: PointTables, point: Point, maps: Maps, i: int) -> int:
     return legality_status(i, maps, tables.rules, point.extents, point.tile_words)
 
@@ -188,7 +188,7 @@ def begin_visits(
     _draw_orders(tables, point, current, generator)
 
 
-@kernel
+@inlined_kernel
 def _split(tables: PointTables, point: Point, current: Maps, split: int) -> bool:
     """Puts the first loops of each drawn permutation on X and the others on Y; returns whether there is such a split.
 
@@ -292,7 +292,7 @@ def random_walk(
     return count
 
 
-@kernel
+@inlined_kernel
 def _orders_and_places(tables: PointTables, maps: Maps, i: int) -> tuple[int, int]:
     """In how many ways the loops can be ordered in time, and placed on the meshes."""
     orders, places = 1, 1
@@ -311,7 +311,7 @@ def _orders_and_places(tables: PointTables, maps: Maps, i: int) -> tuple[int, in
     return orders, places
 
 
-@kernel
+@inlined_kernel
 def _next_orders(tables: PointTables, point: Point, maps: Maps, i: int) -> bool:
     """Steps to the next temporal orders; returns False, at the first ones again, after the last."""
     for level in range(maps.temporal.shape[1]):
@@ -323,7 +323,7 @@ def _next_orders(tables: PointTables, point: Point, maps: Maps, i: int) -> bool:
     return False
 
 
-@kernel
+@inlined_kernel
 def _next_places(tables: PointTables, point: Point, maps: Maps, i: int) -> bool:
     """Steps to the next places, some of which repeat others (see write_places); returns False as _next_orders does."""
     for level in range(maps.spatial.shape[1]):

@@ -8,18 +8,18 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.compilation import kernel
+from mapgym.compilation import inlined_kernel, kernel
 from mapgym.cost.optimum.block_kernels import set_first_weights
 from mapgym.cost.optimum.lane_kernels import Lanes
 from mapgym.cost.optimum.lattice_kernels import Chains, Lattice
 from mapgym.cost.optimum.offset_kernels import slides, sliding_length
 from mapgym.cost.optimum.order_kernels import OrderScratch, least_energy, tile_words
-from mapgym.cost.optimum.problem import Problem
+from mapgym.cost.optimum.problem import BLOCK, BUFFER, BUFFER_TILE, INNER, OUTER, REGISTERS, TILE, Problem
 from mapgym.cost.optimum.register_kernels import energy_at_registers, lane_gain, refine_by_orders
 from mapgym.cost.optimum.work import Work
 
 
-@kernel
+@inlined_kernel
 def _list_register_options(problem: Problem, work: Work) -> bool:
     """Register extents of each dim that the spatial factors and fixed factors leave; whether there are any."""
     for d in range(problem.bounds.shape[0]):
@@ -28,8 +28,8 @@ def _list_register_options(problem: Problem, work: Work) -> bool:
             extent = problem.divisors[d, v]
             if extent % work.lanes[0, d] != 0 or problem.bounds[d] % (extent * work.spread[0, d]) != 0:
                 continue
-            fixed = problem.temporal[0, d]
-            if not problem.allowed[0, d, v] or (fixed > 0 and extent != fixed * work.lanes[0, d]):
+            fixed = problem.temporal[REGISTERS, d]
+            if not problem.allowed[REGISTERS, d, v] or (fixed > 0 and extent != fixed * work.lanes[0, d]):
                 continue
             work.register_options[d, count] = extent
             count += 1
@@ -39,17 +39,17 @@ def _list_register_options(problem: Problem, work: Work) -> bool:
     return True
 
 
-@kernel
+@inlined_kernel
 def _list_buffer_options(problem: Problem, work: Work, s: OrderScratch) -> bool:
     """Buffer extents of each dim above the block; whether there are any."""
     for d in range(problem.bounds.shape[0]):
         count = 0
         for v in range(work.block_index[d], problem.counts[d]):
             extent = problem.divisors[d, v]
-            fixed = problem.temporal[1, d]
-            if extent % s.extent[1, d] != 0 or not problem.allowed[1, d, v]:
+            fixed = problem.temporal[BUFFER, d]
+            if extent % s.extent[BLOCK, d] != 0 or not problem.allowed[BUFFER, d, v]:
                 continue
-            if fixed > 0 and extent != fixed * s.extent[1, d]:
+            if fixed > 0 and extent != fixed * s.extent[BLOCK, d]:
                 continue
             work.buffer_options[d, count] = v
             count += 1
@@ -59,7 +59,20 @@ def _list_buffer_options(problem: Problem, work: Work, s: OrderScratch) -> bool:
     return True
 
 
-@kernel
+@inlined_kernel
+def _advance(turn: NDArray[np.int64], counts: NDArray[np.int64], first: int) -> bool:
+    """Steps to the next choice of options, from the first dim on; returns whether there is none left."""
+    d = first
+    while d < len(turn):
+        turn[d] += 1
+        if turn[d] < counts[d]:
+            break
+        turn[d] = 0
+        d += 1
+    return d == len(turn)
+
+
+@inlined_kernel
 def _set_shares(problem: Problem, work: Work, chains: Chains) -> None:
     """What coincidences leave of the traffic of each tensor while other loops keep it in place."""
     for t in range(problem.words.shape[0]):
@@ -77,8 +90,8 @@ def _slide(problem: Problem, work: Work, s: OrderScratch, chains: Chains, t: int
     other = problem.partner[t, d]
     if other < 0:
         return 1.0
-    length = sliding_length(problem, s.extent, t, d, 0)
-    distance = problem.coefficient[t, d] * s.extent[1, d]
+    length = sliding_length(problem, s.extent, t, d, TILE)
+    distance = problem.coefficient[t, d] * s.extent[BLOCK, d]
     if distance >= length:
         return 1.0
     block, other_block = work.block_index[d], work.block_index[other]
@@ -118,14 +131,14 @@ def _quick_bound(problem: Problem, work: Work, s: OrderScratch, chains: Chains, 
     run, least = 1.0, np.inf
     for d in range(problem.bounds.shape[0]):
         if problem.group[d] == c:
-            run *= problem.bounds[d] // s.extent[1, d]
+            run *= problem.bounds[d] // s.extent[BLOCK, d]
     for d in range(problem.bounds.shape[0]):
-        if problem.group[d] == c and s.extent[1, d] < problem.bounds[d]:
+        if problem.group[d] == c and s.extent[BLOCK, d] < problem.bounds[d]:
             least = min(least, _after_first(problem, work, s, chains, steps, d, -1, run))
     return least + lane_gain(problem, work, c, run)
 
 
-@kernel
+@inlined_kernel
 def _class_bound(problem: Problem, lattice: Lattice, work: Work, s: OrderScratch, chains: Chains, steps: float,
                  c: int) -> float:  # fmt: skip
     """Least traffic energy, memory included, if the first loop is in group c, over all buffer tiles."""
@@ -142,7 +155,7 @@ def _class_bound(problem: Problem, lattice: Lattice, work: Work, s: OrderScratch
             v = work.block_index[d]
             if problem.group[d] == c:
                 v = work.buffer_options[d, work.buffer_turn[d]]
-                run *= problem.divisors[d, v] // s.extent[1, d]
+                run *= problem.divisors[d, v] // s.extent[BLOCK, d]
             tile += v * problem.stride[d]
         outside = lattice.outside[c, tile] + lane_gain(problem, work, c, run)
         if outside < best:
@@ -165,7 +178,7 @@ def _class_bound(problem: Problem, lattice: Lattice, work: Work, s: OrderScratch
             return best
 
 
-@kernel
+@inlined_kernel
 def _search_leaves(problem: Problem, lattice: Lattice, work: Work, s: OrderScratch, chains: Chains, energy: float,
                    steps: float, limit: float) -> float:  # fmt: skip
     """The least energy over all buffer tiles and orders for one register tile; notes it if it is below the limit."""
@@ -173,7 +186,7 @@ def _search_leaves(problem: Problem, lattice: Lattice, work: Work, s: OrderScrat
     gain, slack = _largest_gain(problem, work, s), work.slack[0]
     coupled = problem.peer_links and steps > 1.0
     for t in range(tensors):
-        s.weight[0, t], s.weight[1, t] = work.weight[t], lattice.weight[t]
+        s.weight[INNER, t], s.weight[OUTER, t] = work.weight[t], lattice.weight[t]
         s.link[t] = 0.0
         if problem.peer_links and slides(problem, work.spread, t, False) and work.spared[t] > 0.0:
             s.link[t] = work.spared[t] / work.weight[t]
@@ -185,13 +198,12 @@ def _search_leaves(problem: Problem, lattice: Lattice, work: Work, s: OrderScrat
         for d in range(dims):
             v = work.buffer_options[d, work.buffer_turn[d]]
             tile += v * problem.stride[d]
-            s.extent[2, d] = problem.divisors[d, v]
+            s.extent[BUFFER_TILE, d] = problem.divisors[d, v]
         memory = lattice.memory[tile]
         if energy + gain + memory < limit and energy + memory + _leaf_bound(problem, work, s, chains, steps) < limit:
-            work.counters[3] += 1
             for d in range(dims):
-                s.bound[0, d] = s.extent[2, d] // s.extent[1, d]
-                s.bound[1, d] = problem.bounds[d] // s.extent[2, d]
+                s.bound[INNER, d] = s.extent[BUFFER_TILE, d] // s.extent[BLOCK, d]
+                s.bound[OUTER, d] = problem.bounds[d] // s.extent[BUFFER_TILE, d]
             for c in range(0 if coupled else -1, tensors + 1 if coupled else 0):
                 # What links between lanes gain depends on the group of the first loop.
                 start = energy
@@ -200,41 +212,34 @@ def _search_leaves(problem: Problem, lattice: Lattice, work: Work, s: OrderScrat
                 found = start + least_energy(problem, s, memory, limit - start, True, c)
                 if found < limit:
                     if slack > 0.0:
-                        work.slack[1] = min(work.slack[1], found)
+                        work.accepted[0] = min(work.accepted[0], found)
                     if found + slack < limit:
                         limit = found + slack
                         _note(problem, work, s)
-        d = 0
-        while d < dims:
-            work.buffer_turn[d] += 1
-            if work.buffer_turn[d] < work.buffer_counts[d]:
-                break
-            work.buffer_turn[d] = 0
-            d += 1
-        if d == dims:
+        if _advance(work.buffer_turn, work.buffer_counts, 0):
             return limit
 
 
-@kernel
+@inlined_kernel
 def _leading_run(problem: Problem, s: OrderScratch, c: int) -> float:
     """Largest product of leading loops in group c, for given tiles."""
     inner, whole, ends = 1.0, 1.0, False
     for d in range(problem.bounds.shape[0]):
         if problem.group[d] == c:
-            inner *= s.bound[0, d]
-            whole *= s.bound[0, d] * s.bound[1, d]
+            inner *= s.bound[INNER, d]
+            whole *= s.bound[INNER, d] * s.bound[OUTER, d]
         else:
-            ends |= s.bound[0, d] > 1
+            ends |= s.bound[INNER, d] > 1
     return inner if ends else whole
 
 
-@kernel
+@inlined_kernel
 def _note(problem: Problem, work: Work, s: OrderScratch) -> None:
     dims = problem.bounds.shape[0]
     for d in range(dims):
-        work.best_chain[0, d] = work.lanes[0, d]
+        work.best_lanes[d] = work.lanes[0, d]
         for k in range(3):
-            work.best_chain[k + 1, d] = s.extent[k, d]
+            work.best_extent[k, d] = s.extent[k, d]
         work.best_loops[d], work.best_loops[dims + d] = s.best_loops[d], s.best_loops[dims + d]
 
 
@@ -247,19 +252,19 @@ def _largest_gain(problem: Problem, work: Work, s: OrderScratch) -> float:
             run = 1.0
             for d in range(problem.bounds.shape[0]):
                 if problem.group[d] == c:
-                    run *= problem.bounds[d] // s.extent[1, d]
+                    run *= problem.bounds[d] // s.extent[BLOCK, d]
             gain = min(gain, lane_gain(problem, work, c, run))
     return gain
 
 
-@kernel
+@inlined_kernel
 def _leaf_bound(problem: Problem, work: Work, s: OrderScratch, chains: Chains, steps: float) -> float:
     """Least traffic energy of the register levels for one buffer tile, whatever the orders."""
     dims, tensors = problem.bounds.shape[0], problem.words.shape[0]
     # The group, if any, that holds all loops of the buffer.
     only, several = -1, False
     for d in range(dims):
-        if s.extent[2, d] != s.extent[1, d]:
+        if s.extent[BUFFER_TILE, d] != s.extent[BLOCK, d]:
             several |= only >= 0 and only != problem.group[d]
             only = problem.group[d]
     best = np.inf
@@ -273,11 +278,11 @@ def _leaf_bound(problem: Problem, work: Work, s: OrderScratch, chains: Chains, s
         run, least = 1.0, np.inf
         for d in range(dims):
             if problem.group[d] == c:
-                run *= (problem.bounds[d] if extends else s.extent[2, d]) // s.extent[1, d]
+                run *= (problem.bounds[d] if extends else s.extent[BUFFER_TILE, d]) // s.extent[BLOCK, d]
         for d in range(dims):
-            end = problem.bounds[d] if extends else s.extent[2, d]
-            if problem.group[d] == c and end != s.extent[1, d]:
-                v = problem.position[d, s.extent[2, d]]
+            end = problem.bounds[d] if extends else s.extent[BUFFER_TILE, d]
+            if problem.group[d] == c and end != s.extent[BLOCK, d]:
+                v = np.int64(problem.position[d, s.extent[BUFFER_TILE, d]])
                 least = min(least, _after_first(problem, work, s, chains, steps, d, v, run))
         if least < np.inf:
             best = min(best, least + lane_gain(problem, work, c, run))
@@ -291,7 +296,7 @@ def search_node(problem: Problem, keep: NDArray[np.bool_], lattice: Lattice, cha
 
     Args:
         problem, keep, lattice, chains: the task, bool[2, T] what is kept, and their tables.
-        work: with lanes and spread filled in; best_chain and best_loops become what was found below the limit.
+        work: with lanes and spread filled in; best_lanes, _extent and _loops become what was found below the limit.
         lanes, s: working memory.
         limit: energy to beat, pJ.
         exhaustive: whether to search below every register tile that the bounds leave; else only below the most
@@ -302,15 +307,15 @@ def search_node(problem: Problem, keep: NDArray[np.bool_], lattice: Lattice, cha
         latter is the limit itself if nothing was below it.
     """
     dims, tensors = problem.bounds.shape[0], problem.words.shape[0]
-    work.counters[0] += 1
-    work.slack[1] = np.inf
+    work.nodes[0] += 1
+    work.accepted[0] = np.inf
     keeps_any = False
     for t in range(tensors):
-        keeps_any |= keep[0, t]
+        keeps_any |= keep[REGISTERS, t]
     # If registers keep nothing, their tile costs nothing and a smaller one leaves more choices (docs/exact.md).
     free = not keeps_any
     for d in range(dims):
-        free &= problem.temporal[0, d] == 0 and problem.temporal[1, d] == 0
+        free &= problem.temporal[REGISTERS, d] == 0 and problem.temporal[BUFFER, d] == 0
         for t in range(tensors):
             # Which neighbours share a word depends on the tile if both dims of a rank are parallel.
             other = problem.partner[t, d]
@@ -328,29 +333,27 @@ def search_node(problem: Problem, keep: NDArray[np.bool_], lattice: Lattice, cha
             tile, steps = 0, 1.0
             for d in range(dims):
                 extent = work.register_options[d, work.register_turn[d]]
-                s.extent[0, d], s.extent[1, d] = extent, extent * work.spread[0, d]
-                work.block_index[d] = problem.position[d, s.extent[1, d]]
+                s.extent[TILE, d], s.extent[BLOCK, d] = extent, extent * work.spread[0, d]
+                work.block_index[d] = problem.position[d, s.extent[BLOCK, d]]
                 tile += work.block_index[d] * problem.stride[d]
-                steps *= problem.bounds[d] // s.extent[1, d]
+                steps *= problem.bounds[d] // s.extent[BLOCK, d]
             for t in range(tensors):
-                if keep[0, t]:
-                    work.words[t] = tile_words(problem, s.extent, 0, t)
+                if keep[REGISTERS, t]:
+                    work.words[t] = tile_words(problem, s.extent, TILE, t)
                     words += work.words[t]
-            d = 0
-            if words > problem.capacity[0]:
+            first = 0
+            if words > problem.capacity[REGISTERS]:
                 # Any larger extent of the first dim that is not at its smallest is too large as well.
-                while d < dims and work.register_turn[d] == 0:
-                    d += 1
-                if d == dims:
+                while first < dims and work.register_turn[first] == 0:
+                    first += 1
+                if first == dims:
                     break
-                work.register_turn[d] = work.register_counts[d]
+                work.register_turn[first] = work.register_counts[first]
             else:
                 bound = _bound_tile(problem, keep, lattice, chains, work, lanes, s, tile, steps, limit)
                 if again == 0:
-                    work.counters[1] += 1
                     proven = min(proven, bound)
                 if bound < limit and (exhaustive or again == 1) and (exhaustive or bound <= promising):
-                    work.counters[2] += 1
                     energy = energy_at_registers(problem, keep, work, s.extent, False)
                     if problem.peer_links:
                         energy += refine_by_orders(problem, work, lanes, s.extent)
@@ -358,20 +361,12 @@ def search_node(problem: Problem, keep: NDArray[np.bool_], lattice: Lattice, cha
                     if not exhaustive:
                         return proven, limit
                 promising = min(promising, bound)
-            if free:
-                break
-            while d < dims:
-                work.register_turn[d] += 1
-                if work.register_turn[d] < work.register_counts[d]:
-                    break
-                work.register_turn[d] = 0
-                d += 1
-            if d == dims:
+            if free or _advance(work.register_turn, work.register_counts, first):
                 break
     return proven, limit
 
 
-@kernel
+@inlined_kernel
 def _bound_tile(problem: Problem, keep: NDArray[np.bool_], lattice: Lattice, chains: Chains, work: Work, lanes: Lanes,
                 s: OrderScratch, tile: int, steps: float, limit: float) -> float:  # fmt: skip
     """Lower bound of the energy with one register tile, pJ: a quick one if that reaches the limit, else the best."""

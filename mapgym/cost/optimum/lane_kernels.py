@@ -10,11 +10,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.compilation import kernel
-from mapgym.cost.optimum.problem import IRRELEVANT, PINNED, Problem
+from mapgym.compilation import inlined_kernel, kernel
+from mapgym.compilation.number_kernels import factorial
+from mapgym.cost.optimum.problem import IRRELEVANT, PINNED, TILE, Problem
 
 MOST_LANES = 64
-MOST_LAYOUTS = 120  # orders of up to four spatial loops, each split between the two mesh axes in any way
+MOST_LAYOUTS = 120  # orders of up to four spatial loops, each split between the two mesh sides in any way
 _MOST_LOOPS = 4
 _MOST_TRANSLATIONS = 24
 
@@ -22,7 +23,7 @@ _MOST_TRANSLATIONS = 24
 class Lanes(NamedTuple):
     """How neighbours can serve the lanes below one register level (n layouts, T tensors, D dims).
 
-    A layout is an order of the spatial loops and their split between the mesh axes.
+    A layout is an order of the spatial loops and their split between the mesh sides.
     """
 
     factors: NDArray[np.int64]  # [D] the lanes that the tables are for; 0 at first
@@ -51,10 +52,23 @@ def make_lanes(dims: int, tensors: int) -> Lanes:
 
     shape = (MOST_LAYOUTS, tensors, _MOST_TRANSLATIONS)
     return Lanes(
-        whole(dims), whole(1), whole(*shape[:2]), whole(*shape), whole(*shape), whole(tensors), whole(tensors),
-        whole(dims), whole(dims), whole(MOST_LANES), np.zeros((dims + 1, tensors)), whole(dims + 1, tensors),
-        whole(dims + 1, tensors), np.ones(dims + 1), whole(dims + 1), whole(dims + 1),
-    )  # fmt: skip
+        factors=whole(dims),
+        layouts=whole(1),
+        entries=whole(MOST_LAYOUTS, tensors),
+        translation=whole(*shape),
+        offsets=whole(*shape),
+        distinct=whole(tensors),
+        sliding=whole(tensors),
+        loops=whole(dims),
+        order=whole(dims),
+        keys=whole(MOST_LANES),
+        asked=np.zeros((dims + 1, tensors)),
+        moved=whole(dims + 1, tensors),
+        alive=whole(dims + 1, tensors),
+        inside=np.ones(dims + 1),
+        left=whole(dims + 1),
+        turn=whole(dims + 1),
+    )
 
 
 @kernel
@@ -76,26 +90,23 @@ def list_layouts(problem: Problem, lanes: Lanes, factors: NDArray[np.int64]) -> 
     lanes.layouts[0] = -1
     if count > _MOST_LOOPS or used > MOST_LANES:
         return
-    permutations = 1
-    for k in range(2, count + 1):
-        permutations *= k
     layouts = 0
-    for number in range(permutations):
+    for number in range(factorial(count)):
         _set_order(lanes, count, number)
         along_x = 1
         for split in range(count + 1):
             if split > 0:
                 along_x *= factors[0, lanes.order[split - 1]]
-            if along_x > problem.mesh[0] or used // along_x > problem.mesh[1]:
+            if along_x > problem.lanes_x or used // along_x > problem.lanes_y:
                 continue
             for t in range(problem.words.shape[0]):
-                if not _list_translations(problem, lanes, count, used, max(problem.mesh[0], along_x), layouts, t):
+                if not _list_translations(problem, lanes, count, used, max(problem.lanes_x, along_x), layouts, t):
                     return
             layouts += 1
     lanes.layouts[0] = layouts
 
 
-@kernel
+@inlined_kernel
 def _set_order(lanes: Lanes, count: int, number: int) -> None:
     """The permutation of the spatial loops with a number."""
     taken = 0
@@ -112,7 +123,7 @@ def _set_order(lanes: Lanes, count: int, number: int) -> None:
             place -= 1
 
 
-@kernel
+@inlined_kernel
 def _list_translations(problem: Problem, lanes: Lanes, count: int, used: int, width: int, layout: int, t: int) -> bool:
     """Lists after which translations neighbours serve some lane, for the order set; whether there is room for them."""
     keys, total = lanes.keys, 1
@@ -194,7 +205,7 @@ def start_orders(problem: Problem, lanes: Lanes, extent: NDArray[np.int64], layo
     """Sets the search of the orders of the register level's loops to its start."""
     lanes.left[0], lanes.turn[0], lanes.inside[0] = 0, 0, 1.0
     for d in range(problem.bounds.shape[0]):
-        if extent[0, d] > lanes.factors[d]:
+        if extent[TILE, d] > lanes.factors[d]:
             lanes.left[0] |= 1 << d
     for t in range(problem.words.shape[0]):
         lanes.asked[0, t], lanes.moved[0, t] = 0.0, 0
@@ -204,7 +215,7 @@ def start_orders(problem: Problem, lanes: Lanes, extent: NDArray[np.int64], layo
 @kernel
 def place_loop(problem: Problem, lanes: Lanes, extent: NDArray[np.int64], layout: int, depth: int, d: int) -> None:
     """Places the register level's loop of dim d next: state of depth + 1 from that of depth."""
-    bound = extent[0, d] // lanes.factors[d]
+    bound = extent[TILE, d] // lanes.factors[d]
     share = (1.0 - 1.0 / bound) / lanes.inside[depth]
     for t in range(problem.words.shape[0]):
         alive, moved = lanes.alive[depth, t], lanes.moved[depth, t]
@@ -238,7 +249,7 @@ def asked_outside(problem: Problem, lanes: Lanes, spread: NDArray[np.int64], ext
     rests = c == t and moved == 0
     best = distinct
     for d in range(problem.bounds.shape[0]):
-        block = extent[0, d] * spread[0, d]
+        block = extent[TILE, d] * spread[0, d]
         bound = problem.bounds[d] // block
         if bound == 1:
             continue

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mapgym.compilation import kernel
 from mapgym.cost.optimum.order_kernels import OrderScratch, least_energy, tile_words
-from mapgym.cost.optimum.problem import Problem
+from mapgym.cost.optimum.problem import BUFFER, BUFFER_TILE, INNER, MEMORY, OUTER, Problem
 
 
 class Lattice(NamedTuple):
@@ -38,7 +38,7 @@ def make_lattice(problem: Problem, kept: NDArray[np.bool_], orders: OrderScratch
     """Computes the tables for what the buffer keeps, bool[T]."""
     n, classes = int(problem.stride[-1]), len(problem.words) + 1
     # Partial sums travel both ways.
-    weight = np.where(kept, (1.0 + problem.is_output) * problem.energy[2] + problem.energy[1], 0.0)
+    weight = np.where(kept, (1.0 + problem.is_output) * problem.energy[MEMORY] + problem.energy[BUFFER], 0.0)
     lattice = Lattice(weight, np.empty(n), np.empty(n), np.empty((classes, n)), np.empty((classes, n)))
     _fill_lattice(problem, kept, orders, lattice)
     return lattice
@@ -60,19 +60,19 @@ def _fill_lattice(problem: Problem, kept: NDArray[np.bool_], s: OrderScratch, la
     dims, tensors = problem.bounds.shape[0], problem.words.shape[0]
     n = problem.stride[dims]
     for t in range(tensors):
-        s.weight[0, t], s.weight[1, t] = 0.0, lattice.weight[t]
+        s.weight[INNER, t], s.weight[OUTER, t] = 0.0, lattice.weight[t]
     for i in range(n):
         allowed = True
         for d in range(dims):
             v = i // problem.stride[d] % problem.counts[d]
-            allowed &= problem.allowed[1, d, v]
-            s.extent[2, d] = problem.divisors[d, v]
-            s.bound[1, d] = problem.bounds[d] // problem.divisors[d, v]
+            allowed &= problem.allowed[BUFFER, d, v]
+            s.extent[BUFFER_TILE, d] = problem.divisors[d, v]
+            s.bound[OUTER, d] = problem.bounds[d] // problem.divisors[d, v]
         words = 0.0
         for t in range(tensors):
             if kept[t]:
-                words += tile_words(problem, s.extent, 2, t)
-        if allowed and words <= problem.capacity[1]:
+                words += tile_words(problem, s.extent, BUFFER_TILE, t)
+        if allowed and words <= problem.capacity[BUFFER]:
             lattice.memory[i] = least_energy(problem, s, 0.0, np.inf, False, -1)
             for c in range(tensors + 1):
                 lattice.beyond[c, i] = s.of_class[c]
@@ -114,16 +114,20 @@ def _fill_chains(problem: Problem, chains: Chains, step: NDArray[np.int64], boun
                     for bb in range(problem.counts[b]):
                         for eb in range(bb, problem.counts[b]):
                             if problem.divisors[b, eb] % problem.divisors[b, bb] == 0:
-                                _try_orders(problem, chains, step, bound, t, a, b, ba, ea, bb, eb)
+                                _try_orders(problem, chains, step, bound, t, a, ba, ea, bb, eb)
 
 
 @kernel
 def _try_orders(problem: Problem, chains: Chains, step: NDArray[np.int64], bound: NDArray[np.int64], t: int, a: int,
-                b: int, ba: int, ea: int, bb: int, eb: int) -> None:  # fmt: skip
-    """Raises the shares to what the four orders of the loops of dims a and b, inner and outer ones, can save."""
+                ba: int, ea: int, bb: int, eb: int) -> None:  # fmt: skip
+    """Raises the shares to what the four orders of the loops of dim a and its partner b can save.
+
+    The blocks of the two have the divisors ba and bb, the buffer's extents ea and eb.
+    """
+    b = problem.partner[t, a]
     for swaps in range(4):
         for level in range(2):
-            inner = level == 0
+            inner = level == INNER
             start_a = problem.divisors[a, ba] if inner else problem.divisors[a, ea]
             start_b = problem.divisors[b, bb] if inner else problem.divisors[b, eb]
             end_a = problem.divisors[a, ea] if inner else problem.bounds[a]

@@ -9,20 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.compilation import kernel
-from mapgym.cost.optimum.problem import IRRELEVANT, Problem
-
-
-@kernel
-def _gcd(a: int, b: int) -> int:
-    while b:
-        a, b = b, a % b
-    return a
+from mapgym.compilation.number_kernels import greatest_common_divisor
+from mapgym.cost.optimum.problem import IRRELEVANT, TILE, Problem
 
 
 @kernel
 def different(a: int, b: int, first: int, second: int) -> int:
     """Different sums of a multiples of one step and b multiples of another."""
-    g = _gcd(first, second)
+    g = greatest_common_divisor(first, second)
     return a * b - max(0, a - second // g) * max(0, b - first // g)
 
 
@@ -42,8 +36,8 @@ def count_offsets(
             if least:
                 count *= a + b - 1
             else:
-                first = problem.coefficient[t, d] * extent[0, d]
-                second = problem.coefficient[t, other] * extent[0, other]
+                first = problem.coefficient[t, d] * extent[TILE, d]
+                second = problem.coefficient[t, other] * extent[TILE, other]
                 count *= different(a, b, first, second)
     return float(count)
 
@@ -96,7 +90,7 @@ def sliding_length(problem: Problem, extent: NDArray[np.int64], t: int, d: int, 
 def offsets_along(problem: Problem, factors: NDArray[np.int64], extent: NDArray[np.int64], t: int, d: int) -> float:
     """Different offsets of the blocks along the sliding rank that a dim is part of."""
     other = problem.partner[t, d]
-    step, other_step = problem.coefficient[t, d] * extent[0, d], problem.coefficient[t, other] * extent[0, other]
+    step, other_step = problem.coefficient[t, d] * extent[TILE, d], problem.coefficient[t, other] * extent[TILE, other]
     return float(different(factors[0, d], factors[0, other], step, other_step))
 
 
@@ -114,7 +108,7 @@ def served_anywhere(problem: Problem, factors: NDArray[np.int64], extent: NDArra
 def served_across(problem: Problem, factors: NDArray[np.int64], extent: NDArray[np.int64], t: int) -> float:
     """The same after a translation along two sliding ranks at once."""
     served = served_anywhere(problem, factors, extent, t)
-    if problem.mesh[3] > 1:
+    if problem.blocks_y > 1:
         return served
     blocks, fewest = 1.0, np.inf
     for d in range(problem.bounds.shape[0]):
@@ -141,12 +135,12 @@ def _pairs(problem: Problem, factors: NDArray[np.int64], extent: NDArray[np.int6
            distance: int) -> float:  # fmt: skip
     """Neighbours that are a distance along the rank of dim d apart, and nowhere else, in any layout, at most."""
     other = problem.partner[t, d]
-    step, other_step = problem.coefficient[t, d] * extent[0, d], problem.coefficient[t, other] * extent[0, other]
+    step, other_step = problem.coefficient[t, d] * extent[TILE, d], problem.coefficient[t, other] * extent[TILE, other]
     span, other_span = step * (factors[0, d] - 1), other_step * (factors[0, other] - 1)
     blocks = 1.0
     for e in range(problem.bounds.shape[0]):
         blocks *= factors[0, e]
-    if problem.mesh[3] > 1:
+    if problem.blocks_y > 1:
         for i in range(1 - factors[0, other], factors[0, other]):
             rest = distance - i * other_step
             if rest % step == 0 and abs(rest) <= span:
@@ -174,8 +168,8 @@ def _pairs(problem: Problem, factors: NDArray[np.int64], extent: NDArray[np.int6
             return pairs + wraps
         mate = problem.partner[t, e]
         if mate >= 0:
-            own = problem.coefficient[t, e] * extent[0, e]
-            wrapped = problem.coefficient[t, mate] * extent[0, mate] * (factors[0, mate] - 1)
+            own = problem.coefficient[t, e] * extent[TILE, e]
+            wrapped = problem.coefficient[t, mate] * extent[TILE, mate] * (factors[0, mate] - 1)
             if own == wrapped:
                 return pairs + wraps
     return pairs

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.compilation import kernel
+from mapgym.compilation import inlined_kernel, kernel
 from mapgym.cost.optimum.offset_kernels import count_offsets, served_across, served_along, sliding_length
-from mapgym.cost.optimum.problem import IRRELEVANT, PINNED, Problem
+from mapgym.cost.optimum.problem import BLOCK, BUFFER_TILE, INNER, IRRELEVANT, OUTER, PINNED, TILE, Problem
 
 # What a tensor's loops have been so far, at one boundary; a rank number: only that sliding rank has moved.
 FRESH = -4  # no loop yet
@@ -27,7 +27,7 @@ MOST_RECORDS = 4096
 
 
 class OrderScratch(NamedTuple):
-    """Working memory of the search; boundary 0 is below the buffer, 1 below the memory."""
+    """Working memory of the search; its boundaries are INNER and OUTER."""
 
     bound: NDArray[np.int64]  # [2, D] temporal factors of buffer and memory level
     extent: NDArray[np.int64]  # [3, D] register extent, block, buffer extent
@@ -96,7 +96,7 @@ def tile_words(problem: Problem, extent: NDArray[np.int64], row: int, t: int) ->
 
 
 @kernel
-def _place(problem: Problem, s: OrderScratch, depth: int, b: int, t: int, d: int, step_extent: int, n: int) -> None:
+def _account(problem: Problem, s: OrderScratch, depth: int, b: int, t: int, d: int, step_extent: int, n: int) -> None:
     """Accounts for a loop of dim d at one boundary for one tensor: state of depth + 1 from that of depth."""
     state = s.state[depth, b, t]
     saved, part, first = s.saved[depth, b, t], s.part[depth, b, t], s.first[depth, b, t]
@@ -111,9 +111,9 @@ def _place(problem: Problem, s: OrderScratch, depth: int, b: int, t: int, d: int
             else:
                 state = DEAD
                 if role != PINNED:
-                    length = sliding_length(problem, s.extent, t, d, 0 if b == 0 else 2)
+                    length = sliding_length(problem, s.extent, t, d, TILE if b == INNER else BUFFER_TILE)
                     distance = problem.coefficient[t, d] * step_extent
-                    linked = b == 0 and s.link[t] > 0.0
+                    linked = b == INNER and s.link[t] > 0.0
                     if distance < length:
                         state, part, first, saved = role, distance / length, step, weight
                         if linked:
@@ -163,7 +163,7 @@ def _passed_on(problem: Problem, s: OrderScratch, t: int, state: int, translatio
 @kernel
 def _can_save(problem: Problem, s: OrderScratch, depth: int, b: int, t: int, state: int) -> bool:
     """Whether a loop that is still to be placed could save words of a tensor."""
-    mask = s.left[depth, 1] if b == 1 else s.left[depth, 0] | s.left[depth, 1]
+    mask = s.left[depth, OUTER] if b == OUTER else s.left[depth, INNER] | s.left[depth, OUTER]
     for d in range(problem.bounds.shape[0]):
         if mask >> d & 1:
             role = problem.role[t, d]
@@ -189,33 +189,10 @@ def least_energy(problem: Problem, s: OrderScratch, memory_energy: float, best: 
             energy for each group of the first loop (inf where there is none).
         only: the group that the first loop has to be in, -1 for any.
     """
-    dims, tensors = problem.bounds.shape[0], problem.words.shape[0]
+    dims = problem.bounds.shape[0]
     recording = both and s.recorded[0] >= 0
-    for b in range(2):
-        for t in range(tensors):
-            s.tile[b, t] = tile_words(problem, s.extent, 0 if b == 0 else 2, t)
-    s.total[0] = s.total[1] = 1.0
-    s.left[0, 0] = s.left[0, 1] = 0
-    for d in range(dims):
-        s.total[0] *= s.bound[0, d] * s.bound[1, d]
-        s.total[1] *= s.bound[1, d]
-        if both and s.bound[0, d] > 1:
-            s.left[0, 0] |= 1 << d
-        if s.bound[1, d] > 1:
-            s.left[0, 1] |= 1 << d
-    fixed = 0.0
-    for b in range(2):
-        s.suffix[0, b] = s.total[b]
-        for t in range(tensors):
-            s.saved[0, b, t], s.part[0, b, t] = 0.0, 1.0
-            s.first[0, b, t] = s.moved[0, b, t] = 0
-            s.boost[0, b, t] = 1.0
-            s.state[0, b, t] = DEAD if s.weight[b, t] == 0.0 or (b == 0 and not both) else FRESH
-            if b == 1 or both:
-                fixed += s.weight[b, t] * s.tile[b, t] * s.total[b]
-    for c in range(tensors + 1):
-        s.of_class[c] = np.inf
-    if s.left[0, 0] == 0 and s.left[0, 1] == 0:
+    fixed = _start(problem, s, both)
+    if s.left[0, INNER] == 0 and s.left[0, OUTER] == 0:
         s.best_loops[0] = -1
         if not recording:
             return fixed
@@ -229,82 +206,111 @@ def least_energy(problem: Problem, s: OrderScratch, memory_energy: float, best: 
             depth -= 1
             continue
         s.turn[depth] += 1
-        level = 0 if s.left[depth, 0] != 0 else 1
+        level = OUTER if s.left[depth, INNER] == 0 else INNER
         if not s.left[depth, level] >> d & 1 or not _in_turn(problem, s, depth, level, d):
             continue
         if depth == 0 and only >= 0 and problem.group[d] != only:
             continue
-        if recording and level == 0 and _is_closed(s, depth):
+        if recording and level == INNER and _is_closed(s, depth):
             # The order of the buffer's other loops does not count: one will do.
             s.turn[depth] = dims
-        n = s.bound[level, d]
-        step_extent = s.extent[1, d] if level == 0 else s.extent[2, d]
-        s.chosen[depth] = d
-        s.left[depth + 1, 0], s.left[depth + 1, 1] = s.left[depth, 0], s.left[depth, 1]
-        s.left[depth + 1, level] &= ~(1 << d)
-        buffer_energy, outer_energy, potential = 0.0, 0.0, 0.0
-        buffer_open, outer_open = False, False
-        for b in range(2):
-            counted = b == 0 or level == 1
-            s.suffix[depth + 1, b] = s.suffix[depth, b] / n if counted else s.suffix[depth, b]
-            for t in range(tensors):
-                if counted:
-                    _place(problem, s, depth, b, t, d, step_extent, n)
-                else:
-                    s.state[depth + 1, b, t] = s.state[depth, b, t]
-                    s.saved[depth + 1, b, t], s.part[depth + 1, b, t] = 0.0, 1.0
-                    s.first[depth + 1, b, t] = s.moved[depth + 1, b, t] = 0
-                    s.boost[depth + 1, b, t] = 1.0
-                unit = s.weight[b, t] * s.tile[b, t]
-                spared = unit * (1.0 - s.part[depth + 1, b, t])
-                energy = unit * s.total[b] - spared * s.saved[depth + 1, b, t]
-                is_open = s.state[depth + 1, b, t] != DEAD
-                if is_open:
-                    potential += spared * s.boost[depth + 1, b, t] * (s.suffix[depth + 1, b] - 1.0) if counted else 0.0
-                if b == 0:
-                    buffer_energy += energy if both else 0.0
-                    buffer_open |= is_open
-                else:
-                    outer_energy += energy
-                    outer_open |= is_open
-        if level == 0:
+        buffer_energy, outer_energy, potential, buffer_open, outer_open = _place_loop(problem, s, depth, level, d, both)
+        if level == INNER:
             # The memory's traffic is at least what its own best order gives.
-            if buffer_energy - potential + memory_energy >= best:
-                continue
-            last = s.left[depth + 1, 0] == 0 and s.left[depth + 1, 1] == 0
-            if last or not (buffer_open or recording):
-                _note(s, depth)
-                if recording:
-                    _record(s)
-                else:
-                    best = buffer_energy + memory_energy
-                continue
+            energy, least = buffer_energy + memory_energy, buffer_energy - potential + memory_energy
+            done = not (buffer_open or recording) or (s.left[depth + 1, INNER] == 0 and s.left[depth + 1, OUTER] == 0)
         else:
             energy = buffer_energy + outer_energy
-            done = not (buffer_open or outer_open) or s.left[depth + 1, 1] == 0
-            first_class = problem.group[s.chosen[0]]
-            if both:
-                if energy - potential >= best:
-                    continue
-                if done:
-                    _note(s, depth)
-                    if recording:
-                        _record(s)
-                    else:
-                        best = energy
-                    continue
-            else:
-                if energy - potential >= s.of_class[first_class]:
-                    continue
-                if done:
-                    s.of_class[first_class] = energy
-                    if energy < best:
-                        best = energy
-                        _note(s, depth)
-                    continue
-        depth += 1
-        s.turn[depth] = 0
+            least = energy - potential
+            done = not (buffer_open or outer_open) or s.left[depth + 1, OUTER] == 0
+        first_class = problem.group[s.chosen[0]]
+        if least >= (best if both else s.of_class[first_class]):
+            continue
+        if not done:
+            depth += 1
+            s.turn[depth] = 0
+        elif recording:
+            _note(s, depth)
+            _record(s)
+        else:
+            if not both:
+                s.of_class[first_class] = energy
+            if both or energy < best:
+                best = energy
+                _note(s, depth)
     return best
+
+
+@inlined_kernel
+def _start(problem: Problem, s: OrderScratch, both: bool) -> float:
+    """Sets the search to its start, without a loop; returns the energy of the traffic if nothing is saved."""
+    dims, tensors = problem.bounds.shape[0], problem.words.shape[0]
+    s.total[INNER] = s.total[OUTER] = 1.0
+    s.left[0, INNER] = s.left[0, OUTER] = 0
+    for d in range(dims):
+        s.total[INNER] *= s.bound[INNER, d] * s.bound[OUTER, d]
+        s.total[OUTER] *= s.bound[OUTER, d]
+        if both and s.bound[INNER, d] > 1:
+            s.left[0, INNER] |= 1 << d
+        if s.bound[OUTER, d] > 1:
+            s.left[0, OUTER] |= 1 << d
+    fixed = 0.0
+    for b in range(2):
+        s.suffix[0, b] = s.total[b]
+        for t in range(tensors):
+            s.tile[b, t] = tile_words(problem, s.extent, TILE if b == INNER else BUFFER_TILE, t)
+            s.saved[0, b, t], s.part[0, b, t] = 0.0, 1.0
+            s.first[0, b, t] = s.moved[0, b, t] = 0
+            s.boost[0, b, t] = 1.0
+            s.state[0, b, t] = DEAD if s.weight[b, t] == 0.0 or (b == INNER and not both) else FRESH
+            if b == OUTER or both:
+                fixed += s.weight[b, t] * s.tile[b, t] * s.total[b]
+    for c in range(tensors + 1):
+        s.of_class[c] = np.inf
+    return fixed
+
+
+@inlined_kernel
+def _place_loop(
+    problem: Problem, s: OrderScratch, depth: int, level: int, d: int, both: bool
+) -> tuple[float, float, float, bool, bool]:
+    """Places the loop of dim d of a level next.
+
+    Returns:
+        (energy of the buffer's traffic, of the memory's, what the loops still to be placed could save at most, whether
+        they could save any of the former, of the latter).
+    """
+    n = s.bound[level, d]
+    step_extent = s.extent[BLOCK, d] if level == INNER else s.extent[BUFFER_TILE, d]
+    s.chosen[depth] = d
+    s.left[depth + 1, INNER], s.left[depth + 1, OUTER] = s.left[depth, INNER], s.left[depth, OUTER]
+    s.left[depth + 1, level] &= ~(1 << d)
+    buffer_energy, outer_energy, potential = 0.0, 0.0, 0.0
+    buffer_open, outer_open = False, False
+    for b in range(2):
+        counted = b == INNER or level == OUTER
+        s.suffix[depth + 1, b] = s.suffix[depth, b] / n if counted else s.suffix[depth, b]
+        for t in range(problem.words.shape[0]):
+            if counted:
+                _account(problem, s, depth, b, t, d, step_extent, n)
+            else:
+                s.state[depth + 1, b, t] = s.state[depth, b, t]
+                s.saved[depth + 1, b, t], s.part[depth + 1, b, t] = 0.0, 1.0
+                s.first[depth + 1, b, t] = s.moved[depth + 1, b, t] = 0
+                s.boost[depth + 1, b, t] = 1.0
+            unit = s.weight[b, t] * s.tile[b, t]
+            spared = unit * (1.0 - s.part[depth + 1, b, t])
+            energy = unit * s.total[b] - spared * s.saved[depth + 1, b, t]
+            is_open = s.state[depth + 1, b, t] != DEAD
+            if is_open:
+                potential += spared * s.boost[depth + 1, b, t] * (s.suffix[depth + 1, b] - 1.0) if counted else 0.0
+            if b == INNER:
+                buffer_energy += energy if both else 0.0
+                buffer_open |= is_open
+            else:
+                outer_energy += energy
+                outer_open |= is_open
+    return buffer_energy, outer_energy, potential, buffer_open, outer_open
 
 
 @kernel
@@ -312,7 +318,7 @@ def _is_closed(s: OrderScratch, depth: int) -> bool:
     """Whether the traffic of the buffer is settled."""
     closed = True
     for t in range(s.state.shape[2]):
-        closed &= s.state[depth, 0, t] == DEAD
+        closed &= s.state[depth, INNER, t] == DEAD
     return closed
 
 
@@ -346,3 +352,11 @@ def _record(s: OrderScratch) -> None:
                 s.records[row, k * dims + d] = s.extent[k, d]
             for k in range(3, 5):
                 s.records[row, k * dims + d] = s.best_loops[(k - 3) * dims + d]
+
+
+def take_records(s: OrderScratch) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Extents, int64[3, D], and best_loops of the recorded solutions, which are forgotten."""
+    dims = s.extent.shape[1]
+    records = s.records[: s.recorded[0]].copy()
+    s.recorded[0] = 0
+    return [(record[: 3 * dims].reshape(3, dims), record[3 * dims :]) for record in records]

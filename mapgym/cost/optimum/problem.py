@@ -34,6 +34,15 @@ MAX_LATTICE = 20_000_000
 IRRELEVANT = -2  # the tensor does not depend on the dim
 PINNED = -1  # the dim makes up a rank alone
 
+REGISTERS, BUFFER, MEMORY, MACS = range(4)
+"""Places in arrays with an entry for each level, and in the energies also one for all MACs."""
+
+TILE, BLOCK, BUFFER_TILE = range(3)
+"""Rows of extents: of the registers, of all of them together, and of the buffer."""
+
+INNER, OUTER = range(2)
+"""The boundaries that temporal loops are outside of: that below the buffer, and that below the memory."""
+
 
 class Problem(NamedTuple):
     """What the kernels need (D dims with bounds above 1, T tensors, V the largest number of divisors of a bound)."""
@@ -50,14 +59,16 @@ class Problem(NamedTuple):
     key: NDArray[np.int64]  # [T, D] step of one iteration, as one number for all ranks
     is_output: NDArray[np.int64]  # [T]
     words: NDArray[np.float64]  # [T] of the whole tensors
-    energy: NDArray[np.float64]  # [4] pJ per word of register, buffer and memory level; of all MACs
-    capacity: NDArray[np.float64]  # [2] words of register and buffer level
-    allowed: NDArray[np.bool_]  # [3, D, V] register extents, buffer extents, blocks that fixed factors leave
-    temporal: NDArray[np.int64]  # [2, D] fixed temporal factor of register and buffer level, 0 if free
-    place: NDArray[np.int64]  # [2, D] place in the fixed order of buffer and memory level; -1 if the order is free
+    energy: NDArray[np.float64]  # [4] pJ per word of each level; of all MACs
+    capacity: NDArray[np.float64]  # [2] words of each level
+    allowed: NDArray[np.bool_]  # [2, D, V] whether fixed factors leave an extent of the registers, of the buffer
+    temporal: NDArray[np.int64]  # [2, D] fixed temporal factor of each level, 0 if free
+    place: NDArray[np.int64]  # [2, D] by boundary: place in the fixed order of its loops; -1 if the order is free
     macs: float
     peer_links: bool
-    mesh: NDArray[np.int64]  # [4] most lanes of a register level along X and along Y; most blocks of the buffer
+    lanes_x: int  # most lanes of a register level along X
+    lanes_y: int
+    blocks_y: int  # most register levels along Y
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,8 +149,8 @@ def make_task(space: MapSpace) -> Task:
     workload = space.workload
     dims = tuple(d for d, bound in enumerate(workload.bounds) if bound > 1) or (0,)
     problem = _make_problem(space, dims)
-    lanes = _spatial_factors(space, dims, 0)
-    blocks = _spatial_factors(space, dims, 1)
+    lanes = _spatial_factors(space, dims, REGISTERS)
+    blocks = _spatial_factors(space, dims, BUFFER)
     return Task(space, problem, dims, _keeps(space), lanes, blocks)
 
 
@@ -173,8 +184,8 @@ def _make_problem(space: MapSpace, dims: tuple[int, ...]) -> Problem:
             group[k] = absent[0]
     per_word = [level.access_energy_pj / level.block_size_words for level in accelerator.levels]
     # Two levels are three of which the middle one keeps nothing, holds the whole problem and costs nothing.
-    middle = accelerator.levels[1].capacity_words if len(per_word) == 3 else None
-    inner = accelerator.levels[0].capacity_words
+    middle = accelerator.levels[BUFFER].capacity_words if len(per_word) == 3 else None
+    inner = accelerator.levels[REGISTERS].capacity_words
     allowed, temporal = _fixed_factors(space, dims, values, bounds)
     return Problem(
         bounds=bounds,
@@ -190,7 +201,12 @@ def _make_problem(space: MapSpace, dims: tuple[int, ...]) -> Problem:
         is_output=np.array([tensor.is_output for tensor in tensors], np.int64),
         words=np.array([float(workload.tensor_size(tensor.name)) for tensor in tensors]),
         energy=np.array(
-            [per_word[0], per_word[1] if middle else 0.0, per_word[-1], workload.macs * accelerator.mac.energy_pj]
+            [
+                per_word[REGISTERS],
+                per_word[BUFFER] if middle else 0.0,
+                per_word[-1],
+                workload.macs * accelerator.mac.energy_pj,
+            ]
         ),
         capacity=np.array([float(inner or math.inf), float(middle or math.inf)]),
         allowed=allowed,
@@ -198,27 +214,29 @@ def _make_problem(space: MapSpace, dims: tuple[int, ...]) -> Problem:
         place=_fixed_places(space, dims),
         macs=float(workload.macs),
         peer_links=accelerator.peer_links,
-        mesh=np.array([f[s] for s in range(2) for f in (accelerator.fanout_x, accelerator.fanout_y)], np.int64),
+        lanes_x=accelerator.fanout_x[REGISTERS],
+        lanes_y=accelerator.fanout_y[REGISTERS],
+        blocks_y=accelerator.fanout_y[BUFFER],
     )
 
 
 def _fixed_factors(
     space: MapSpace, dims: tuple[int, ...], values: NDArray[np.int64], bounds: NDArray[np.int64]
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """Which extents fixed factors leave, bool[3, D, V], and fixed temporal factors, int64[2, D]."""
+    """Which extents fixed factors leave, bool[2, D, V], and fixed temporal factors, int64[2, D]."""
     levels = len(space.accelerator.levels)
     fixed = space.entries.fixed[:, list(dims)].astype(np.int64)
-    allowed = np.broadcast_to(values > 0, (3, *values.shape)).copy()
+    allowed = np.broadcast_to(values > 0, (2, *values.shape)).copy()
     temporal = fixed[:2].copy()
     if "tile" not in space.axes:
         extents = np.cumprod(space.base.temporal.astype(np.int64) * space.base.spatial, axis=0)[:, list(dims)]
-        allowed[0] &= values == extents[0][:, None]
-        allowed[1] &= values == extents[1][:, None]
+        allowed[REGISTERS] &= values == extents[REGISTERS][:, None]
+        allowed[BUFFER] &= values == extents[BUFFER][:, None]
     if levels == 2:
-        allowed[1] &= values == bounds[:, None]
+        allowed[BUFFER] &= values == bounds[:, None]
     else:
-        outer = fixed[2]
-        allowed[1] &= (outer == 0)[:, None] | (values * outer[:, None] == bounds[:, None])
+        outer = fixed[MEMORY]
+        allowed[BUFFER] &= (outer == 0)[:, None] | (values * outer[:, None] == bounds[:, None])
     return allowed, temporal
 
 
@@ -247,7 +265,7 @@ def _keeps(space: MapSpace) -> NDArray[np.bool_]:
 
 
 def _spatial_factors(space: MapSpace, dims: tuple[int, ...], level: int) -> NDArray[np.int64]:
-    """int64[n, D]: the spatial factors that fit the fan-out of a level on some assignment to its mesh axes."""
+    """int64[n, D]: the spatial factors that fit the fan-out of a level on some assignment to its mesh sides."""
     accelerator, entries = space.accelerator, space.entries
     fixed = entries.fixed[len(accelerator.levels) + level, list(dims)]
     axes_free, on_y = bool(entries.axis_free[level]), entries.on_y[level]

@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.compilation import kernel
+from mapgym.compilation import inlined_kernel, kernel
 from mapgym.cost.optimum.lane_kernels import Lanes, asked_outside, list_layouts, place_loop, start_orders
 from mapgym.cost.optimum.offset_kernels import count_offsets, has_sliding_rank, product_of, shares_offsets, slides
-from mapgym.cost.optimum.problem import IRRELEVANT, PINNED, Problem
+from mapgym.cost.optimum.problem import BUFFER, IRRELEVANT, MACS, MEMORY, PINNED, REGISTERS, TILE, Problem
 from mapgym.cost.optimum.work import Work
 
 
@@ -28,7 +28,7 @@ def _passes(problem: Problem, work: Work, t: int, d: int) -> bool:
 def _ends(problem: Problem, work: Work, extent: NDArray[np.int64], t: int) -> bool:
     """Whether a loop of the register level ends the run of steps in which lanes can pass words of a tensor on."""
     for d in range(problem.bounds.shape[0]):
-        if extent[0, d] != work.lanes[0, d] and not _passes(problem, work, t, d):
+        if extent[TILE, d] != work.lanes[0, d] and not _passes(problem, work, t, d):
             return True
     return False
 
@@ -39,12 +39,12 @@ def _longest_run(problem: Problem, work: Work, extent: NDArray[np.int64], t: int
     run = 1.0
     for d in range(problem.bounds.shape[0]):
         if _passes(problem, work, t, d):
-            end = problem.bounds[d] // work.spread[0, d] if whole else extent[0, d]
+            end = problem.bounds[d] // work.spread[0, d] if whole else extent[TILE, d]
             run *= end // work.lanes[0, d]
     return run
 
 
-@kernel
+@inlined_kernel
 def _lane_offsets(problem: Problem, work: Work, extent: NDArray[np.int64], t: int, c: int, least: bool) -> float:
     """Words that all lanes of a register level ask for in each cycle, on average, if the first loop is in group c.
 
@@ -115,23 +115,23 @@ def energy_at_registers(problem: Problem, keep: NDArray[np.bool_], work: Work, e
     for d in range(problem.bounds.shape[0]):
         lanes *= work.lanes[0, d]
         spread *= work.spread[0, d]
-    energy = problem.energy[3]
+    energy = problem.energy[MACS]
     work.slack[0] = 0.0
     for t in range(tensors):
-        outer = problem.energy[1] if keep[1, t] else problem.energy[2]
+        outer = problem.energy[BUFFER] if keep[BUFFER, t] else problem.energy[MEMORY]
         distinct = count_offsets(problem, work.spread, extent, t, least)
         work.spared[t] = work.weight[t] = work.linked_weight[t] = work.unit[t] = work.first_visits[t] = 0.0
         work.lanes_open[t] = 0
-        if keep[0, t]:
+        if keep[REGISTERS, t]:
             # A share that is a sum over multiplicities may be cut to the whole number below it.
             mixed = distinct < product_of(problem, work.spread, t, PINNED) * _sliding_product(problem, work.spread, t)
             mixed |= problem.peer_links and slides(problem, work.spread, t, False)
             if mixed and int(spread) & (int(spread) - 1) != 0:
-                work.slack[0] += problem.energy[0] * spread
-            work.unit[t] = problem.energy[0] * problem.macs / lanes
+                work.slack[0] += problem.energy[REGISTERS] * spread
+            work.unit[t] = problem.energy[REGISTERS] * problem.macs / lanes
             served = (2.0 if problem.is_output[t] else 1.0) * outer * distinct
-            work.weight[t] = work.linked_weight[t] = served + problem.energy[0] * spread
-            work.spared[t] = max(0.0, outer - problem.energy[0])
+            work.weight[t] = work.linked_weight[t] = served + problem.energy[REGISTERS] * spread
+            work.spared[t] = max(0.0, outer - problem.energy[REGISTERS])
             if problem.peer_links and has_sliding_rank(problem, t):
                 # Neighbours pass words on, at one read more for each.
                 remaining = distinct
@@ -147,15 +147,15 @@ def energy_at_registers(problem: Problem, keep: NDArray[np.bool_], work: Work, e
         if problem.is_output[t]:
             # First visits read nothing: once for each word at the levels outside the innermost that keeps it, and
             # there once in each instance that gets a part of the same sum.
-            if keep[0, t]:
+            if keep[REGISTERS, t]:
                 work.first_visits[t] = (
-                    problem.energy[0] * problem.words[t] * product_of(problem, work.spread, t, IRRELEVANT)
+                    problem.energy[REGISTERS] * problem.words[t] * product_of(problem, work.spread, t, IRRELEVANT)
                 )
-                energy -= problem.energy[1] * problem.words[t] if keep[1, t] else 0.0
-                energy -= problem.energy[2] * problem.words[t]
+                energy -= problem.energy[BUFFER] * problem.words[t] if keep[BUFFER, t] else 0.0
+                energy -= problem.energy[MEMORY] * problem.words[t]
             else:
                 work.first_visits[t] = outer * problem.words[t]
-                energy -= problem.energy[2] * problem.words[t] if keep[1, t] else 0.0
+                energy -= problem.energy[MEMORY] * problem.words[t] if keep[BUFFER, t] else 0.0
     least_lanes = np.inf
     for c in range(tensors + 1 if problem.peer_links else 1):
         rest, own = 0.0, 0.0
@@ -186,7 +186,7 @@ def refine_by_orders(problem: Problem, work: Work, lanes: Lanes, extent: NDArray
     return work.lane_energy[0] - former
 
 
-@kernel
+@inlined_kernel
 def _least_by_orders(problem: Problem, work: Work, lanes: Lanes, extent: NDArray[np.int64]) -> float:
     """Least energy where the MACs are fed, pJ, over the layouts of the lanes and the orders of the registers' loops.
 
@@ -195,8 +195,8 @@ def _least_by_orders(problem: Problem, work: Work, lanes: Lanes, extent: NDArray
     dims, tensors = problem.bounds.shape[0], problem.words.shape[0]
     loops, outside = 1.0, 0
     for d in range(dims):
-        loops *= extent[0, d] // work.lanes[0, d]
-        if extent[0, d] * work.spread[0, d] != problem.bounds[d]:
+        loops *= extent[TILE, d] // work.lanes[0, d]
+        if extent[TILE, d] * work.spread[0, d] != problem.bounds[d]:
             outside |= 1 << problem.group[d]
     for c in range(tensors + 1):
         work.lane_base[c] = np.inf

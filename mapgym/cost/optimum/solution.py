@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.cost.optimum.lattice_kernels import Lattice
 from mapgym.cost.optimum.order_kernels import OrderScratch, least_energy
-from mapgym.cost.optimum.problem import Task
+from mapgym.cost.optimum.problem import BUFFER_TILE, INNER, OUTER, Task
 from mapgym.mapping import Mapping
 
 
 def build_mapping(
     task: Task,
     keep: NDArray[np.bool_],
-    chain: NDArray[np.int64],
+    lanes: NDArray[np.int64],
+    extent: NDArray[np.int64],
     loops: NDArray[np.int64],
     orders: OrderScratch,
     lattice: Lattice,
@@ -24,13 +27,14 @@ def build_mapping(
     Args:
         task: what was solved.
         keep: bool[2, tensor] what register level and buffer keep.
-        chain: int64[4, D] lanes, register extent, block, buffer extent.
+        lanes: int64[D] spatial factors below the register level.
+        extent: int64[3, D] register extent, block, buffer extent.
         loops: dims of the temporal loops of buffer and memory, innermost first, up to where their order matters.
         orders: working memory.
         lattice: tables of what the buffer keeps.
     """
     space, problem = task.space, task.problem
-    lanes, register, block, buffer = chain
+    register, block, buffer = extent
     mapping = Mapping.trivial(space.workload, space.accelerator)
     dims, levels = list(task.dims), len(space.accelerator.levels)
     factors = (register // lanes, buffer // block, problem.bounds // buffer)
@@ -40,11 +44,11 @@ def build_mapping(
     mapping.spatial[1, dims] = block // register
     mapping.keep[:] = space.entries.keep
     mapping.keep[: min(2, levels - 1)] = keep[: min(2, levels - 1)]
-    placed = [int(d) for d in loops[: np.argmax(loops < 0)]] if (loops < 0).any() else [int(d) for d in loops]
+    placed = _placed(loops)
     inner_count = int((factors[1] > 1).sum())
     inner, outer = placed[:inner_count], placed[inner_count:]
     if len(placed) < inner_count or not outer:
-        outer = _best_memory_order(task, lattice, chain, orders)
+        outer = _best_memory_order(task, lattice, buffer, orders)
     for level, order in ((0, []), (1, inner), (2, outer)):
         if level < levels:
             _set_order(mapping, task, level, order)
@@ -52,16 +56,19 @@ def build_mapping(
     return space.canonical(mapping.batch())[0]
 
 
-def _best_memory_order(task: Task, lattice: Lattice, chain: NDArray[np.int64], orders: OrderScratch) -> list[int]:
-    """The order of the memory's loops that is best for the memory's traffic alone."""
-    problem = task.problem
-    orders.extent[2] = chain[3]
-    orders.bound[1] = problem.bounds // chain[3]
-    orders.weight[0] = 0.0
-    orders.weight[1] = lattice.weight
-    least_energy(problem, orders, 0.0, np.inf, False, -1)
-    found = orders.best_loops
-    return [int(d) for d in (found[: np.argmax(found < 0)] if (found < 0).any() else found)]
+def _placed(loops: NDArray[np.int64]) -> list[int]:
+    """Dims up to where their order matters."""
+    return list(itertools.takewhile(lambda d: d >= 0, loops.tolist()))
+
+
+def _best_memory_order(task: Task, lattice: Lattice, buffer: NDArray[np.int64], orders: OrderScratch) -> list[int]:
+    """The order of the memory's loops that is best for the memory's traffic alone, given the buffer's extents."""
+    orders.extent[BUFFER_TILE] = buffer
+    orders.bound[OUTER] = task.problem.bounds // buffer
+    orders.weight[INNER] = 0.0
+    orders.weight[OUTER] = lattice.weight
+    least_energy(task.problem, orders, 0.0, np.inf, False, -1)
+    return _placed(orders.best_loops)
 
 
 def _set_order(mapping: Mapping, task: Task, level: int, order: list[int]) -> None:
@@ -75,21 +82,21 @@ def _set_order(mapping: Mapping, task: Task, level: int, order: list[int]) -> No
 
 
 def _place_on_mesh(mapping: Mapping, task: Task) -> None:
-    """Assigns the spatial loops of each level to its mesh axes."""
+    """Assigns the spatial loops of each level to its mesh sides."""
     space = task.space
     accelerator, entries = space.accelerator, space.entries
     every = list(range(len(space.workload.dims)))
     for level in range(len(accelerator.levels)):
         on_y = [d for d in every if entries.on_y[level, d]]
         if entries.axis_free[level]:
-            on_y = _second_axis(mapping.spatial[level], accelerator.fanout_x[level], accelerator.fanout_y[level])
+            on_y = _on_second_side(mapping.spatial[level], accelerator.fanout_x[level], accelerator.fanout_y[level])
         on_x = [d for d in every if d not in on_y]
         mapping.spatial_order[level] = on_x + on_y
         mapping.spatial_split[level] = len(on_x)
 
 
-def _second_axis(factors: NDArray[np.int32], limit_x: int, limit_y: int) -> list[int]:
-    """Dims to put on Y so that both axes fit."""
+def _on_second_side(factors: NDArray[np.int32], limit_x: int, limit_y: int) -> list[int]:
+    """Dims to put on Y so that both sides fit."""
     reached: dict[tuple[int, int], list[int]] = {(1, 1): []}
     for d, factor in enumerate(map(int, factors)):
         if factor == 1:

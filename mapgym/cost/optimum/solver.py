@@ -17,7 +17,7 @@ from mapgym.cost.model import Cost, CostModel, check_objective
 from mapgym.cost.optimum.branch_kernels import search_node
 from mapgym.cost.optimum.lane_kernels import Lanes, make_lanes
 from mapgym.cost.optimum.lattice_kernels import Chains, Lattice, make_chains, make_lattice
-from mapgym.cost.optimum.order_kernels import MOST_RECORDS, OrderScratch, make_order_scratch
+from mapgym.cost.optimum.order_kernels import MOST_RECORDS, OrderScratch, make_order_scratch, take_records
 from mapgym.cost.optimum.polish import polish
 from mapgym.cost.optimum.problem import Task, make_task
 from mapgym.cost.optimum.root_kernels import bound_roots
@@ -146,14 +146,17 @@ class Solver:
         if self.orders.recorded[0] >= 0:
             self._price_records(branch)
             return float(proven)
-        self.floor = min(self.floor, self.work.slack[1] * factor)
+        self.floor = min(self.floor, self.work.accepted[0] * factor)
         if found < limit:
             self.value = found * factor
             work = self.work
-            self.offer(
-                build_mapping(self.task, branch.keep, work.best_chain, work.best_loops, self.orders, branch.lattice)
-            )
+            self.offer(self._mapping(branch, work.best_lanes, work.best_extent, work.best_loops))
         return float(proven)
+
+    def _mapping(
+        self, branch: _Branch, lanes: NDArray[np.int64], extent: NDArray[np.int64], loops: NDArray[np.int64]
+    ) -> Mapping:
+        return build_mapping(self.task, branch.keep, lanes, extent, loops, self.orders, branch.lattice)
 
     def offer(self, mapping: Mapping) -> None:
         """Prices a mapping and keeps it if it is the best by the cost model."""
@@ -185,16 +188,10 @@ class Solver:
     def _price_records(self, branch: _Branch) -> None:
         """Prices the solutions recorded below a node."""
         assert self.best is not None
-        orders, dims = self.orders, len(self.task.problem.bounds)
-        recorded = int(orders.recorded[0])
-        if not 0 < recorded <= MOST_RECORDS:
+        if not 0 < self.orders.recorded[0] <= MOST_RECORDS:
             return
-        records = orders.records[:recorded].copy()
-        orders.recorded[0] = 0
-        mappings = []
-        for record in records:
-            chain = np.vstack([self.work.lanes[0], record[: 3 * dims].reshape(3, dims)])
-            mappings.append(build_mapping(self.task, branch.keep, chain, record[3 * dims :], orders, branch.lattice))
+        records = take_records(self.orders)
+        mappings = [self._mapping(branch, self.work.lanes[0], extent, loops) for extent, loops in records]
         batch = MappingBatch.concatenate([mapping.batch() for mapping in mappings])
         values = self.model.evaluate(batch).objective(self.objective)
         best = int(np.argmin(values))
@@ -395,5 +392,5 @@ def _conclude(solver: Solver, bound: float, gap: float, seconds: float, interrup
         lower *= 1.0 - _TOLERANCE
     certified = value <= lower * (1.0 + gap)
     return Optimum(
-        mapping, cost, solver.objective, value, lower, certified, int(solver.work.counters[0]), seconds, interrupted
+        mapping, cost, solver.objective, value, lower, certified, int(solver.work.nodes[0]), seconds, interrupted
     )

@@ -34,12 +34,14 @@ class Work(NamedTuple):
     lanes_open: NDArray[np.int64]  # [T] whether loops outside the registers make that less
     lane_base: NDArray[np.float64]  # [T + 1] least pJ where the MACs are fed, without that; first loop in each group
     lane_energy: NDArray[np.float64]  # [1] least pJ where the MACs are fed, by the register's loops alone
-    slack: NDArray[np.float64]  # [2] pJ by which a cost may be above its bound by rounding; least bound so accepted
+    slack: NDArray[np.float64]  # [1] pJ by which a cost may be above its bound by rounding
+    accepted: NDArray[np.float64]  # [1] least bound so accepted
     words: NDArray[np.float64]  # [T] of the register tiles
     rest: NDArray[np.float64]  # [T] share that coincidences leave of a stationary tensor's traffic
-    best_chain: NDArray[np.int64]  # [4, D] lanes, register extent, block, buffer extent of the incumbent
+    best_lanes: NDArray[np.int64]  # [D] of the incumbent
+    best_extent: NDArray[np.int64]  # [3, D]
     best_loops: NDArray[np.int64]  # [2 * D] its orders, as OrderScratch.best_loops
-    counters: NDArray[np.int64]  # [4] nodes, register tiles, register tiles searched, leaves
+    nodes: NDArray[np.int64]  # [1] how many were searched
 
 
 def make_work(problem: Problem) -> Work:
@@ -50,13 +52,37 @@ def make_work(problem: Problem) -> Work:
     def whole(*shape: int) -> NDArray[np.int64]:
         return np.ones(shape, np.int64)
 
-    def real(n: int = tensors) -> NDArray[np.float64]:
-        return np.zeros(n)
+    def real(*shape: int) -> NDArray[np.float64]:
+        return np.zeros(shape)
 
     return Work(
-        whole(1, dims), whole(1, dims), whole(1, dims),
-        whole(dims, most), whole(dims), whole(dims), whole(dims, most), whole(dims), whole(dims), whole(dims),
-        real(), real(), real(), np.zeros((tensors, dims)), real(), real(), real(), real(), whole(tensors),
-        real(tensors + 1), real(1), real(2), real(), real(),
-        whole(4, dims), whole(2 * dims), np.zeros(4, np.int64),
-    )  # fmt: skip
+        lanes=whole(1, dims),
+        spread=whole(1, dims),
+        ones=whole(1, dims),
+        register_options=whole(dims, most),
+        register_counts=whole(dims),
+        register_turn=whole(dims),
+        buffer_options=whole(dims, most),
+        buffer_counts=whole(dims),
+        buffer_turn=whole(dims),
+        block_index=whole(dims),
+        weight=real(tensors),
+        linked_weight=real(tensors),
+        spared=real(tensors),
+        first_weight=real(tensors, dims),
+        unit=real(tensors),
+        first_visits=real(tensors),
+        rest_of_lanes=real(tensors),
+        lanes_at_rest=real(tensors),
+        lanes_open=whole(tensors),
+        lane_base=real(tensors + 1),
+        lane_energy=real(1),
+        slack=real(1),
+        accepted=real(1),
+        words=real(tensors),
+        rest=real(tensors),
+        best_lanes=whole(dims),
+        best_extent=whole(3, dims),
+        best_loops=whole(2 * dims),
+        nodes=np.zeros(1, np.int64),
+    )

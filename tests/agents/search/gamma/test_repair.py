@@ -1,4 +1,4 @@
-"""What the repair of genomes says of a mapping is what legality says, and what it mends is legal."""
+"""What the repair of genomes says of a mapping is what legality says, and what it repairs is legal."""
 
 from __future__ import annotations
 

@@ -188,9 +188,7 @@ def test_tests_mirror_the_tree():
 def unnamed(nodes: Iterable[ast.AST]) -> Iterator[ast.Subscript]:
     """Numbers used as an index into the arrays of mappings, which have names."""
     for node in nodes:
-        is_maps = (
-            isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id in ("maps", "arrays")
-        )
+        is_maps = isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name) and node.value.id == "maps"
         if is_maps and isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, int):
             yield node
 

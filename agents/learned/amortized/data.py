@@ -8,8 +8,10 @@ layers that networks are made of, with bounds that are usual ones, any, or prime
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
+from typing import TypeVar
 
 import numpy as np
 
@@ -204,5 +206,8 @@ def _fanout(rng: np.random.Generator) -> int:
     return int(2 ** rng.integers(1, 8)) if kind < 0.8 else int(rng.integers(3, 33))
 
 
-def _one_of(rng, choices):  # type: ignore[no-untyped-def]
+_Choice = TypeVar("_Choice")
+
+
+def _one_of(rng: np.random.Generator, choices: Sequence[_Choice]) -> _Choice:
     return choices[int(rng.integers(len(choices)))]

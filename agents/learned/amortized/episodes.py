@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.agents.learned.amortized import kernels
+from mapgym.agents.learned.amortized import episodes_kernels as kernels
 from mapgym.agents.learned.amortized.model import Policy, one_thread
 from mapgym.agents.search.dataflow.templates import dim_roles, tensor_roles
 from mapgym.cost import OBJECTIVES
@@ -37,7 +37,7 @@ class PolicyTask:
         space, objective: the task; the objective is edp, energy or latency.
         construction: the decision process.
         table: the ``task`` of the construction, with the decisions that the policy takes.
-        roles, operands, depends, static, metrics: the task as :class:`mapgym.agents.learned.amortized.kernels.Tables`
+        roles, operands, depends, static, metrics: the task as :class:`mapgym.agents.learned.amortized.episodes_kernels.Tables`
             have it.
         initial_state: int32[...].
         widest: no decision has more legal choices.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.agents.learned.amortized.kernels import CHOICE_FEATURES, STATE_FEATURES
+from mapgym.agents.learned.amortized.episodes_kernels import CHOICE_FEATURES, STATE_FEATURES
 from mapgym.agents.learned.stored_arrays import SHIPPED, check_finite, read_arrays, reading, write_arrays
 from mapgym.errors import SpecificationError, suggest
 from mapgym.errors.text import quoted

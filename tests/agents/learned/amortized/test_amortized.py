@@ -35,7 +35,7 @@ pytest.importorskip("safetensors")
 
 import torch
 
-from mapgym.agents.learned.amortized import kernels, training, validation
+from mapgym.agents.learned.amortized import episodes_kernels as kernels, training, validation
 from mapgym.agents.learned.amortized.data import AXES
 from mapgym.agents.learned.amortized.episodes import ROLES, PolicyTask, retrace, roll_out
 from mapgym.agents.learned.amortized.model import Policy, load_policy, make_network, shipped_models

@@ -37,7 +37,7 @@ class PolicyTask:
         space, objective: the task; the objective is edp, energy or latency.
         construction: the decision process.
         table: the ``task`` of the construction, with the decisions that the policy takes.
-        roles, operands, depends, static, metrics: the task as :class:`mapgym.agents.learned.amortized.episodes_kernels.Tables`
+        roles, operands, depends, static, metrics: the task as ``episodes_kernels.Tables``
             have it.
         initial_state: int32[...].
         widest: no decision has more legal choices.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mapgym.cost.checks import check_task
 from mapgym.cost.dense.memory_kernels import pack_memory
-from mapgym.cost.dense.price_kernels import ENERGY, LATENCY, Detail, price_batch, price_single
+from mapgym.cost.dense.price_kernels import ENERGY, LATENCY, Detail, price_batch
 from mapgym.cost.dense.scratch import make_scratch
 from mapgym.cost.dense.tables import HOLES, make_tables
 from mapgym.cost.sparse.sparse_kernels import SparseWork, price_sparse_batch
@@ -212,7 +212,7 @@ class CostModel:
         tables = make_tables(workload, accelerator)
         scratch = make_scratch(*shape, accelerator, int(tables.tensors[:, HOLES].max()))
         self._memory = pack_memory(tables, pack_rules(workload, accelerator), scratch)
-        self._single = (*self._memory, np.empty(1, np.int32), np.empty((2, 1)))
+        self._single = (np.empty(1, np.int32), np.empty((2, 1)))
         self._mac_units = accelerator.mac.instances
         self._sparse: SparseWork | None = None
         if accelerator.is_sparse:
@@ -274,9 +274,12 @@ class CostModel:
     def _price_single(self, mapping: Mapping) -> Cost:
         if mapping.names != self._names:
             legality.require_task(mapping, self.workload, self.accelerator)
-        status, energy, cycles = price_single(*mapping.arrays(), *self._single)
-        why = self.reason(status, mapping) if status else ""
-        return Cost(cycles, energy, self.workload.macs / (self._mac_units * cycles), status, why)
+        status, costs = self._single
+        arrays: Any = tuple([array[None] for array in mapping.arrays()])
+        price_batch(arrays, *self._memory, status, costs, None)
+        code, (energy, cycles) = int(status[0]), costs[:, 0].tolist()
+        why = self.reason(code, mapping) if code else ""
+        return Cost(cycles, energy, self.workload.macs / (self._mac_units * cycles), code, why)
 
     def reason(self, status: int, mapping: Mapping) -> str:
         """Why a mapping is illegal, one sentence; "" for status 0."""

@@ -398,34 +398,6 @@ def price_one(
 
 
 @kernel
-def _price_all(
-    tables: Tables,
-    rules: NDArray[np.int64],
-    scratch: Scratch,
-    maps: Maps,
-    status: NDArray[np.int32],
-    costs: NDArray[np.float64],
-    detail: Detail | None,
-) -> None:
-    for i in range(len(status)):
-        status[i], costs[ENERGY, i], costs[LATENCY, i] = price_one(tables, rules, scratch, maps, i, detail)
-
-
-@kernel
-def _price(
-    maps: Maps,
-    whole: NDArray[np.int64],
-    floats: NDArray[np.float64],
-    status: NDArray[np.int32],
-    costs: NDArray[np.float64],
-    detail: Detail | None,
-) -> None:
-    """What both doors open to."""
-    memory = open_memory(whole, floats)
-    _price_all(memory.tables, memory.rules, memory.scratch, maps, status, costs, detail)
-
-
-@kernel
 def price_batch(
     arrays: Arrays,
     whole: NDArray[np.int64],
@@ -436,6 +408,8 @@ def price_batch(
 ) -> None:
     """Prices all mappings of a batch.
 
+    This is the one door: for each further one, all of the code behind it would be optimised once more.
+
     Args:
         arrays: of n mappings.
         whole, floats: of the task, see :func:`mapgym.cost.dense.memory_kernels.pack_memory`.
@@ -443,40 +417,7 @@ def price_batch(
         costs: float64[2, n], receives ENERGY in pJ and LATENCY in cycles.
         detail: receives the counts, unless it is None.
     """
-    _price(Maps(*arrays), whole, floats, status, costs, detail)
-
-
-@kernel
-def price_single(
-    temporal: NDArray[np.int32],
-    spatial: NDArray[np.int32],
-    order: NDArray[np.int8],
-    spatial_order: NDArray[np.int8],
-    spatial_split: NDArray[np.int8],
-    keep: NDArray[np.bool_],
-    whole: NDArray[np.int64],
-    floats: NDArray[np.float64],
-    status: NDArray[np.int32],
-    costs: NDArray[np.float64],
-) -> tuple[int, float, float]:
-    """Prices one mapping, whose arrays have no axis of mappings; arrays by themselves are the cheapest door.
-
-    Args:
-        temporal, spatial, order, spatial_order, spatial_split, keep: of the mapping.
-        whole, floats: see :func:`price_batch`.
-        status, costs: int32[1] and float64[2, 1], working memory.
-
-    Returns:
-        (status, energy in pJ, cycles).
-    """
-    levels, dims = temporal.shape
-    maps = Maps(
-        temporal.reshape((1, levels, dims)),
-        spatial.reshape((1, levels, dims)),
-        order.reshape((1, levels, dims)),
-        spatial_order.reshape((1, levels, dims)),
-        spatial_split.reshape((1, levels)),
-        keep.reshape((1, levels, keep.shape[1])),
-    )
-    _price(maps, whole, floats, status, costs, None)
-    return status[0], costs[ENERGY, 0], costs[LATENCY, 0]
+    tables, rules, scratch = open_memory(whole, floats)
+    maps = Maps(*arrays)
+    for i in range(len(status)):
+        status[i], costs[ENERGY, i], costs[LATENCY, i] = price_one(tables, rules, scratch, maps, i, detail)

@@ -9,6 +9,7 @@ import typer
 
 from mapgym.agents.commands import console, options, parsing
 from mapgym.agents.commands.show import read_mapping
+from mapgym.agents.labels import OBJECTIVE_NAMES
 from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
 from mapgym.spec import catalog
@@ -131,7 +132,7 @@ def _open(path: Path, *, must_exist: bool = True, quiet: bool = False) -> Replay
 
 
 def _objective_name(objective: str) -> str:
-    return parsing.OBJECTIVE_NAMES.get(objective) or quoted(objective)
+    return OBJECTIVE_NAMES.get(objective) or quoted(objective)
 
 
 def _row(number: int, entry: Entry) -> dict[str, Any]:

@@ -11,12 +11,12 @@ from mapgym.agents.commands.experiments import (
     end_with_failures,
     print_best,
     print_summary,
-    print_warm_starts,
     run_with_display,
 )
 from mapgym.agents.experiment.definition.densities import task_workload
 from mapgym.agents.experiment.definition.experiment import AgentEntry, Experiment
 from mapgym.agents.experiment.report.folder_report import FILES, write_reports
+from mapgym.agents.experiment.report.report import warm_start_lines
 from mapgym.evaluation.evaluator import Budget
 from mapgym.evaluation.task import cross
 
@@ -89,7 +89,8 @@ def compare(
         budget=Budget(5000 if samples is None and seconds is None else samples, seconds),
     )
     finished = run_with_display(experiment, output, jobs=0, certify=certify, command=parsing.command_line(context))
-    print_warm_starts(finished.results)
+    for line in warm_start_lines(finished.results):
+        console.say(line)
     if not any(result.failure for result in finished.results):
         (found,) = write_reports(output, finished.folder)
         print_summary(found.summary)

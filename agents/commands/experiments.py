@@ -18,7 +18,6 @@ from mapgym.agents.experiment.definition.experiment import AgentEntry, Experimen
 from mapgym.agents.experiment.execution.context import Observer, Snapshot
 from mapgym.agents.experiment.execution.runner import run_missing
 from mapgym.agents.experiment.proof.proofs import ProofObserver, certify_tasks
-from mapgym.agents.experiment.report.report import warm_start_lines
 from mapgym.agents.experiment.report.summary import TARGETS, Summary, summarize
 from mapgym.agents.experiment.storage.folder import ExperimentFolder
 from mapgym.agents.experiment.storage.known_mappings import improvements, join
@@ -276,12 +275,6 @@ class _Board(Observer, ProofObserver):
             f"{samples / seconds:,.0f}" if seconds else "-",
             f"{len(done)}/{len(self._experiment.seeds[: entry.seeds])}",
         ]
-
-
-def print_warm_starts(results: Sequence[RunResult]) -> None:
-    """Says how many runs of each agent with a warm start began from solved layers, and why others did not."""
-    for line in warm_start_lines(results):
-        console.say(line)
 
 
 def print_summary(summary: Summary) -> None:

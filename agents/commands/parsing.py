@@ -15,7 +15,8 @@ import typer
 from mapgym.agents.commands import console
 from mapgym.agents.experiment.definition.densities import objective_in, read_objective
 from mapgym.agents.labels import OBJECTIVE_NAMES
-from mapgym.errors import SpecificationError, suggest
+from mapgym.cost import check_objective
+from mapgym.errors import SpecificationError
 from mapgym.errors.text import printable, quoted
 from mapgym.mapspace.entries import check_axes
 from mapgym.spec import catalog
@@ -69,9 +70,7 @@ def parse_axes(text: str) -> tuple[str, ...]:
 
 def parse_objective(text: str) -> str:
     """Checks --objective."""
-    if text not in OBJECTIVE_NAMES:
-        raise SpecificationError(f"--objective: unknown objective {quoted(text)}; {suggest(text, OBJECTIVE_NAMES)}")
-    return text
+    return _option("--objective", lambda: check_objective(text))
 
 
 def parse_density_objective(text: str, densities: str | None, weights: str | None, env: str | None = None) -> str:

@@ -12,11 +12,11 @@ from mapgym.agents.commands.experiments import (
     end_with_failures,
     offer_best_known,
     print_summary,
-    print_warm_starts,
     run_with_display,
 )
 from mapgym.agents.experiment.definition.experiment_file import load_experiment
 from mapgym.agents.experiment.report.folder_report import read_folder
+from mapgym.agents.experiment.report.report import warm_start_lines
 from mapgym.agents.experiment.storage.known_mappings import check_known_file
 
 
@@ -50,7 +50,8 @@ def run(
     if (warm := parsing.load_warm_start(warm_start)) is not None:
         matrix = replace(matrix, agents=tuple(entry.warm(warm) for entry in matrix.agents))
     finished = run_with_display(matrix, output, jobs=jobs, certify=certify, command=parsing.command_line(context))
-    print_warm_starts(finished.results)
+    for line in warm_start_lines(finished.results):
+        console.say(line)
     if any(not result.failure for result in finished.results):
         console.say("")
         print_summary(read_folder(finished.folder).summary)

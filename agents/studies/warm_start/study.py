@@ -22,7 +22,6 @@ from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.workload import Workload
 from mapgym.warmstart import ReplayBuffer, Similarity, editing_distance, log_ratio_distance, transfer_batch
 
-NETWORKS = ("vgg16", "resnet18", "resnet50", "mobilenet_v2", "mnasnet")
 RANDOM, PREVIOUS, EDITING, LOG_RATIO, OTHERS = "random", "previous layer", "editing", "log-ratio", "other networks"
 STARTS = (RANDOM, PREVIOUS, EDITING, LOG_RATIO, OTHERS)
 """How a layer's search begins; OTHERS knows the other networks and no layer of its own, by the log-ratio distance."""

@@ -180,11 +180,7 @@ def _empties(g: Genome, child_words: NDArray[np.float64], keep: NDArray[np.bool_
 
 @kernel
 def make_children(
-    parent_arrays: Arrays,
-    child_arrays: Arrays,
-    breeding: Breeding,
-    memory: MemoryArrays,
-    held: NDArray[np.float64],
+    parent_arrays: Arrays, child_arrays: Arrays, breeding: Breeding, memory: MemoryArrays, held: NDArray[np.float64]
 ) -> None:
     """Fills a batch with legal children of the parents.
 

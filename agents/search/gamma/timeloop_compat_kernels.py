@@ -28,43 +28,25 @@ FIRST_CROSSOVER_PROBABILITY = 1.0
 
 
 class CompatRules(NamedTuple):
-    """What the operators may do in a map space.
+    """What the operators may do in a map space."""
 
-    Attributes:
-        temporal, spatial: int64[level, dim] fixed factors, 0 where the factor is searched.
-        capacity: float64[level] words.
-        fanout: int64[level, 2] on X and on Y.
-        axis_free, on_y: as in ``mapgym.mapspace.entries.SearchedEntries``.
-        keep_free: bool[level, tensor].
-        ranks: int64[tensor, rank, term] the dims that a rank adds up, -1 for none. Strides are left out, as there.
-        primes: int64[dim, any] the primes of what is searched of each dim, with repetition, padded with 0.
-        homes: int64[dim, level] the levels that they may be at, padded with -1.
-        dim_weights: float64[dim] cumulative probabilities of the dims that are spread anew.
-        parallel_dims: int64[any] dims that may be parallel.
-        crossed_dims: int64[any] dims whose tiles crossover exchanges.
-        spatial_levels: int64[any] levels with fan-out.
-        walk: int64[dim] the order in which the fan-out repair takes dims away.
-        tile: whether factors may move between levels.
-        bypass: whether kept tensors are searched.
-    """
-
-    temporal: NDArray[np.int64]
+    temporal: NDArray[np.int64]  # [level, dim] fixed factors, 0 where the factor is searched
     spatial: NDArray[np.int64]
-    capacity: NDArray[np.float64]
-    fanout: NDArray[np.int64]
-    axis_free: NDArray[np.bool_]
+    capacity: NDArray[np.float64]  # [level] words
+    fanout: NDArray[np.int64]  # [level, 2] on X and on Y
+    axis_free: NDArray[np.bool_]  # as in mapgym.mapspace.entries.SearchedEntries
     on_y: NDArray[np.bool_]
-    keep_free: NDArray[np.bool_]
-    ranks: NDArray[np.int64]
-    primes: NDArray[np.int64]
-    homes: NDArray[np.int64]
-    dim_weights: NDArray[np.float64]
-    parallel_dims: NDArray[np.int64]
-    crossed_dims: NDArray[np.int64]
-    spatial_levels: NDArray[np.int64]
-    walk: NDArray[np.int64]
-    tile: bool
-    bypass: bool
+    keep_free: NDArray[np.bool_]  # [level, tensor]
+    ranks: NDArray[np.int64]  # [tensor, rank, term] the dims that a rank adds up, -1 for none; no strides, as there
+    primes: NDArray[np.int64]  # [dim, any] of what is searched of each dim, with repetition, padded with 0
+    homes: NDArray[np.int64]  # [dim, level] the levels that they may be at, padded with -1
+    dim_weights: NDArray[np.float64]  # [dim] cumulative probabilities of the dims that are spread anew
+    parallel_dims: NDArray[np.int64]  # [any] dims that may be parallel
+    crossed_dims: NDArray[np.int64]  # [any] dims whose tiles crossover exchanges
+    spatial_levels: NDArray[np.int64]  # [any] levels with fan-out
+    walk: NDArray[np.int64]  # [dim] the order in which the fan-out repair takes dims away
+    tile: bool  # factors may move between levels
+    bypass: bool  # kept tensors are searched
 
 
 @inlined_kernel

@@ -52,23 +52,11 @@ def make_lanes(dims: int, tensors: int) -> Lanes:
 
     shape = (MOST_LAYOUTS, tensors, _MOST_TRANSLATIONS)
     return Lanes(
-        factors=whole(dims),
-        layouts=whole(1),
-        entries=whole(MOST_LAYOUTS, tensors),
-        translation=whole(*shape),
-        offsets=whole(*shape),
-        distinct=whole(tensors),
-        sliding=whole(tensors),
-        loops=whole(dims),
-        order=whole(dims),
-        keys=whole(MOST_LANES),
-        asked=np.zeros((dims + 1, tensors)),
-        moved=whole(dims + 1, tensors),
-        alive=whole(dims + 1, tensors),
-        inside=np.ones(dims + 1),
-        left=whole(dims + 1),
-        turn=whole(dims + 1),
-    )
+        factors=whole(dims), layouts=whole(1), entries=whole(MOST_LAYOUTS, tensors), translation=whole(*shape),
+        offsets=whole(*shape), distinct=whole(tensors), sliding=whole(tensors), loops=whole(dims), order=whole(dims),
+        keys=whole(MOST_LANES), asked=np.zeros((dims + 1, tensors)), moved=whole(dims + 1, tensors),
+        alive=whole(dims + 1, tensors), inside=np.ones(dims + 1), left=whole(dims + 1), turn=whole(dims + 1),
+    )  # fmt: skip
 
 
 @kernel

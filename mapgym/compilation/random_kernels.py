@@ -11,9 +11,12 @@ _INCREMENT = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2 = np.uint64(0x94D049BB133111EB)
 
+State = NDArray[np.uint64]
+"""[1] what a generator of random numbers carries from one to the next."""
+
 
 @kernel
-def next_random(generator: NDArray[np.uint64]) -> np.uint64:
+def next_random(generator: State) -> np.uint64:
     """The next 64 random bits of a SplitMix64 generator (Steele, Lea and Flood, 2014); generator is uint64[1].
 
     Numba's own random numbers have one global state, so that two callers would disturb each other.
@@ -26,13 +29,13 @@ def next_random(generator: NDArray[np.uint64]) -> np.uint64:
 
 
 @kernel
-def next_below(generator: NDArray[np.uint64], n: int) -> int:
+def next_below(generator: State, n: int) -> int:
     """A random integer in 0..n-1, for n below 2**31; the bias is below 2**-32."""
     return int(np.int64(((next_random(generator) >> np.uint64(32)) * np.uint64(n)) >> np.uint64(32)))
 
 
 @kernel
-def next_fraction(generator: NDArray[np.uint64]) -> float:
+def next_fraction(generator: State) -> float:
     """A random float64 in [0, 1)."""
     return float(np.float64(next_random(generator) >> np.uint64(11)) * 2.0**-53)
 

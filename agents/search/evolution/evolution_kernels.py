@@ -16,7 +16,7 @@ from mapgym.agents.search.evolution.operator_kernels import (
     trade_dims,
     trade_tensors,
 )
-from mapgym.agents.search.gamma.genome import KEEP, ORDER, SIDE, SPATIAL, TEMPORAL, Genome, Memory, MemoryArrays, State
+from mapgym.agents.search.gamma.genome import KEEP, ORDER, SIDE, SPATIAL, TEMPORAL, Genome, Memory, MemoryArrays
 from mapgym.agents.search.gamma.genome_kernels import (
     below,
     genome_hash,
@@ -34,11 +34,11 @@ from mapgym.agents.search.gamma.operator_kernels import (
     swap_loops,
     toggle_parallelism,
 )
-from mapgym.agents.search.gamma.repair_kernels import fill_words, repair
+from mapgym.agents.search.gamma.repair_kernels import Tiles, fill_words, repair
 from mapgym.agents.search.gamma.rules import Rules
 from mapgym.compilation import inlined_kernel, kernel
 from mapgym.compilation.hash_kernels import mix, remember
-from mapgym.compilation.random_kernels import choose
+from mapgym.compilation.random_kernels import State, choose
 from mapgym.mapping.maps import Arrays, Maps
 
 MOVE, EXCHANGE, TOGGLE, RETILE, TRADE, REFILL_LEVEL, REFILL_ARRAY, PROMOTE, SWAP, FLIP, TRADE_TENSORS = range(11)
@@ -129,7 +129,7 @@ def is_new(g: Genome, breeding: Breeding, seen: NDArray[np.uint64]) -> bool:
 
 
 @inlined_kernel
-def _mutate(g: Genome, breeding: Breeding, extents: NDArray[np.float64], state: State) -> bool:
+def _mutate(g: Genome, breeding: Breeding, tiles: Tiles, state: State) -> bool:
     """Applies one random mutation; returns whether it changed anything."""
     rules = breeding.rules
     chosen = choose(breeding.weights, unit(state))
@@ -144,9 +144,9 @@ def _mutate(g: Genome, breeding: Breeding, extents: NDArray[np.float64], state: 
     if chosen == TRADE:
         return trade_dims(g, rules, state)
     if chosen == REFILL_LEVEL:
-        return refill_level(g, rules, breeding.table, extents, state)
+        return refill_level(g, rules, tiles, state)
     if chosen == REFILL_ARRAY:
-        return refill_array(g, rules, breeding.table, extents, state)
+        return refill_array(g, rules, tiles, state)
     if chosen == PROMOTE:
         return promote_loop(g, rules, state)
     if chosen == SWAP:
@@ -194,11 +194,11 @@ def make_children(
     """
     parents, children = Maps(*parent_arrays), Maps(*child_arrays)
     seen, state, g, mate, extents, words = Memory(*memory)
-    rules, table, dims = breeding.rules, breeding.table, len(breeding.rules.primes)
+    rules, dims, tiles = breeding.rules, len(breeding.rules.primes), Tiles(breeding.table, extents, words)
     keep, last = parents.keep, breeding.attempts
     for k in range(len(parents.temporal)):
         read_genome(parents, k, g)
-        fill_words(g, table, extents, held[k])
+        fill_words(g, Tiles(breeding.table, extents, held[k]))
     for i in range(len(children.temporal)):
         for attempt in range(last + 1):
             parent = len(parents.temporal)
@@ -217,20 +217,20 @@ def make_children(
                     take_outside(g, mate, rules, state)
             owed = not crossed
             while owed or unit(state) < breeding.persistence:
-                _mutate(g, breeding, extents, state)
+                _mutate(g, breeding, tiles, state)
                 owed = False
             if unit(state) < breeding.fill:
                 for level in range(g.shape[1]):
-                    fill_array(g, rules, table, level, extents, state)
+                    fill_array(g, rules, tiles, level, state)
             # The last attempt but one is taken even so.
             screened = attempt < last - 1 and unit(state) < breeding.screening
             # Repair takes parallelism and tiles away: what is wasteful before is so afterwards.
             if screened and _idles(g, dims, macs):
                 continue
-            fill_words(g, table, extents, words)
+            fill_words(g, tiles)
             if screened and _empties(g, words, keep[parent], held[parent]):
                 continue
-            steps = repair(g, rules, table, extents, words, state)
+            steps = repair(g, rules, tiles, state)
             if steps < 0:
                 continue
             if screened and steps > 0 and (_idles(g, dims, macs) or _empties(g, words, keep[parent], held[parent])):

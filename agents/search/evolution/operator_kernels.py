@@ -8,15 +8,13 @@ level s, from the inside out.
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
-from mapgym.agents.search.gamma.genome import KEEP, ORDER, SIDE, SPATIAL, SPATIAL_ORDER, TEMPORAL, Genome, State, X, Y
+from mapgym.agents.search.gamma.genome import KEEP, ORDER, SIDE, SPATIAL, SPATIAL_ORDER, TEMPORAL, Genome, X, Y
 from mapgym.agents.search.gamma.genome_kernels import below, has_room, may_enter, random_prime
-from mapgym.agents.search.gamma.repair_kernels import cover, tile_words
+from mapgym.agents.search.gamma.repair_kernels import Tiles, cover, tile_words
 from mapgym.agents.search.gamma.rules import FREE_KEEP, FREE_ORDER, FREE_SPATIAL, FREE_TEMPORAL, Rules
 from mapgym.compilation import inlined_kernel, kernel
 from mapgym.compilation.number_kernels import greatest_common_divisor
+from mapgym.compilation.random_kernels import State
 from mapgym.mapping.legality_kernels import capacity_words
 
 ALL, HALF, NONE = range(3)
@@ -24,23 +22,16 @@ ALL, HALF, NONE = range(3)
 
 
 @inlined_kernel
-def _level_fits(g: Genome, table: NDArray[np.int64], level: int, extents: NDArray[np.float64]) -> bool:
-    return tile_words(g, table, level, extents, False) <= capacity_words(table, level)
+def _level_fits(g: Genome, tiles: Tiles, level: int) -> bool:
+    return tile_words(g, tiles, level, False) <= capacity_words(tiles.table, level)
 
 
 @kernel
-def tiles_fit(g: Genome, table: NDArray[np.int64], first: int, extents: NDArray[np.float64]) -> bool:
-    """Whether the tiles of all levels from the given one outwards fit their capacities, as if nothing were compressed.
-
-    Args:
-        g: genome.
-        table: from :func:`mapgym.mapping.legality_kernels.pack_rules`.
-        first: a level.
-        extents: float64[level, dim], working memory.
-    """
-    for level in range(len(extents) - 1):
-        cover(g, level, extents)
-        if level >= first and not _level_fits(g, table, level, extents):
+def tiles_fit(g: Genome, tiles: Tiles, first: int) -> bool:
+    """Whether the tiles of all levels from the given one outwards fit, as if nothing were compressed."""
+    for level in range(len(tiles.extents) - 1):
+        cover(g, tiles, level)
+        if level >= first and not _level_fits(g, tiles, level):
             return False
     return True
 
@@ -58,14 +49,13 @@ def _source(g: Genome, rules: Rules, d: int, first: int, last: int, state: State
 
 
 @kernel
-def _grow(
-    g: Genome, table: NDArray[np.int64], d: int, prime: int, first: int, last: int, extents: NDArray[np.float64]
-) -> bool:
+def _grow(g: Genome, tiles: Tiles, d: int, prime: int, first: int, last: int) -> bool:
     """Lets the tiles of levels from first to last - 1 grow along a dim, if they still fit; returns whether they do."""
+    extents = tiles.extents
     fits = True
     for level in range(first, last):
         extents[level, d] *= prime
-        fits = fits and _level_fits(g, table, level, extents)
+        fits = fits and _level_fits(g, tiles, level)
     if not fits:
         for level in range(first, last):
             extents[level, d] /= prime
@@ -73,7 +63,7 @@ def _grow(
 
 
 @kernel
-def refill_level(g: Genome, rules: Rules, table: NDArray[np.int64], extents: NDArray[np.float64], state: State) -> bool:
+def refill_level(g: Genome, rules: Rules, tiles: Tiles, state: State) -> bool:
     """Empties the temporal tile of a level wholly, in part or not at all, and fills it until nothing more fits."""
     levels, dims = g.shape[1], len(rules.primes)
     if not rules.tile or levels < 2:
@@ -87,24 +77,20 @@ def refill_level(g: Genome, rules: Rules, table: NDArray[np.int64], extents: NDA
             if rules.levels[FREE_TEMPORAL, to_level, d]:
                 g[TEMPORAL, to_level, d] *= g[TEMPORAL, level, d]
                 g[TEMPORAL, level, d] = 1
-    _fill(g, rules, table, level, TEMPORAL, extents, state)
+    _fill(g, rules, tiles, level, TEMPORAL, state)
     return True
 
 
 @kernel
-def fill_array(
-    g: Genome, rules: Rules, table: NDArray[np.int64], level: int, extents: NDArray[np.float64], state: State
-) -> None:
+def fill_array(g: Genome, rules: Rules, tiles: Tiles, level: int, state: State) -> None:
     """Moves random primes from temporal factors into the spatial ones of a level until its fan-out takes no more."""
     # Mostly it takes nothing, not even the smallest prime: no dim has to be tried then.
     if has_room(g, rules, level, X, 2) or has_room(g, rules, level, Y, 2):
-        _fill(g, rules, table, level, SPATIAL, extents, state)
+        _fill(g, rules, tiles, level, SPATIAL, state)
 
 
 @kernel
-def _fill(
-    g: Genome, rules: Rules, table: NDArray[np.int64], level: int, kind: int, extents: NDArray[np.float64], state: State
-) -> None:
+def _fill(g: Genome, rules: Rules, tiles: Tiles, level: int, kind: int, state: State) -> None:
     """Moves random primes from temporal factors into those of a kind at a level until it takes no more.
 
     Temporal factors grow by those of outer levels, as long as all tiles fit.
@@ -113,7 +99,7 @@ def _fill(
     first, last = (0, levels) if rules.tile else (level, level + 1)
     fits = False
     if kind == TEMPORAL:
-        first, fits = level + 1, tiles_fit(g, table, level, extents)
+        first, fits = level + 1, tiles_fit(g, tiles, level)
     everything = (1 << dims) - 1
     blocked = 0
     for d in range(dims):
@@ -129,7 +115,7 @@ def _fill(
             if kind == SPATIAL:
                 entered = may_enter(g, rules, level, d, SPATIAL, prime, state)
             else:
-                entered = fits and _grow(g, table, d, prime, level, source, extents)
+                entered = fits and _grow(g, tiles, d, prime, level, source)
         if entered:
             g[TEMPORAL, source, d] //= prime
             g[kind, level, d] *= prime
@@ -138,7 +124,7 @@ def _fill(
 
 
 @kernel
-def refill_array(g: Genome, rules: Rules, table: NDArray[np.int64], extents: NDArray[np.float64], state: State) -> bool:
+def refill_array(g: Genome, rules: Rules, tiles: Tiles, state: State) -> bool:
     """Makes all, half or none of the parallel dims of a level temporal, and fills its fan-out anew."""
     levels, dims = g.shape[1], len(rules.primes)
     level = -1
@@ -159,7 +145,7 @@ def refill_array(g: Genome, rules: Rules, table: NDArray[np.int64], extents: NDA
                 to_level = level
             g[TEMPORAL, to_level, d] *= g[SPATIAL, level, d]
             g[SPATIAL, level, d] = 1
-    fill_array(g, rules, table, level, extents, state)
+    fill_array(g, rules, tiles, level, state)
     return True
 
 

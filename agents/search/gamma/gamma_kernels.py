@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.agents.search.gamma.genome import Genome, Memory, MemoryArrays, State
+from mapgym.agents.search.gamma.genome import Genome, Memory, MemoryArrays
 from mapgym.agents.search.gamma.genome_kernels import below, genome_hash, read_genome, unit, write_genome
 from mapgym.agents.search.gamma.operator_kernels import (
     cross,
@@ -19,11 +19,11 @@ from mapgym.agents.search.gamma.operator_kernels import (
     swap_loops,
     toggle_parallelism,
 )
-from mapgym.agents.search.gamma.repair_kernels import fill_words, repair
+from mapgym.agents.search.gamma.repair_kernels import Tiles, fill_words, repair
 from mapgym.agents.search.gamma.rules import Rules
 from mapgym.compilation import inlined_kernel, kernel
 from mapgym.compilation.hash_kernels import remember
-from mapgym.compilation.random_kernels import choose
+from mapgym.compilation.random_kernels import State, choose
 from mapgym.mapping.maps import Arrays, Maps
 
 MOVE, EXCHANGE, TOGGLE, RETILE, LEVELS, SWAP, BYPASS = range(7)
@@ -74,7 +74,8 @@ def breed(parent_arrays: Arrays, child_arrays: Arrays, breeding: Breeding, memor
     """
     parents, children = Maps(*parent_arrays), Maps(*child_arrays)
     seen, state, g, mate, extents, words = Memory(*memory)
-    rules, table, items, attempts = breeding.rules, breeding.table, breeding.items, breeding.attempts
+    rules, items, attempts = breeding.rules, breeding.items, breeding.attempts
+    tiles = Tiles(breeding.table, extents, words)
     count, dims, tensors = len(parents.temporal), parents.temporal.shape[2], parents.keep.shape[2]
     for i in range(len(children.temporal)):
         for attempt in range(attempts + 1):
@@ -89,8 +90,8 @@ def breed(parent_arrays: Arrays, child_arrays: Arrays, breeding: Breeding, memor
                 while owed or unit(state) < breeding.persistence:
                     mutate(g, rules, breeding.weights, state)
                     owed = False
-            fill_words(g, table, extents, words)
-            legal = repair(g, rules, table, extents, words, state) >= 0
+            fill_words(g, tiles)
+            legal = repair(g, rules, tiles, state) >= 0
             if attempt == attempts or (
                 legal and (remember(seen, genome_hash(g, dims, tensors)) or attempt == attempts - 1)
             ):

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mapgym.compilation.random_kernels import State
 from mapgym.mapspace import MapSpace
 
 PLANES = 6
@@ -22,8 +23,6 @@ SEEN_ENTRIES = 2**20
 """Size of the table of mappings seen before (8 bytes each); it starts anew when half full."""
 
 Genome = NDArray[np.int64]
-State = NDArray[np.uint64]
-"""[1] of random numbers; see :mod:`mapgym.compilation.random_kernels`."""
 
 
 class Memory(NamedTuple):

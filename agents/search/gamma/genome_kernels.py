@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from mapgym.agents.search.gamma.genome import KEEP, ORDER, SIDE, SPATIAL, SPATIAL_ORDER, TEMPORAL, Genome, State, X, Y
+from mapgym.agents.search.gamma.genome import KEEP, ORDER, SIDE, SPATIAL, SPATIAL_ORDER, TEMPORAL, Genome, X, Y
 from mapgym.agents.search.gamma.rules import FREE_ORDER, LIMIT, REACH, SPATIAL_ORDER_KEY, Rules
 from mapgym.compilation import kernel
 from mapgym.compilation.hash_kernels import mix
-from mapgym.compilation.random_kernels import next_random
+from mapgym.compilation.random_kernels import State, next_random
 from mapgym.mapping.maps import Maps
 
 

@@ -7,11 +7,12 @@ break, that the tiles of a level fit its capacity, is repaired afterwards
 
 from __future__ import annotations
 
-from mapgym.agents.search.gamma.genome import KEEP, ORDER, SIDE, SPATIAL, TEMPORAL, Genome, State
+from mapgym.agents.search.gamma.genome import KEEP, ORDER, SIDE, SPATIAL, TEMPORAL, Genome
 from mapgym.agents.search.gamma.genome_kernels import below, has_room, may_enter, random_prime
 from mapgym.agents.search.gamma.rules import FREE_KEEP, FREE_ORDER, FREE_SPATIAL, FREE_TEMPORAL, Rules
 from mapgym.compilation import kernel
 from mapgym.compilation.number_kernels import greatest_common_divisor
+from mapgym.compilation.random_kernels import State
 
 TILES, PARALLELISM, ORDERS, BYPASS = range(4)
 ITEMS = {"tile": TILES, "parallelism": PARALLELISM, "order": ORDERS, "bypass": BYPASS}

@@ -5,15 +5,17 @@ Operators keep the products of the factors, the orders and what the rules fix; w
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.agents.search.gamma.genome import KEEP, SIDE, SPATIAL, TEMPORAL, Genome, State, X, Y
+from mapgym.agents.search.gamma.genome import KEEP, SIDE, SPATIAL, TEMPORAL, Genome, X, Y
 from mapgym.agents.search.gamma.genome_kernels import below, has_room, parallelism, random_prime, used
 from mapgym.agents.search.gamma.rules import FREE_SPATIAL, FREE_TEMPORAL, LIMIT, REACH, Rules
 from mapgym.compilation import inlined_kernel, kernel
+from mapgym.compilation.random_kernels import State
 from mapgym.mapping.legality_kernels import (
-    LEVELS,
     TENSORS,
     UNLIMITED,
     box_words,
@@ -44,53 +46,53 @@ def _fits_mesh(g: Genome, rules: Rules) -> bool:
     return True
 
 
+class Tiles(NamedTuple):
+    """The tiles of a genome, and the rules that they are measured by."""
+
+    table: NDArray[np.int64]  # from mapgym.mapping.legality_kernels.pack_rules
+    extents: NDArray[np.float64]  # [level, dim]
+    words: NDArray[np.float64]  # [level] that are kept, as if nothing were compressed; 0 at a level without limits
+
+
 @kernel
-def cover(g: Genome, level: int, extents: NDArray[np.float64]) -> None:
-    """Fills the extents of a level's tile, given those of the level inside it; extents are float64[level, dim]."""
+def cover(g: Genome, tiles: Tiles, level: int) -> None:
+    """Sets the extents of a level's tile, given those of the level inside it."""
+    extents = tiles.extents
     for d in range(extents.shape[1]):
         inside = extents[level - 1, d] if level > 0 else 1.0
         extents[level, d] = inside * g[TEMPORAL, level, d] * g[SPATIAL, level, d]
 
 
 @kernel
-def tile_words(
-    g: Genome, table: NDArray[np.int64], level: int, extents: NDArray[np.float64], compressed: bool
-) -> float:
-    """Words of the tiles that a level keeps, given its extents; where asked for, compressed as the level stores them.
-
-    The table is from :func:`mapgym.mapping.legality_kernels.pack_rules`.
-    """
+def tile_words(g: Genome, tiles: Tiles, level: int, compressed: bool) -> float:
+    """Words of the tiles that a level keeps, given its extents; if asked for, compressed as the level stores them."""
+    table = tiles.table
     cursor = first_tensor(table)
     total = 0.0
     for t in range(table[TENSORS]):
-        words, cursor = box_words(table, cursor, extents, level)
+        words, cursor = box_words(table, cursor, tiles.extents, level)
         if g[KEEP, level, t]:
             total += held_words(table, level, t, int(words)) if compressed else words
     return total
 
 
 @kernel
-def fill_words(g: Genome, table: NDArray[np.int64], extents: NDArray[np.float64], words: NDArray[np.float64]) -> None:
-    """Fills ``words[level]`` with the words of the tiles that each level keeps, as if nothing were compressed.
-
-    Args:
-        g: genome.
-        table: from :func:`mapgym.mapping.legality_kernels.pack_rules`.
-        extents: float64[level, dim], filled as well.
-        words: float64[level]; 0 at a level without limits.
-    """
-    for level in range(table[LEVELS]):
-        cover(g, level, extents)
-        words[level] = 0.0 if capacity_words(table, level) == UNLIMITED else tile_words(g, table, level, extents, False)
+def fill_words(g: Genome, tiles: Tiles) -> None:
+    """Sets the extents and the words of all levels."""
+    for level in range(len(tiles.words)):
+        cover(g, tiles, level)
+        is_limited = capacity_words(tiles.table, level) != UNLIMITED
+        tiles.words[level] = tile_words(g, tiles, level, False) if is_limited else 0.0
 
 
 @kernel
-def _full_level(g: Genome, table: NDArray[np.int64], extents: NDArray[np.float64], words: NDArray[np.float64]) -> int:
-    """The innermost level whose kept tiles exceed its capacity, -1 if all fit; arguments as :func:`fill_words` left."""
-    for level in range(table[LEVELS]):
+def _full_level(g: Genome, tiles: Tiles) -> int:
+    """The innermost level whose kept tiles exceed its capacity, -1 if all fit; the words are those of the genome."""
+    for level in range(len(tiles.words)):
+        capacity = capacity_words(tiles.table, level)
         # What is compressed takes no more words than what is not.
-        if words[level] > capacity_words(table, level) and (
-            not has_compressed_tiles(table) or tile_words(g, table, level, extents, True) > capacity_words(table, level)
+        if tiles.words[level] > capacity and (
+            not has_compressed_tiles(tiles.table) or tile_words(g, tiles, level, True) > capacity
         ):
             return level
     return -1
@@ -153,14 +155,7 @@ def _move_outwards(g: Genome, rules: Rules, full: int, state: State) -> bool:
 
 
 @inlined_kernel
-def repair(
-    g: Genome,
-    rules: Rules,
-    table: NDArray[np.int64],
-    extents: NDArray[np.float64],
-    words: NDArray[np.float64],
-    state: State,
-) -> int:
+def repair(g: Genome, rules: Rules, tiles: Tiles, state: State) -> int:
     """Repairs parallelism, from the outermost level inwards, then capacities.
 
     Each step takes a prime out of the array or moves one outwards, so that the number of steps is bounded.
@@ -168,9 +163,8 @@ def repair(
     Args:
         g: genome, whose products of factors, orders and tensors at the outermost level are right.
         rules: what may change.
-        table: from :func:`mapgym.mapping.legality_kernels.pack_rules`.
-        extents, words: as :func:`fill_words` filled them for the genome; kept so.
-        state: uint64[1], random state.
+        tiles: as :func:`fill_words` filled them for the genome; kept so.
+        state: random state.
 
     Returns:
         How many steps it took, or -1 if the genome is still not legal.
@@ -183,11 +177,11 @@ def repair(
                     steps += 1
         if not _fits_mesh(g, rules):
             return -1
-    full = _full_level(g, table, extents, words)
+    full = _full_level(g, tiles)
     while full >= 0:
         if not rules.tile or not _move_outwards(g, rules, full, state):
             return -1
         steps += 1
-        fill_words(g, table, extents, words)
-        full = _full_level(g, table, extents, words)
+        fill_words(g, tiles)
+        full = _full_level(g, tiles)
     return steps if parallelism(g, len(rules.primes)) >= rules.least_parallelism else -1

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.compilation import inlined_kernel, kernel
-from mapgym.compilation.random_kernels import choose, next_below, next_fraction
+from mapgym.compilation.random_kernels import State, choose, next_below, next_fraction
 from mapgym.mapping.canonical_kernels import Sorting, normalise
 from mapgym.mapping.maps import Arrays, Maps
 
@@ -56,7 +56,7 @@ def is_searched(rules: CompatRules, level: int, d: int) -> bool:
 
 
 @kernel
-def spread(g: NDArray[np.int64], rules: CompatRules, d: int, state: NDArray[np.uint64]) -> None:
+def spread(g: NDArray[np.int64], rules: CompatRules, d: int, state: State) -> None:
     """Spreads the primes of a dim anew: each goes to any level with the same probability."""
     if not rules.tile:
         return
@@ -71,7 +71,7 @@ def spread(g: NDArray[np.int64], rules: CompatRules, d: int, state: NDArray[np.u
 
 
 @kernel
-def shuffle(values: NDArray[np.int64], count: int, state: NDArray[np.uint64]) -> None:
+def shuffle(values: NDArray[np.int64], count: int, state: State) -> None:
     """Shuffles the first entries of an array."""
     for last in range(count - 1, 0, -1):
         other = next_below(state, last + 1)
@@ -79,7 +79,7 @@ def shuffle(values: NDArray[np.int64], count: int, state: NDArray[np.uint64]) ->
 
 
 @inlined_kernel
-def randomise(g: NDArray[np.int64], rules: CompatRules, scratch: NDArray[np.int64], state: NDArray[np.uint64]) -> None:
+def randomise(g: NDArray[np.int64], rules: CompatRules, scratch: NDArray[np.int64], state: State) -> None:
     """A random individual: primes, orders, non-empty sets of parallel dims and, if searched, bypass."""
     levels, dims = g.shape[1], len(rules.primes)
     for d in range(dims):
@@ -105,7 +105,7 @@ def randomise(g: NDArray[np.int64], rules: CompatRules, scratch: NDArray[np.int6
 
 
 @inlined_kernel
-def mutate(g: NDArray[np.int64], rules: CompatRules, state: NDArray[np.uint64]) -> None:
+def mutate(g: NDArray[np.int64], rules: CompatRules, state: State) -> None:
     """All mutations of one individual, with the probabilities that take effect in the released code."""
     levels, dims, tensors = g.shape[1], len(rules.primes), rules.keep_free.shape[1]
     if next_fraction(state) < ORDER_PROBABILITY and dims > 1:
@@ -140,7 +140,7 @@ def mutate(g: NDArray[np.int64], rules: CompatRules, state: NDArray[np.uint64]) 
 
 
 @inlined_kernel
-def _random_dim(rules: CompatRules, state: NDArray[np.uint64]) -> int:
+def _random_dim(rules: CompatRules, state: State) -> int:
     return choose(rules.dim_weights, next_fraction(state))
 
 
@@ -258,7 +258,7 @@ def express(g: NDArray[np.int64], rules: CompatRules, sorting: Sorting, batch: M
 
 
 @inlined_kernel
-def exchange(genomes: NDArray[np.int64], i: int, j: int, rules: CompatRules, state: NDArray[np.uint64]) -> None:
+def exchange(genomes: NDArray[np.int64], i: int, j: int, rules: CompatRules, state: State) -> None:
     """Crossover: two children exchange one of tiles (of one dim), orders, parallel dims and bypass, at all levels."""
     item = next_below(state, PLANES)
     only = rules.crossed_dims[next_below(state, len(rules.crossed_dims))] if item == FACTOR else -1
@@ -288,7 +288,7 @@ def breed(
     sorting: Sorting,
     arrays: Arrays,
     memory: tuple[NDArray[np.float64], NDArray[np.int64]],
-    state: NDArray[np.uint64],
+    state: State,
 ) -> None:
     """Makes one generation: crossover in pairs, random individuals, mutation of all, repair.
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mapgym.compilation import inlined_kernel, kernel
 from mapgym.compilation.hash_kernels import mix, remember
-from mapgym.compilation.random_kernels import choose, next_below, next_fraction
+from mapgym.compilation.random_kernels import State, choose, next_below, next_fraction
 from mapgym.mapping.canonical_kernels import Sorting, copy_mapping, normalise
 from mapgym.mapping.maps import Arrays, Maps
 from mapgym.mapspace.edits_kernels import (
@@ -25,9 +25,6 @@ from mapgym.mapspace.edits_kernels import (
     change,
     is_allowed,
 )
-
-State = NDArray[np.uint64]
-"""[1] of random numbers; see :mod:`mapgym.compilation.random_kernels`."""
 
 
 @kernel

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.compilation import inlined_kernel, kernel
-from mapgym.compilation.random_kernels import next_below, next_fraction
+from mapgym.compilation.random_kernels import State, next_below, next_fraction
 from mapgym.mapping.canonical_kernels import Sorting, copy_mapping, normalise
 from mapgym.mapping.maps import Arrays, Maps
 from mapgym.mapspace.edits_kernels import EditTables, is_allowed
@@ -21,7 +21,7 @@ def _on_x(maps: Maps, i: int, s: int, d: int) -> bool:
 
 
 @inlined_kernel
-def _cross(parents: Maps, first: int, second: int, children: Maps, i: int, state: NDArray[np.uint64]) -> None:
+def _cross(parents: Maps, first: int, second: int, children: Maps, i: int, state: State) -> None:
     """Child i takes the factors of each dim, and the orders and kept tensors of each level, from either parent."""
     levels, dims, tensors = children.temporal.shape[1], children.temporal.shape[2], children.keep.shape[2]
     donors = next_below(state, 1 << dims)  # bit d: the factors of dim d come from the second parent
@@ -57,7 +57,7 @@ def cross_each(
     attempts: int,
     extents: NDArray[np.float64],
     tile_words: NDArray[np.float64],
-    state: NDArray[np.uint64],
+    state: State,
 ) -> None:
     """Fills a batch with legal children of random pairs of parents, in canonical form.
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.compilation import inlined_kernel, kernel
-from mapgym.compilation.random_kernels import next_fraction
+from mapgym.compilation.random_kernels import State, next_fraction
 from mapgym.mapping.maps import Maps
 
 DIM, PRIME, EXPONENT, FIRST_SLOT, SLOTS, SPATIAL_SLOTS, COUNT = range(7)
@@ -181,7 +181,7 @@ def count_completions(tables: PointTables, draws: DrawTables, point: Point) -> f
 
 
 @kernel
-def refused_draws(share: float, generator: NDArray[np.uint64]) -> int:
+def refused_draws(share: float, generator: State) -> int:
     """How many draws fail before one succeeds, where a share of them does."""
     if share <= 0:
         return NEVER
@@ -191,7 +191,7 @@ def refused_draws(share: float, generator: NDArray[np.uint64]) -> int:
 
 
 @kernel
-def draw_factors(tables: PointTables, draws: DrawTables, point: Point, generator: NDArray[np.uint64]) -> bool:
+def draw_factors(tables: PointTables, draws: DrawTables, point: Point, generator: State) -> bool:
     """Draws ranks of factors, uniformly of those that states find possible; returns whether they can be legal."""
     state = 0
     for level in range(len(point.parallel)):

@@ -28,7 +28,7 @@ from mapgym.agents.search.pruned.factor_kernels import (
 )
 from mapgym.compilation import inlined_kernel, kernel
 from mapgym.compilation.number_kernels import factorial
-from mapgym.compilation.random_kernels import next_below, next_random
+from mapgym.compilation.random_kernels import State, next_below, next_random
 from mapgym.mapping.canonical_kernels import copy_mapping
 from mapgym.mapping.legality_kernels import LEGAL, LEVEL_FANOUT, MAC_FANOUT, MESH_FANOUT, legality_status
 from mapgym.mapping.maps import Arrays, Maps
@@ -43,7 +43,7 @@ are at their beginning."""
 
 
 @kernel
-def _draw_rank(generator: NDArray[np.uint64], n: int) -> int:
+def _draw_rank(generator: State, n: int) -> int:
     """A random integer in 0..n-1, for n up to 20!."""
     if n < 2**31:
         return next_below(generator, n)
@@ -158,7 +158,7 @@ def _bypass_variants(tables: PointTables) -> int:
 
 
 @kernel
-def _draw_orders(tables: PointTables, point: Point, current: Maps, generator: NDArray[np.uint64]) -> None:
+def _draw_orders(tables: PointTables, point: Point, current: Maps, generator: State) -> None:
     """Draws a permutation of the loops of each level, and writes those of the temporal loops."""
     for level in range(current.temporal.shape[1]):
         point.order_ranks[level] = point.drawn_ranks[level] = 0
@@ -171,7 +171,7 @@ def _draw_orders(tables: PointTables, point: Point, current: Maps, generator: ND
 
 @kernel
 def begin_visits(
-    tables: PointTables, point: Point, current: Maps, walk: NDArray[np.int64], most: int, generator: NDArray[np.uint64]
+    tables: PointTables, point: Point, current: Maps, walk: NDArray[np.int64], most: int, generator: State
 ) -> None:
     """Begins to visit the factors in current, with as many permutations as they have, at most so many."""
     temporal, spatial = current.temporal, current.spatial
@@ -222,7 +222,7 @@ def random_walk(
     point: Point,
     point_arrays: Arrays,
     walk: NDArray[np.int64],
-    generator: NDArray[np.uint64],
+    generator: State,
     visits: int,
     timeout: int,
     arrays: Arrays,

@@ -282,7 +282,7 @@ def _leaf_bound(problem: Problem, work: Work, s: OrderScratch, chains: Chains, s
         for d in range(dims):
             end = problem.bounds[d] if extends else s.extent[BUFFER_TILE, d]
             if problem.group[d] == c and end != s.extent[BLOCK, d]:
-                v = int(problem.position[d, s.extent[BUFFER_TILE, d]])
+                v = int(np.int64(problem.position[d, s.extent[BUFFER_TILE, d]]))
                 least = min(least, _after_first(problem, work, s, chains, steps, d, v, run))
         if least < np.inf:
             best = min(best, least + lane_gain(problem, work, c, run))

@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 from mapgym.agents.search.gamma.gamma_kernels import mutate
 from mapgym.agents.search.gamma.genome import PLANES
 from mapgym.agents.search.gamma.genome_kernels import read_genome, write_genome
-from mapgym.agents.search.gamma.repair_kernels import fill_words, repair
+from mapgym.agents.search.gamma.repair_kernels import Tiles, fill_words, repair
 from mapgym.agents.search.gamma.rules import make_rules
 from mapgym.errors import SpecificationError
 from mapgym.mapping import MappingBatch
@@ -47,10 +47,9 @@ REPAIRABLE = (LEGAL, CAPACITY, LEVEL_FANOUT, MAC_FANOUT, MESH_FANOUT)
 def repaired(space: MapSpace, batch: MappingBatch, mutations: int) -> tuple[MappingBatch, MappingBatch, np.ndarray]:
     """Mutated mappings, the same ones after repair, and how many steps each took."""
     rules = make_rules(space)
-    table = pack_rules(space.workload, space.accelerator)
     levels, dims = batch.temporal.shape[1:]
     genome = np.zeros((PLANES, levels, max(dims, batch.keep.shape[2])), np.int64)
-    extents, words = np.empty((levels, dims)), np.empty(levels)
+    tiles = Tiles(pack_rules(space.workload, space.accelerator), np.empty((levels, dims)), np.empty(levels))
     state = np.array([1], np.uint64)
     before, after = batch.blank(len(batch)), batch.blank(len(batch))
     steps = np.empty(len(batch), np.int64)
@@ -59,8 +58,8 @@ def repaired(space: MapSpace, batch: MappingBatch, mutations: int) -> tuple[Mapp
         for _ in range(mutations):
             mutate(genome, rules, WEIGHTS, state)
         write_genome(genome, rules, Maps(*before.arrays()), i)
-        fill_words(genome, table, extents, words)
-        steps[i] = repair(genome, rules, table, extents, words, state)
+        fill_words(genome, tiles)
+        steps[i] = repair(genome, rules, tiles, state)
         write_genome(genome, rules, Maps(*after.arrays()), i)
     assert (factor_products(after) == space.workload.bounds).all()
     return before, after, steps
@@ -142,10 +141,11 @@ def test_words_of_a_genome_are_those_that_legality_counts(workload: Workload) ->
     table = pack_rules(workload, accelerator)
     genome = np.zeros((PLANES, levels, max(dims, tensors)), np.int64)
     extents, tile_words, words = np.empty((levels, dims)), np.empty((levels, tensors)), np.empty(levels)
+    tiles = Tiles(table, extents, words)
     for i in range(len(batch)):
         assert legality_status(i, Maps(*batch.arrays()), table, extents, tile_words) == LEGAL
         read_genome(Maps(*batch.arrays()), i, genome)
-        fill_words(genome, table, extents, words)
+        fill_words(genome, tiles)
         assert words[:2].tolist() == (tile_words * batch.keep[i]).sum(axis=1)[:2].tolist()
         # The memory has no limit, so nobody has to know how full it is.
         assert words[2] == 0.0

@@ -49,7 +49,7 @@ class CompatRules(NamedTuple):
     bypass: bool  # kept tensors are searched
 
 
-@inlined_kernel
+@kernel
 def is_searched(rules: CompatRules, level: int, d: int) -> bool:
     """Whether any factor of a dim at a level is searched."""
     return rules.temporal[level, d] == 0 or rules.spatial[level, d] == 0
@@ -78,7 +78,7 @@ def shuffle(values: NDArray[np.int64], count: int, state: State) -> None:
         values[last], values[other] = values[other], values[last]
 
 
-@inlined_kernel
+@kernel
 def randomise(g: NDArray[np.int64], rules: CompatRules, scratch: NDArray[np.int64], state: State) -> None:
     """A random individual: primes, orders, non-empty sets of parallel dims and, if searched, bypass."""
     levels, dims = g.shape[1], len(rules.primes)
@@ -104,7 +104,7 @@ def randomise(g: NDArray[np.int64], rules: CompatRules, scratch: NDArray[np.int6
                     g[KEEP, level, t] = next_below(state, 2)
 
 
-@inlined_kernel
+@kernel
 def mutate(g: NDArray[np.int64], rules: CompatRules, state: State) -> None:
     """All mutations of one individual, with the probabilities that take effect in the released code."""
     levels, dims, tensors = g.shape[1], len(rules.primes), rules.keep_free.shape[1]
@@ -192,7 +192,7 @@ def _spatial(g: NDArray[np.int64], rules: CompatRules, level: int, d: int) -> in
     return 1
 
 
-@inlined_kernel
+@kernel
 def express(g: NDArray[np.int64], rules: CompatRules, sorting: Sorting, batch: Maps, i: int) -> None:
     """Repairs the fan-outs of a genome and writes it as mapping i of a batch.
 
@@ -257,7 +257,7 @@ def express(g: NDArray[np.int64], rules: CompatRules, sorting: Sorting, batch: M
     normalise(i, batch, sorting)
 
 
-@inlined_kernel
+@kernel
 def exchange(genomes: NDArray[np.int64], i: int, j: int, rules: CompatRules, state: State) -> None:
     """Crossover: two children exchange one of tiles (of one dim), orders, parallel dims and bypass, at all levels."""
     item = next_below(state, PLANES)
@@ -269,7 +269,7 @@ def exchange(genomes: NDArray[np.int64], i: int, j: int, rules: CompatRules, sta
                 genomes[i, item, level, column], genomes[j, item, level, column] = other, mine
 
 
-@inlined_kernel
+@kernel
 def _copy(source: NDArray[np.int64], i: int, target: NDArray[np.int64], j: int) -> None:
     for plane in range(source.shape[1]):
         for level in range(source.shape[2]):

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mapgym.agents.base import AskTellAgent, parameter, register
+from mapgym.agents.search.pruned.exhaustive_kernels import IS_NEW, LISTED, RULED_OUT, complete_walk
 from mapgym.agents.search.pruned.points import first_point, point_tables
-from mapgym.agents.search.pruned.points_kernels import IS_NEW, LISTED, RULED_OUT, complete_walk
 from mapgym.cost import OBJECTIVES, CostBatch
 from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted

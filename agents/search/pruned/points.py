@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.agents.search.pruned.factor_kernels import COUNT, FACTORS, DrawTables, Point, PointTables, count_completions
+from mapgym.agents.search.pruned.points_kernels import COUNT, FACTORS, DrawTables, Point, PointTables, count_completions
 from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
 from mapgym.mapping import MappingBatch

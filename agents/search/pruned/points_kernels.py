@@ -1,4 +1,4 @@
-"""Compiled walk over a map space as Timeloop's mapper sees it: factors, permutations, splits and bypass.
+"""Compiled points of a map space as Timeloop's mapper sees it: factors, permutations, splits and bypass.
 
 A point has four coordinates, each a row of digits:
 
@@ -8,56 +8,139 @@ A point has four coordinates, each a row of digits:
 - places: for each level the mesh sides of its spatial loops above 1, and their order where it is searched;
 - kept tensors: one bit each.
 
-Working memory and the point itself are arrays of the caller's, so that a walk can be left and taken up again. Slots:
-slot s is the temporal factor of level s, slot L + s its spatial factor.
+Slots: slot s is the temporal factor of level s, slot L + s its spatial factor.
+
+Factors are drawn so that each ordered factorisation of the bounds is equally likely. Most draws are too parallel where
+a fan-out is small: of those for `paper/resnet_conv4` on `accel_b` nineteen of twenty. They are not drawn one by one.
+How many ways there are to draw the primes from one on, once the others have made the levels as parallel as they are, is
+known for all such states beforehand; each prime is drawn in proportion to it, and how many draws would have been
+refused before is a number from a geometric distribution. What comes out is distributed exactly as it is by drawing and
+refusing.
 """
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.agents.search.pruned.factor_kernels import (
-    DrawTables,
-    Point,
-    PointTables,
-    draw_factors,
-    next_factors,
-    refused_draws,
-    write_factors,
-)
 from mapgym.compilation import inlined_kernel, kernel
-from mapgym.compilation.number_kernels import factorial
-from mapgym.compilation.random_kernels import State, next_below, next_random
-from mapgym.mapping.canonical_kernels import copy_mapping
-from mapgym.mapping.legality_kernels import LEGAL, LEVEL_FANOUT, MAC_FANOUT, MESH_FANOUT, legality_status
-from mapgym.mapping.maps import Arrays, Maps
+from mapgym.compilation.random_kernels import State, next_fraction
+from mapgym.mapping.legality_kernels import legality_status
+from mapgym.mapping.maps import Maps
 
-VISITS, SPLIT, KEPT, SEEN, INVALID = range(5)
-"""State of the random walk: permutations left, index of the split, of the bypass variant, whether the present
-permutation and split had a legal variant, and consecutive points without one."""
+DIM, PRIME, EXPONENT, FIRST_SLOT, SLOTS, SPATIAL_SLOTS, COUNT = range(7)
+"""Columns of ``PointTables.primes``; spatial slots come first."""
 
-ENDED, LISTED, RULED_OUT, IS_NEW = range(4)
-"""State of the complete walk: whether it is over, legal mappings so far, others, and whether the orders of the point
-are at their beginning."""
+FIRST_RANK, RANKS, FACTORS = range(3)
+"""Columns of ``DrawTables.choices``: ranks of compositions that agree in the spatial slots, and then their factors."""
+
+NEVER = 2**40
+"""More refused draws than any walk waits for."""
+
+
+class PointTables(NamedTuple):
+    """What is open in a map space of L levels, D dims and T tensors."""
+
+    fixed: NDArray[np.int32]  # [2 L, D] factors that are given, 0 where one is searched
+    fixed_parallel: NDArray[np.int64]  # [L] product of the spatial factors that are given
+    primes: NDArray[np.int64]  # [prime of a group, 7] see the columns
+    slots: NDArray[np.int64]  # the slots of the groups, one group after the other
+    binomials: NDArray[np.int64]  # [n, k] n over k
+    most_parallel: NDArray[np.int64]  # [L] spatial factors of a level never multiply to more
+    order_free: NDArray[np.bool_]  # [L]
+    order_key: NDArray[np.int8]  # [L, D] dims, innermost first
+    spatial_order_free: NDArray[np.bool_]  # [L]
+    spatial_order_key: NDArray[np.int8]  # [L, D]
+    axis_free: NDArray[np.bool_]  # [L]
+    on_y: NDArray[np.bool_]  # [L, D] mesh side where it is not searched
+    keep_free: NDArray[np.bool_]  # [L, T]
+    rules: NDArray[np.int64]  # from mapgym.mapping.legality_kernels.pack_rules
+    min_used_macs: int
+
+
+class DrawTables(NamedTuple):
+    """What can be drawn without too much parallelism at the levels that a state keeps track of."""
+
+    first: NDArray[np.int64]  # [prime of a group + 1] first choice of each
+    choices: NDArray[np.int64]  # [choice, 2 + L] see the columns; one factor for each level
+    strides: NDArray[np.int64]  # [L] of a state, the parallelism at each level; 0 where a state does not say it
+    radices: NDArray[np.int64]  # [L]
+    completions: NDArray[np.float64]  # [prime of a group + 1, state] ways to draw the primes from one on
+    share: float  # of all factorisations, those that can be drawn
+
+
+class Point(NamedTuple):
+    """A point of the walk, and working memory."""
+
+    factor_ranks: NDArray[np.int64]  # [prime of a group]
+    order_ranks: NDArray[np.int64]  # [L]
+    place_ranks: NDArray[np.int64]  # [L] rank of a permutation
+    place_masks: NDArray[np.int64]  # [L] bit j: the loop at position j of that permutation lies on Y
+    keep_bits: NDArray[np.int64]  # [1]
+    drawn_ranks: NDArray[np.int64]  # [L] permutation of spatial loops of which a split makes places
+    parallel: NDArray[np.int64]  # [L] product of the spatial factors
+    sequence: NDArray[np.int64]  # [D]
+    extents: NDArray[np.float64]  # [L, D]
+    tile_words: NDArray[np.float64]  # [L, T]
 
 
 @kernel
-def _draw_rank(generator: State, n: int) -> int:
-    """A random integer in 0..n-1, for n up to 20!."""
-    if n < 2**31:
-        return next_below(generator, n)
-    # The largest multiple of n that fits: what is drawn beyond it would favour small ranks.
-    ranks = np.uint64(n)
-    end = ~np.uint64(0) - ~np.uint64(0) % ranks
-    while True:
-        drawn = next_random(generator)
-        if drawn < end:
-            return int(np.int64(drawn % ranks))
+def _is_parallel_enough(tables: PointTables, point: Point) -> bool:
+    used = 1
+    for parallel in point.parallel:
+        used *= parallel
+    return used >= tables.min_used_macs
 
 
 @kernel
-def _loops(factors: NDArray[np.int32], i: int, level: int) -> int:
+def write_factors(tables: PointTables, point: Point, maps: Maps, i: int) -> bool:
+    """Writes the factors of a point; returns whether they can be legal."""
+    levels, dims = maps.temporal.shape[1], maps.temporal.shape[2]
+    for level in range(levels):
+        point.parallel[level] = tables.fixed_parallel[level]
+        for d in range(dims):
+            maps.temporal[i, level, d] = max(tables.fixed[level, d], 1)
+            maps.spatial[i, level, d] = max(tables.fixed[levels + level, d], 1)
+    fits = True
+    for r in range(len(tables.primes)):
+        rank, left = point.factor_ranks[r], tables.primes[r, EXPONENT]
+        d, prime, parts = tables.primes[r, DIM], tables.primes[r, PRIME], tables.primes[r, SLOTS]
+        for part in range(parts):
+            factor = 1
+            after = parts - 2 - part
+            if after < 0:
+                factor = prime**left
+            else:
+                while rank >= tables.binomials[left + after, after]:
+                    rank -= tables.binomials[left + after, after]
+                    left -= 1
+                    factor *= prime
+            slot = tables.slots[tables.primes[r, FIRST_SLOT] + part]
+            if slot < levels:
+                maps.temporal[i, slot, d] *= factor
+            else:
+                maps.spatial[i, slot - levels, d] *= factor
+                point.parallel[slot - levels] *= factor
+                fits &= point.parallel[slot - levels] <= tables.most_parallel[slot - levels]
+    return fits and _is_parallel_enough(tables, point)
+
+
+@kernel
+def next_factors(tables: PointTables, point: Point) -> bool:
+    """Steps to the next factors; returns False, at the first ones again, after the last."""
+    for r in range(len(tables.primes)):
+        point.factor_ranks[r] += 1
+        if point.factor_ranks[r] < tables.primes[r, COUNT]:
+            return True
+        point.factor_ranks[r] = 0
+    return False
+
+
+@kernel
+def count_loops(factors: NDArray[np.int32], i: int, level: int) -> int:
     """Number of loops above 1."""
     count = 0
     for d in range(factors.shape[2]):
@@ -66,7 +149,7 @@ def _loops(factors: NDArray[np.int32], i: int, level: int) -> int:
 
 
 @kernel
-def _permuted_loops(
+def permuted_loops(
     factors: NDArray[np.int32], i: int, level: int, key: NDArray[np.int8], rank: int, sequence: NDArray[np.int64]
 ) -> int:
     """Fills sequence with the loops above 1 in the permutation of a rank (0: the order of the key), then the others."""
@@ -102,7 +185,7 @@ def write_places(tables: PointTables, point: Point, maps: Maps, i: int) -> bool:
     levels, dims = spatial.shape[1], spatial.shape[2]
     is_canonical = True
     for level in range(levels):
-        count = _permuted_loops(spatial, i, level, tables.spatial_order_key, point.place_ranks[level], point.sequence)
+        count = permuted_loops(spatial, i, level, tables.spatial_order_key, point.place_ranks[level], point.sequence)
         end = 0
         for side in range(2):
             for position in range(count):
@@ -126,7 +209,7 @@ def write_orders(tables: PointTables, point: Point, maps: Maps, i: int) -> None:
     """Writes the temporal orders."""
     order = maps.order
     for level in range(order.shape[1]):
-        _permuted_loops(maps.temporal, i, level, tables.order_key, point.order_ranks[level], point.sequence)
+        permuted_loops(maps.temporal, i, level, tables.order_key, point.order_ranks[level], point.sequence)
         for position in range(order.shape[2]):
             order[i, level, position] = point.sequence[position]
 
@@ -144,12 +227,14 @@ def write_kept(tables: PointTables, point: Point, maps: Maps, i: int) -> None:
 
 
 @inlined_kernel
-def _status(tables: PointTables, point: Point, maps: Maps, i: int) -> int:
+def point_status(tables: PointTables, point: Point, maps: Maps, i: int) -> int:
+    """Status of a point that is written to row i; see :mod:`mapgym.mapping.legality_kernels`."""
     return legality_status(i, maps, tables.rules, point.extents, point.tile_words)
 
 
 @kernel
-def _bypass_variants(tables: PointTables) -> int:
+def bypass_variants(tables: PointTables) -> int:
+    """In how many ways tensors can be kept."""
     free = 0
     for level in range(tables.keep_free.shape[0]):
         for t in range(tables.keep_free.shape[1]):
@@ -157,230 +242,92 @@ def _bypass_variants(tables: PointTables) -> int:
     return 1 << free
 
 
-@kernel
-def _draw_orders(tables: PointTables, point: Point, current: Maps, generator: State) -> None:
-    """Draws a permutation of the loops of each level, and writes those of the temporal loops."""
-    for level in range(current.temporal.shape[1]):
-        point.order_ranks[level] = point.drawn_ranks[level] = 0
-        if tables.order_free[level]:
-            point.order_ranks[level] = _draw_rank(generator, factorial(_loops(current.temporal, 0, level)))
-        if tables.spatial_order_free[level] or tables.axis_free[level]:
-            point.drawn_ranks[level] = _draw_rank(generator, factorial(_loops(current.spatial, 0, level)))
-    write_orders(tables, point, current, 0)
-
-
-@kernel
-def begin_visits(
-    tables: PointTables, point: Point, current: Maps, walk: NDArray[np.int64], most: int, generator: State
-) -> None:
-    """Begins to visit the factors in current, with as many permutations as they have, at most so many."""
-    temporal, spatial = current.temporal, current.spatial
-    size = 1.0
-    for level in range(temporal.shape[1]):
-        if size >= most:
-            break
-        if tables.order_free[level]:
-            size *= factorial(_loops(temporal, 0, level))
-        if tables.spatial_order_free[level] or tables.axis_free[level]:
-            size *= factorial(_loops(spatial, 0, level))
-    walk[VISITS] = most if most < size else np.int64(size)
-    walk[SPLIT] = walk[KEPT] = 0
-    _draw_orders(tables, point, current, generator)
-
-
 @inlined_kernel
-def _split(tables: PointTables, point: Point, current: Maps, split: int) -> bool:
-    """Puts the first loops of each drawn permutation on X and the others on Y; returns whether there is such a split.
-
-    Where the order of spatial loops is not searched, the permutation serves the choice of the mesh sides only.
-    """
-    spatial = current.spatial
-    for level in range(spatial.shape[1]):
-        point.place_ranks[level] = point.drawn_ranks[level] if tables.spatial_order_free[level] else 0
-        point.place_masks[level] = 0
-        if not tables.axis_free[level]:
-            continue
-        key = tables.spatial_order_key
-        count = _permuted_loops(spatial, 0, level, key, point.drawn_ranks[level], point.sequence)
-        on_x = split % (count + 1)
-        split //= count + 1
-        for position in range(on_x, count):
-            bit = position
-            if not tables.spatial_order_free[level]:
-                bit = k = 0
-                while key[level, k] != point.sequence[position]:
-                    bit += spatial[0, level, key[level, k]] > 1
-                    k += 1
-            point.place_masks[level] |= np.int64(1) << bit
-    return split == 0
+def _state_after(tables: PointTables, draws: DrawTables, point: Point, choice: int) -> int:
+    """The state that a choice leads to from the parallelism of a point; -1 if it is too parallel."""
+    state = 0
+    for level in range(len(draws.strides)):
+        if draws.strides[level] > 0:
+            parallel = point.parallel[level] * draws.choices[choice, FACTORS + level]
+            if parallel > tables.most_parallel[level]:
+                return -1
+            state += parallel * draws.strides[level]
+    return state
 
 
 @kernel
-def random_walk(
-    tables: PointTables,
-    draws: DrawTables,
-    point: Point,
-    point_arrays: Arrays,
-    walk: NDArray[np.int64],
-    generator: State,
-    visits: int,
-    timeout: int,
-    arrays: Arrays,
-    is_variant: NDArray[np.bool_],
-) -> int:
-    """Fills a batch with the legal mappings of points drawn at random.
+def _enter_state(draws: DrawTables, point: Point, state: int) -> None:
+    for level in range(len(draws.strides)):
+        if draws.strides[level] > 0:
+            point.parallel[level] = state // draws.strides[level] % draws.radices[level]
 
-    Factors are drawn until they have a legal mapping; they are visited with some permutations, each of these with all
-    splits, each of these with all bypass variants. Too much parallelism condemns all bypass variants, and a permutation
-    and split without a legal variant condemn the factors.
 
-    Args:
-        tables, draws, point: of the space; the point is where the walk is.
-        point_arrays: arrays of a batch of one, the mapping of the point.
-        walk: int64[5], see the module.
-        generator: uint64[1].
-        visits: most permutations for each factorisation.
-        timeout: consecutive points without a legal mapping after which it returns.
-        arrays: arrays of the batch to fill.
-        is_variant: bool[n], receives whether a mapping differs from the one before it in bypass only.
+@kernel
+def count_completions(tables: PointTables, draws: DrawTables, point: Point) -> float:
+    """Fills draws.completions: which states can be reached, first prime first, and from the last one on their counts.
 
     Returns:
-        the number of mappings; fewer than there is room for if it timed out.
+        the number of draws that are not too parallel at the levels that states keep track of.
     """
-    current = Maps(*point_arrays)
-    maps = Maps(*arrays)
-    count = 0
-    variants = _bypass_variants(tables)
-    while count < len(is_variant):
-        if walk[INVALID] >= timeout:
-            return count
-        if walk[VISITS] == 0:
-            walk[INVALID] += refused_draws(draws.share, generator)
-            if walk[INVALID] >= timeout:
-                return count
-            if not draw_factors(tables, draws, point, generator):
-                walk[INVALID] += 1
-                continue
-            write_factors(tables, point, current, 0)
-            begin_visits(tables, point, current, walk, visits, generator)
-        if walk[KEPT] == 0:
-            walk[SEEN] = 0
-            if not _split(tables, point, current, walk[SPLIT]):
-                walk[VISITS] -= 1
-                walk[SPLIT] = 0
-                _draw_orders(tables, point, current, generator)
-                continue
-            write_places(tables, point, current, 0)
-        point.keep_bits[0] = walk[KEPT]
-        write_kept(tables, point, current, 0)
-        kind = _status(tables, point, current, 0) >> 8
-        walk[KEPT] += 1
-        if kind == LEGAL:
-            copy_mapping(0, current, count, maps)
-            is_variant[count] = walk[SEEN] > 0
-            count += 1
-            walk[SEEN] = 1
-            walk[INVALID] = 0
-        is_too_parallel = kind in (MAC_FANOUT, MESH_FANOUT, LEVEL_FANOUT)
-        if walk[KEPT] == variants or is_too_parallel:
-            walk[KEPT] = 0
-            walk[SPLIT] += 1
-            if walk[SEEN] == 0:
-                walk[INVALID] += 1
-                if not is_too_parallel:
-                    walk[VISITS] = 0
-    return count
-
-
-@inlined_kernel
-def _orders_and_places(tables: PointTables, maps: Maps, i: int) -> tuple[int, int]:
-    """In how many ways the loops can be ordered in time, and placed on the meshes."""
-    orders, places = 1, 1
-    for level in range(maps.temporal.shape[1]):
-        if tables.order_free[level]:
-            orders *= factorial(_loops(maps.temporal, i, level))
-        loops = _loops(maps.spatial, i, level)
-        if tables.axis_free[level]:
-            # Orders times positions of the split, or a choice of mesh side for each loop.
-            places *= factorial(loops + 1) if tables.spatial_order_free[level] else 1 << loops
-        elif tables.spatial_order_free[level]:
-            on_y = 0
-            for d in range(maps.spatial.shape[2]):
-                on_y += maps.spatial[i, level, d] > 1 and tables.on_y[level, d]
-            places *= factorial(on_y) * factorial(loops - on_y)
-    return orders, places
-
-
-@inlined_kernel
-def _next_orders(tables: PointTables, point: Point, maps: Maps, i: int) -> bool:
-    """Steps to the next temporal orders; returns False, at the first ones again, after the last."""
-    for level in range(maps.temporal.shape[1]):
-        if tables.order_free[level]:
-            point.order_ranks[level] += 1
-            if point.order_ranks[level] < factorial(_loops(maps.temporal, i, level)):
-                return True
-            point.order_ranks[level] = 0
-    return False
-
-
-@inlined_kernel
-def _next_places(tables: PointTables, point: Point, maps: Maps, i: int) -> bool:
-    """Steps to the next places, some of which repeat others (see write_places); returns False as _next_orders does."""
-    for level in range(maps.spatial.shape[1]):
-        loops = _loops(maps.spatial, i, level)
-        if tables.axis_free[level]:
-            point.place_masks[level] += 1
-            if point.place_masks[level] < np.int64(1) << loops:
-                return True
-            point.place_masks[level] = 0
-        if tables.spatial_order_free[level]:
-            point.place_ranks[level] += 1
-            if point.place_ranks[level] < factorial(loops):
-                return True
-            point.place_ranks[level] = 0
-    return False
+    start = 0
+    for level in range(len(draws.strides)):
+        start += tables.fixed_parallel[level] * draws.strides[level]
+    completions = draws.completions
+    completions[0, start] = 1
+    primes, states = len(tables.primes), completions.shape[1]
+    for r in range(primes):
+        for state in range(states):
+            if completions[r, state] > 0:
+                _enter_state(draws, point, state)
+                for choice in range(draws.first[r], draws.first[r + 1]):
+                    after = _state_after(tables, draws, point, choice)
+                    if after >= 0:
+                        completions[r + 1, after] = 1
+    for r in range(primes - 1, -1, -1):
+        for state in range(states):
+            if completions[r, state] > 0:
+                _enter_state(draws, point, state)
+                completions[r, state] = 0
+                for choice in range(draws.first[r], draws.first[r + 1]):
+                    after = _state_after(tables, draws, point, choice)
+                    if after >= 0:
+                        completions[r, state] += draws.choices[choice, RANKS] * completions[r + 1, after]
+    return completions[0, start]
 
 
 @kernel
-def complete_walk(
-    tables: PointTables, point: Point, point_arrays: Arrays, walk: NDArray[np.int64], arrays: Arrays
-) -> int:
-    """Fills a batch with the next legal mappings, each of which comes up once in the whole walk.
+def refused_draws(share: float, generator: State) -> int:
+    """How many draws fail before one succeeds, where a share of them does."""
+    if share <= 0:
+        return NEVER
+    if share >= 1:
+        return 0
+    return int(min(math.log(1 - next_fraction(generator)) / math.log1p(-share), NEVER))
 
-    Args:
-        tables, point, point_arrays: as for random_walk; a point of zeros begins.
-        walk: int64[4], see the module; LISTED and RULED_OUT add up to the size of the space in the end.
-        arrays: arrays of the batch to fill.
 
-    Returns:
-        the number of mappings; fewer than there is room for if the walk has ended.
-    """
-    current = Maps(*point_arrays)
-    maps = Maps(*arrays)
-    count = 0
-    variants = _bypass_variants(tables)
-    while count < len(maps.temporal) and walk[ENDED] == 0:
-        if walk[IS_NEW]:
-            fits = write_factors(tables, point, current, 0)
-            orders, places = _orders_and_places(tables, current, 0)
-            if not fits:
-                walk[RULED_OUT] += orders * places * variants
-                walk[ENDED] = not next_factors(tables, point)
+@kernel
+def draw_factors(tables: PointTables, draws: DrawTables, point: Point, generator: State) -> bool:
+    """Draws ranks of factors, uniformly of those that states find possible; returns whether they can be legal."""
+    state = 0
+    for level in range(len(point.parallel)):
+        point.parallel[level] = tables.fixed_parallel[level]
+        state += point.parallel[level] * draws.strides[level]
+    for r in range(len(tables.primes)):
+        left = next_fraction(generator) * draws.completions[r, state]
+        chosen = -1
+        for choice in range(draws.first[r], draws.first[r + 1]):
+            after = _state_after(tables, draws, point, choice)
+            if after < 0 or draws.completions[r + 1, after] == 0:
                 continue
-            write_kept(tables, point, current, 0)
-            if write_places(tables, point, current, 0):
-                write_orders(tables, point, current, 0)
-                walk[IS_NEW] = _status(tables, point, current, 0) != LEGAL
-                walk[RULED_OUT] += orders * walk[IS_NEW]
-        if not walk[IS_NEW]:
-            write_orders(tables, point, current, 0)
-            copy_mapping(0, current, count, maps)
-            count += 1
-            walk[LISTED] += 1
-            walk[IS_NEW] = not _next_orders(tables, point, current, 0)
-        if walk[IS_NEW] and not _next_places(tables, point, current, 0):
-            point.keep_bits[0] += 1
-            if point.keep_bits[0] == variants:
-                point.keep_bits[0] = 0
-                walk[ENDED] = not next_factors(tables, point)
-    return count
+            # Rounding may leave something after the last one that is possible.
+            chosen, state = choice, after
+            left -= draws.choices[choice, RANKS] * draws.completions[r + 1, after]
+            if left < 0:
+                break
+        ranks = draws.choices[chosen, RANKS]
+        point.factor_ranks[r] = draws.choices[chosen, FIRST_RANK] + np.int64(next_fraction(generator) * ranks)
+        for level in range(len(point.parallel)):
+            point.parallel[level] *= draws.choices[chosen, FACTORS + level]
+            if point.parallel[level] > tables.most_parallel[level]:
+                return False
+    return _is_parallel_enough(tables, point)

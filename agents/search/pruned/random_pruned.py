@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mapgym.agents.base import AskTellAgent, parameter, register
 from mapgym.agents.search.pruned.points import draw_tables, first_point, point_tables
-from mapgym.agents.search.pruned.points_kernels import INVALID, KEPT, VISITS, begin_visits, random_walk
+from mapgym.agents.search.pruned.random_pruned_kernels import INVALID, KEPT, VISITS, begin_visits, random_walk
 from mapgym.cost import CostBatch
 from mapgym.mapping import MappingBatch
 from mapgym.mapping.maps import Maps

@@ -8,16 +8,9 @@ or the last row, which the link rule fills with the factors of the instances tha
 from __future__ import annotations
 
 from mapgym.compilation import kernel
+from mapgym.compilation.number_kernels import greatest_common_divisor
 from mapgym.cost.dense.scratch import COUNTS, DIGIT, DIGITS, KEYS, MORE, SLOTS, SPAN, SPARE, STEP, USED, Scratch
 from mapgym.cost.dense.tables import COEFFICIENT, DIM, IRREGULAR, KEY, PLAIN, TERMS, Tables
-
-
-@kernel
-def greatest_common_divisor(a: int, b: int) -> int:
-    """Of two positive integers."""
-    while b:
-        a, b = b, a % b
-    return a
 
 
 @kernel

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.compilation import inlined_kernel, kernel
-from mapgym.cost.dense.offset_kernels import greatest_common_divisor
+from mapgym.compilation.number_kernels import greatest_common_divisor
 from mapgym.cost.dense.scratch import (
     DIGIT,
     DIGITS,

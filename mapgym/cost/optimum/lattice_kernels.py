@@ -1,4 +1,4 @@
-"""Tables over all buffer tiles, and over the loops of sliding ranks, from which the bounds are looked up."""
+"""The compiled filling of the tables over all buffer tiles and over the loops of sliding ranks."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.compilation import kernel
-from mapgym.cost.optimum.order_kernels import OrderScratch, least_energy, tile_words
-from mapgym.cost.optimum.problem import BUFFER, BUFFER_TILE, INNER, MEMORY, OUTER, Problem
+from mapgym.cost.optimum.orders_kernels import OrderScratch, least_energy, tile_words
+from mapgym.cost.optimum.problem import BUFFER, BUFFER_TILE, INNER, OUTER, Problem
 
 
 class Lattice(NamedTuple):
@@ -34,29 +34,9 @@ class Chains(NamedTuple):
     repeats: NDArray[np.bool_]  # [T, D, V, V] whether a later step can equal the first, which is of the dim
 
 
-def make_lattice(problem: Problem, kept: NDArray[np.bool_], orders: OrderScratch) -> Lattice:
-    """Computes the tables for what the buffer keeps, bool[T]."""
-    n, classes = int(problem.stride[-1]), len(problem.words) + 1
-    # Partial sums travel both ways.
-    weight = np.where(kept, (1.0 + problem.is_output) * problem.energy[MEMORY] + problem.energy[BUFFER], 0.0)
-    lattice = Lattice(weight, np.empty(n), np.empty(n), np.empty((classes, n)), np.empty((classes, n)))
-    _fill_lattice(problem, kept, orders, lattice)
-    return lattice
-
-
-def make_chains(problem: Problem) -> Chains:
-    """Computes the shares for every sliding rank."""
-    tensors, dims = problem.role.shape
-    most = problem.divisors.shape[1] if (problem.partner >= 0).any() else 1
-    shape = (tensors, dims, most, most)
-    chains = Chains(np.zeros(shape), np.zeros((*shape, most)), np.zeros(shape, np.bool_))
-    if most > 1:
-        _fill_chains(problem, chains, np.zeros(4, np.int64), np.zeros(4, np.int64))
-    return chains
-
-
 @kernel
-def _fill_lattice(problem: Problem, kept: NDArray[np.bool_], s: OrderScratch, lattice: Lattice) -> None:
+def fill_lattice(problem: Problem, kept: NDArray[np.bool_], s: OrderScratch, lattice: Lattice) -> None:
+    """Fills the tables for what the buffer keeps, bool[T]."""
     dims, tensors = problem.bounds.shape[0], problem.words.shape[0]
     n = problem.stride[dims]
     for t in range(tensors):
@@ -100,7 +80,8 @@ def _fill_lattice(problem: Problem, kept: NDArray[np.bool_], s: OrderScratch, la
 
 
 @kernel
-def _fill_chains(problem: Problem, chains: Chains, step: NDArray[np.int64], bound: NDArray[np.int64]) -> None:
+def fill_chains(problem: Problem, chains: Chains, step: NDArray[np.int64], bound: NDArray[np.int64]) -> None:
+    """Fills the shares of every sliding rank; step and bound are int64[4], working memory."""
     tensors, dims = problem.role.shape
     for t in range(tensors):
         for a in range(dims):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.cost.optimum.lattice_kernels import Lattice
-from mapgym.cost.optimum.order_kernels import OrderScratch, least_energy
-from mapgym.cost.optimum.problem import BUFFER_TILE, INNER, OUTER, Task
+from mapgym.cost.optimum.orders import best_memory_order, placed_loops
+from mapgym.cost.optimum.orders_kernels import OrderScratch
+from mapgym.cost.optimum.problem import Task
 from mapgym.mapping import Mapping
 
 
@@ -44,31 +43,16 @@ def build_mapping(
     mapping.spatial[1, dims] = block // register
     mapping.keep[:] = space.entries.keep
     mapping.keep[: min(2, levels - 1)] = keep[: min(2, levels - 1)]
-    placed = _placed(loops)
+    placed = placed_loops(loops)
     inner_count = int((factors[1] > 1).sum())
     inner, outer = placed[:inner_count], placed[inner_count:]
     if len(placed) < inner_count or not outer:
-        outer = _best_memory_order(task, lattice, buffer, orders)
+        outer = best_memory_order(problem, lattice, buffer, orders)
     for level, order in ((0, []), (1, inner), (2, outer)):
         if level < levels:
             _set_order(mapping, task, level, order)
     _place_on_mesh(mapping, task)
     return space.canonical(mapping.batch())[0]
-
-
-def _placed(loops: NDArray[np.int64]) -> list[int]:
-    """Dims up to where their order matters."""
-    return list(itertools.takewhile(lambda d: d >= 0, loops.tolist()))
-
-
-def _best_memory_order(task: Task, lattice: Lattice, buffer: NDArray[np.int64], orders: OrderScratch) -> list[int]:
-    """The order of the memory's loops that is best for the memory's traffic alone, given the buffer's extents."""
-    orders.extent[BUFFER_TILE] = buffer
-    orders.bound[OUTER] = task.problem.bounds // buffer
-    orders.weight[INNER] = 0.0
-    orders.weight[OUTER] = lattice.weight
-    least_energy(task.problem, orders, 0.0, np.inf, False, -1)
-    return _placed(orders.best_loops)
 
 
 def _set_order(mapping: Mapping, task: Task, level: int, order: list[int]) -> None:

@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 
 from mapgym.cost.bound import lower_bound
 from mapgym.cost.model import Cost, CostModel, check_objective
-from mapgym.cost.optimum.branch_kernels import search_node
 from mapgym.cost.optimum.lane_kernels import Lanes, make_lanes
-from mapgym.cost.optimum.lattice_kernels import Chains, Lattice, make_chains, make_lattice
-from mapgym.cost.optimum.order_kernels import MOST_RECORDS, OrderScratch, make_order_scratch, take_records
+from mapgym.cost.optimum.lattice import make_chains, make_lattice
+from mapgym.cost.optimum.lattice_kernels import Chains, Lattice
+from mapgym.cost.optimum.orders import make_order_scratch, take_records
+from mapgym.cost.optimum.orders_kernels import MOST_RECORDS, OrderScratch
 from mapgym.cost.optimum.polish import polish
 from mapgym.cost.optimum.problem import Task, make_task
-from mapgym.cost.optimum.root_kernels import bound_roots
 from mapgym.cost.optimum.solution import build_mapping
+from mapgym.cost.optimum.solver_kernels import bound_roots, search_node
 from mapgym.cost.optimum.work import Work, make_work
 from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted

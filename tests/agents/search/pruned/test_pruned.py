@@ -11,7 +11,7 @@ import brute_force_spaces as brute
 from mapgym.agents import make_agent
 from mapgym.agents.search.pruned import points as pruned_points
 from mapgym.agents.search.pruned.exhaustive import ExhaustiveSearch
-from mapgym.agents.search.pruned.factor_kernels import NEVER, draw_factors, refused_draws, write_factors
+from mapgym.agents.search.pruned.points_kernels import NEVER, draw_factors, refused_draws, write_factors
 from mapgym.agents.search.pruned.random_pruned import RandomPruned
 from mapgym.cost import CostModel
 from mapgym.errors import SpecificationError

@@ -52,24 +52,6 @@ class OrderScratch(NamedTuple):
     records: NDArray[np.int64]  # [n, 5 * D] the first n: register extent, block, buffer extent; as best_loops
 
 
-def make_order_scratch(dims: int, tensors: int) -> OrderScratch:
-    """Allocates the working memory."""
-    depth = 2 * dims + 2
-
-    def whole(*shape: int) -> NDArray[np.int64]:
-        return np.zeros(shape, np.int64)
-
-    return OrderScratch(
-        bound=np.ones((2, dims), np.int64), extent=np.ones((3, dims), np.int64), weight=np.zeros((2, tensors)),
-        tile=np.zeros((2, tensors)), spread=np.ones((1, dims), np.int64), link=np.zeros(tensors),
-        boost=np.ones((depth, 2, tensors)), total=np.ones(2), suffix=np.zeros((depth, 2)),
-        saved=np.zeros((depth, 2, tensors)), part=np.zeros((depth, 2, tensors)), first=whole(depth, 2, tensors),
-        moved=whole(depth, 2, tensors), state=whole(depth, 2, tensors), left=whole(depth, 2), turn=whole(depth),
-        chosen=whole(depth), best_loops=np.full(2 * dims, -1, np.int64), of_class=np.zeros(tensors + 1),
-        recorded=np.full(1, -1, np.int64), records=whole(MOST_RECORDS, 5 * dims),
-    )  # fmt: skip
-
-
 @kernel
 def tile_words(problem: Problem, extent: NDArray[np.int64], row: int, t: int) -> float:
     """Words of a tensor's tile with the extents in a row."""
@@ -342,11 +324,3 @@ def _record(s: OrderScratch) -> None:
                 s.records[row, k * dims + d] = s.extent[k, d]
             for k in range(3, 5):
                 s.records[row, k * dims + d] = s.best_loops[(k - 3) * dims + d]
-
-
-def take_records(s: OrderScratch) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Extents, int64[3, D], and best_loops of the recorded solutions, which are forgotten."""
-    dims = s.extent.shape[1]
-    records = s.records[: s.recorded[0]].copy()
-    s.recorded[0] = 0
-    return [(record[: 3 * dims].reshape(3, dims), record[3 * dims :]) for record in records]

@@ -1,6 +1,6 @@
-"""Bounds for each register tile under a choice of spatial factors; what they leave is searched exactly.
+"""Lower bounds for a register tile under a choice of spatial factors, and for a buffer tile with it.
 
-The formulas and the proofs that they are bounds are in docs/exact.md ("Bounds").
+The formulas and the proofs that they are bounds are in docs/exact.md ("Bounds", "Links").
 """
 
 from __future__ import annotations
@@ -9,34 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.compilation import inlined_kernel, kernel
-from mapgym.cost.optimum.block_kernels import set_first_weights
 from mapgym.cost.optimum.lane_kernels import Lanes
 from mapgym.cost.optimum.lattice_kernels import Chains, Lattice
-from mapgym.cost.optimum.offset_kernels import slides, sliding_length
-from mapgym.cost.optimum.order_kernels import OrderScratch, least_energy, tile_words
-from mapgym.cost.optimum.problem import BLOCK, BUFFER, BUFFER_TILE, INNER, OUTER, REGISTERS, TILE, Problem
+from mapgym.cost.optimum.offset_kernels import (
+    count_offsets,
+    served_along,
+    served_anywhere,
+    shares_offsets,
+    sliding_length,
+)
+from mapgym.cost.optimum.orders_kernels import OrderScratch
+from mapgym.cost.optimum.problem import BLOCK, BUFFER, BUFFER_TILE, TILE, Problem
 from mapgym.cost.optimum.register_kernels import energy_at_registers, lane_gain, refine_by_orders
 from mapgym.cost.optimum.work import Work
-
-
-@inlined_kernel
-def _list_register_options(problem: Problem, work: Work) -> bool:
-    """Register extents of each dim that the spatial factors and fixed factors leave; whether there are any."""
-    for d in range(problem.bounds.shape[0]):
-        count = 0
-        for v in range(problem.counts[d]):
-            extent = problem.divisors[d, v]
-            if extent % work.lanes[0, d] != 0 or problem.bounds[d] % (extent * work.spread[0, d]) != 0:
-                continue
-            fixed = problem.temporal[REGISTERS, d]
-            if not problem.allowed[REGISTERS, d, v] or (fixed > 0 and extent != fixed * work.lanes[0, d]):
-                continue
-            work.register_options[d, count] = extent
-            count += 1
-        if count == 0:
-            return False
-        work.register_counts[d] = count
-    return True
 
 
 @inlined_kernel
@@ -57,19 +42,6 @@ def _list_buffer_options(problem: Problem, work: Work, s: OrderScratch) -> bool:
             return False
         work.buffer_counts[d] = count
     return True
-
-
-@inlined_kernel
-def _advance(turn: NDArray[np.int64], counts: NDArray[np.int64], first: int) -> bool:
-    """Steps to the next choice of options, from the first dim on; returns whether there is none left."""
-    d = first
-    while d < len(turn):
-        turn[d] += 1
-        if turn[d] < counts[d]:
-            break
-        turn[d] = 0
-        d += 1
-    return d == len(turn)
 
 
 @inlined_kernel
@@ -178,73 +150,8 @@ def _class_bound(problem: Problem, lattice: Lattice, work: Work, s: OrderScratch
             return best
 
 
-@inlined_kernel
-def _search_leaves(problem: Problem, lattice: Lattice, work: Work, s: OrderScratch, chains: Chains, energy: float,
-                   steps: float, limit: float) -> float:  # fmt: skip
-    """The least energy over all buffer tiles and orders for one register tile; notes it if it is below the limit."""
-    dims, tensors = problem.bounds.shape[0], problem.words.shape[0]
-    gain, slack = _largest_gain(problem, work, s), work.slack[0]
-    coupled = problem.peer_links and steps > 1.0
-    for t in range(tensors):
-        s.weight[INNER, t], s.weight[OUTER, t] = work.weight[t], lattice.weight[t]
-        s.link[t] = 0.0
-        if problem.peer_links and slides(problem, work.spread, t, False) and work.spared[t] > 0.0:
-            s.link[t] = work.spared[t] / work.weight[t]
-    for d in range(dims):
-        work.buffer_turn[d] = 0
-        s.spread[0, d] = work.spread[0, d]
-    while True:
-        tile = 0
-        for d in range(dims):
-            v = work.buffer_options[d, work.buffer_turn[d]]
-            tile += v * problem.stride[d]
-            s.extent[BUFFER_TILE, d] = problem.divisors[d, v]
-        memory = lattice.memory[tile]
-        if energy + gain + memory < limit and energy + memory + _leaf_bound(problem, work, s, chains, steps) < limit:
-            for d in range(dims):
-                s.bound[INNER, d] = s.extent[BUFFER_TILE, d] // s.extent[BLOCK, d]
-                s.bound[OUTER, d] = problem.bounds[d] // s.extent[BUFFER_TILE, d]
-            for c in range(0 if coupled else -1, tensors + 1 if coupled else 0):
-                # What links between lanes gain depends on the group of the first loop.
-                start = energy
-                if coupled:
-                    start += lane_gain(problem, work, c, _leading_run(problem, s, c))
-                found = start + least_energy(problem, s, memory, limit - start, True, c)
-                if found < limit:
-                    if slack > 0.0:
-                        work.accepted[0] = min(work.accepted[0], found)
-                    if found + slack < limit:
-                        limit = found + slack
-                        _note(problem, work, s)
-        if _advance(work.buffer_turn, work.buffer_counts, 0):
-            return limit
-
-
-@inlined_kernel
-def _leading_run(problem: Problem, s: OrderScratch, c: int) -> float:
-    """Largest product of leading loops in group c, for given tiles."""
-    inner, whole, ends = 1.0, 1.0, False
-    for d in range(problem.bounds.shape[0]):
-        if problem.group[d] == c:
-            inner *= s.bound[INNER, d]
-            whole *= s.bound[INNER, d] * s.bound[OUTER, d]
-        else:
-            ends |= s.bound[INNER, d] > 1
-    return inner if ends else whole
-
-
-@inlined_kernel
-def _note(problem: Problem, work: Work, s: OrderScratch) -> None:
-    dims = problem.bounds.shape[0]
-    for d in range(dims):
-        work.best_lanes[d] = work.lanes[0, d]
-        for k in range(3):
-            work.best_extent[k, d] = s.extent[k, d]
-        work.best_loops[d], work.best_loops[dims + d] = s.best_loops[d], s.best_loops[dims + d]
-
-
 @kernel
-def _largest_gain(problem: Problem, work: Work, s: OrderScratch) -> float:
+def largest_gain(problem: Problem, work: Work, s: OrderScratch) -> float:
     """Lower bound of what links gain where the MACs are fed by loops outside the registers, pJ; <= 0."""
     gain = 0.0
     if problem.peer_links:
@@ -258,7 +165,7 @@ def _largest_gain(problem: Problem, work: Work, s: OrderScratch) -> float:
 
 
 @inlined_kernel
-def _leaf_bound(problem: Problem, work: Work, s: OrderScratch, chains: Chains, steps: float) -> float:
+def leaf_bound(problem: Problem, work: Work, s: OrderScratch, chains: Chains, steps: float) -> float:
     """Least traffic energy of the register levels for one buffer tile, whatever the orders."""
     dims, tensors = problem.bounds.shape[0], problem.words.shape[0]
     # The group, if any, that holds all loops of the buffer.
@@ -289,89 +196,12 @@ def _leaf_bound(problem: Problem, work: Work, s: OrderScratch, chains: Chains, s
     return best
 
 
-@kernel
-def search_node(problem: Problem, keep: NDArray[np.bool_], lattice: Lattice, chains: Chains, work: Work, lanes: Lanes,
-                s: OrderScratch, limit: float, exhaustive: bool) -> tuple[float, float]:  # fmt: skip
-    """Searches all register tiles, buffer tiles and orders under the spatial factors in ``work``.
-
-    Args:
-        problem, keep, lattice, chains: the task, bool[2, T] what is kept, and their tables.
-        work: with lanes and spread filled in; best_lanes, _extent and _loops become what was found below the limit.
-        lanes, s: working memory.
-        limit: energy to beat, pJ.
-        exhaustive: whether to search below every register tile that the bounds leave; else only below the most
-            promising one.
-
-    Returns:
-        (lower bound of the energy of everything not searched exactly, or the limit; the least energy found), pJ; the
-        latter is the limit itself if nothing was below it.
-    """
-    dims, tensors = problem.bounds.shape[0], problem.words.shape[0]
-    work.nodes[0] += 1
-    work.accepted[0] = np.inf
-    keeps_any = False
-    for t in range(tensors):
-        keeps_any |= keep[REGISTERS, t]
-    # If registers keep nothing, their tile costs nothing and a smaller one leaves more choices (docs/exact.md).
-    free = not keeps_any
-    for d in range(dims):
-        free &= problem.temporal[REGISTERS, d] == 0 and problem.temporal[BUFFER, d] == 0
-        for t in range(tensors):
-            # Which neighbours share a word depends on the tile if both dims of a rank are parallel.
-            other = problem.partner[t, d]
-            free &= other < 0 or work.spread[0, d] == 1 or work.spread[0, other] == 1
-    if not _list_register_options(problem, work):
-        return np.inf, limit
-    proven, promising = np.inf, np.inf
-    for again in range(2):
-        if again and (exhaustive or promising >= limit):
-            break
-        for d in range(dims):
-            work.register_turn[d] = 0
-        while True:
-            words = 0.0
-            tile, steps = 0, 1.0
-            for d in range(dims):
-                extent = work.register_options[d, work.register_turn[d]]
-                s.extent[TILE, d], s.extent[BLOCK, d] = extent, extent * work.spread[0, d]
-                work.block_index[d] = problem.position[d, s.extent[BLOCK, d]]
-                tile += work.block_index[d] * problem.stride[d]
-                steps *= problem.bounds[d] // s.extent[BLOCK, d]
-            for t in range(tensors):
-                if keep[REGISTERS, t]:
-                    work.words[t] = tile_words(problem, s.extent, TILE, t)
-                    words += work.words[t]
-            first = 0
-            if words > problem.capacity[REGISTERS]:
-                # Any larger extent of the first dim that is not at its smallest is too large as well.
-                while first < dims and work.register_turn[first] == 0:
-                    first += 1
-                if first == dims:
-                    break
-                work.register_turn[first] = work.register_counts[first]
-            else:
-                bound = _bound_tile(problem, keep, lattice, chains, work, lanes, s, tile, steps, limit)
-                if again == 0:
-                    proven = min(proven, bound)
-                if bound < limit and (exhaustive or again == 1) and (exhaustive or bound <= promising):
-                    energy = energy_at_registers(problem, keep, work, s.extent, False)
-                    if problem.peer_links:
-                        energy += refine_by_orders(problem, work, lanes, s.extent)
-                    limit = min(limit, _search_leaves(problem, lattice, work, s, chains, energy, steps, limit))
-                    if not exhaustive:
-                        return proven, limit
-                promising = min(promising, bound)
-            if free or _advance(work.register_turn, work.register_counts, first):
-                break
-    return proven, limit
-
-
 @inlined_kernel
-def _bound_tile(problem: Problem, keep: NDArray[np.bool_], lattice: Lattice, chains: Chains, work: Work, lanes: Lanes,
+def bound_tile(problem: Problem, keep: NDArray[np.bool_], lattice: Lattice, chains: Chains, work: Work, lanes: Lanes,
                 s: OrderScratch, tile: int, steps: float, limit: float) -> float:  # fmt: skip
     """Lower bound of the energy with one register tile, pJ: a quick one if that reaches the limit, else the best."""
     energy = energy_at_registers(problem, keep, work, s.extent, False)
-    least = energy + _largest_gain(problem, work, s) + lattice.anywhere[tile]
+    least = energy + largest_gain(problem, work, s) + lattice.anywhere[tile]
     if least >= limit:
         return least
     _set_shares(problem, work, chains)
@@ -400,3 +230,32 @@ def _quickest(problem: Problem, work: Work, s: OrderScratch, chains: Chains, ste
     for c in range(problem.words.shape[0] + 1):
         least = min(least, _quick_bound(problem, work, s, chains, steps, c))
     return least
+
+
+@inlined_kernel
+def set_first_weights(problem: Problem, work: Work, s: OrderScratch, chains: Chains) -> None:
+    """Sets the least energy for each word that a register level receives, by the first loop outside it."""
+    for t in range(problem.words.shape[0]):
+        for d in range(problem.bounds.shape[0]):
+            work.first_weight[t, d] = work.weight[t]
+            other = problem.partner[t, d]
+            if problem.peer_links and work.spared[t] > 0.0 and other >= 0 and s.extent[BLOCK, d] < problem.bounds[d]:
+                work.first_weight[t, d] -= work.spared[t] * _most_served(problem, work, s, chains, t, d, other)
+
+
+@inlined_kernel
+def _most_served(problem: Problem, work: Work, s: OrderScratch, chains: Chains, t: int, d: int, other: int) -> float:
+    """Offsets that links serve if the first loop is of dim d, on average over the tensor's words, at most."""
+    distance = problem.coefficient[t, d] * s.extent[BLOCK, d]
+    served = served_along(problem, work.spread, s.extent, t, d, distance)
+    if distance < sliding_length(problem, s.extent, t, d, TILE):
+        # Tiles that overlap: only steps of the same length meet tiles of the same shape.
+        return served if chains.repeats[t, d, work.block_index[d], work.block_index[other]] else 0.0
+    later = served_anywhere(problem, work.spread, s.extent, t)
+    if s.extent[BLOCK, other] < problem.bounds[other] and shares_offsets(problem, work.spread, t):
+        # The other dim's loops may bring the tile back to where it was.
+        later = count_offsets(problem, work.spread, s.extent, t, False)
+    factor, bound = 2, problem.bounds[d] // s.extent[BLOCK, d]
+    while bound % factor != 0:
+        factor += 1
+    return max(served, served + (later - served) / factor)

@@ -17,14 +17,7 @@ from mapgym.agents.search.evolution.operator_kernels import (
     trade_tensors,
 )
 from mapgym.agents.search.gamma.genome import KEEP, ORDER, SIDE, SPATIAL, TEMPORAL, Genome, Memory, MemoryArrays
-from mapgym.agents.search.gamma.genome_kernels import (
-    below,
-    genome_hash,
-    parallelism,
-    read_genome,
-    unit,
-    write_genome,
-)
+from mapgym.agents.search.gamma.genome_kernels import below, genome_hash, parallelism, read_genome, unit, write_genome
 from mapgym.agents.search.gamma.operator_kernels import (
     cross,
     exchange_primes,
@@ -129,31 +122,32 @@ def is_new(g: Genome, breeding: Breeding, seen: NDArray[np.uint64]) -> bool:
 
 
 @inlined_kernel
-def _mutate(g: Genome, breeding: Breeding, tiles: Tiles, state: State) -> bool:
-    """Applies one random mutation; returns whether it changed anything."""
+def _mutate(g: Genome, breeding: Breeding, tiles: Tiles, state: State) -> None:
+    """Applies one random mutation."""
     rules = breeding.rules
     chosen = choose(breeding.weights, unit(state))
     if chosen == MOVE:
-        return move_prime(g, rules, state)
-    if chosen == EXCHANGE:
-        return exchange_primes(g, rules, state)
-    if chosen == TOGGLE:
-        return toggle_parallelism(g, rules, state)
-    if chosen == RETILE:
-        return retile_dim(g, rules, state)
-    if chosen == TRADE:
-        return trade_dims(g, rules, state)
-    if chosen == REFILL_LEVEL:
-        return refill_level(g, rules, tiles, state)
-    if chosen == REFILL_ARRAY:
-        return refill_array(g, rules, tiles, state)
-    if chosen == PROMOTE:
-        return promote_loop(g, rules, state)
-    if chosen == SWAP:
-        return swap_loops(g, rules, state)
-    if chosen == FLIP:
-        return flip_keep(g, rules, state)
-    return trade_tensors(g, rules, state)
+        move_prime(g, rules, state)
+    elif chosen == EXCHANGE:
+        exchange_primes(g, rules, state)
+    elif chosen == TOGGLE:
+        toggle_parallelism(g, rules, state)
+    elif chosen == RETILE:
+        retile_dim(g, rules, state)
+    elif chosen == TRADE:
+        trade_dims(g, rules, state)
+    elif chosen == REFILL_LEVEL:
+        refill_level(g, rules, tiles, state)
+    elif chosen == REFILL_ARRAY:
+        refill_array(g, rules, tiles, state)
+    elif chosen == PROMOTE:
+        promote_loop(g, rules, state)
+    elif chosen == SWAP:
+        swap_loops(g, rules, state)
+    elif chosen == FLIP:
+        flip_keep(g, rules, state)
+    else:
+        trade_tensors(g, rules, state)
 
 
 @inlined_kernel

@@ -63,11 +63,11 @@ def _grow(g: Genome, tiles: Tiles, d: int, prime: int, first: int, last: int) ->
 
 
 @kernel
-def refill_level(g: Genome, rules: Rules, tiles: Tiles, state: State) -> bool:
+def refill_level(g: Genome, rules: Rules, tiles: Tiles, state: State) -> None:
     """Empties the temporal tile of a level wholly, in part or not at all, and fills it until nothing more fits."""
     levels, dims = g.shape[1], len(rules.primes)
     if not rules.tile or levels < 2:
-        return False
+        return
     level = below(state, levels - 1)
     part = below(state, 3)
     for d in range(dims):
@@ -78,7 +78,6 @@ def refill_level(g: Genome, rules: Rules, tiles: Tiles, state: State) -> bool:
                 g[TEMPORAL, to_level, d] *= g[TEMPORAL, level, d]
                 g[TEMPORAL, level, d] = 1
     _fill(g, rules, tiles, level, TEMPORAL, state)
-    return True
 
 
 @kernel
@@ -124,7 +123,7 @@ def _fill(g: Genome, rules: Rules, tiles: Tiles, level: int, kind: int, state: S
 
 
 @kernel
-def refill_array(g: Genome, rules: Rules, tiles: Tiles, state: State) -> bool:
+def refill_array(g: Genome, rules: Rules, tiles: Tiles, state: State) -> None:
     """Makes all, half or none of the parallel dims of a level temporal, and fills its fan-out anew."""
     levels, dims = g.shape[1], len(rules.primes)
     level = -1
@@ -135,7 +134,7 @@ def refill_array(g: Genome, rules: Rules, tiles: Tiles, state: State) -> bool:
             if level < 0 and rules.levels[FREE_SPATIAL, candidate, d]:
                 level = candidate
     if level < 0:
-        return False
+        return
     part = below(state, 3)
     for d in range(dims):
         leaves = part == ALL or (part == HALF and below(state, 2) == 0)
@@ -146,11 +145,10 @@ def refill_array(g: Genome, rules: Rules, tiles: Tiles, state: State) -> bool:
             g[TEMPORAL, to_level, d] *= g[SPATIAL, level, d]
             g[SPATIAL, level, d] = 1
     fill_array(g, rules, tiles, level, state)
-    return True
 
 
 @kernel
-def promote_loop(g: Genome, rules: Rules, state: State) -> bool:
+def promote_loop(g: Genome, rules: Rules, state: State) -> None:
     """Makes another loop the innermost of a level, followed by those that reuse the same tensor."""
     levels, dims, tensors = g.shape[1], len(rules.primes), rules.relevant.shape[1]
     first = below(state, levels)
@@ -186,8 +184,7 @@ def promote_loop(g: Genome, rules: Rules, state: State) -> bool:
                         g[ORDER, level, k] = g[ORDER, level, k - 1]
                     g[ORDER, level, placed] = d
                     placed += 1
-        return True
-    return False
+        return
 
 
 @kernel
@@ -243,19 +240,18 @@ def _trade(g: Genome, rules: Rules, d: int, e: int, first: int, last: int) -> No
 
 
 @kernel
-def trade_dims(g: Genome, rules: Rules, state: State) -> bool:
+def trade_dims(g: Genome, rules: Rules, state: State) -> None:
     """Two dims trade factors and places in the orders over a range of slots."""
     levels, dims = g.shape[1], len(rules.primes)
     if dims < 2 or not rules.tile:
-        return False
+        return
     d = _divisible(rules, below(state, dims))
     e = _divisible(rules, (d + 1 + below(state, dims - 1)) % dims)
     if d == e or not (rules.levels[FREE_TEMPORAL, levels - 1, d] and rules.levels[FREE_TEMPORAL, levels - 1, e]):
-        return False
+        return
     first = below(state, 2 * levels - 1)
     last = first + 1 + below(state, 2 * levels - 1 - first)
     _trade(g, rules, d, e, first, last)
-    return True
 
 
 @kernel
@@ -272,7 +268,7 @@ def _dim_of_one(g: Genome, rules: Rules, t: int, u: int, state: State) -> int:
 
 
 @kernel
-def trade_tensors(g: Genome, rules: Rules, state: State) -> bool:
+def trade_tensors(g: Genome, rules: Rules, state: State) -> None:
     """Two tensors trade the levels that keep them, and mostly a dim of the one alone trades with a dim of the other.
 
     Weights that stay in the registers become outputs that do, and the loops that reused the former reuse the latter:
@@ -280,7 +276,7 @@ def trade_tensors(g: Genome, rules: Rules, state: State) -> bool:
     """
     levels, tensors = g.shape[1], rules.relevant.shape[1]
     if tensors < 2:
-        return False
+        return
     t = below(state, tensors)
     u = (t + 1 + below(state, tensors - 1)) % tensors
     changed = False
@@ -292,7 +288,6 @@ def trade_tensors(g: Genome, rules: Rules, state: State) -> bool:
         d, e = _dim_of_one(g, rules, t, u, state), _dim_of_one(g, rules, u, t, state)
         if d >= 0 and e >= 0:
             _trade(g, rules, d, e, 0, 2 * levels - 1)
-    return changed
 
 
 @kernel

@@ -43,22 +43,23 @@ class Breeding(NamedTuple):
 
 
 @inlined_kernel
-def mutate(g: Genome, rules: Rules, weights: NDArray[np.float64], state: State) -> bool:
-    """Applies one random mutation; returns whether it changed anything."""
+def mutate(g: Genome, rules: Rules, weights: NDArray[np.float64], state: State) -> None:
+    """Applies one random mutation."""
     chosen = choose(weights, unit(state))
     if chosen == MOVE:
-        return move_prime(g, rules, state)
-    if chosen == EXCHANGE:
-        return exchange_primes(g, rules, state)
-    if chosen == TOGGLE:
-        return toggle_parallelism(g, rules, state)
-    if chosen == RETILE:
-        return retile_dim(g, rules, state)
-    if chosen == LEVELS:
-        return swap_levels(g, rules, state)
-    if chosen == SWAP:
-        return swap_loops(g, rules, state)
-    return flip_keep(g, rules, state)
+        move_prime(g, rules, state)
+    elif chosen == EXCHANGE:
+        exchange_primes(g, rules, state)
+    elif chosen == TOGGLE:
+        toggle_parallelism(g, rules, state)
+    elif chosen == RETILE:
+        retile_dim(g, rules, state)
+    elif chosen == LEVELS:
+        swap_levels(g, rules, state)
+    elif chosen == SWAP:
+        swap_loops(g, rules, state)
+    else:
+        flip_keep(g, rules, state)
 
 
 @kernel

@@ -39,11 +39,11 @@ def _random_source(g: Genome, rules: Rules, state: State) -> tuple[int, int, int
 
 
 @kernel
-def move_prime(g: Genome, rules: Rules, state: State) -> bool:
+def move_prime(g: Genome, rules: Rules, state: State) -> None:
     """Moves a random prime of a random dim to another slot."""
     level, d, kind = _random_source(g, rules, state)
     if level < 0:
-        return False
+        return
     prime = random_prime(rules, d, g[kind, level, d], state)
     slots = 2 * g.shape[1]
     first = below(state, slots)
@@ -54,19 +54,18 @@ def move_prime(g: Genome, rules: Rules, state: State) -> bool:
         if may_enter(g, rules, to_level, d, to_kind, prime, state):
             g[kind, level, d] //= prime
             g[to_kind, to_level, d] *= prime
-            return True
-    return False
+            return
 
 
 @kernel
-def exchange_primes(g: Genome, rules: Rules, state: State) -> bool:
+def exchange_primes(g: Genome, rules: Rules, state: State) -> None:
     """Two dims trade places: a prime of one goes from slot x to slot y, a prime of the other from y to x.
 
     A full buffer or a full array often admits no single move that leaves it full; a trade does.
     """
     level, d, kind = _random_source(g, rules, state)
     if level < 0:
-        return False
+        return
     prime = random_prime(rules, d, g[kind, level, d], state)
     dims = len(rules.primes)
     slots = 2 * g.shape[1] * dims
@@ -89,15 +88,14 @@ def exchange_primes(g: Genome, rules: Rules, state: State) -> bool:
             g[to_kind, to_level, d] *= prime
             if may_enter(g, rules, level, e, kind, other, state):
                 g[kind, level, e] *= other
-                return True
+                return
             g[to_kind, to_level, d] //= prime
         g[kind, level, d] *= prime
         g[to_kind, to_level, e] *= other
-    return False
 
 
 @kernel
-def toggle_parallelism(g: Genome, rules: Rules, state: State) -> bool:
+def toggle_parallelism(g: Genome, rules: Rules, state: State) -> None:
     """At one level, moves a dim between time and space as far as it fits, or a parallel dim to the other mesh side."""
     dims = len(rules.primes)
     slots = g.shape[1] * dims
@@ -114,7 +112,7 @@ def toggle_parallelism(g: Genome, rules: Rules, state: State) -> bool:
             else:
                 g[TEMPORAL, level, d] *= spatial
                 g[SPATIAL, level, d] = 1
-            return True
+            return
         grown = False
         prime = random_prime(rules, d, g[TEMPORAL, level, d], state)
         while prime > 0 and may_enter(g, rules, level, d, SPATIAL, prime, state):
@@ -123,16 +121,15 @@ def toggle_parallelism(g: Genome, rules: Rules, state: State) -> bool:
             grown = True
             prime = random_prime(rules, d, g[TEMPORAL, level, d], state)
         if grown:
-            return True
-    return False
+            return
 
 
 @kernel
-def retile_dim(g: Genome, rules: Rules, state: State) -> bool:
+def retile_dim(g: Genome, rules: Rules, state: State) -> None:
     """Spreads the primes of one dim anew: each goes to a random slot, or stays where the slot does not admit it."""
     source, d, _ = _random_source(g, rules, state)
     if source < 0:
-        return False
+        return
     slots = 2 * g.shape[1]
     for slot in range(slots):
         level, kind = slot // 2, slot % 2
@@ -148,7 +145,6 @@ def retile_dim(g: Genome, rules: Rules, state: State) -> bool:
                 g[kind, level, d] //= prime
                 g[to_kind, to_level, d] *= prime
             prime = random_prime(rules, d, left, state)
-    return True
 
 
 @kernel
@@ -169,29 +165,25 @@ def set_tile(g: Genome, rules: Rules, level: int, d: int, tile: int, spatial: in
 
 
 @kernel
-def swap_levels(g: Genome, rules: Rules, state: State) -> bool:
+def swap_levels(g: Genome, rules: Rules, state: State) -> None:
     """Swaps the tiles of two levels, dim by dim, where both are free."""
     levels = g.shape[1]
     if not rules.tile or levels < 2:
-        return False
+        return
     a = below(state, levels)
     b = (a + 1 + below(state, levels - 1)) % levels
-    changed = False
     for d in range(len(rules.primes)):
         if not (rules.levels[FREE_TEMPORAL, a, d] and rules.levels[FREE_TEMPORAL, b, d]):
             continue
         first = g[TEMPORAL, a, d] * g[SPATIAL, a, d]
         second = g[TEMPORAL, b, d] * g[SPATIAL, b, d]
-        if first != second and set_tile(g, rules, a, d, second, g[SPATIAL, a, d]):
-            if set_tile(g, rules, b, d, first, g[SPATIAL, b, d]):
-                changed = True
-            else:
-                set_tile(g, rules, a, d, first, g[SPATIAL, a, d])
-    return changed
+        moved = first != second and set_tile(g, rules, a, d, second, g[SPATIAL, a, d])
+        if moved and not set_tile(g, rules, b, d, first, g[SPATIAL, b, d]):
+            set_tile(g, rules, a, d, first, g[SPATIAL, a, d])
 
 
 @kernel
-def swap_loops(g: Genome, rules: Rules, state: State) -> bool:
+def swap_loops(g: Genome, rules: Rules, state: State) -> None:
     """Swaps two loops of bound above 1 of a level: temporal ones, or spatial ones on the same mesh side."""
     slots, dims = 2 * g.shape[1], len(rules.primes)
     first = below(state, slots)
@@ -219,12 +211,11 @@ def swap_loops(g: Genome, rules: Rules, state: State) -> bool:
                         b = position
         if count > 1:
             g[plane, level, a], g[plane, level, b] = g[plane, level, b], g[plane, level, a]
-            return True
-    return False
+            return
 
 
 @kernel
-def flip_keep(g: Genome, rules: Rules, state: State) -> bool:
+def flip_keep(g: Genome, rules: Rules, state: State) -> None:
     """Flips whether a random level keeps a random tensor."""
     tensors = rules.relevant.shape[1]
     slots = g.shape[1] * tensors
@@ -233,8 +224,7 @@ def flip_keep(g: Genome, rules: Rules, state: State) -> bool:
         level, t = (first + step) % slots // tensors, (first + step) % tensors
         if rules.levels[FREE_KEEP, level, t]:
             g[KEEP, level, t] = 1 - g[KEEP, level, t]
-            return True
-    return False
+            return
 
 
 @kernel

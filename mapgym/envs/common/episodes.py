@@ -170,6 +170,8 @@ class Episodes(ABC):
 
     def by_task(self, rows: NDArray[np.int64]) -> list[tuple[Any, int, NDArray[np.int64]]]:
         """(prepared task, its number, positions in rows) for each task that some environments have."""
+        if len(self.tasks.prepared) == 1:
+            return [(self.tasks.prepared[0], 0, np.arange(len(rows)))] if len(rows) else []
         numbers = self.task_of[rows]
         return [(self.tasks.prepared[k], int(k), np.flatnonzero(numbers == k)) for k in np.unique(numbers)]
 
@@ -307,7 +309,7 @@ class EpisodesVectorEnv(VectorFace, Generic[State]):
         running = ~self._over
         # The actions of environments that are reset instead are ignored.
         require_columns(actions, self.single_action_space, self.where, running)
-        self._begin_next(np.flatnonzero(self._over))
+        self._begin_next(self._over.nonzero()[0])
         infos = Infos(self.num_envs)
         rewards, self._over = self._episodes.step(actions, running, infos)
         terminations = self._over.copy()

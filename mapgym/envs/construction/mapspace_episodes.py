@@ -95,7 +95,7 @@ class MapSpaceEpisodes(Episodes):
         infos.set_all("action_mask", self.masks.copy() if self.copies else read_only(self.masks))
         infos.set_all("illegal_action", illegal)
         self.finished = []
-        done = np.flatnonzero(over)
+        done = over.nonzero()[0]
         # Environments are priced in their order, as scalar ones would be, so that a budget ends at the same mapping.
         for prepared, _, among in self.by_task(done):
             self._price(prepared, done[among], rewards, infos)

@@ -19,7 +19,7 @@ def measure_steps_per_second(
 
     Everything that a learner's loop would do is included: choosing uniformly among the legal actions (compiled), the
     step with copies of observation and mask, the pricing of finished mappings, and resets. The environments are
-    unwrapped. Compilation and a first stretch of steps are not timed; the figures are medians over the rounds.
+    unwrapped. Compilation and a first stretch of steps are not timed; the results are medians over the rounds.
 
     Args:
         num_envs: size of the vector environment.

@@ -168,7 +168,7 @@ def _prime(rng: np.random.Generator) -> int:
 
 
 def _made_up_accelerator(rng: np.random.Generator) -> Accelerator:
-    """Two to four levels, on one or two mesh axes, with capacities and energies on log scales."""
+    """Two to four levels, on one or two mesh sides, with capacities and energies on log scales."""
     levels = int(rng.choice((2, 3, 4), p=(0.1, 0.65, 0.25)))
     is_flat, is_limited = bool(rng.random() < 0.4), bool(rng.random() < 0.15)
     meshes = [[_MOST_MAC_UNITS, 2]]
@@ -199,7 +199,7 @@ def _made_up_accelerator(rng: np.random.Generator) -> Accelerator:
 
 
 def _fanout(rng: np.random.Generator) -> int:
-    """Parallelism on one mesh axis below one instance: often none, usually a power of two."""
+    """Parallelism on one mesh side below one instance: often none, usually a power of two."""
     kind = rng.random()
     if kind < 0.3:
         return 1

@@ -34,7 +34,7 @@ class Encoding:
 
     A vector holds, in this order: log2 of the bound of each role [8]; log2 of the steps of the window, of P, Q, R and S
     [4]; then for each level and role log2 of the temporal factor, log2 of the spatial factor, the place of its temporal
-    loop (0 is innermost), the place of its spatial loop, and 1 if that lies on the mesh axis Y; then for each level and
+    loop (0 is innermost), the place of its spatial loop, and 1 if that lies on the mesh side Y; then for each level and
     tensor (weights, inputs, outputs) 1 if it is kept. A loop of bound 1 has no place; 8 stands for that.
 
     Attributes:

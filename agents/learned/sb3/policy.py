@@ -105,12 +105,12 @@ class StoredPolicy:
 
         It can be sampled all the same: observations say what the objective is, but that never changed in training.
         """
-        figure, trained = plain_objective(objective), self.about["objective"]
-        if figure == trained:
+        metric, trained = plain_objective(objective), self.about["objective"]
+        if metric == trained:
             return ""
         return (
-            f"the policy in {quoted(self.path)} was trained for {trained}, not for {figure}; it is sampled all the "
-            f"same, and 'mapgym train {self.about['agent']} --objective {figure}' trains one that aims at it"
+            f"the policy in {quoted(self.path)} was trained for {trained}, not for {metric}; it is sampled all the "
+            f"same, and 'mapgym train {self.about['agent']} --objective {metric}' trains one that aims at it"
         )
 
     def agent(self, asked: Actor) -> Actor:

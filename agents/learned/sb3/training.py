@@ -218,7 +218,7 @@ class _Session:
         )
 
     def _open_log(self) -> None:
-        """Sends the library's figures to TensorBoard, if that is installed."""
+        """Sends the library's metrics to TensorBoard, if that is installed."""
         from stable_baselines3.common.logger import KVWriter, Logger, TensorBoardOutputFormat
 
         outputs: list[KVWriter] = []

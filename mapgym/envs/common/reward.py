@@ -103,14 +103,14 @@ class Pricing:
         """Prices mappings.
 
         Returns:
-            float64[n] each: ``reward`` and the figures for ``info`` (latency_cycles, energy_pj, edp, utilization,
+            float64[n] each: ``reward`` and the metrics for ``info`` (latency_cycles, energy_pj, edp, utilization,
             lower_bound, ratio, and gap where a proven bound is stored; over a set of densities, the ratio at each of
             them instead of lower_bound). They are shorter than the batch if the evaluator's budget ended within it.
         """
         costs = self._pricer.evaluate(batch)
         values = costs.objective(self.task.objective)
         ratio = values / self.bound
-        figures = {
+        metrics = {
             "reward": np.where(costs.legal, -np.log(ratio), ILLEGAL_REWARD),
             "latency_cycles": costs.latency_cycles,
             "energy_pj": costs.energy_pj,
@@ -121,9 +121,9 @@ class Pricing:
         objective = self.task.objective
         if isinstance(costs, DensitySetCosts) and isinstance(objective, SparsityAware):
             pairs = zip(objective.densities, costs.ratios(), strict=True)
-            figures |= {f"ratio_at_{density}": row for density, row in pairs}
+            metrics |= {f"ratio_at_{density}": row for density, row in pairs}
         else:
-            figures["lower_bound"] = np.full(len(ratio), self.bound)
+            metrics["lower_bound"] = np.full(len(ratio), self.bound)
         if self.proven_bound is not None:
-            figures["gap"] = values / self.proven_bound - 1.0
-        return figures
+            metrics["gap"] = values / self.proven_bound - 1.0
+        return metrics

@@ -130,7 +130,7 @@ class EnvironmentTasks(ABC, Generic[Prepared]):
             if not self.fits(task):
                 raise SpecificationError(
                     f"{quoted(task.workload.name)} on {quoted(task.accelerator.name)} is larger than the spaces of "
-                    "this environment (levels, dims, tensors, divisors of a bound or mesh axes); name it when the "
+                    "this environment (levels, dims, tensors, divisors of a bound or mesh sides); name it when the "
                     "environment is made"
                 )
         return generator

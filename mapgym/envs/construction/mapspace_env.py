@@ -41,7 +41,7 @@ class MapSpaceEnv(ScalarFace[int]):
 
     1. only if the axis "bypass" is searched: for each level from the innermost, for each tensor, whether it is kept;
     2. for each level from the innermost: the parallel factor of each dim (only where the level has fan-out; with the
-       mesh axis, where it has both), then the tile factor of each dim. Dims that the output does not have (those that
+       mesh side, where it has both), then the tile factor of each dim. Dims that the output does not have (those that
        are summed over) come first, and of each kind the one with the largest bound (of equal ones, that which comes
        first in the workload). The outermost tile factors take the rest;
     3. only if the axis "order" is searched: for each level from the innermost, loop by loop from the innermost, the
@@ -54,7 +54,7 @@ class MapSpaceEnv(ScalarFace[int]):
     | decision | action |
     |---|---|
     | keep a tensor | 0: bypass it, 1: keep it |
-    | parallel factor | i: the i-th divisor of the dim's bound (ascending from 0), on mesh axis X; max_divisors + i: the same on mesh axis Y |
+    | parallel factor | i: the i-th divisor of the dim's bound (ascending from 0), on mesh side X; max_divisors + i: the same on mesh side Y |
     | tile factor | i: the i-th divisor of the dim's bound |
     | next loop | the index of the dim |
 

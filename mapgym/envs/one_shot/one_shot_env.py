@@ -180,7 +180,7 @@ class OneShotEpisodes(Episodes):
 
 
 def _differs(target: Target, batch: MappingBatch, space: MapSpace) -> NDArray[np.bool_]:
-    """bool[n]: whether factors, their mesh axes or, where they are searched, kept tensors are not as wished."""
+    """bool[n]: whether factors, their mesh sides or, where they are searched, kept tensors are not as wished."""
     factors = (target.temporal != batch.temporal) | (target.spatial != batch.spatial)
     moved = (batch.spatial > 1) & (target.on_y != mesh_axes(batch))
     kept = space.entries.keep_free & (target.keep != batch.keep)
@@ -199,11 +199,11 @@ class MapSpaceOneShotEnv(EpisodesEnv[OneShotEpisodes, NDArray[np.int64]]):
 
     | columns | values | meaning |
     |---|---|---|
-    | for each dim, one for each prime factor of its bound, ascending, as often as it divides the bound | 3 * levels | 3 * level + place: where the prime goes; place 0 is the tile factor, 1 and 2 the parallel factor on mesh axis X and Y |
+    | for each dim, one for each prime factor of its bound, ascending, as often as it divides the bound | 3 * levels | 3 * level + place: where the prime goes; place 0 is the tile factor, 1 and 2 the parallel factor on mesh side X and Y |
     | for each level from the innermost, one for each dim | dims | priority of the loop: the smallest is the innermost, of equal ones the dim that comes first |
     | only if the axis "bypass" is searched: for each level, one for each tensor | 2 | 0 bypass, 1 keep |
 
-    If primes of a dim go to both mesh axes of a level, their product goes to the axis with the larger part (X, if they
+    If primes of a dim go to both mesh sides of a level, their product goes to the side with the larger part (X, if they
     are equal). A level that a smaller accelerator does not have stands for its outermost level; columns of primes,
     dims and tensors that a task does not have are ignored, and so is what the axes and constraints fix. What the
     action asks for is brought into the map space by :meth:`mapgym.MapSpace.fit`, which changes as little as it can;
@@ -225,10 +225,10 @@ class MapSpaceOneShotEnv(EpisodesEnv[OneShotEpisodes, NDArray[np.int64]]):
     The episode terminates with its only step.
 
     ## Information
-    After the step, ``repaired`` (bool): whether factors, their mesh axes or kept tensors are other than the action
-    says; and the figures of the mapping, as in ``MapSpace-v0`` (``latency_cycles``, ``energy_pj``, ``edp``,
+    After the step, ``repaired`` (bool): whether factors, their mesh sides or kept tensors are other than the action
+    says; and the metrics of the mapping, as in ``MapSpace-v0`` (``latency_cycles``, ``energy_pj``, ``edp``,
     ``utilization``, ``lower_bound``, ``ratio`` and perhaps ``gap``). The mapping is ``env.unwrapped.mapping``. If an
-    evaluator's budget is spent, the reward is 0 and ``budget_exhausted`` (True) takes the place of the figures.
+    evaluator's budget is spent, the reward is 0 and ``budget_exhausted`` (True) takes the place of the metrics.
 
     ## Arguments
     ```

@@ -40,13 +40,13 @@ class MapSpaceRefineEnv(EpisodesEnv[RefineEpisodes, int]):
 
     | edit | what it needs |
     |---|---|
-    | move a prime factor of a dim from one slot to another; a slot is the tile factor, or the parallel factor on mesh axis X or Y, of a level. There is one action for each different prime of the bound | the factor is divisible by the prime, and the dim is not parallel on the other mesh axis of the level |
+    | move a prime factor of a dim from one slot to another; a slot is the tile factor, or the parallel factor on mesh side X or Y, of a level. There is one action for each different prime of the bound | the factor is divisible by the prime, and the dim is not parallel on the other mesh side of the level |
     | swap two temporal loops of a level (axis "order") | both are above 1 |
-    | swap two parallel loops of a level (axis "order", accelerators with ``peer_links``) | both are above 1, on one mesh axis |
-    | move a parallel loop to the other mesh axis of a level that has both | it is above 1 |
+    | swap two parallel loops of a level (axis "order", accelerators with ``peer_links``) | both are above 1, on one mesh side |
+    | move a parallel loop to the other mesh side of a level that has both | it is above 1 |
     | keep or bypass a tensor at a level (axis "bypass") | |
 
-    A loop that an edit creates is the outermost of its level (and mesh axis). The legal actions are in
+    A loop that an edit creates is the outermost of its level (and mesh side). The legal actions are in
     ``info["action_mask"]`` (int8) and in :meth:`action_masks` (bool). The masks are exact: legal is what leads to a
     mapping of the map space, capacities, fan-outs and constraints included, and to stop always is. An illegal action
     is replaced by the legal one with the nearest index (the lower of two), and ``info["illegal_action"]`` says so.
@@ -61,7 +61,7 @@ class MapSpaceRefineEnv(EpisodesEnv[RefineEpisodes, int]):
     | edits_left | 1 | share of the edits that are left |
     | log_ratio, best_log_ratio | 1 | x / (4 + x) for x = ln(cost / lower bound) of the present mapping and of the best of the episode; 1 if unknown |
 
-    ``spatial_order`` is the place of a parallel loop among those on its mesh axis. Under cumulative fan-out checks
+    ``spatial_order`` is the place of a parallel loop among those on its mesh side. Under cumulative fan-out checks
     the used fan-out of a level is relative to the mesh of MACs.
 
     ## Rewards
@@ -83,12 +83,12 @@ class MapSpaceRefineEnv(EpisodesEnv[RefineEpisodes, int]):
 
     ## Information
     ``action_mask`` (int8) and ``illegal_action`` (bool) always; ``random_start`` (bool) after a reset. After the last
-    step also the figures of the last mapping, floats: ``latency_cycles``, ``energy_pj``, ``edp`` (pJ * cycles),
+    step also the metrics of the last mapping, floats: ``latency_cycles``, ``energy_pj``, ``edp`` (pJ * cycles),
     ``utilization``, ``lower_bound``, ``ratio`` (objective over its lower bound) and, for the tasks of
     :mod:`mapgym.evaluation.best_known`, ``gap``, as in ``MapSpace-v0``; ``first_ratio`` and ``best_ratio``, those of the first
     and of the best mapping; and ``edits`` (int), how many were made. The mappings are ``env.unwrapped.mapping`` and
     ``env.unwrapped.best_mapping``. If an evaluator refuses to price an edit, its budget being spent, the edit is
-    undone and the episode ends with reward 0 and ``budget_exhausted`` (True); figures that are not known are left out.
+    undone and the episode ends with reward 0 and ``budget_exhausted`` (True); metrics that are not known are left out.
 
     ## Arguments
     ```
@@ -165,7 +165,7 @@ class MapSpaceRefineEnv(EpisodesEnv[RefineEpisodes, int]):
         if kind == SPATIAL_SWAP:
             return f"swap parallel {dims[b]} and {dims[c]} at {names[a]}"
         if kind == TOGGLE_AXIS:
-            return f"move parallel {dims[b]} at {names[a]} to the other mesh axis"
+            return f"move parallel {dims[b]} at {names[a]} to the other mesh side"
         return f"keep or bypass {workload.tensors[b].name} at {names[a]}" if kind >= 0 else ""
 
 

@@ -67,11 +67,11 @@ class MapSpaceSparseEnv(MapSpaceEnv):
 
     ## Information
     ``action_mask`` (int8) and ``illegal_action`` (bool) always. After the last step also ``repaired`` (bool): whether
-    factors had to move to make room for metadata; and the figures of the mapping, floats: ``ratio``, the value above; ``ratio_at_D`` for each density D of the set, such as ``ratio_at_0.5``: the
+    factors had to move to make room for metadata; and the metrics of the mapping, floats: ``ratio``, the value above; ``ratio_at_D`` for each density D of the set, such as ``ratio_at_0.5``: the
     objective over its lower bound at that density; and ``latency_cycles``, ``energy_pj``, ``edp`` (pJ * cycles) and
     ``utilization``, as :class:`mapgym.evaluation.sparsity_aware.DensitySetCosts` defines them over the set. The mapping itself is
     ``env.unwrapped.mapping``. If the evaluator's budget is spent, the mapping is not priced: the reward is 0 and
-    ``budget_exhausted`` (True) takes the place of the figures.
+    ``budget_exhausted`` (True) takes the place of the metrics.
 
     ## Arguments
     ```

@@ -94,7 +94,7 @@ class SparseTasks(MapSpaceTasks):
     mapping has room for its tiles at every density if it has at that one.
 
     Attributes:
-        objective: the figure, and the densities of activations over which it is taken.
+        objective: the metric, and the densities of activations over which it is taken.
     """
 
     task_type = SparseTask

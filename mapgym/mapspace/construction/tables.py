@@ -68,7 +68,7 @@ def build_tables(space: Definition, orders: str = "full", y_offset: int | None =
     Args:
         space: workload, accelerator, axes, constraints and base.
         orders: "full", or "innermost" to choose only which loop of a level is innermost.
-        y_offset: what is added to a divisor index to mean mesh axis Y; max_divisors when left out.
+        y_offset: what is added to a divisor index to mean mesh side Y; max_divisors when left out.
 
     Raises:
         SpecificationError: the space has no legal mapping, or constraints contradict each other.
@@ -105,7 +105,7 @@ class _Builder:
         )
         self.cumulative = accelerator.fanout_check == "cumulative"
         per_level = np.array([accelerator.fanout_x, accelerator.fanout_y])
-        # A cumulative check bounds products over levels only, but a mesh axis without fan-out has nothing to replicate.
+        # A cumulative check bounds products over levels only, but a mesh side without fan-out has nothing to replicate.
         self.limit = np.where(per_level > 1, self.mesh, 1) if self.cumulative else per_level
 
     def _read_entries(self) -> None:
@@ -143,7 +143,7 @@ class _Builder:
         return self.index[d][factor]
 
     def _set_axes(self) -> None:
-        """Finds the mesh axis of each fixed spatial factor, and sets its room aside."""
+        """Finds the mesh side of each fixed spatial factor, and sets its room aside."""
         self.used = np.ones((2, self.levels), np.int64)
         for s in range(self.levels):
             for d in range(self.dims):
@@ -215,7 +215,7 @@ class _Builder:
         self.ways[2 * s, d] = later * np.sum(options * possible)
 
     def _axis_options(self, s: int, d: int) -> NDArray[np.float64]:
-        """float64[divisor]: on how many mesh axes of a level each factor of a dim could go, by itself."""
+        """float64[divisor]: on how many mesh sides of a level each factor of a dim could go, by itself."""
         options = np.zeros(self.max_divisors)
         fixed = self.fixed[2 * s, d]
         for j, factor in enumerate(self.divisors[d]):

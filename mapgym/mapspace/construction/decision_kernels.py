@@ -313,7 +313,7 @@ def _legal_factors(
     return count
 
 
-@inlined_kernel
+@kernel
 def _legal_keeps(task: packed.Task, state: packed.State, level: int, t: int, choices: NDArray[np.int64]) -> int:
     """Whether a level may keep tensor t, and whether it may bypass it; levels that are undecided can bypass it.
 
@@ -342,7 +342,7 @@ def _legal_keeps(task: packed.Task, state: packed.State, level: int, t: int, cho
     return 2
 
 
-@inlined_kernel
+@kernel
 def _waiting_loops(task: packed.Task, state: packed.State, kind: int, level: int, choices: NDArray[np.int64]) -> int:
     """Dims with a loop above 1, of this kind and level, that has no place in the order yet."""
     count = 0
@@ -357,30 +357,6 @@ def _waiting_loops(task: packed.Task, state: packed.State, kind: int, level: int
         if is_here and state[factor] > 1 and state[place] == 0:
             choices[count] = d
             count += 1
-    return count
-
-
-@inlined_kernel
-def _legal_choices(
-    task: packed.Task,
-    ways: packed.Ways,
-    state: packed.State,
-    kind: int,
-    level: int,
-    choices: NDArray[np.int64],
-    weights: NDArray[np.float64],
-) -> int:
-    item = state[ITEM]
-    if kind in (PARALLEL, TILE):
-        d = packed.int64(state[packed.visited_at(task, level, item)])
-        stage = 2 * level + (1 if kind == TILE else 0)
-        return _legal_factors(task, ways, state, level, stage, d, choices, weights)
-    if kind == KEEP:
-        count = _legal_keeps(task, state, level, item, choices)
-    else:
-        count = _waiting_loops(task, state, kind, level, choices)
-    for k in range(count):
-        weights[k] = 1.0
     return count
 
 
@@ -451,12 +427,21 @@ def advance(
     """
     while state[GROUP] < packed.groups(task):
         kind, level = packed.kind(task, state[GROUP]), packed.level(task, state[GROUP])
-        is_order = kind >= ORDER_X
-        count = 0
-        if is_order or state[ITEM] < packed.items(task, kind):
-            count = _legal_choices(task, ways, state, kind, level, choices, weights)
-            if count == 0 and not is_order:
+        item, count = packed.int64(state[ITEM]), 0
+        if kind >= ORDER_X:
+            count = _waiting_loops(task, state, kind, level, choices)
+        elif item < packed.items(task, kind):
+            if kind == KEEP:
+                count = _legal_keeps(task, state, level, item, choices)
+            else:
+                d = packed.int64(state[packed.visited_at(task, level, item)])
+                stage = 2 * level + (1 if kind == TILE else 0)
+                count = _legal_factors(task, ways, state, level, stage, d, choices, weights)
+            if count == 0:
                 return DEAD_END
+        if kind not in (PARALLEL, TILE):
+            for k in range(count):
+                weights[k] = 1.0
         if count > 1:
             return count
         if count == 1:

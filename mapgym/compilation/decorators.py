@@ -12,6 +12,7 @@ from numba import config, njit, types
 from numba.core import event
 from numba.core.caching import NullCache
 
+from mapgym.compilation import ahead
 from mapgym.compilation.cache import is_kept, open_cache, say
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -34,6 +35,7 @@ class _Announcement(event.Listener):
             _Announcement.made = True
             kept = ", and is kept on disk" if is_kept() else ""
             say(f"compiling kernels for their first use; this can take a minute{kept} ...")
+        ahead.begin(event.data["dispatcher"])
 
     def on_end(self, event: event.Event) -> None:
         pass
@@ -63,6 +65,7 @@ def _compile(function: _Function, **options: Any) -> _Function:
             if isinstance(dispatcher._cache, NullCache):
                 # Not before the first use: by then all kernels that this one calls are defined.
                 dispatcher._cache = open_cache(dispatcher)
+            ahead.wait_for(dispatcher)
             # A constant argument is no reason to compile the function again for that constant.
             return compile_signature(tuple(map(types.unliteral, signature)))
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from mapgym.compilation.ahead import compile_ahead
 from mapgym.cost.checks import check_task
 from mapgym.cost.dense.memory_kernels import pack_memory
 from mapgym.cost.dense.price_kernels import ENERGY, LATENCY, Detail, price_batch
@@ -22,6 +23,8 @@ from mapgym.mapping.canonical_kernels import canonical_sorting
 from mapgym.mapping.legality_kernels import pack_rules
 from mapgym.mapping.maps import Maps
 from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.levels import Mac, StorageLevel
+from mapgym.spec.tensor import Tensor
 from mapgym.spec.workload import Workload
 from mapgym.system.memory import require_memory
 
@@ -299,3 +302,14 @@ class CostModel:
             name: np.zeros(shapes[name], np.float64 if name in floats else np.int64) for name in Detail._fields
         }
         return Detail(**arrays)
+
+
+def compile_pricing() -> None:
+    """Prices a mapping, so that what prices dense mappings of any task is compiled and kept."""
+    tensor = Tensor("T", ((("A", 1),),), is_output=True)
+    workload = Workload("any", ("A",), (1,), (tensor,))
+    accelerator = Accelerator("any", (StorageLevel("DRAM"),), Mac())
+    CostModel(workload, accelerator).evaluate(MappingBatch.trivial(workload, accelerator, 1))
+
+
+compile_ahead(price_batch, __name__, compile_pricing.__name__)

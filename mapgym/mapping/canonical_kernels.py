@@ -17,7 +17,7 @@ class Sorting(NamedTuple):
     Attributes:
         temporal: bool[level] whether temporal loops are sorted by their rank.
         temporal_rank: int8[level, dim] smaller is further inside.
-        spatial, spatial_rank: the same for the spatial loops on each mesh axis.
+        spatial, spatial_rank: the same for the spatial loops on each mesh side.
     """
 
     temporal: NDArray[np.bool_]

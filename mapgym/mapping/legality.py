@@ -3,7 +3,7 @@
 The rules are Timeloop's (factors multiply to the bounds, no tensor is bypassed everywhere, parallelism fits the
 meshes, tiles fit the capacities), plus three of ours: a level holds only the tensors of its ``keep_only`` and, unless
 the accelerator asks for Timeloop's own verdicts by ``fanout_check: cumulative``, the outermost level holds every tensor
-and the parallelism of each level fits that level's own fan-out on each mesh axis.
+and the parallelism of each level fits that level's own fan-out on each mesh side.
 
 The rules are checked in :mod:`mapgym.mapping.legality_kernels`.
 """
@@ -158,7 +158,7 @@ def reason(status: int, workload: Workload, accelerator: Accelerator, mapping: M
 
 
 def max_parallelism(bounds: Sequence[int], accelerator: Accelerator) -> int:
-    """The largest product of spatial factors that divide the bounds and fit the MAC mesh, each axis by itself.
+    """The largest product of spatial factors that divide the bounds and fit the MAC mesh, each side by itself.
 
     An upper limit for any mapping: fan-outs of single levels, and capacities, may allow less.
 
@@ -210,9 +210,9 @@ def _used_parallelism(mapping: Mapping, first: int, last: int | None = None) -> 
     """Products of the spatial factors of levels first..last-1 on X and on Y."""
     used = [1, 1]
     for level in range(first, len(mapping.levels) if last is None else last):
-        for axis, loops in enumerate(mapping.spatial_axes(level)):
+        for side, loops in enumerate(mapping.spatial_sides(level)):
             for _, factor in loops:
-                used[axis] *= factor
+                used[side] *= factor
     return used[0], used[1]
 
 

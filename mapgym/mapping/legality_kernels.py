@@ -35,7 +35,7 @@ KEPT_NOWHERE = 2
 
 
 MAC_FANOUT = 3
-"""Kind: more parallelism than MACs, in total or along one mesh axis; index = 0."""
+"""Kind: more parallelism than MACs, in total or along one mesh side; index = 0."""
 
 
 CAPACITY = 4
@@ -43,11 +43,11 @@ CAPACITY = 4
 
 
 MESH_FANOUT = 5
-"""Kind: the parallelism of all outer levels exceeds the instances of a level on a mesh axis; index = level."""
+"""Kind: the parallelism of all outer levels exceeds the instances of a level on a mesh side; index = level."""
 
 
 LEVEL_FANOUT = 6
-"""Kind: the parallelism of a level exceeds its own fan-out on a mesh axis; index = level."""
+"""Kind: the parallelism of a level exceeds its own fan-out on a mesh side; index = level."""
 
 
 FACTOR = 7

@@ -45,7 +45,7 @@ class _Arrays:
         spatial: int32[..., level, dim] spatial (parallel) factors.
         order: int8[..., level, dim] dim indices of the temporal loops, innermost first.
         spatial_order: int8[..., level, dim] dim indices of the spatial loops, innermost first.
-        spatial_split: int8[..., level] how many entries of ``spatial_order`` lie on the X axis of the mesh; the
+        spatial_split: int8[..., level] how many entries of ``spatial_order`` lie on the X side of the mesh; the
             others lie on Y.
         keep: bool[..., level, tensor] which tensors a level stores; the others bypass it.
         dims, levels, tensors: names of the axes.
@@ -166,13 +166,15 @@ class Mapping(_Arrays):
         """A batch of one that shares this mapping's arrays."""
         return MappingBatch._made([array[None] for array in self.arrays()], self.names)
 
-    def spatial_axes(self, level: int) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+    def spatial_sides(self, level: int) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
         """Spatial loops (dim, factor > 1) of a level on X and on Y, innermost first."""
-        axes: tuple[list[tuple[str, int]], list[tuple[str, int]]] = ([], [])
+        sides: tuple[list[tuple[str, int]], list[tuple[str, int]]] = ([], [])
         for position, d in enumerate(self.spatial_order[level]):
             if self.spatial[level, d] > 1:
-                axes[int(position >= self.spatial_split[level])].append((self.dims[d], int(self.spatial[level, d])))
-        return axes
+                sides[int(position >= self.spatial_split[level])].append((self.dims[d], int(self.spatial[level, d])))
+        return sides
+
+    spatial_axes = spatial_sides  # its name before version 0.2
 
     def temporal_loops(self, level: int) -> list[tuple[str, int]]:
         """Temporal loops (dim, factor > 1) of a level, innermost first."""
@@ -189,11 +191,11 @@ class Mapping(_Arrays):
             for dim, factor in reversed(self.temporal_loops(level)):
                 depth += 1
                 lines.append(f"{'  ' * depth}for {dim} in 0..{factor}")
-            x_loops, y_loops = self.spatial_axes(level)
-            for axis, loops in (("Y", y_loops), ("X", x_loops)):
+            x_loops, y_loops = self.spatial_sides(level)
+            for side, loops in (("Y", y_loops), ("X", x_loops)):
                 for dim, factor in reversed(loops):
                     depth += 1
-                    lines.append(f"{'  ' * depth}parallel-for {dim} in 0..{factor} on {axis}")
+                    lines.append(f"{'  ' * depth}parallel-for {dim} in 0..{factor} on {side}")
             depth += 1
         lines.append(f"{'  ' * depth}multiply-accumulate")
         return "\n".join(lines)
@@ -203,7 +205,7 @@ class Mapping(_Arrays):
         self._require_indices()
         levels = []
         for level in range(len(self.levels) - 1, -1, -1):
-            x_loops, y_loops = self.spatial_axes(level)
+            x_loops, y_loops = self.spatial_sides(level)
             temporal = self.temporal_loops(level)
             levels.append(
                 {
@@ -274,7 +276,7 @@ class Mapping(_Arrays):
         if both:
             dim = self.dims[min(both)]
             raise SpecificationError(
-                f"{where}: dim {quoted(dim)} is on both X and Y; a dim goes on one axis of a level"
+                f"{where}: dim {quoted(dim)} is on both X and Y; a dim goes on one side of a level's mesh"
             )
         for d, factor in temporal.items():
             self.temporal[level, d] = factor

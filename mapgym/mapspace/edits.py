@@ -33,7 +33,7 @@ class Edits:
         return EditTables(
             entries.group_of,
             primes,
-            entries.axis_free,
+            entries.side_free,
             entries.on_y,
             entries.keep_free,
             definition.rules,
@@ -73,8 +73,8 @@ class Edits:
     def _buffer(self, batch: MappingBatch) -> NDArray[np.int64]:
         """int64[any, EDIT_COLUMNS]: room for the edits that any one mapping can have."""
         _, levels, dims = batch.temporal.shape
-        # Each prime of a dim can leave a slot for each other slot, on either mesh axis; each level can swap all pairs
-        # of temporal and of spatial loops, toggle the axis of each dim and each tensor.
+        # Each prime of a dim can leave a slot for each other slot, on either mesh side; each level can swap all pairs
+        # of temporal and of spatial loops, toggle the side of each dim and each tensor.
         primes = int((self.tables.primes > 0).sum())
         room = primes * 2 * levels * 3 * levels + levels * (dims * dims + dims + batch.keep.shape[2])
         return np.empty((room, EDIT_COLUMNS), np.int64)

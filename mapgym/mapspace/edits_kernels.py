@@ -1,11 +1,11 @@
 """Compiled parts of the map space: canonical form, and the single edits that lead from one mapping to another.
 
 Kernels take the six arrays of a batch as one tuple ``maps`` (in the order of ``mapgym.mapping.ARRAYS``) and an index
-i; they change mapping i in place. An edit is a row (kind, a, b, c, prime, axis):
+i; they change mapping i in place. An edit is a row (kind, a, b, c, prime, side):
 
-- MOVE: dim a, from slot b to slot c, a prime; if it opens a spatial loop, on mesh axis 0 (X) or 1 (Y);
+- MOVE: dim a, from slot b to slot c, a prime; if it opens a spatial loop, on mesh side 0 (X) or 1 (Y);
 - SWAP, SPATIAL_SWAP: level a, positions b and c of its temporal or spatial loops;
-- TOGGLE_AXIS: level a, dim b;
+- TOGGLE_SIDE: level a, dim b;
 - TOGGLE_KEEP: level a, tensor b.
 """
 
@@ -22,7 +22,7 @@ from mapgym.mapping.canonical_kernels import Sorting, copy_mapping, normalise
 from mapgym.mapping.legality_kernels import legality_status, mac_units
 from mapgym.mapping.maps import Arrays, Maps
 
-MOVE, SWAP, SPATIAL_SWAP, TOGGLE_AXIS, TOGGLE_KEEP = range(5)
+MOVE, SWAP, SPATIAL_SWAP, TOGGLE_SIDE, TOGGLE_KEEP = range(5)
 KINDS = 5
 EDIT_COLUMNS = 6
 
@@ -33,14 +33,14 @@ class EditTables(NamedTuple):
     Attributes:
         group_of: int16[2 * level, dim] factors move only between slots of one group.
         primes: int64[dim, any] prime divisors of the bounds, padded with 0.
-        axis_free, on_y, keep_free: as in SearchedEntries.
+        side_free, on_y, keep_free: as in SearchedEntries.
         rules: from ``mapgym.mapping.legality_kernels.pack_rules``.
         min_used_macs: least product of the spatial factors.
     """
 
     group_of: NDArray[np.int16]
     primes: NDArray[np.int64]
-    axis_free: NDArray[np.bool_]
+    side_free: NDArray[np.bool_]
     on_y: NDArray[np.bool_]
     keep_free: NDArray[np.bool_]
     rules: NDArray[np.int64]
@@ -62,7 +62,7 @@ def is_allowed(i: int, maps: Maps, tables: EditTables, extents: NDArray, tile_wo
 
 
 @kernel
-def add_edit(edits: NDArray[np.int64], count: int, kind: int, a: int, b: int, c: int, prime: int, axis: int) -> int:
+def add_edit(edits: NDArray[np.int64], count: int, kind: int, a: int, b: int, c: int, prime: int, side: int) -> int:
     """Appends an edit if there is an array for them; returns the new count."""
     if count < len(edits):
         edits[count, 0] = kind
@@ -70,7 +70,7 @@ def add_edit(edits: NDArray[np.int64], count: int, kind: int, a: int, b: int, c:
         edits[count, 2] = b
         edits[count, 3] = c
         edits[count, 4] = prime
-        edits[count, 5] = axis
+        edits[count, 5] = side
     return count + 1
 
 
@@ -95,24 +95,24 @@ def _list_moves(i: int, maps: Maps, tables: EditTables, edits: NDArray[np.int64]
             for target in range(2 * levels):
                 if target == source or tables.group_of[target, d] != group:
                     continue
-                first_axis, last_axis = 0, 0
+                first_side, last_side = 0, 0
                 if target >= levels:
                     s = target - levels
                     if spatial[i, s, d] > 1:
                         for position in range(spatial_split[i, s], dims):
                             if spatial_order[i, s, position] == d:
-                                first_axis = 1
-                        last_axis = first_axis
-                    elif tables.axis_free[s]:
-                        last_axis = 1
+                                first_side = 1
+                        last_side = first_side
+                    elif tables.side_free[s]:
+                        last_side = 1
                     else:
-                        first_axis = last_axis = 1 if tables.on_y[s, d] else 0
+                        first_side = last_side = 1 if tables.on_y[s, d] else 0
                 for k in range(tables.primes.shape[1]):
                     prime = tables.primes[d, k]
                     if prime == 0 or factor % prime != 0:
                         continue
-                    for axis in range(first_axis, last_axis + 1):
-                        count = add_edit(edits, count, MOVE, d, source, target, prime, axis)
+                    for side in range(first_side, last_side + 1):
+                        count = add_edit(edits, count, MOVE, d, source, target, prime, side)
     return count
 
 
@@ -156,12 +156,12 @@ def list_edits(
             last = spatial_split[i, s] if b < spatial_split[i, s] else loops
             for c in range(b + 1, last):
                 count = add_edit(edits, count, SPATIAL_SWAP, s, b, c, 0, 0)
-    starts[TOGGLE_AXIS] = count
+    starts[TOGGLE_SIDE] = count
     for s in range(levels):
-        if tables.axis_free[s]:
+        if tables.side_free[s]:
             for d in range(dims):
                 if spatial[i, s, d] > 1:
-                    count = add_edit(edits, count, TOGGLE_AXIS, s, d, 0, 0, 0)
+                    count = add_edit(edits, count, TOGGLE_SIDE, s, d, 0, 0, 0)
     starts[TOGGLE_KEEP] = count
     for s in range(levels):
         for t in range(tables.keep_free.shape[1]):
@@ -173,7 +173,7 @@ def list_edits(
 
 @kernel
 def _place_spatial_loop(i: int, s: int, d: int, on_y: bool, maps: Maps) -> None:
-    """Makes the spatial loop of dim d the outermost one on a mesh axis; the others keep their places."""
+    """Makes the spatial loop of dim d the outermost one on a mesh side; the others keep their places."""
     spatial, spatial_order, spatial_split = maps.spatial, maps.spatial_order, maps.spatial_split
     dims = spatial.shape[2]
     split = spatial_split[i, s]
@@ -221,7 +221,7 @@ def change(i: int, maps: Maps, edits: NDArray[np.int64], e: int) -> None:
         order[i, a, b], order[i, a, c] = order[i, a, c], order[i, a, b]
     elif kind == SPATIAL_SWAP:
         spatial_order[i, a, b], spatial_order[i, a, c] = spatial_order[i, a, c], spatial_order[i, a, b]
-    elif kind == TOGGLE_AXIS:
+    elif kind == TOGGLE_SIDE:
         on_x = False
         for position in range(spatial_split[i, a]):
             on_x |= spatial_order[i, a, position] == b

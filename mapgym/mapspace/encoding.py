@@ -2,7 +2,7 @@
 
 A factor column is the rank of an ordered factorisation: for each prime of a group's product, the exponents given to
 the group's slots are a composition, ranked lexicographically. An order column is the rank of a permutation (its
-Lehmer code). Mesh axes and kept tensors are one binary column each.
+Lehmer code). mesh sides and kept tensors are one binary column each.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Code:
 
 
 def build_code(definition: Definition) -> Code:
-    """Lays out the columns: factors by dim, then orders, spatial orders, mesh axes and kept tensors by level.
+    """Lays out the columns: factors by dim, then orders, spatial orders, mesh sides and kept tensors by level.
 
     Raises:
         SpecificationError: a column would have 2**62 values or more, or arrange more than 20 loops.
@@ -127,11 +127,11 @@ def build_code(definition: Definition) -> Code:
                         "can code; fix this order"
                     )
                 columns[s] = add(f"{what} {level}", math.factorial(arranged))
-    axis = np.full((levels, dims), -1)
+    side = np.full((levels, dims), -1)
     keep = np.full(entries.keep.shape, -1)
     for s, level in enumerate(accelerator.level_names):
-        for dim_index in np.flatnonzero(spatial_movable[s] & entries.axis_free[s]):
-            axis[s, dim_index] = add(f"mesh axis of {workload.dims[dim_index]} at {level}", 2)
+        for dim_index in np.flatnonzero(spatial_movable[s] & entries.side_free[s]):
+            side[s, dim_index] = add(f"mesh side of {workload.dims[dim_index]} at {level}", 2)
     for s, level in enumerate(accelerator.level_names):
         for t in np.flatnonzero(entries.keep_free[s]):
             keep[s, t] = add(f"{workload.tensors[t].name} kept at {level}", 2)
@@ -146,7 +146,7 @@ def build_code(definition: Definition) -> Code:
         spatial_order=spatial_order.astype(np.int64),
         movable=movable,
         spatial_movable=spatial_movable,
-        axis=axis.astype(np.int64),
+        side=side.astype(np.int64),
         keep=keep.astype(np.int64),
     )
     return Code(tuple(names), np.array(sizes, np.int64), tables, definition)

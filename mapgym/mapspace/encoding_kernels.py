@@ -24,7 +24,7 @@ class CodeTables(NamedTuple):
         binomials: int64[any, any] n over k.
         order, spatial_order: int64[level] columns.
         movable, spatial_movable: bool[level, dim] the loops that these orders arrange.
-        axis: int64[level, dim] columns.
+        side: int64[level, dim] columns.
         keep: int64[level, tensor] columns.
     """
 
@@ -35,7 +35,7 @@ class CodeTables(NamedTuple):
     spatial_order: NDArray[np.int64]
     movable: NDArray[np.bool_]
     spatial_movable: NDArray[np.bool_]
-    axis: NDArray[np.int64]
+    side: NDArray[np.int64]
     keep: NDArray[np.int64]
 
 
@@ -121,8 +121,8 @@ def encode_batch(arrays: Arrays, tables: CodeTables, codes: NDArray[np.int64]) -
                 codes[i, tables.spatial_order[s]] = _rank_order(spatial_order, tables.spatial_movable, i, s)
             for position in range(spatial_split[i, s], dims):
                 d = spatial_order[i, s, position]
-                if tables.axis[s, d] >= 0 and spatial[i, s, d] > 1:
-                    codes[i, tables.axis[s, d]] = 1
+                if tables.side[s, d] >= 0 and spatial[i, s, d] > 1:
+                    codes[i, tables.side[s, d]] = 1
             for t in range(keep.shape[2]):
                 if tables.keep[s, t] >= 0:
                     codes[i, tables.keep[s, t]] = keep[i, s, t]
@@ -162,7 +162,7 @@ def decode_batch(arrays: Arrays, tables: CodeTables, on_y: NDArray[np.bool_], co
         arrays: arrays of a batch with ascending spatial orders where no column codes them; the results are not
             normalised.
         tables: of the code.
-        on_y: bool[level, dim] mesh axis of the spatial loops whose axis is not searched.
+        on_y: bool[level, dim] mesh side of the spatial loops whose side is not searched.
         codes: int64[n, column], used up.
     """
     maps = Maps(*arrays)
@@ -179,15 +179,15 @@ def decode_batch(arrays: Arrays, tables: CodeTables, on_y: NDArray[np.bool_], co
             for position in range(dims):
                 sequence[position] = spatial_order[i, s, position]
             write = 0
-            for axis in range(2):
+            for side in range(2):
                 for position in range(dims):
                     d = sequence[position]
-                    column = tables.axis[s, d]
-                    on_axis = codes[i, column] if column >= 0 else np.int64(on_y[s, d])
-                    if on_axis == axis:
+                    column = tables.side[s, d]
+                    on_side = codes[i, column] if column >= 0 else np.int64(on_y[s, d])
+                    if on_side == side:
                         spatial_order[i, s, write] = d
                         write += 1
-                if axis == 0:
+                if side == 0:
                     spatial_split[i, s] = write
             for t in range(keep.shape[2]):
                 if tables.keep[s, t] >= 0:

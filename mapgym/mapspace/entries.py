@@ -56,9 +56,9 @@ class SearchedEntries:
         order_free: bool[level] whether the order of the temporal loops is searched.
         order_key: int8[level, dim] dims, innermost first; the order of the loops where it is not searched.
         spatial_order_free: bool[level] whether the order of the spatial loops is searched.
-        spatial_order_key: int8[level, dim] as order_key, for the spatial loops on each mesh axis.
-        axis_free: bool[level] whether spatial loops may lie on X or on Y.
-        on_y: bool[level, dim] the mesh axis of a spatial loop where that is not searched.
+        spatial_order_key: int8[level, dim] as order_key, for the spatial loops on each mesh side.
+        side_free: bool[level] whether spatial loops may lie on X or on Y.
+        on_y: bool[level, dim] the mesh side of a spatial loop where that is not searched.
         keep_free: bool[level, tensor] whether keeping or bypassing is searched.
         keep: bool[level, tensor] what is kept where that is not searched.
         min_used_macs: least product of the spatial factors.
@@ -72,7 +72,7 @@ class SearchedEntries:
     order_key: NDArray[np.int8]
     spatial_order_free: NDArray[np.bool_]
     spatial_order_key: NDArray[np.int8]
-    axis_free: NDArray[np.bool_]
+    side_free: NDArray[np.bool_]
     on_y: NDArray[np.bool_]
     keep_free: NDArray[np.bool_]
     keep: NDArray[np.bool_]
@@ -119,7 +119,7 @@ class SearchedEntries:
             # Only links between neighbours see the order of spatial loops, so without them it is no choice.
             spatial_order_key[:] = np.arange(dims)
         has_fanout = (fanout_x > 1) | (fanout_y > 1)
-        axis_free = (fanout_x > 1) & (fanout_y > 1) & ("parallelism" in axes)
+        side_free = (fanout_x > 1) & (fanout_y > 1) & ("parallelism" in axes)
         on_y = np.zeros((levels, dims), np.bool_)
         if "parallelism" in axes:
             on_y[:] = ((fanout_y > 1) & (fanout_x == 1))[:, None]
@@ -148,7 +148,7 @@ class SearchedEntries:
             order_key=order_key,
             spatial_order_free=has_fanout & ("order" in axes) & accelerator.peer_links,
             spatial_order_key=spatial_order_key,
-            axis_free=axis_free,
+            side_free=side_free,
             on_y=on_y,
             keep_free=keep_free,
             keep=keep,

@@ -30,7 +30,7 @@ from mapgym.mapping.mapping import divisors
 from mapgym.mapspace.construction.construction import Construction
 from mapgym.mapspace.construction.packed_kernels import KEEP, KIND_NAMES, ORDER, ORDER_X, ORDER_Y, PARALLEL, TILE
 from mapgym.mapspace.keys_kernels import decode_keys
-from mapgym.mapspace.projection import mesh_axes
+from mapgym.mapspace.projection import mesh_sides
 
 if TYPE_CHECKING:
     from mapgym.mapspace.space import MapSpace
@@ -124,7 +124,7 @@ class KeyEncoding:
         batch = construction.none.blank(len(keys))
         inside = np.empty(len(keys), np.bool_)
         process = construction.task, construction.ways, construction.initial_state
-        meaning = self._log_divisors, self.space.entries.axis_free, self._columns
+        meaning = self._log_divisors, self.space.entries.side_free, self._columns
         decode_keys(process, meaning, keys, batch.arrays(), inside)
         if not self._is_exact:
             inside &= self.space.contains(batch)
@@ -154,13 +154,13 @@ class KeyEncoding:
             raise SpecificationError("a factor of a mapping is below 1; give mappings of the space")
         n, levels, dims = batch.temporal.shape
         keys = np.full((n, self.size), 0.5)
-        columns, axis_free = self._columns, self.space.entries.axis_free
+        columns, side_free = self._columns, self.space.entries.side_free
         left = np.tile(np.array(self.space.workload.bounds, np.float64), (n, 1))
-        on_y = mesh_axes(batch)
+        on_y = mesh_sides(batch)
         for s in range(levels):
             for kind, factors in ((PARALLEL, batch.spatial[:, s]), (TILE, batch.temporal[:, s])):
                 share = np.log(factors) / np.log(np.maximum(left, 2.0))
-                if kind == PARALLEL and axis_free[s]:
+                if kind == PARALLEL and side_free[s]:
                     share = np.where(on_y[:, s], 1.0 - share, 1.0 + share) / 2.0
                 self._write(keys, columns[kind, s, :dims], share)
                 left /= factors

@@ -3,10 +3,10 @@
 A wish is a mapping whose factors may be anything: of other bounds, real numbers, too large for the hardware. The rule
 keeps what it can, decides in a fixed order, and is deterministic:
 
-1. Orders, mesh axes and kept tensors are taken over where they are searched; elsewhere the space says what they are. A
+1. Orders, mesh sides and kept tensors are taken over where they are searched; elsewhere the space says what they are. A
    level whose format for a tensor clashes with that of the next outer level bypasses it.
 2. Spatial factors, from the outermost level inwards, the largest wish of a level first: the divisor nearest to the wish
-   (as a ratio) for which the fan-out still has room, on the other mesh axis if there is more room.
+   (as a ratio) for which the fan-out still has room, on the other mesh side if there is more room.
 3. Temporal factors, from the innermost level outwards: the divisor that brings the extent of the tile of the level
    nearest to the wished extent, so that one deviation does not carry over to the levels outside. The outermost takes
    what is left.
@@ -45,7 +45,7 @@ class Target:
     Attributes:
         temporal, spatial: float[n, level, dim], finite; numbers below 1 count as 1.
         order, spatial_order: int8[n, level, dim] permutations of the dims, innermost first.
-        on_y: bool[n, level, dim] the mesh axis of each spatial factor.
+        on_y: bool[n, level, dim] the mesh side of each spatial factor.
         keep: bool[n, level, tensor].
     """
 
@@ -64,7 +64,7 @@ class Target:
             batch.spatial.astype(np.float64),
             batch.order,
             batch.spatial_order,
-            mesh_axes(batch),
+            mesh_sides(batch),
             batch.keep,
         )
 
@@ -72,7 +72,7 @@ class Target:
 Wishes = Target  # its name before version 0.2
 
 
-def mesh_axes(batch: MappingBatch) -> NDArray[np.bool_]:
+def mesh_sides(batch: MappingBatch) -> NDArray[np.bool_]:
     """bool[n, level, dim]: whether a spatial factor of the dim lies on Y.
 
     Raises:
@@ -153,7 +153,7 @@ class Projection:
         lists = [(divisors(group.total), [*prime_exponents(group.total)]) for group in entries.groups]
         fanout = np.array([accelerator.fanout_x, accelerator.fanout_y], np.int64).T.copy()
         if accelerator.fanout_check == "cumulative":
-            # Products over levels are limited (reach), but an axis without any fan-out still holds no loops.
+            # Products over levels are limited (reach), but a side without any fan-out still holds no loops.
             fanout[fanout > 1] = UNLIMITED
         meshes = [(accelerator.mac.mesh_x, accelerator.mac.mesh_y)]
         meshes += [(level.mesh_x, level.mesh_y) for level in accelerator.levels[:-1]]
@@ -165,7 +165,7 @@ class Projection:
             primes=_padded([entry[1] for entry in lists]),
             limit=fanout,
             reach=np.array(meshes, np.int64),
-            axis_free=entries.axis_free,
+            side_free=entries.side_free,
             on_y=entries.on_y,
             rules=space.rules,
             min_used_macs=entries.min_used_macs,

@@ -28,18 +28,18 @@ class ProjectionTables(NamedTuple):
     primes: NDArray[np.int64]  # [G, any] distinct primes of the total, then 0
     limit: NDArray[np.int64]  # [L, 2] largest product of the spatial factors of a level on X and on Y
     reach: NDArray[np.int64]  # [L, 2] the same for the level and all outer ones together
-    axis_free: NDArray[np.bool_]  # [L]
-    on_y: NDArray[np.bool_]  # [L, D] mesh axis where that is no choice
+    side_free: NDArray[np.bool_]  # [L]
+    on_y: NDArray[np.bool_]  # [L, D] mesh side where that is no choice
     rules: NDArray[np.int64]  # from mapgym.mapping.legality_kernels.pack_rules
     min_used_macs: int
 
 
 @kernel
-def _used(spatial: NDArray[np.int32], axis: NDArray[np.int64], i: int, level: int, side: int) -> int:
+def _used(spatial: NDArray[np.int32], sides: NDArray[np.int64], i: int, level: int, side: int) -> int:
     """Product of the spatial factors of a level on one side of the mesh."""
     product = 1
     for d in range(spatial.shape[2]):
-        if axis[level, d] == side:
+        if sides[level, d] == side:
             product *= spatial[i, level, d]
     return product
 
@@ -48,17 +48,17 @@ def _used(spatial: NDArray[np.int32], axis: NDArray[np.int64], i: int, level: in
 def _has_room(
     tables: ProjectionTables,
     spatial: NDArray[np.int32],
-    axis: NDArray[np.int64],
+    sides: NDArray[np.int64],
     i: int,
     level: int,
     side: int,
     growth: int,
 ) -> bool:
-    if _used(spatial, axis, i, level, side) * growth > tables.limit[level, side]:
+    if _used(spatial, sides, i, level, side) * growth > tables.limit[level, side]:
         return False
     product = growth
     for outer in range(spatial.shape[1] - 1, -1, -1):
-        product *= _used(spatial, axis, i, outer, side)
+        product *= _used(spatial, sides, i, outer, side)
         if outer <= level and product > tables.reach[outer, side]:
             return False
     return True
@@ -68,7 +68,7 @@ def _has_room(
 def _choose_spatial(
     tables: ProjectionTables,
     target: NDArray[np.float64],
-    axis: NDArray[np.int64],
+    sides: NDArray[np.int64],
     spatial: NDArray[np.int32],
     i: int,
     level: int,
@@ -89,9 +89,9 @@ def _choose_spatial(
         done[d] = True
         group = tables.group_of[levels + level, d]
         wanted = math.log(target[i, levels + level, d])
-        best, best_side, least = 1, axis[level, d], wanted
-        for turn in range(2 if tables.axis_free[level] else 1):
-            side = axis[level, d] ^ turn
+        best, best_side, least = 1, sides[level, d], wanted
+        for turn in range(2 if tables.side_free[level] else 1):
+            side = sides[level, d] ^ turn
             for divisor in tables.divisors[group]:
                 if divisor == 0:
                     break
@@ -100,10 +100,10 @@ def _choose_spatial(
                 if (
                     left[group] % divisor == 0
                     and distance < least - 1e-9
-                    and _has_room(tables, spatial, axis, i, level, side, divisor)
+                    and _has_room(tables, spatial, sides, i, level, side, divisor)
                 ):
                     best, best_side, least = divisor, side, distance
-        axis[level, d] = best_side
+        sides[level, d] = best_side
         spatial[i, level, d] = best
         left[group] //= best
 
@@ -152,20 +152,20 @@ def _choose_temporal(
 
 @kernel
 def _arrange(
-    axis: NDArray[np.int64],
+    sides: NDArray[np.int64],
     target_order: NDArray[np.int8],
     spatial_order: NDArray[np.int8],
     spatial_split: NDArray[np.int8],
     i: int,
 ) -> None:
     """Spatial loops in the wanted order, those on X first."""
-    levels, dims = axis.shape
+    levels, dims = sides.shape
     for level in range(levels):
         filled = 0
         for side in (X, Y):
             for position in range(dims):
                 d = target_order[i, level, position]
-                if axis[level, d] == side:
+                if sides[level, d] == side:
                     spatial_order[i, level, filled] = d
                     filled += 1
             if side == X:
@@ -262,7 +262,7 @@ def project_batch(
     Args:
         tables: what may be chosen.
         target: float64[n, 2 L, D] wanted factor of each slot, at least 1.
-        target_on_y: bool[n, L, D] wanted mesh axis of a spatial factor.
+        target_on_y: bool[n, L, D] wanted mesh side of a spatial factor.
         target_spatial_order: int8[n, L, D] wanted order of the spatial loops.
         arrays: the six arrays of n mappings.
         ok: bool[n], receives whether the mapping is legal.
@@ -271,7 +271,7 @@ def project_batch(
     temporal, spatial = batch.temporal, batch.spatial
     levels, dims = temporal.shape[1:]
     left = np.empty(len(tables.totals), np.int64)
-    axis = np.empty((levels, dims), np.int64)
+    sides = np.empty((levels, dims), np.int64)
     done = np.empty(dims, np.bool_)
     extents, tile_words = np.empty((levels, dims)), np.empty((levels, batch.keep.shape[2]))
     for i in range(len(temporal)):
@@ -281,12 +281,12 @@ def project_batch(
             for d in range(dims):
                 temporal[i, level, d] = max(tables.fixed[level, d], 1)
                 spatial[i, level, d] = max(tables.fixed[levels + level, d], 1)
-                on_y = target_on_y[i, level, d] if tables.axis_free[level] else tables.on_y[level, d]
-                axis[level, d] = Y if on_y else X
+                on_y = target_on_y[i, level, d] if tables.side_free[level] else tables.on_y[level, d]
+                sides[level, d] = Y if on_y else X
         for level in range(levels - 1, -1, -1):
-            _choose_spatial(tables, target, axis, spatial, i, level, left, done)
+            _choose_spatial(tables, target, sides, spatial, i, level, left, done)
         _choose_temporal(tables, target, temporal, spatial, i, left)
-        _arrange(axis, target_spatial_order, batch.spatial_order, batch.spatial_split, i)
+        _arrange(sides, target_spatial_order, batch.spatial_order, batch.spatial_split, i)
         while True:
             status = legality_status(i, batch, tables.rules, extents, tile_words)
             if status >> 8 != CAPACITY or not _shrink_tile(tables, batch, i, status & 255, extents, tile_words):

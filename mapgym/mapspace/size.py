@@ -50,7 +50,7 @@ def log10_count(entries: SearchedEntries) -> float:
     """Log10 of the number of distinct mappings (in canonical form) with the right products and fixed entries."""
     levels, dims = entries.order_key.shape
     free_slots = {slot for group in entries.groups for slot in group.slots}
-    # A slot with one node has the weight of its loops in the node: 1, or 2 for the choice of a mesh axis.
+    # A slot with one node has the weight of its loops in the node: 1, or 2 for the choice of a mesh side.
     nodes: list[tuple[tuple[float, ...], tuple[float, ...]]] = []
     log10_total = float(entries.keep_free.sum()) * math.log10(2)
     for slot in range(2 * levels):
@@ -58,8 +58,8 @@ def log10_count(entries: SearchedEntries) -> float:
         most = sum(slot in group.slots for group in entries.groups) + int((entries.fixed[slot] > 1).sum())
         if slot < levels:
             nodes.append(_weight(most, entries.order_free[s], False))
-        elif slot in free_slots or entries.axis_free[s]:
-            nodes.append(_weight(most, entries.spatial_order_free[s], entries.axis_free[s]))
+        elif slot in free_slots or entries.side_free[s]:
+            nodes.append(_weight(most, entries.spatial_order_free[s], entries.side_free[s]))
         else:
             nodes.append(((1.0,), (1.0,)))
             if entries.spatial_order_free[s]:
@@ -79,15 +79,15 @@ def log10_count(entries: SearchedEntries) -> float:
     return float(log10_total + (peak + math.log(np.exp(log_sum - peak).sum())) / math.log(10))
 
 
-def _weight(most: int, order_free: bool, axis_free: bool) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _weight(most: int, order_free: bool, side_free: bool) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Nodes and weights so that sum(weight * node**a) is the number of arrangements of a loops, for a <= most.
 
-    They are a! in free order, 2**a for a choice of axis, and (a + 1)! for both: orders times positions of the split.
+    They are a! in free order, 2**a for a choice of side, and (a + 1)! for both: orders times positions of the split.
     """
     if not order_free:
-        return ((2.0 if axis_free else 1.0,), (1.0,))
-    x, w = np.polynomial.laguerre.laggauss((most + int(axis_free)) // 2 + 1)
-    return tuple(x), tuple(w * x if axis_free else w)
+        return ((2.0 if side_free else 1.0,), (1.0,))
+    x, w = np.polynomial.laguerre.laggauss((most + int(side_free)) // 2 + 1)
+    return tuple(x), tuple(w * x if side_free else w)
 
 
 def _alike(nodes: list[tuple[tuple[float, ...], tuple[float, ...]]], entries: SearchedEntries) -> list[list[int]]:

@@ -34,12 +34,12 @@ class MapSpace:
     """All legal mappings of one workload onto one accelerator that agree with a base mapping off the searched axes.
 
     - "tile": the level factors, that is temporal times spatial factor of each dim at each level;
-    - "parallelism": how a level factor splits into a spatial and a temporal one, and the mesh axis of spatial loops;
+    - "parallelism": how a level factor splits into a spatial and a temporal one, and the mesh side of spatial loops;
     - "order": the order of the temporal loops of each level and, where neighbours exchange words (``peer_links``), of
-      the spatial loops on each mesh axis;
+      the spatial loops on each mesh side;
     - "bypass": which tensors each level but the outermost keeps.
 
-    Spatial factors are searched only at levels with fan-out, on the mesh axes that have it, and a dim uses one mesh
+    Spatial factors are searched only at levels with fan-out, on the mesh sides that have it, and a dim uses one mesh
     axis of a level. Mappings are compared in canonical form (:meth:`canonical`).
 
     Attributes:
@@ -179,7 +179,7 @@ class MapSpace:
         """Mappings as whole numbers, one column for each independent choice; fixed entries are not coded.
 
         ``decode(encode(m))`` is the canonical form of m. The inverse holds for codes of that kind; other codes of the
-        same mapping differ in the places that an order or a mesh axis gives to loops of bound 1.
+        same mapping differ in the places that an order or a mesh side gives to loops of bound 1.
 
         Args:
             mappings: may exceed capacities and fan-outs, but otherwise belong to the space.
@@ -222,8 +222,8 @@ class MapSpace:
 
         Edits, along the searched axes only: move a prime factor of a dim from one slot to another (a slot is the
         temporal or spatial factor of a level); swap two temporal loops of a level, or two spatial ones on the same
-        mesh axis where ``peer_links`` makes their order count; move a spatial loop to the other mesh axis; keep or
-        bypass a tensor. A loop that an edit creates is the outermost of its level (and mesh axis).
+        mesh side where ``peer_links`` makes their order count; move a spatial loop to the other mesh side; keep or
+        bypass a tensor. A loop that an edit creates is the outermost of its level (and mesh side).
 
         Args:
             mapping: where to start.
@@ -309,7 +309,7 @@ class MapSpace:
         on_y = np.empty(batch.spatial.shape, np.bool_)
         positions = np.arange(batch.spatial.shape[2])
         np.put_along_axis(on_y, batch.spatial_order, positions >= batch.spatial_split[..., None], axis=2)
-        misplaced = (batch.spatial > 1) & ~entries.axis_free[:, None] & (on_y != entries.on_y)
+        misplaced = (batch.spatial > 1) & ~entries.side_free[:, None] & (on_y != entries.on_y)
         inside &= ~misplaced.any(axis=(1, 2))
         canonical, expected = (self._normalised(batch, s) for s in (self.definition.canonical_sorting, self.sorting))
         for name in ("order", "spatial_order"):

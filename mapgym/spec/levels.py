@@ -16,7 +16,7 @@ class Mac:
 
     Attributes:
         name: such as "MACC".
-        mesh_x, mesh_y: units along each axis.
+        mesh_x, mesh_y: units along each side.
         energy_pj: energy of one multiply-accumulate.
         word_bits: operand width.
         zero_operands: what is saved when an operand is zero: gating, skipping, both or nothing.
@@ -48,7 +48,7 @@ class StorageLevel:
         name: such as "RegisterFile".
         capacity_words: words of one instance, None for unlimited. An unlimited level is a DRAM in Timeloop's terms:
             partial sums are not reduced in place there, and travel both ways on its network.
-        mesh_x, mesh_y: instances along each axis.
+        mesh_x, mesh_y: instances along each side.
         access_energy_pj: energy of one access of a block of ``block_size_words`` words; reads, fills and
             updates cost the same.
         block_size_words: words moved by one access.

@@ -17,7 +17,7 @@ from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapspace import MapSpace
-from mapgym.mapspace.projection import Target, mesh_axes
+from mapgym.mapspace.projection import Target, mesh_sides
 from mapgym.spec.tensor import Tensor
 from mapgym.spec.workload import Workload
 
@@ -94,7 +94,7 @@ def target_for(batch: MappingBatch, source: Workload, target: Workload) -> Targe
         factors(batch.spatial),
         orders(batch.order),
         orders(batch.spatial_order),
-        known & mesh_axes(batch)[:, :, dims],
+        known & mesh_sides(batch)[:, :, dims],
         (tensors < 0) | batch.keep[:, :, tensors],
     )
 

@@ -63,7 +63,7 @@ def tasks(draw) -> tuple[Workload, Accelerator]:
 
 
 def shuffled(batch: MappingBatch, rng: np.random.Generator) -> MappingBatch:
-    """The same mappings with their loops of bound 1 anywhere, and on any mesh axis."""
+    """The same mappings with their loops of bound 1 anywhere, and on any mesh side."""
     result = batch.copy()
     for i, s in np.ndindex(batch.order.shape[:2]):
         for factors, order in ((batch.temporal, result.order), (batch.spatial, result.spatial_order)):

@@ -17,7 +17,7 @@ from mapgym.mapping.mapping import ARRAYS
 from mapgym.mapspace import MapSpace
 from mapgym.mapspace.construction.construction import Construction
 from mapgym.mapspace.keys import KeyEncoding
-from mapgym.mapspace.projection import Target, mesh_axes
+from mapgym.mapspace.projection import Target, mesh_sides
 from mapgym.spec.catalog import accelerator, workload
 from mapgym.spec.workload import matmul
 from mapgym.warmstart.transfer import transfer, transfer_batch
@@ -41,7 +41,7 @@ DOORS = {
     "neighbors": lambda batch: SPACE.neighbors(batch[-1], check=False),
     "transfer_batch": lambda batch: transfer_batch(batch, LAYER, SPACE),
     "transfer": lambda batch: transfer(batch[-1], LAYER, SPACE),
-    "mesh_axes": mesh_axes,
+    "mesh_sides": mesh_sides,
     "keys": KEYS.encode,
     "edits": lambda batch: Edits(SPACE, rng(), 0.5, distinct=False).apply(batch),
 }
@@ -117,7 +117,7 @@ def test_a_search_survives_a_warm_start_of_any_content(agent):
     assert space.contains(evaluator.best_mapping)
 
 
-@pytest.mark.parametrize("door", [name for name in DOORS if name not in ("mesh_axes", "project", "edits")])
+@pytest.mark.parametrize("door", [name for name in DOORS if name not in ("mesh_sides", "project", "edits")])
 def test_mappings_of_another_task_are_refused(door):
     other = MappingBatch.trivial(matmul(M=4, K=4, N=4, B=4), accelerator("accel_b"), 2)
     with pytest.raises(SpecificationError, match=r"the mapping has the|are not mappings of|cannot be transferred"):

@@ -22,7 +22,7 @@ ALL = ("tile", "order", "parallelism", "bypass")
 
 
 def spread_base(workload, accelerator) -> Mapping:
-    """A base with factors at every level, spatial loops on both mesh axes and orders that are not ascending."""
+    """A base with factors at every level, spatial loops on both mesh sides and orders that are not ascending."""
     base = Mapping.trivial(workload, accelerator)
     base.temporal[:] = [[1, 1, 1], [1, 3, 2], [1, 1, 1]]
     base.spatial[:] = [[2, 1, 1], [2, 1, 1], [1, 1, 1]]

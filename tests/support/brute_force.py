@@ -15,12 +15,12 @@ Key = tuple[object, ...]
 
 
 def key_of(batch: MappingBatch, i: int) -> Key:
-    """What distinguishes a mapping: factors, the mesh axis and order of loops above 1, and kept tensors."""
+    """What distinguishes a mapping: factors, the mesh side and order of loops above 1, and kept tensors."""
     mapping = batch[i]
     levels = range(len(mapping.levels))
     return (
         tuple(tuple(mapping.temporal_loops(s)) for s in levels),
-        tuple(tuple(map(tuple, mapping.spatial_axes(s))) for s in levels),
+        tuple(tuple(map(tuple, mapping.spatial_sides(s))) for s in levels),
         tuple(map(tuple, mapping.keep.tolist())),
     )
 

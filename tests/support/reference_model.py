@@ -84,7 +84,7 @@ def read_nest(mapping: Mapping) -> Nest:
     """The non-trivial loops of a mapping."""
     spatial, used_x, used_y = [], [], []
     for level in range(len(mapping.levels)):
-        on_x, on_y = mapping.spatial_axes(level)
+        on_x, on_y = mapping.spatial_sides(level)
         spatial.append(on_x + on_y)
         used_x.append(math.prod(bound for _, bound in on_x))
         used_y.append(math.prod(bound for _, bound in on_y))

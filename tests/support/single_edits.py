@@ -23,7 +23,7 @@ class Nest:
     def __init__(self, mapping: Mapping) -> None:
         self.loops = []
         for s in range(len(mapping.levels)):
-            x, y = mapping.spatial_axes(s)
+            x, y = mapping.spatial_sides(s)
             self.loops.append([[list(loop) for loop in loops] for loops in (mapping.temporal_loops(s), x, y)])
         self.keep = mapping.keep.tolist()
 
@@ -49,7 +49,7 @@ def single_edits(nest: Nest) -> Iterator[Nest]:
         for dim, factor in nest.loops[s][kind]:
             other_axis = [loop[0] for loop in nest.loops[to_s][3 - to_kind]] if to_kind else []
             if dim in other_axis:
-                continue  # a dim has one mesh axis in a level (and X to Y would not be a move of a factor)
+                continue  # a dim has one mesh side in a level (and X to Y would not be a move of a factor)
             for prime in prime_exponents(factor):
                 edited = copy.deepcopy(nest)
                 multiply(edited.loops[s][kind], dim, 1, prime)

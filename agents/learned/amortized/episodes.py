@@ -20,7 +20,7 @@ from mapgym.mapspace.construction import packed_kernels as packed
 from mapgym.mapspace.construction.construction import Construction
 from mapgym.mapspace.construction.decision_kernels import choices_size
 from mapgym.mapspace.construction.packed_kernels import ORDER, SIDE_X, SIDE_Y, TILE
-from mapgym.mapspace.projection import mesh_axes
+from mapgym.mapspace.projection import mesh_sides
 
 ROLES = "GNCMPQRS"
 """Roles of dims in the order in which the policy knows them, see :mod:`mapgym.agents.search.dataflow.templates`."""
@@ -303,7 +303,7 @@ def _complete_states(task: PolicyTask, batch: MappingBatch) -> NDArray[np.int32]
     states = np.tile(task.initial_state, (len(batch), 1))
     is_loop = np.take_along_axis(batch.temporal, batch.order.astype(np.intp), axis=2) > 1
     innermost = np.take_along_axis(batch.order, is_loop.argmax(axis=2)[..., None], axis=2)
-    sides = np.where(mesh_axes(batch), SIDE_Y, SIDE_X)
+    sides = np.where(mesh_sides(batch), SIDE_Y, SIDE_X)
     packed.write_block(task.table, states, packed.TEMPORAL, batch.temporal)
     packed.write_block(task.table, states, packed.SPATIAL, batch.spatial)
     packed.write_block(task.table, states, packed.SIDE, sides)

@@ -18,7 +18,7 @@ from mapgym.agents.search.dataflow.templates import dim_roles, tensor_roles
 from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
 from mapgym.mapping import MappingBatch
-from mapgym.mapspace.projection import Target, mesh_axes
+from mapgym.mapspace.projection import Target, mesh_sides
 from mapgym.spec.workload import Workload
 
 ROLES = "GNCMPQRS"
@@ -101,7 +101,7 @@ class Encoding:
         blocks[:, 1, :, self.role_of] = np.log2(batch.spatial).transpose(2, 0, 1)
         for block, order, factors in ((2, batch.order, batch.temporal), (3, batch.spatial_order, batch.spatial)):
             blocks[:, block, :, self.role_of] = _places(order, factors).transpose(2, 0, 1)
-        blocks[:, 4, :, self.role_of] = (mesh_axes(batch) & (batch.spatial > 1)).transpose(2, 0, 1)
+        blocks[:, 4, :, self.role_of] = (mesh_sides(batch) & (batch.spatial > 1)).transpose(2, 0, 1)
         keep[:] = batch.keep[:, :, self.tensor_of]
         return vectors
 

@@ -175,7 +175,7 @@ def _make_rules(space: MapSpace, rng: np.random.Generator) -> CompatRules:
         spatial=fixed[len(levels) :],
         capacity=np.array([np.inf if level.capacity_words is None else level.capacity_words for level in levels]),
         fanout=fanout,
-        axis_free=entries.axis_free,
+        side_free=entries.side_free,
         on_y=entries.on_y,
         keep_free=entries.keep_free,
         ranks=ranks,

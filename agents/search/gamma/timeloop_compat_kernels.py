@@ -34,7 +34,7 @@ class CompatRules(NamedTuple):
     spatial: NDArray[np.int64]
     capacity: NDArray[np.float64]  # [level] words
     fanout: NDArray[np.int64]  # [level, 2] on X and on Y
-    axis_free: NDArray[np.bool_]  # as in mapgym.mapspace.entries.SearchedEntries
+    side_free: NDArray[np.bool_]  # as in mapgym.mapspace.entries.SearchedEntries
     on_y: NDArray[np.bool_]
     keep_free: NDArray[np.bool_]  # [level, tensor]
     ranks: NDArray[np.int64]  # [tensor, rank, term] the dims that a rank adds up, -1 for none; no strides, as there
@@ -224,8 +224,8 @@ def express(g: NDArray[np.int64], rules: CompatRules, sorting: Sorting, batch: M
             factor = _spatial(g, rules, level, d)
             if rules.spatial[level, d] > 0 or factor == 1:
                 continue
-            may_x = rules.axis_free[level] or not rules.on_y[level, d]
-            may_y = rules.axis_free[level] or rules.on_y[level, d]
+            may_x = rules.side_free[level] or not rules.on_y[level, d]
+            may_y = rules.side_free[level] or rules.on_y[level, d]
             if may_x and used_x * factor <= rules.fanout[level, 0]:
                 used_x *= factor
             elif may_y and used_y * factor <= rules.fanout[level, 1]:

@@ -15,7 +15,7 @@ SEEN_ENTRIES = 2**18
 """Size of the table of mappings proposed before (8 bytes each, so that it stays in the cache of a processor); it starts
 anew when half full."""
 
-MOVE_WEIGHT, SWAP_WEIGHT, SPATIAL_SWAP_WEIGHT, AXIS_WEIGHT, KEEP_WEIGHT = 8.0, 1.0, 0.25, 0.25, 1.0
+MOVE_WEIGHT, SWAP_WEIGHT, SPATIAL_SWAP_WEIGHT, SIDE_WEIGHT, KEEP_WEIGHT = 8.0, 1.0, 0.25, 0.25, 1.0
 """How often each kind of edit is drawn, among those that the space has: moves of a prime factor, swaps of two temporal
 and of two spatial loops, a loop to the other mesh side, keeping or bypassing a tensor."""
 
@@ -42,10 +42,10 @@ class Edits:
             entries.groups != (),
             entries.order_free.any(),
             entries.spatial_order_free.any(),
-            entries.axis_free.any(),
+            entries.side_free.any(),
             entries.keep_free.any(),
         ]
-        weights = np.array([MOVE_WEIGHT, SWAP_WEIGHT, SPATIAL_SWAP_WEIGHT, AXIS_WEIGHT, KEEP_WEIGHT]) * available
+        weights = np.array([MOVE_WEIGHT, SWAP_WEIGHT, SPATIAL_SWAP_WEIGHT, SIDE_WEIGHT, KEEP_WEIGHT]) * available
         if not weights.any():
             weights[:] = 1.0
         self._space = space

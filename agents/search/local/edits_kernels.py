@@ -19,7 +19,7 @@ from mapgym.mapspace.edits_kernels import (
     MOVE,
     SPATIAL_SWAP,
     SWAP,
-    TOGGLE_AXIS,
+    TOGGLE_SIDE,
     EditTables,
     add_edit,
     change,
@@ -89,7 +89,7 @@ def _draw_move(i: int, maps: Maps, tables: EditTables, edits: NDArray[np.int64],
         # A loop that becomes parallel may lie on either side of a mesh; one that grows stays where it is.
         side = 0
         if target >= levels:
-            side = next_below(state, 2) if tables.axis_free[target - levels] else int(tables.on_y[target - levels, d])
+            side = next_below(state, 2) if tables.side_free[target - levels] else int(tables.on_y[target - levels, d])
         add_edit(edits, 0, MOVE, d, source, target, chosen, side)
         return True
     return False
@@ -138,12 +138,12 @@ def _draw_swap(i: int, maps: Maps, sorting: Sorting, kind: int, edits: NDArray[n
 def _draw_toggle(i: int, maps: Maps, tables: EditTables, kind: int, edits: NDArray[np.int64], state: State) -> bool:
     """Draws a spatial loop for the other mesh side, or a tensor to keep or to bypass."""
     levels = maps.temporal.shape[1]
-    columns = maps.temporal.shape[2] if kind == TOGGLE_AXIS else maps.keep.shape[2]
+    columns = maps.temporal.shape[2] if kind == TOGGLE_SIDE else maps.keep.shape[2]
     first = next_below(state, levels * columns)
     for step in range(levels * columns):
         s, column = (first + step) % (levels * columns) // columns, (first + step) % columns
-        if kind == TOGGLE_AXIS:
-            possible = tables.axis_free[s] and maps.spatial[i, s, column] > 1
+        if kind == TOGGLE_SIDE:
+            possible = tables.side_free[s] and maps.spatial[i, s, column] > 1
         else:
             possible = tables.keep_free[s, column]
         if possible:

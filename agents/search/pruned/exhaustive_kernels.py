@@ -36,7 +36,7 @@ def _orders_and_places(tables: PointTables, maps: Maps, i: int) -> tuple[int, in
         if tables.order_free[level]:
             orders *= factorial(count_loops(maps.temporal, i, level))
         loops = count_loops(maps.spatial, i, level)
-        if tables.axis_free[level]:
+        if tables.side_free[level]:
             # Orders times positions of the split, or a choice of mesh side for each loop.
             places *= factorial(loops + 1) if tables.spatial_order_free[level] else 1 << loops
         elif tables.spatial_order_free[level]:
@@ -64,7 +64,7 @@ def _next_places(tables: PointTables, point: Point, maps: Maps, i: int) -> bool:
     """Steps to the next places, some of which repeat others (see write_places); returns False as _next_orders does."""
     for level in range(maps.spatial.shape[1]):
         loops = count_loops(maps.spatial, i, level)
-        if tables.axis_free[level]:
+        if tables.side_free[level]:
             point.place_masks[level] += 1
             if point.place_masks[level] < np.int64(1) << loops:
                 return True

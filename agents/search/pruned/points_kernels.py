@@ -54,7 +54,7 @@ class PointTables(NamedTuple):
     order_key: NDArray[np.int8]  # [L, D] dims, innermost first
     spatial_order_free: NDArray[np.bool_]  # [L]
     spatial_order_key: NDArray[np.int8]  # [L, D]
-    axis_free: NDArray[np.bool_]  # [L]
+    side_free: NDArray[np.bool_]  # [L]
     on_y: NDArray[np.bool_]  # [L, D] mesh side where it is not searched
     keep_free: NDArray[np.bool_]  # [L, T]
     rules: NDArray[np.int64]  # from mapgym.mapping.legality_kernels.pack_rules
@@ -191,7 +191,7 @@ def write_places(tables: PointTables, point: Point, maps: Maps, i: int) -> bool:
             for position in range(count):
                 d = point.sequence[position]
                 on_y = np.int64(tables.on_y[level, d])
-                if tables.axis_free[level]:
+                if tables.side_free[level]:
                     on_y = (point.place_masks[level] >> position) & 1
                 if on_y == side:
                     is_canonical &= end == position or not tables.spatial_order_free[level]

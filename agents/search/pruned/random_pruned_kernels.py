@@ -53,7 +53,7 @@ def _draw_orders(tables: PointTables, point: Point, current: Maps, generator: St
         point.order_ranks[level] = point.drawn_ranks[level] = 0
         if tables.order_free[level]:
             point.order_ranks[level] = _draw_rank(generator, factorial(count_loops(current.temporal, 0, level)))
-        if tables.spatial_order_free[level] or tables.axis_free[level]:
+        if tables.spatial_order_free[level] or tables.side_free[level]:
             point.drawn_ranks[level] = _draw_rank(generator, factorial(count_loops(current.spatial, 0, level)))
     write_orders(tables, point, current, 0)
 
@@ -70,7 +70,7 @@ def begin_visits(
             break
         if tables.order_free[level]:
             size *= factorial(count_loops(temporal, 0, level))
-        if tables.spatial_order_free[level] or tables.axis_free[level]:
+        if tables.spatial_order_free[level] or tables.side_free[level]:
             size *= factorial(count_loops(spatial, 0, level))
     walk[VISITS] = most if most < size else np.int64(size)
     walk[SPLIT] = walk[KEPT] = 0
@@ -87,7 +87,7 @@ def _split(tables: PointTables, point: Point, current: Maps, split: int) -> bool
     for level in range(spatial.shape[1]):
         point.place_ranks[level] = point.drawn_ranks[level] if tables.spatial_order_free[level] else 0
         point.place_masks[level] = 0
-        if not tables.axis_free[level]:
+        if not tables.side_free[level]:
             continue
         key = tables.spatial_order_key
         count = permuted_loops(spatial, 0, level, key, point.drawn_ranks[level], point.sequence)

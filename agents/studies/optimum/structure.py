@@ -33,7 +33,7 @@ class Structure:
         stationary, parallel, bypassed = {}, {}, {}
         for s, level in enumerate(accelerator.levels):
             if accelerator.fanout_x[s] * accelerator.fanout_y[s] > 1:
-                on_x, on_y = mapping.spatial_axes(s)
+                on_x, on_y = mapping.spatial_sides(s)
                 parallel[level.name] = dict(on_x + on_y)
             if s == len(accelerator.levels) - 1:
                 continue

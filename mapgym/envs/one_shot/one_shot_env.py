@@ -20,7 +20,7 @@ from mapgym.envs.common.task import Task
 from mapgym.envs.common.tasks import EnvironmentTasks
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapspace import MapSpace
-from mapgym.mapspace.projection import Target, mesh_axes
+from mapgym.mapspace.projection import Target, mesh_sides
 from mapgym.mapspace.size import prime_exponents
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ class OneShotEpisodes(Episodes):
 def _differs(target: Target, batch: MappingBatch, space: MapSpace) -> NDArray[np.bool_]:
     """bool[n]: whether factors, their mesh sides or, where they are searched, kept tensors are not as wished."""
     factors = (target.temporal != batch.temporal) | (target.spatial != batch.spatial)
-    moved = (batch.spatial > 1) & (target.on_y != mesh_axes(batch))
+    moved = (batch.spatial > 1) & (target.on_y != mesh_sides(batch))
     kept = space.entries.keep_free & (target.keep != batch.keep)
     return np.asarray((factors | moved).any(axis=(1, 2)) | kept.any(axis=(1, 2)))
 

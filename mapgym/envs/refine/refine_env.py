@@ -14,7 +14,7 @@ from mapgym.envs.common.faces import count_of
 from mapgym.envs.refine.refine_episodes import RefineEpisodes
 from mapgym.envs.refine.refine_tasks import RefineTasks, place_of
 from mapgym.errors import SpecificationError
-from mapgym.mapspace.edits_kernels import MOVE, SPATIAL_SWAP, SWAP, TOGGLE_AXIS
+from mapgym.mapspace.edits_kernels import MOVE, SPATIAL_SWAP, SWAP, TOGGLE_SIDE
 
 if TYPE_CHECKING:
     from mapgym.evaluation.evaluator import Evaluator
@@ -164,7 +164,7 @@ class MapSpaceRefineEnv(EpisodesEnv[RefineEpisodes, int]):
             return f"swap {dims[b]} and {dims[c]} at {names[a]}"
         if kind == SPATIAL_SWAP:
             return f"swap parallel {dims[b]} and {dims[c]} at {names[a]}"
-        if kind == TOGGLE_AXIS:
+        if kind == TOGGLE_SIDE:
             return f"move parallel {dims[b]} at {names[a]} to the other mesh side"
         return f"keep or bypass {workload.tensors[b].name} at {names[a]}" if kind >= 0 else ""
 

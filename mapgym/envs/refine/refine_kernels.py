@@ -23,7 +23,7 @@ from mapgym.mapspace.edits_kernels import (
     MOVE,
     SPATIAL_SWAP,
     SWAP,
-    TOGGLE_AXIS,
+    TOGGLE_SIDE,
     EditTables,
     apply_edit,
     is_allowed,
@@ -78,7 +78,7 @@ def _translate(i: int, maps: Maps, actions: NDArray[np.int64], action: int, edit
         edit[0, 2], edit[0, 3] = first, second
         same_side = (first < maps.spatial_split[i, a]) == (second < maps.spatial_split[i, a])
         return same_side and maps.spatial[i, a, b] > 1 and maps.spatial[i, a, c] > 1
-    if kind == TOGGLE_AXIS:
+    if kind == TOGGLE_SIDE:
         return maps.spatial[i, a, b] > 1
     return True
 

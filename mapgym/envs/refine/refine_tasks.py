@@ -22,7 +22,7 @@ from mapgym.errors.text import quoted
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapping.legality_kernels import LEGAL
 from mapgym.mapspace import MapSpace
-from mapgym.mapspace.edits_kernels import EDIT_COLUMNS, MOVE, SPATIAL_SWAP, SWAP, TOGGLE_AXIS, TOGGLE_KEEP
+from mapgym.mapspace.edits_kernels import EDIT_COLUMNS, MOVE, SPATIAL_SWAP, SWAP, TOGGLE_KEEP, TOGGLE_SIDE
 from mapgym.mapspace.size import prime_exponents
 from mapgym.warmstart import ReplayBuffer
 
@@ -75,7 +75,7 @@ def _possible_edits(space: MapSpace) -> Iterator[tuple[Edit, Edit]]:
                 level, is_spatial = place_of(target, levels)
                 if not is_spatial:
                     sides = [0]
-                elif entries.axis_free[level]:
+                elif entries.side_free[level]:
                     sides = [0, 1]
                 else:
                     sides = [int(entries.on_y[level, group.dim])]
@@ -88,7 +88,7 @@ def _possible_edits(space: MapSpace) -> Iterator[tuple[Edit, Edit]]:
         spatial = [d for d in dims if entries.fixed[levels + s, d] != 1]
         swaps = [(SWAP, b, c) for b, c in combinations(dims, 2) if entries.order_free[s]]
         swaps += [(SPATIAL_SWAP, b, c) for b, c in combinations(spatial, 2) if entries.spatial_order_free[s]]
-        swaps += [(TOGGLE_AXIS, d, 0) for d in spatial if entries.axis_free[s]]
+        swaps += [(TOGGLE_SIDE, d, 0) for d in spatial if entries.side_free[s]]
         swaps += [(TOGGLE_KEEP, int(t), 0) for t in np.flatnonzero(entries.keep_free[s])]
         for kind, b, c in swaps:
             edit = (kind, s, b, c, 0, 0)

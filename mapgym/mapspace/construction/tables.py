@@ -40,7 +40,7 @@ from mapgym.spec.format_rules import clash, may_hold
 ORDERS = ("full", "innermost")
 
 _UNLIMITED = 2**53
-_MAX_OPEN_AXES = 10
+_MAX_OPEN_SIDES = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +91,7 @@ class _Builder:
         self.inexact = ""
         self._read_meshes()
         self._read_entries()
-        self._set_axes()
+        self._set_sides()
         self._count_ways()
         self._read_extents()
 
@@ -112,7 +112,7 @@ class _Builder:
         """Given factors as divisor indices, -1 for others; orders, and kept tensors of the initial state."""
         entries, base = self.space.entries, self.space.base
         self.fixed = np.full((2 * self.levels, self.dims), -1)
-        self.fixed_axis = np.zeros((self.levels, self.dims), np.int64)
+        self.fixed_side = np.zeros((self.levels, self.dims), np.int64)
         self.level_factor = np.full((self.levels, self.dims), -1)
         for s in range(self.levels):
             for d, bound in enumerate(self.workload.bounds):
@@ -124,7 +124,7 @@ class _Builder:
                         self.fixed[stage, d] = self._index(d, factor)
         if "parallelism" not in self.space.axes:
             on_y = np.where(entries.on_y, kernels.SIDE_Y, kernels.SIDE_X)
-            self.fixed_axis = np.where(base.spatial > 1, on_y, kernels.NO_SIDE)
+            self.fixed_side = np.where(base.spatial > 1, on_y, kernels.NO_SIDE)
         # What is searched, but not decided one by one, follows in the order of the workload.
         by_dim = np.arange(self.dims)
         self.order_key = np.where(entries.order_free[:, None], by_dim, entries.order_key)
@@ -142,7 +142,7 @@ class _Builder:
             )
         return self.index[d][factor]
 
-    def _set_axes(self) -> None:
+    def _set_sides(self) -> None:
         """Finds the mesh side of each fixed spatial factor, and sets its room aside."""
         self.used = np.ones((2, self.levels), np.int64)
         for s in range(self.levels):
@@ -151,22 +151,23 @@ class _Builder:
                 if index <= 0:
                     continue
                 factor = self.divisors[d][index]
-                if self.fixed_axis[s, d] == kernels.NO_SIDE:
-                    fits = [axis for axis in (0, 1) if factor <= self.limit[axis, s]]
+                if self.fixed_side[s, d] == kernels.NO_SIDE:
+                    fits = [side for side in (0, 1) if factor <= self.limit[side, s]]
                     if not fits:
                         raise SpecificationError(
                             f"{self.where}: the fixed spatial factor {factor} of dim {quoted(self.workload.dims[d])} "
                             f"exceeds the fan-out of {quoted(self.accelerator.level_names[s])}; choose a smaller one"
                         )
-                    self.fixed_axis[s, d] = kernels.EITHER_SIDE if len(fits) == 2 else fits[0] + kernels.SIDE_X
-                if self.fixed_axis[s, d] != kernels.EITHER_SIDE:
-                    self.used[self.fixed_axis[s, d] - kernels.SIDE_X, s] *= factor
-        open_axes = np.sum(self.fixed_axis == kernels.EITHER_SIDE, axis=1)
-        if self.cumulative and open_axes.any():
+                    self.fixed_side[s, d] = kernels.EITHER_SIDE if len(fits) == 2 else fits[0] + kernels.SIDE_X
+                if self.fixed_side[s, d] != kernels.EITHER_SIDE:
+                    self.used[self.fixed_side[s, d] - kernels.SIDE_X, s] *= factor
+        open_sides = np.sum(self.fixed_side == kernels.EITHER_SIDE, axis=1)
+        if self.cumulative and open_sides.any():
             self.inexact = "a fixed spatial factor may go on X or Y while fan-outs are checked cumulatively"
-        elif open_axes.max() > _MAX_OPEN_AXES:
+        elif open_sides.max() > _MAX_OPEN_SIDES:
             raise SpecificationError(
-                f"{self.where}: {open_axes.max()} spatial factors of one level are fixed; fix at most {_MAX_OPEN_AXES}"
+                f"{self.where}: {open_sides.max()} spatial factors of one level are fixed; fix at most "
+                f"{_MAX_OPEN_SIDES}"
             )
         outside = np.cumprod(self.used[:, ::-1], axis=1)[:, ::-1]
         if np.any(outside > self.mesh) if self.cumulative else np.any(self.used > self.limit):
@@ -195,7 +196,7 @@ class _Builder:
                 )
 
     def _count_ways_of_level(self, s: int, d: int) -> None:
-        options = self._axis_options(s, d)
+        options = self._side_options(s, d)
         level_factor = self.level_factor[s, d]
         quotient = self.quotient[d]
         if level_factor < 0:
@@ -214,13 +215,13 @@ class _Builder:
         later = np.where(rest >= 0, self.ways[2 * s + 2, d][rest], 0.0)
         self.ways[2 * s, d] = later * np.sum(options * possible)
 
-    def _axis_options(self, s: int, d: int) -> NDArray[np.float64]:
+    def _side_options(self, s: int, d: int) -> NDArray[np.float64]:
         """float64[divisor]: on how many mesh sides of a level each factor of a dim could go, by itself."""
         options = np.zeros(self.max_divisors)
         fixed = self.fixed[2 * s, d]
         for j, factor in enumerate(self.divisors[d]):
             if fixed >= 0:
-                is_open = self.fixed_axis[s, d] == kernels.EITHER_SIDE
+                is_open = self.fixed_side[s, d] == kernels.EITHER_SIDE
                 options[j] = (2 if is_open else 1) if fixed == j else 0
             else:
                 options[j] = 1 if factor == 1 else np.sum(factor <= self.limit[:, s] // self.used[:, s])
@@ -276,7 +277,7 @@ class _Builder:
             kernels.INNERMOST_ONLY: self.orders == "innermost",
             kernels.PLAIN: self.plain,
             kernels.CUMULATIVE: self.cumulative,
-            kernels.OPEN_SIDES: bool(np.any(self.fixed_axis == kernels.EITHER_SIDE)),
+            kernels.OPEN_SIDES: bool(np.any(self.fixed_side == kernels.EITHER_SIDE)),
         }
         for position, size in sizes.items():
             header[position] = size
@@ -287,7 +288,7 @@ class _Builder:
         add(kernels.DIVISOR, self.divisor)
         add(kernels.QUOTIENT, self.quotient)
         add(kernels.FIXED, self.fixed)
-        add(kernels.FIXED_SIDE, self.fixed_axis)
+        add(kernels.FIXED_SIDE, self.fixed_side)
         add(kernels.LEVEL_FACTOR, self.level_factor)
         add(kernels.LIMIT_X, self.limit[0])
         add(kernels.LIMIT_Y, self.limit[1])

@@ -26,7 +26,7 @@ def test_action__puts_primes_and_loops_where_it_says() -> None:
     # A 2 of K in parallel on X below Registers, the rest at Memory: P innermost, then R, then K.
     _, reward, over, truncated, info = env.step(np.array([1, 6, 6, 6, *ORDERS]))
     assert (over, truncated, info["repaired"]) == (True, False, False)
-    assert env.mapping.spatial_axes(0) == ([("K", 2)], [])
+    assert env.mapping.spatial_sides(0) == ([("K", 2)], [])
     assert env.mapping.temporal_loops(2) == [("P", 3), ("R", 2), ("K", 2)]
     cost = CostModel(TOY, TOY_ACCELERATOR).evaluate(env.mapping)
     assert reward == pytest.approx(-math.log(cost.edp / lower_bound(TOY, TOY_ACCELERATOR).edp))

@@ -90,7 +90,7 @@ def test_actions__say_what_they_mean() -> None:
     assert meanings[-1] == "stop"
     action = meanings.index("move 2 of K from Memory to Registers in parallel on X")
     env.step(action)
-    assert env.mapping.spatial_axes(0) == ([("K", 2)], [])
+    assert env.mapping.spatial_sides(0) == ([("K", 2)], [])
     assert env.mapping.temporal_loops(2) == [("K", 2), ("P", 3), ("R", 2)]
     env.step(meanings.index("swap K and R at Memory"))
     assert env.mapping.temporal_loops(2) == [("R", 2), ("P", 3), ("K", 2)]

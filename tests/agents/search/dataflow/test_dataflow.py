@@ -116,8 +116,8 @@ def test_outer_loops_and_kept_tensors_follow_the_variant() -> None:
 def test_an_array_of_one_row_is_seen_as_a_square() -> None:
     space = MapSpace(catalog.workload("paper/resnet_conv4"), catalog.accelerator("accel_b"))
     mapping = fill(space, DATAFLOWS["nvdla"], PLAIN)
-    assert mapping.spatial_axes(1) == ([("C", 16), ("M", 16)], [])
-    assert mapping.spatial_axes(0) == ([("C", 4)], [])
+    assert mapping.spatial_sides(1) == ([("C", 16), ("M", 16)], [])
+    assert mapping.spatial_sides(0) == ([("C", 4)], [])
 
 
 def test_what_the_grid_leaves_idle_is_used() -> None:
@@ -130,7 +130,7 @@ def test_what_the_grid_leaves_idle_is_used() -> None:
 def test_row_stationary_on_the_array_of_eyeriss() -> None:
     """Filter rows, folded over 4 input channels, on the 12 rows; all 14 output rows on the 14 columns."""
     space = MapSpace(catalog.workload("paper/resnet_conv4"), catalog.accelerator("eyeriss_rf"))
-    x_loops, y_loops = fill(space, DATAFLOWS["eyeriss"], PLAIN).spatial_axes(1)
+    x_loops, y_loops = fill(space, DATAFLOWS["eyeriss"], PLAIN).spatial_sides(1)
     assert (x_loops, sorted(y_loops)) == ([("P", 14)], [("C", 4), ("R", 3)])
 
 

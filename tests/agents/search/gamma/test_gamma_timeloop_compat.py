@@ -126,12 +126,12 @@ def test_a_mesh_is_filled_along_x_first() -> None:
     genome[FACTOR, 2, [N, M]] = [1, 4]
     genome[PARALLEL, 1, [N, M]] = 1
     mapping = expressed(space, rules, genome)[0]
-    assert mapping.spatial_axes(1) == ([("N", 2)], [("M", 2)])
+    assert mapping.spatial_sides(1) == ([("N", 2)], [("M", 2)])
     # A factor of 4 fits the whole mesh of 2 x 2, but neither of its sides.
     genome[FACTOR, 1, [N, M]] = [1, 4]
     genome[FACTOR, 2, [N, M]] = [2, 2]
     mapping = expressed(space, rules, genome)[0]
-    assert mapping.spatial_axes(1) == ([], [])
+    assert mapping.spatial_sides(1) == ([], [])
     assert mapping.temporal[2, M] == 8
 
 

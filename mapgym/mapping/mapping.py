@@ -174,7 +174,7 @@ class Mapping(_Arrays):
                 sides[int(position >= self.spatial_split[level])].append((self.dims[d], int(self.spatial[level, d])))
         return sides
 
-    spatial_axes = spatial_sides  # its name before version 0.2
+    spatial_axes = spatial_sides  # its former name
 
     def temporal_loops(self, level: int) -> list[tuple[str, int]]:
         """Temporal loops (dim, factor > 1) of a level, innermost first."""

@@ -69,7 +69,7 @@ class Target:
         )
 
 
-Wishes = Target  # its name before version 0.2
+Wishes = Target  # its former name
 
 
 def mesh_sides(batch: MappingBatch) -> NDArray[np.bool_]:

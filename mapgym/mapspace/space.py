@@ -279,7 +279,7 @@ class MapSpace:
         """
         return self._projection.project(target)
 
-    fit = project  # its name before version 0.2
+    fit = project  # its former name
 
     def repair(self, batch: MappingBatch) -> tuple[MappingBatch, NDArray[np.bool_]]:
         """The mappings of the space nearest to those of a batch, which may be illegal; see :meth:`project`."""

@@ -1,4 +1,4 @@
-"""Modules under the names that they had before version 0.2, so that code which imports them goes on working.
+"""Modules under the names that they had before they stood in folders, so that code which imports them goes on working.
 
 Only names that the documentation has taught are here. A name of before is the module of today itself, imported when it
 is asked for.

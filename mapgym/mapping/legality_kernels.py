@@ -17,6 +17,8 @@ from mapgym.errors import SpecificationError, suggest
 from mapgym.errors.text import quoted
 from mapgym.mapping.density_kernels import RECORD, density_record, largest_occupancy
 from mapgym.mapping.maps import Arrays, Maps
+from mapgym.mapping.rank_kernels import pack_ranks, rank_words
+from mapgym.spec.counts import active_ranks
 
 if TYPE_CHECKING:
     from mapgym.spec.accelerator import Accelerator
@@ -103,6 +105,7 @@ def pack_rules(workload: Workload, accelerator: Accelerator) -> NDArray[np.int64
                 "the largest factor of a mapping; split the dim in two"
             )
     _check_tensor_names(workload, accelerator)
+    bounds = dict(zip(workload.dims, workload.bounds, strict=True))
     levels = accelerator.levels
     table = [len(levels), len(workload.dims), len(workload.tensors), int(accelerator.fanout_check == "per_level")]
     table += [accelerator.mac.mesh_x, accelerator.mac.mesh_y, 0, *workload.bounds]
@@ -112,14 +115,10 @@ def pack_rules(workload: Workload, accelerator: Accelerator) -> NDArray[np.int64
     for level in levels:
         table += [int(level.keep_only is None or tensor.name in level.keep_only) for tensor in workload.tensors]
     for tensor in workload.tensors:
-        ranks = [[(workload.dims.index(d), c) for d, c in rank if workload.bound(d) > 1] for rank in tensor.ranks]
-        ranks = [rank for rank in ranks if rank]
-        dims = [rank[0][0] for rank in ranks if len(rank) == 1 and rank[0][1] == 1]
+        ranks = active_ranks(tensor, bounds)
+        dims = [workload.dims.index(rank[0][0]) for rank in ranks if len(rank) == 1 and rank[0][1] == 1]
         affine = [rank for rank in ranks if len(rank) > 1 or rank[0][1] > 1]
-        table += [len(dims), *dims, len(affine)]
-        for rank in affine:
-            table.append(len(rank))
-            table += [number for term in rank for number in term]
+        table += [len(dims), *dims, *pack_ranks(workload, affine)]
     if any(level.formats for level in levels):
         table[_COMPRESSED] = len(table)
         table += [int(tensor.name in dict(level.formats)) for level in levels for tensor in workload.tensors]
@@ -160,31 +159,6 @@ def held_words(table: NDArray[np.int64], s: int, t: int, words: int) -> int:
     if compressed == 0 or table[compressed + s * tensors + t] == 0:
         return words
     return largest_occupancy(table, compressed + levels * tensors + t * RECORD, words)
-
-
-@inlined_kernel
-def rank_words(table: NDArray[np.int64], cursor: int, extents: NDArray[np.float64], s: int) -> tuple[float, int]:
-    """Words of the bounding box over some ranks, and where they end in the table.
-
-    Args:
-        table: int64[...], that has at the cursor the number of ranks, and for each its number of terms and the (dim,
-            coefficient) pairs.
-        cursor: where they begin in it.
-        extents: float64[any, D], iterations of each dim.
-        s: which row of them.
-    """
-    words = 1.0
-    ranks = table[cursor]
-    cursor += 1
-    for _ in range(ranks):
-        terms = table[cursor]
-        cursor += 1
-        length = 1.0
-        for _ in range(terms):
-            length += table[cursor + 1] * (extents[s, table[cursor]] - 1.0)
-            cursor += 2
-        words *= length
-    return words, cursor
 
 
 @inlined_kernel

@@ -18,7 +18,8 @@ from mapgym.mapping.canonical_kernels import Sorting
 from mapgym.mapping.density_kernels import RECORD, density_record, largest_occupancy, probability_empty_within
 from mapgym.mapping.legality_kernels import FORMATS, LEGAL, METADATA
 from mapgym.mapping.maps import Arrays, Maps
-from mapgym.mapping.nest_kernels import Nest, list_nest, pack_projections, words_of, words_of_loop
+from mapgym.mapping.nest_kernels import Nest, list_nest
+from mapgym.mapping.rank_kernels import loop_words, pack_ranks, rank_words
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.format_rules import clash
 from mapgym.spec.sparsity import COMPRESSED, RANK_FORMATS, expand_ranks
@@ -33,7 +34,7 @@ UNLIMITED = -1
 class Formats(NamedTuple):
     """How each level stores each tensor (L levels, T tensors, D dims)."""
 
-    projections: NDArray[np.int64]  # from pack_projections
+    projections: NDArray[np.int64]  # the packed ranks of all tensors
     projection: NDArray[np.int64]  # [T] where each tensor begins there
     relevant: NDArray[np.bool_]  # [T, D]
     densities: NDArray[np.int64]  # [T * RECORD]
@@ -65,10 +66,10 @@ def make_formats(workload: Workload, accelerator: Accelerator) -> Formats:
             codes[s, t, : len(found)] = [RANK_FORMATS.index(name) for name in found]
     inside = np.arange(most) < ranks[..., None]
     compressed = [RANK_FORMATS.index(name) for name in COMPRESSED]
-    table, starts = pack_projections(workload)
+    packed = [pack_ranks(workload, tensor.ranks) for tensor in tensors]
     return Formats(
-        projections=table,
-        projection=starts,
+        projections=np.array([number for ranks in packed for number in ranks], np.int64),
+        projection=np.cumsum([0, *map(len, packed)])[:-1],
         relevant=np.array([[dim in tensor.dims for dim in workload.dims] for tensor in tensors]),
         densities=np.array([density_record(workload, tensor.name) for tensor in tensors], np.int64).ravel(),
         ranks=ranks,
@@ -107,15 +108,21 @@ def child_of(keep: NDArray[np.bool_], i: int, t: int, s: int) -> int:
 
 
 @kernel
+def packed_words(formats: Formats, t: int, extents: NDArray[np.int64], row: int) -> int:
+    """Words of the tile of a tensor that so many iterations of each dim span, [any, dim], of which one row counts."""
+    return int(rank_words(formats.projections, formats.projection[t], extents, row)[0])
+
+
+@kernel
 def tile_words(formats: Formats, nest: Nest, t: int, s: int) -> int:
     """Words of the tile of a tensor at a level."""
-    return words_of(formats.projections, formats.projection[t], nest.extents[nest.starts[s + 1] - 1])
+    return packed_words(formats, t, nest.extents, nest.starts[s + 1] - 1)
 
 
 @kernel
 def _list_fibers(formats: Formats, nest: Nest, child: int, t: int, s: int) -> bool:
     """Lists the fibers of a tile, level by level from the innermost; returns whether the ranks suffice."""
-    projection, fibers, inner = formats.projection[t], formats.fibers, formats.inner
+    fibers, inner = formats.fibers, formats.inner
     ranks = formats.ranks[s, t]
     if ranks == 0:
         # Stored word by word, it is one rank for a compressed level outside.
@@ -147,13 +154,13 @@ def _list_fibers(formats: Formats, nest: Nest, child: int, t: int, s: int) -> bo
         if not shares and first > 0 and (joined >> d) & 1 == 0:
             bound *= nest.extents[first - 1, d]
             joined |= np.int64(1) << d
-        tile = words_of(formats.projections, projection, nest.extents[j])
+        tile = packed_words(formats, t, nest.extents, j)
         if spare_tile == 0:
             spare_tile = tile
         if bound > 1:
             if length == ranks:
                 return False
-            fibers[s, length] = words_of_loop(formats.projections, projection, d, bound)
+            fibers[s, length] = loop_words(formats.projections, formats.projection[t], d, bound)
             length += 1
             inner[s, length] = tile
     # QUIRK: what lies inside the ranks to spare is the tile of the innermost loop, which an outer level then sees.

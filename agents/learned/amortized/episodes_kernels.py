@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from mapgym.compilation import allocating_kernel, inlined_kernel, kernel
 from mapgym.compilation.random_kernels import next_below, next_fraction
-from mapgym.mapping.legality_kernels import rank_words
+from mapgym.mapping.rank_kernels import rank_words
 from mapgym.mapspace.construction import packed_kernels as packed
 from mapgym.mapspace.construction.decision_kernels import (
     COMPLETE,

@@ -30,8 +30,8 @@ from mapgym.mapping.density_kernels import (
 )
 from mapgym.mapping.legality_kernels import LEGAL
 from mapgym.mapping.maps import Arrays, Maps
-from mapgym.mapping.metadata_kernels import child_of, metadata_status
-from mapgym.mapping.nest_kernels import list_nest, words_of
+from mapgym.mapping.metadata_kernels import child_of, metadata_status, packed_words
+from mapgym.mapping.nest_kernels import list_nest
 
 GATING, SKIPPING = range(2)
 READS, FILLS, UPDATES = range(3)
@@ -123,7 +123,7 @@ def _saved_fraction(sparse: SparseTables, row: int, keep: NDArray[np.bool_], i: 
             others[d] *= nest.bounds[j]
         if is_spatial and not nest.is_spatial[j] and (c < 0 or formats.relevant[t, d]):
             stays = False
-    own_words = words_of(formats.projections, formats.projection[t], own)
+    own_words = packed_words(formats, t, sparse.tile, 0)
     kept = 1.0
     for column in range(CONDITIONS, sparse.actions.shape[1]):
         condition = sparse.actions[row, column]
@@ -165,7 +165,7 @@ def _saved_fraction(sparse: SparseTables, row: int, keep: NDArray[np.bool_], i: 
                 scale /= sparse.shared[d]
         if scale > 1:
             tile[d0] = int(tile[d0] * scale)
-        words = words_of(formats.projections, formats.projection[condition], tile)
+        words = packed_words(formats, condition, sparse.tile, 2)
         kept *= 1.0 - probability(formats.densities, condition * RECORD, words, 0)
     return 1.0 - kept
 

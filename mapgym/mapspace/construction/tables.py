@@ -32,9 +32,11 @@ from mapgym.errors.text import quoted
 from mapgym.mapping.density_kernels import RECORD, density_record
 from mapgym.mapping.mapping import divisors
 from mapgym.mapping.metadata_kernels import list_clashes
+from mapgym.mapping.rank_kernels import pack_ranks
 from mapgym.mapspace.construction import packed_kernels as kernels
 from mapgym.mapspace.construction.decision_kernels import minimum_words, open_sides_fit
 from mapgym.mapspace.definition import Definition
+from mapgym.spec.counts import active_ranks
 from mapgym.spec.format_rules import clash, may_hold
 
 ORDERS = ("full", "innermost")
@@ -298,7 +300,9 @@ class _Builder:
         add(kernels.MAY_KEEP, self._may_keep())
         add(kernels.KNOWN_EXTENT, self.known)
         add(kernels.LATER_FIXED, self.later)
-        projections = self._projections()
+        bounds = dict(zip(self.workload.dims, self.workload.bounds, strict=True))
+        tensors = self.workload.tensors
+        projections = [pack_ranks(self.workload, active_ranks(tensor, bounds)) for tensor in tensors]
         starts = np.cumsum([0, *map(len, projections)])[:-1]
         add(kernels.PROJECTION, starts + sum(map(len, blocks)) + self.tensors)
         blocks.append(np.concatenate([np.array(ranks, np.int64) for ranks in projections]))
@@ -364,20 +368,6 @@ class _Builder:
                     bypasses = table[inside, s + 1, t] > 0
                     table[inside, s, t] = kernels.KEEPS * keeps + kernels.BYPASSES * bypasses
         return table
-
-    def _projections(self) -> list[list[int]]:
-        """For each tensor its number of ranks, and for each rank its number of terms and (dim, coefficient) pairs."""
-        projections = []
-        for tensor in self.workload.tensors:
-            packed = [0]
-            for rank in tensor.ranks:
-                terms = [(d, c) for d, c in rank if self.workload.bound(d) > 1]
-                if terms:
-                    packed[0] += 1
-                    packed.append(len(terms))
-                    packed += [number for d, c in terms for number in (self.workload.dims.index(d), c)]
-            projections.append(packed)
-        return projections
 
     def _is_repeated(self, dim: str) -> bool:
         tensors = self.workload.tensors

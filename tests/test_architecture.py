@@ -177,6 +177,21 @@ def test_kernels_stand_in_modules_that_say_so(module):
         assert list(kernels(module)) == [], f"{module}: kernels stand in a module x_kernels beside x"
 
 
+SHARED_KERNELS = ("mapgym.compilation", "mapgym.mapping", "mapgym.mapspace.construction")
+"""Rooms whose kernels others call: random numbers, mappings, and the process that builds them."""
+
+
+@pytest.mark.parametrize("module", sorted(module for module in MODULES if not module.endswith("_kernels")))
+def test_kernels_are_called_from_their_own_room(module):
+    """A module of Python calls kernels of its folder, or of one inside it; data and constants of kernels are for all."""
+    for node in ast.walk(tree_of(module)):
+        if isinstance(node, ast.ImportFrom) and node.module in MODULES and str(node.module).endswith("_kernels"):
+            room = str(node.module).rpartition(".")[0]
+            called = {alias.name for alias in node.names} & set(kernels(str(node.module)))
+            is_near = is_in(room, module.rpartition(".")[0]) or any(is_in(room, shared) for shared in SHARED_KERNELS)
+            assert is_near or not called, f"{module} calls {called} of {node.module}; let a module of that room do so"
+
+
 def test_tests_mirror_the_tree():
     """A folder of tests is named after the room that it tests; three hold what all of them use."""
     folders = {path.parent.relative_to(REPOSITORY / "tests") for path in (REPOSITORY / "tests").rglob("test_*.py")}

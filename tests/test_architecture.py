@@ -183,7 +183,7 @@ SHARED_KERNELS = ("mapgym.compilation", "mapgym.mapping", "mapgym.mapspace.const
 
 @pytest.mark.parametrize("module", sorted(module for module in MODULES if not module.endswith("_kernels")))
 def test_kernels_are_called_from_their_own_room(module):
-    """A module of Python calls kernels of its folder, or of one inside it; data and constants of kernels are for all."""
+    """Python calls kernels of its own folder, or of one inside; data and constants of kernels are for all."""
     for node in ast.walk(tree_of(module)):
         if isinstance(node, ast.ImportFrom) and node.module in MODULES and str(node.module).endswith("_kernels"):
             room = str(node.module).rpartition(".")[0]

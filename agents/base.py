@@ -245,7 +245,7 @@ def register(agent: AgentType) -> AgentType:
         SpecificationError: another class has the name.
     """
     if not _is_ours(agent.__module__):
-        _import_agents()
+        import_modules()
     known = _AGENTS.get(agent.name)
     if known is not None and known.__qualname__ != agent.__qualname__:
         raise SpecificationError(f"two agents are called {quoted(agent.name)}; give the new one a name of its own")
@@ -255,7 +255,7 @@ def register(agent: AgentType) -> AgentType:
 
 def agent_names() -> list[str]:
     """Names of the registered agents, in alphabetical order."""
-    _import_agents()
+    import_modules()
     return sorted(_AGENTS)
 
 
@@ -263,9 +263,9 @@ def agent_class(name: str) -> type[Agent]:
     """The class of an agent; raises SpecificationError for an unknown name."""
     if name not in _AGENTS:
         # The module of an agent has its name, as a rule.
-        _import_agents(str(name).replace("-", "_"))
+        import_modules(str(name).replace("-", "_"))
     if name not in _AGENTS:
-        _import_agents()
+        import_modules()
     if name not in _AGENTS:
         raise SpecificationError(f"unknown agent {quoted(name)}; {suggest(str(name), agent_names())}")
     return _AGENTS[name]
@@ -276,8 +276,8 @@ def _is_ours(module: str) -> bool:
 
 
 @cache
-def _import_agents(stem: str | None = None) -> None:
-    """Imports the modules of our agents, or those of one name only."""
+def import_modules(stem: str | None = None) -> None:
+    """Imports all modules of searchers and learned mappers, or those of one name only, so that they register."""
     here = Path(__file__).parent
     for package in _PACKAGES:
         for module in _modules(here / package, f"{__package__}.{package}"):

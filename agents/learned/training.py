@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from mapgym.agents.base import import_modules
 from mapgym.errors import SpecificationError, suggest
 from mapgym.errors.seeds import check_seed
 from mapgym.errors.text import quoted
@@ -140,6 +141,7 @@ def register_trainer(trainer: type[Trainer]) -> type[Trainer]:
 
 def trainer_names() -> list[str]:
     """Names of the agents that can be trained, in alphabetical order."""
+    import_modules("training")
     return sorted(_TRAINERS)
 
 
@@ -149,7 +151,7 @@ def make_trainer(name: str) -> Trainer:
     Raises:
         SpecificationError: there is none, or a package that it needs is not installed.
     """
-    if name not in _TRAINERS:
+    if name not in trainer_names():
         raise SpecificationError(
             f"agent {quoted(name)} cannot be trained ahead of a search; {suggest(name, trainer_names())}"
         )

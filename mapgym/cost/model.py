@@ -203,8 +203,8 @@ class CostModel:
     """
 
     def __init__(self, workload: Workload, accelerator: Accelerator, *, is_canonical: bool = True) -> None:
-        require_kind(workload, Workload, "workload", "mapgym.spec.catalog.workload(...)")
-        require_kind(accelerator, Accelerator, "accelerator", "mapgym.spec.catalog.accelerator(...)")
+        require_kind(workload, Workload, "workload", "mapgym.catalog.workload(...)")
+        require_kind(accelerator, Accelerator, "accelerator", "mapgym.catalog.accelerator(...)")
         check_task(workload, accelerator)
         self.workload = workload
         self.accelerator = accelerator

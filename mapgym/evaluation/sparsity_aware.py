@@ -283,7 +283,7 @@ class DensitySet:
             SpecificationError: densities change nothing on the accelerator, or the workload has no such tensor.
         """
         require_kind(objective, SparsityAware, "objective", "SparsityAware()")
-        require_kind(accelerator, Accelerator, "accelerator", "mapgym.spec.catalog.accelerator(...)")
+        require_kind(accelerator, Accelerator, "accelerator", "mapgym.catalog.accelerator(...)")
         if not accelerator.is_sparse:
             raise SpecificationError(
                 f"accelerator {quoted(accelerator.name)} has no sparse features, so that densities change nothing "

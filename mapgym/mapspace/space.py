@@ -71,8 +71,8 @@ class MapSpace:
         Raises:
             SpecificationError: unknown axis, level or dim, or constraints that no mapping can satisfy.
         """
-        require_kind(workload, Workload, "workload", "mapgym.spec.catalog.workload(...)")
-        require_kind(accelerator, Accelerator, "accelerator", "mapgym.spec.catalog.accelerator(...)")
+        require_kind(workload, Workload, "workload", "mapgym.catalog.workload(...)")
+        require_kind(accelerator, Accelerator, "accelerator", "mapgym.catalog.accelerator(...)")
         if base is not None:
             require_kind(base, Mapping, "base", "Mapping.trivial(workload, accelerator)")
         if constraints is None:

@@ -202,7 +202,7 @@ class TestEnvironment:
         env = MapSpaceVectorEnv(6, workload=[TASK[0], other], accelerator=TASK[1])
         _, infos = env.reset(seed=1)
         known = catalog.workload(TASK[0])
-        tasks = [env._tasks.prepared[k].task.workload for k in env._task_of]
+        tasks = [task.workload for task in env.tasks()]
         assert len(set(tasks)) == 2
         gaps = {}
         while len(gaps) < 6:

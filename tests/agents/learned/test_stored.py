@@ -363,7 +363,8 @@ FULL = """
 import json, resource, sys
 from pathlib import Path
 from mapgym.agents.cli import main
-from mapgym.agents.learned import stock_policy, stock_training, stored_arrays
+from mapgym.agents.learned import stored_arrays
+from mapgym.agents.learned.sb3 import policy as stock_policy, training as stock_training
 stock_training.SEGMENT_STEPS = 80
 folder, write, full = Path(sys.argv[1]), stored_arrays.write_arrays, []
 

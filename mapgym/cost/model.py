@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mapgym.compilation.ahead import compile_ahead
 from mapgym.cost.checks import check_task
 from mapgym.cost.dense.memory_kernels import pack_memory
-from mapgym.cost.dense.price_kernels import ENERGY, LATENCY, Detail, price_batch
+from mapgym.cost.dense.price_kernels import ENERGY, LATENCY, Detail, price_batch, price_small_batch
 from mapgym.cost.dense.scratch import make_scratch
 from mapgym.cost.dense.tables import HOLES, make_tables
 from mapgym.cost.sparse.sparse_kernels import SparseWork, price_sparse_batch
@@ -214,7 +214,10 @@ class CostModel:
         check_operands(workload, accelerator)
         tables = make_tables(workload, accelerator)
         scratch = make_scratch(*shape, accelerator, int(tables.tensors[:, HOLES].max()))
-        self._memory = pack_memory(tables, pack_rules(workload, accelerator), scratch)
+        rules = pack_rules(workload, accelerator)
+        self._task = (tables, rules)
+        self._scratch = scratch
+        self._memory = pack_memory(tables, rules, scratch)
         self._single = (np.empty(1, np.int32), np.empty((2, 1)))
         self._mac_units = accelerator.mac.instances
         self._sparse: SparseWork | None = None
@@ -263,7 +266,7 @@ class CostModel:
         busy: NDArray[np.int64] | None = None
         arrays = mapping.arrays()
         if self._sparse is None or counts is not None:
-            price_batch(arrays, *self._memory, status, costs, counts)
+            price_batch(*self._task, arrays, self._scratch, status, costs, counts)
         if self._sparse is not None:
             savings = SparseCostDetail(*make_sparse_detail(n, self._shape[0], self._shape[2])) if detail else None
             busy = np.empty(n, np.int64)
@@ -279,7 +282,7 @@ class CostModel:
             legality.require_task(mapping, self.workload, self.accelerator)
         status, costs = self._single
         arrays: Any = tuple([array[None] for array in mapping.arrays()])
-        price_batch(arrays, *self._memory, status, costs, None)
+        price_small_batch(arrays, *self._memory, status, costs)
         code, (energy, cycles) = int(status[0]), costs[:, 0].tolist()
         why = self.reason(code, mapping) if code else ""
         return Cost(cycles, energy, self.workload.macs / (self._mac_units * cycles), code, why)

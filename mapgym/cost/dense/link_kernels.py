@@ -8,8 +8,6 @@ width of the mesh, logical rows are not rows of the grid.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from mapgym.compilation import inlined_kernel, kernel
 from mapgym.cost.dense.offset_kernels import count_distinct, enumerate_instances, multiplicities, needs_enumeration
 from mapgym.cost.dense.scratch import (
@@ -199,29 +197,24 @@ def _serve(
     return words * served, words * remaining, count
 
 
-class Steps(NamedTuple):
-    """How a tile moves; see :func:`mapgym.cost.dense.traffic_kernels.words_from_above`."""
-
-    full: int  # words of the tile, 1 at the MACs
-    translation: int
-    anew: int
-    repeats: int
-
-
 @inlined_kernel
 def link_steps(
     tables: Tables,
     scratch: Scratch,
     t: int,
     s: int,
-    steps: Steps,
+    full: int,
+    translation: int,
+    anew: int,
+    repeats: int,
     distinct: int,
     list_classes: bool,
 ) -> tuple[int, int, int, int]:
     """Link transfers of one tensor at one boundary, summed over the steps of all temporal loops.
 
     Args:
-        steps: of the tile below.
+        full, translation, anew, repeats: how the tile below moves, see
+            :func:`mapgym.cost.dense.traffic_kernels.words_from_above`; full is 1 at the MACs.
         distinct: distinct offsets of all instances.
 
     Returns:
@@ -229,7 +222,6 @@ def link_steps(
         of classes that they add).
     """
     passed, words_linked, remaining, count = 0, 0, 0, 0
-    full, translation, anew, repeats = steps
     loops = scratch.levels[scratch.tiles.shape[1], FIRST_LOOP]
     j = scratch.levels[s, FIRST_LOOP]
     # Away from the MACs, a step along a rank of its own is longer than the offsets reach, and an empty one needs

@@ -1,7 +1,7 @@
-"""One task for the cost kernels in two arrays: its tables, the rules of legality, and working memory.
+"""One task for the cost kernels in one piece of memory: its tables, the rules of legality, and working memory.
 
 Each array that Python hands to a compiled function costs a tenth of a microsecond, and there are twenty of them; so
-they lie one behind the other in one array of whole numbers and one of floats, and a kernel makes views of them.
+they lie one behind the other, and a kernel makes views of them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mapgym.compilation import inlined_kernel
 from mapgym.cost.dense.scratch import Scratch
 from mapgym.cost.dense.tables import Tables
 
-_ROW = 5  # of the directory that the whole numbers begin with: where an array begins, and up to four lengths
+_ROW = 5  # of the directory that the memory begins with: where an array begins, and up to four lengths
 
 
 class Memory(NamedTuple):
@@ -29,26 +29,21 @@ class Memory(NamedTuple):
 def pack_memory(
     tables: Tables, rules: NDArray[np.int64], scratch: Scratch
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Packs a task for :func:`open_memory`: int64[...] and float64[...]."""
-    switches = np.array([tables.peer_links, tables.has_bandwidth], np.int64)
-    whole = [
-        *(tables.dims, tables.product_dims, tables.affine, tables.tensors, tables.levels, switches, rules),
-        *(scratch.places, scratch.levels, scratch.loops, scratch.tiles, scratch.classes),
-        *(scratch.differences, scratch.instances),
+    """Packs a task for :func:`open_memory`: the same memory as int64[...] and as float64[...]."""
+    # What every mapping needs lies close together, what few need behind it.
+    arrays = [
+        *(tables.dims, tables.product_dims, tables.affine, tables.tensors, tables.levels, tables.energies),
+        *(np.array([tables.mac_energy]), np.array([tables.peer_links, tables.has_bandwidth], np.int64), rules),
+        *(scratch.places, scratch.levels, scratch.loops, scratch.tiles),
+        *(scratch.extents, scratch.tile_words, scratch.demand),
+        *(scratch.classes, scratch.traffic, scratch.differences, scratch.instances),
     ]
-    floats = [
-        *(tables.energies, np.array([tables.mac_energy])),
-        *(scratch.extents, scratch.tile_words, scratch.traffic, scratch.demand),
-    ]
-    directory = np.zeros((len(whole) + len(floats), _ROW), np.int64)
-    for rows, arrays, position in ((directory, whole, directory.size), (directory[len(whole) :], floats, 0)):
-        for row, array in zip(rows, arrays, strict=False):
-            row[0], row[1 : array.ndim + 1] = position, array.shape
-            position += array.size
-    return (
-        np.concatenate([directory.ravel(), *(array.ravel() for array in whole)]),
-        np.concatenate([array.ravel() for array in floats]),
-    )
+    directory = np.zeros((len(arrays), _ROW), np.int64)
+    directory[:, 0] = directory.size + np.cumsum([0, *(array.size for array in arrays)])[:-1]
+    for row, array in zip(directory, arrays, strict=True):
+        row[1 : array.ndim + 1] = array.shape
+    whole = np.concatenate([directory.ravel(), *(array.ravel().view(np.int64) for array in arrays)])
+    return whole, whole.view(np.float64)
 
 
 @inlined_kernel
@@ -81,29 +76,29 @@ def _four(numbers: NDArray[Any], directory: NDArray[np.int64], k: int) -> NDArra
 @inlined_kernel
 def open_memory(whole: NDArray[np.int64], floats: NDArray[np.float64]) -> Memory:
     """Views of what :func:`pack_memory` has packed, in its order."""
-    switches = _one(whole, whole, 5)
+    switches = _one(whole, whole, 7)
     tables = Tables(
         dims=_three(whole, whole, 0),
         product_dims=_two(whole, whole, 1),
         affine=_four(whole, whole, 2),
         tensors=_two(whole, whole, 3),
         levels=_two(whole, whole, 4),
-        energies=_two(floats, whole, 14),
-        mac_energy=_one(floats, whole, 15)[0],
+        energies=_two(floats, whole, 5),
+        mac_energy=_one(floats, whole, 6)[0],
         peer_links=switches[0] != 0,
         has_bandwidth=switches[1] != 0,
     )
     scratch = Scratch(
-        extents=_two(floats, whole, 16),
-        tile_words=_two(floats, whole, 17),
-        places=_three(whole, whole, 7),
-        levels=_two(whole, whole, 8),
-        loops=_two(whole, whole, 9),
-        tiles=_three(whole, whole, 10),
-        classes=_three(whole, whole, 11),
-        traffic=_one(floats, whole, 18),
-        demand=_two(floats, whole, 19),
-        differences=_one(whole, whole, 12),
-        instances=_two(whole, whole, 13),
+        extents=_two(floats, whole, 13),
+        tile_words=_two(floats, whole, 14),
+        places=_three(whole, whole, 9),
+        levels=_two(whole, whole, 10),
+        loops=_two(whole, whole, 11),
+        tiles=_three(whole, whole, 12),
+        classes=_three(whole, whole, 16),
+        traffic=_one(floats, whole, 17),
+        demand=_two(floats, whole, 15),
+        differences=_one(whole, whole, 18),
+        instances=_two(whole, whole, 19),
     )
-    return Memory(tables, _one(whole, whole, 6), scratch)
+    return Memory(tables, _one(whole, whole, 8), scratch)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.compilation import inlined_kernel, kernel
-from mapgym.cost.dense.link_kernels import Steps, append_class, link_steps
+from mapgym.cost.dense.link_kernels import append_class, link_steps
 from mapgym.cost.dense.memory_kernels import open_memory
 from mapgym.cost.dense.offset_kernels import count_distinct, enumerate_instances, multiplicities, needs_enumeration
 from mapgym.cost.dense.partition_kernels import partition_chain
@@ -172,31 +172,35 @@ def _cross_boundary(
     scratch: Scratch,
     keep: NDArray[np.bool_],
     i: int,
-    t: int,
+    tensor: tuple[int, bool, bool],
     s: int,
     below: tuple[float, bool],
-    compute_cycles: int,
+    run: tuple[int, int],
     detail: Detail | None,
 ) -> tuple[float, float, float, float]:
     """Accesses of level s that serve the level below it, before bypassing (sections 3 and 4).
 
     Args:
-        tables, scratch, keep, i, t, s, compute_cycles, detail: see :func:`_price_tensor`.
+        tables, scratch, keep, i, detail: see :func:`_price_tensor`.
+        tensor: the tensor, whether it is the output, and whether it is plain.
+        s: the level.
         below: what the level below serves, and whether it keeps the tensor.
+        run: cycles of the MACs alone, and number of loops.
 
     Returns:
         (accesses of one instance, words that one instance below receives, words that links pass on, energy of the
         networks in pJ).
     """
+    t, is_output, is_plain = tensor
     content_below, kept_below = below
-    loops = scratch.levels[scratch.tiles.shape[1], FIRST_LOOP]
+    compute_cycles, loops = run
     instances = scratch.levels[s, USED]
     full = scratch.tiles[WORDS, s - 1, t] if s > 0 else 1
     translation, anew, repeats = 0, 0, 0
     if s == 0:
         # Without reuse at the MACs each of them reads its operands and updates its output in every cycle.
         words = compute_cycles
-    elif tables.tensors[t, PLAIN] != 0:
+    elif is_plain:
         words = full * scratch.tiles[INNERMOST, s, t]
     else:
         words, translation, anew, repeats = words_from_above(tables, scratch, t, s, full, loops)
@@ -210,8 +214,7 @@ def _cross_boundary(
         # demand.
         list_classes = has_network or not kept_below or instances & (instances - 1) != 0
         if tables.peer_links:
-            steps = Steps(full, translation, anew, repeats)
-            linked = link_steps(tables, scratch, t, s, steps, distinct, list_classes)
+            linked = link_steps(tables, scratch, t, s, full, translation, anew, repeats, distinct, list_classes)
             links_words, words_linked, remaining, count = linked
             unlinked -= words_linked
     content = float(distinct) * unlinked + remaining
@@ -244,7 +247,6 @@ def _cross_boundary(
         links = 0.0
     network = 0.0
     if has_network:
-        is_output = tables.tensors[t, IS_OUTPUT] != 0
         doubled = is_output and tables.levels[s, UNLIMITED] != 0
         part = scratch.levels[s, PARTITION] if doubled and keep[i, s, t] else 0
         network, entering, reductions, widest = _network(tables, scratch, s, count, doubled, part, links)
@@ -330,7 +332,10 @@ def _price_tensor(
         compute_cycles: cycles of the MACs alone.
         detail: receives the counts, unless it is None.
     """
-    if tables.tensors[t, IS_OUTPUT] != 0 or detail is not None:
+    is_output = tables.tensors[t, IS_OUTPUT] != 0
+    tensor = (t, is_output, tables.tensors[t, PLAIN] != 0)
+    run = (compute_cycles, scratch.levels[scratch.tiles.shape[1], FIRST_LOOP])
+    if is_output or detail is not None:
         partition_chain(tables, scratch, keep, i, t)
     outermost = scratch.tiles.shape[1] - 1
     while not keep[i, outermost, t]:
@@ -342,7 +347,7 @@ def _price_tensor(
         content, share, links = 0.0, 0.0, 0.0
         if s <= outermost:
             content, share, links, network = _cross_boundary(
-                tables, scratch, keep, i, t, s, (content_below, kept_below), compute_cycles, detail
+                tables, scratch, keep, i, tensor, s, (content_below, kept_below), run, detail
             )
             energy += network
         if s > 0 and kept_below:
@@ -399,25 +404,41 @@ def price_one(
 
 @kernel
 def price_batch(
+    tables: Tables,
+    rules: NDArray[np.int64],
     arrays: Arrays,
-    whole: NDArray[np.int64],
-    floats: NDArray[np.float64],
+    scratch: Scratch,
     status: NDArray[np.int32],
     costs: NDArray[np.float64],
     detail: Detail | None,
 ) -> None:
     """Prices all mappings of a batch.
 
-    This is the one door: for each further one, all of the code behind it would be optimised once more.
-
     Args:
+        tables, rules, scratch: of the task.
         arrays: of n mappings.
-        whole, floats: of the task, see :func:`mapgym.cost.dense.memory_kernels.pack_memory`.
         status: int32[n], receives 0 or what is illegal.
         costs: float64[2, n], receives ENERGY in pJ and LATENCY in cycles.
         detail: receives the counts, unless it is None.
     """
-    tables, rules, scratch = open_memory(whole, floats)
     maps = Maps(*arrays)
     for i in range(len(status)):
         status[i], costs[ENERGY, i], costs[LATENCY, i] = price_one(tables, rules, scratch, maps, i, detail)
+
+
+@kernel
+def price_small_batch(
+    arrays: Arrays,
+    whole: NDArray[np.int64],
+    floats: NDArray[np.float64],
+    status: NDArray[np.int32],
+    costs: NDArray[np.float64],
+) -> None:
+    """As :func:`price_batch`, through a door that costs a few microseconds less.
+
+    Args:
+        arrays, status, costs: see there.
+        whole, floats: of the task, see :func:`mapgym.cost.dense.memory_kernels.pack_memory`.
+    """
+    memory = open_memory(whole, floats)
+    price_batch(memory.tables, memory.rules, arrays, memory.scratch, status, costs, None)

@@ -75,6 +75,9 @@ def options() -> list[str]:
     return sorted(found - {"--help"})
 
 
+# Listed before anything is drawn: commands and agents are imported for it, and what they import draws random numbers.
+AGENTS, OPTIONS = agent_names(), options()
+
 WORDS = [
     *TEXTS, *map(str, NUMBERS[:-8]), "nan", "inf", "1e999", "-1", "0", "tiny", "accel_b", "resnet18", "resnet18/conv1",
     "random", "workload.yaml", "machine.yaml", "network.yaml", "mapping.yaml", "constraints.yaml", "experiment.yaml",
@@ -85,7 +88,7 @@ WORDS = [
 
 @st.composite
 def command_lines(draw: Any) -> list[str]:
-    line = draw(st.sampled_from(GOOD)).format(agent=draw(st.sampled_from(sorted(agent_names()))))
+    line = draw(st.sampled_from(GOOD)).format(agent=draw(st.sampled_from(AGENTS)))
     arguments = shlex.split(line)
     for _ in range(draw(st.integers(0, 3))):
         at = draw(st.integers(0, len(arguments) - 1))
@@ -100,7 +103,7 @@ def command_lines(draw: Any) -> list[str]:
         elif kind == "insert":
             arguments.insert(at + 1, word)
         else:
-            arguments += [draw(st.sampled_from(options())), word]
+            arguments += [draw(st.sampled_from(OPTIONS)), word]
         if not arguments:
             arguments = ["--version"]
     # A process is given no NUL, and no text that cannot be encoded.

@@ -126,6 +126,20 @@ def pack_rules(workload: Workload, accelerator: Accelerator) -> NDArray[np.int64
     return np.array(table, np.int64)
 
 
+def mesh_limits(accelerator: Accelerator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Largest products of spatial factors along X and Y, for what chooses factors one by one.
+
+    Returns:
+        int64[L, 2] for the factors of each level alone, ``UNLIMITED`` where only the next counts; and int64[L, 2] for
+        those of the level and all outer ones together.
+    """
+    alone = np.array([accelerator.fanout_x, accelerator.fanout_y], np.int64).T.copy()
+    if accelerator.fanout_check == "cumulative":
+        # Products over levels are limited, but a mesh side without any fan-out still holds no loops.
+        alone[alone > 1] = UNLIMITED
+    return alone, np.array(accelerator.inner_meshes, np.int64)
+
+
 @inlined_kernel
 def capacity_words(table: NDArray[np.int64], s: int) -> int:
     """Words that level s holds, ``UNLIMITED`` without a limit."""

@@ -28,14 +28,12 @@ from mapgym.errors import SpecificationError
 from mapgym.mapping import MappingBatch
 from mapgym.mapping.canonical_kernels import normalise_batch
 from mapgym.mapping.legality import require_orders
-from mapgym.mapping.legality_kernels import LEGAL
+from mapgym.mapping.legality_kernels import LEGAL, mesh_limits
 from mapgym.mapping.mapping import divisors
 from mapgym.mapspace.definition import Definition
 from mapgym.mapspace.metadata_repair import bypass_clashes, make_room
 from mapgym.mapspace.projection_kernels import ProjectionTables, project_batch
 from mapgym.mapspace.size import prime_exponents
-
-UNLIMITED = 2**62
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,22 +147,17 @@ class Projection:
     @cached_property
     def _tables(self) -> ProjectionTables:
         space = self._definition
-        accelerator, entries = space.accelerator, space.entries
+        entries = space.entries
         lists = [(divisors(group.total), [*prime_exponents(group.total)]) for group in entries.groups]
-        fanout = np.array([accelerator.fanout_x, accelerator.fanout_y], np.int64).T.copy()
-        if accelerator.fanout_check == "cumulative":
-            # Products over levels are limited (reach), but a side without any fan-out still holds no loops.
-            fanout[fanout > 1] = UNLIMITED
-        meshes = [(accelerator.mac.mesh_x, accelerator.mac.mesh_y)]
-        meshes += [(level.mesh_x, level.mesh_y) for level in accelerator.levels[:-1]]
+        limit, reach = mesh_limits(space.accelerator)
         return ProjectionTables(
             fixed=entries.fixed,
             group_of=entries.group_of,
             totals=np.array([group.total for group in entries.groups], np.int64),
             divisors=_padded([entry[0] for entry in lists]),
             primes=_padded([entry[1] for entry in lists]),
-            limit=fanout,
-            reach=np.array(meshes, np.int64),
+            limit=limit,
+            reach=reach,
             side_free=entries.side_free,
             on_y=entries.on_y,
             rules=space.rules,

@@ -81,16 +81,20 @@ class Accelerator:
         return tuple(level.name for level in self.levels)
 
     @cached_property
+    def inner_meshes(self) -> tuple[tuple[int, int], ...]:
+        """Instances along X and Y, on the whole chip, of what lies directly below each level: at the innermost MACs."""
+        levels = self.levels[:-1]
+        return ((self.mac.mesh_x, self.mac.mesh_y), *((level.mesh_x, level.mesh_y) for level in levels))
+
+    @cached_property
     def fanout_x(self) -> tuple[int, ...]:
         """Inner instances below one instance of each level, along X."""
-        inner = (self.mac.mesh_x, *(level.mesh_x for level in self.levels))
-        return tuple(inner[s] // level.mesh_x for s, level in enumerate(self.levels))
+        return tuple(x // level.mesh_x for (x, _), level in zip(self.inner_meshes, self.levels, strict=True))
 
     @cached_property
     def fanout_y(self) -> tuple[int, ...]:
         """Inner instances below one instance of each level, along Y."""
-        inner = (self.mac.mesh_y, *(level.mesh_y for level in self.levels))
-        return tuple(inner[s] // level.mesh_y for s, level in enumerate(self.levels))
+        return tuple(y // level.mesh_y for (_, y), level in zip(self.inner_meshes, self.levels, strict=True))
 
     def level_index(self, name: str) -> int:
         """Index of a storage level by name; raises SpecificationError for an unknown one."""

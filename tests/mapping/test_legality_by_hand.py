@@ -7,6 +7,9 @@ import pytest
 
 from mapgym.cost import CostModel
 from mapgym.mapping import Mapping
+from mapgym.mapping.legality_kernels import UNLIMITED, mesh_limits
+from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.levels import Mac, StorageLevel
 from mapgym.spec.workload import matmul
 from tiny_hardware import GEMM, accelerator, price
 
@@ -94,3 +97,20 @@ def test_factors_and_orders_that_are_none_are_illegal():
         cost = model.evaluate(mapping)
         assert not cost.legal
         assert word in cost.reason
+
+
+@pytest.mark.parametrize(
+    ("check", "alone"),
+    [
+        ("per_level", [[2, 1], [1, 3], [4, 2]]),
+        # A side without fan-out holds no loops; elsewhere only what a level uses together with the outer ones counts.
+        ("cumulative", [[UNLIMITED, 1], [1, UNLIMITED], [UNLIMITED, UNLIMITED]]),
+    ],
+)
+def test_limits_of_spatial_factors(check: str, alone: list[list[int]]) -> None:
+    levels = (StorageLevel("RF", mesh_x=4, mesh_y=6), StorageLevel("Buffer", mesh_x=4, mesh_y=2), StorageLevel("DRAM"))
+    hardware = Accelerator("three", levels, Mac("MAC", 8, 6), fanout_check=check)
+    assert hardware.inner_meshes == ((8, 6), (4, 6), (4, 2))
+    found, together = mesh_limits(hardware)
+    assert found.tolist() == alone
+    assert together.tolist() == [[8, 6], [4, 6], [4, 2]]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mapgym.agents.base import Agent
 from mapgym.agents.search.gamma.genome import SPATIAL, TEMPORAL
 from mapgym.errors import SpecificationError
-from mapgym.mapping.legality_kernels import UNLIMITED
+from mapgym.mapping.legality_kernels import mesh_limits
 from mapgym.mapspace import MapSpace
 
 FREE_TEMPORAL, FREE_SPATIAL, FREE_KEEP, FREE_ORDER, SPATIAL_ORDER_KEY, LIMIT, REACH = range(7)
@@ -42,7 +42,6 @@ def make_rules(space: MapSpace) -> Rules:
     """Packs what a map space leaves open."""
     workload, accelerator, entries = space.workload, space.accelerator, space.entries
     levels, dims, tensors = len(accelerator.levels), len(workload.dims), len(workload.tensors)
-    inner_meshes = [(level.mesh_x, level.mesh_y) for level in accelerator.levels[:-1]]
     planes = np.zeros((7, levels, max(dims, tensors, 2)), np.int64)
     planes[FREE_TEMPORAL, :, :dims] = entries.fixed[:levels] == 0
     planes[FREE_SPATIAL, :, :dims] = entries.fixed[levels:] == 0
@@ -50,11 +49,7 @@ def make_rules(space: MapSpace) -> Rules:
     planes[FREE_ORDER, :, TEMPORAL] = entries.order_free
     planes[FREE_ORDER, :, SPATIAL] = entries.spatial_order_free
     planes[SPATIAL_ORDER_KEY, :, :dims] = entries.spatial_order_key
-    planes[LIMIT, :, :2] = np.transpose([accelerator.fanout_x, accelerator.fanout_y])
-    if accelerator.fanout_check == "cumulative":
-        # Products over levels are limited (REACH), but a mesh side without any fan-out still holds no loops.
-        planes[LIMIT][planes[LIMIT] > 1] = UNLIMITED
-    planes[REACH, :, :2] = [(accelerator.mac.mesh_x, accelerator.mac.mesh_y), *inner_meshes]
+    planes[LIMIT, :, :2], planes[REACH, :, :2] = mesh_limits(accelerator)
     return Rules(
         levels=planes,
         primes=space.edit_tables.primes,

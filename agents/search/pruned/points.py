@@ -49,10 +49,8 @@ def point_tables(space: MapSpace) -> PointTables:
             )
     most = 1 + max((exponent + parts for _, _, exponent, _, parts, *_ in primes), default=1)
     columns = 1 + max((parts for _, _, _, _, parts, *_ in primes), default=1)
-    inner_meshes = [(accelerator.mac.mesh_x, accelerator.mac.mesh_y)]
-    inner_meshes += [(level.mesh_x, level.mesh_y) for level in accelerator.levels[:-1]]
     fanouts = zip(accelerator.fanout_x, accelerator.fanout_y, strict=True)
-    most_parallel = fanouts if accelerator.fanout_check == "per_level" else inner_meshes
+    most_parallel = fanouts if accelerator.fanout_check == "per_level" else accelerator.inner_meshes
     return PointTables(
         fixed=entries.fixed,
         fixed_parallel=np.maximum(entries.fixed[len(accelerator.levels) :], 1).prod(axis=1, dtype=np.int64),

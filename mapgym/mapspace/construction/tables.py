@@ -98,13 +98,8 @@ class _Builder:
         self._read_extents()
 
     def _read_meshes(self) -> None:
-        accelerator, levels = self.accelerator, self.accelerator.levels
-        self.mesh = np.array(
-            [
-                (accelerator.mac.mesh_x, *(level.mesh_x for level in levels[:-1])),
-                (accelerator.mac.mesh_y, *(level.mesh_y for level in levels[:-1])),
-            ]
-        )
+        accelerator = self.accelerator
+        self.mesh = np.array(accelerator.inner_meshes).T
         self.cumulative = accelerator.fanout_check == "cumulative"
         per_level = np.array([accelerator.fanout_x, accelerator.fanout_y])
         # A cumulative check bounds products over levels only, but a mesh side without fan-out has nothing to replicate.

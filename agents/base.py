@@ -131,6 +131,22 @@ class Agent(ABC):
             space: the map space that will be searched.
         """
 
+    def begin(self, evaluator: Evaluator, seed: int) -> int:
+        """What a search does first: refuses what it cannot do, loads what it needs, and starts the clock.
+
+        Returns:
+            The seed, as an int.
+
+        Raises:
+            SpecificationError: as :meth:`search`.
+        """
+        self.check_axes(evaluator.space)
+        self.check_objective(evaluator.objective)
+        seed = check_seed(seed)
+        self.warm_up(evaluator.space)
+        evaluator.start()
+        return seed
+
     def check_axes(self, space: MapSpace) -> None:
         """Raises SpecificationError if the space leaves an axis open that this agent does not search."""
         for axis in space.axes:
@@ -209,11 +225,7 @@ class AskTellAgent(Agent):
 
     def search(self, evaluator: Evaluator, seed: int, initial: MappingBatch | None = None) -> None:
         """Runs the loop; see the class docstring."""
-        self.check_axes(evaluator.space)
-        self.check_objective(evaluator.objective)
-        seed = check_seed(seed)
-        self.warm_up(evaluator.space)
-        evaluator.start()
+        seed = self.begin(evaluator, seed)
         self.start(evaluator.space, np.random.default_rng(seed), evaluator.objective)
         batch = initial if initial is not None and len(initial) else self.ask(evaluator.remaining)
         while len(batch):

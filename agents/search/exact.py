@@ -12,7 +12,6 @@ from mapgym.agents.base import Agent, parameter, register
 from mapgym.agents.search.tiny_task import tiny_task
 from mapgym.cost import OBJECTIVES
 from mapgym.cost.optimum import Optimum, Progress, find_optimum
-from mapgym.errors.seeds import check_seed
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
 
@@ -57,11 +56,7 @@ class ExactSearch(Agent):
         """Prices what it is given and random mappings, then the optimum."""
         self.optimum = None
         space = evaluator.space
-        self.check_axes(space)
-        self.check_objective(evaluator.objective)
-        check_seed(seed)
-        self.warm_up(space)
-        evaluator.start()
+        seed = self.begin(evaluator, seed)
         if initial is not None:
             evaluator.evaluate(initial)
         count = min(self.first, evaluator.remaining - 1)

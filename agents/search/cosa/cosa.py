@@ -14,7 +14,6 @@ from mapgym.agents.base import Agent, parameter, register
 from mapgym.agents.search.cosa.model import Expression, Program, total
 from mapgym.agents.search.tiny_task import tiny_task
 from mapgym.cost import OBJECTIVES
-from mapgym.errors.seeds import check_seed
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapspace import MapSpace
 
@@ -78,11 +77,7 @@ class Cosa(Agent):
     def search(self, evaluator: Evaluator, seed: int, initial: MappingBatch | None = None) -> None:
         """Prices what it is given, then the solution of each program."""
         space = evaluator.space
-        self.check_axes(space)
-        self.check_objective(evaluator.objective)
-        check_seed(seed)
-        self.warm_up(space)
-        evaluator.start()
+        self.begin(evaluator, seed)
         if initial is not None and len(initial):
             evaluator.evaluate(initial)
         keep = space.entries.keep | space.entries.keep_free

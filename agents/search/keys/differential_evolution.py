@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from mapgym.agents.base import Agent, parameter, register
 from mapgym.agents.search.local.edits import best_members
-from mapgym.errors.seeds import check_seed
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
 from mapgym.mapspace.keys import KeyEncoding
@@ -92,12 +91,7 @@ class DifferentialEvolution(Agent):
         """Evolves until the budget is spent."""
         from scipy.optimize import differential_evolution
 
-        self.check_axes(evaluator.space)
-        self.check_objective(evaluator.objective)
-        check_seed(seed)
-        self.warm_up(evaluator.space)
-        evaluator.start()
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(self.begin(evaluator, seed))
         encoding = KeyEncoding(evaluator.space)
         given = np.empty((0, encoding.size))
         if initial is not None and len(initial):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TypeVar
 
 from mapgym.errors import SpecificationError, require_keys, require_name, suggest
 from mapgym.errors.text import quoted
+from mapgym.spec.actions import ACCESSES
 from mapgym.spec.format_rules import check_ranks
 from mapgym.spec.levels import Mac, StorageLevel
+from mapgym.spec.rules import DEFAULT_RULES, CountingRules, counting_rules
 
 FANOUT_CHECKS = ("per_level", "cumulative")
 
@@ -26,6 +28,7 @@ class Accelerator:
         peer_links: whether neighbouring instances pass words to each other (Timeloop's default).
         fanout_check: "per_level" checks the parallelism of each level against its own fan-out; "cumulative" is
             Timeloop's model, which checks only products over levels (a quirk; docs/cost_model.md, "Legality").
+        rules: which version of Timeloop is counted as, a name of :data:`mapgym.spec.rules.RULE_SETS`.
     """
 
     name: str
@@ -33,6 +36,7 @@ class Accelerator:
     mac: Mac
     peer_links: bool = True
     fanout_check: str = "per_level"
+    rules: str = DEFAULT_RULES
 
     def __post_init__(self) -> None:
         where = f"accelerator {quoted(self.name)}"
@@ -68,7 +72,19 @@ class Accelerator:
             raise SpecificationError(
                 f"{where}: the outermost level {quoted(names[-1])} must keep every tensor; remove its keep_only"
             )
+        counting_rules(self.rules, f"{where}: rules")
+        for s, level in enumerate(self.levels):
+            if level.power_gated_at is not None and level.power_gated_at not in names[s:]:
+                raise SpecificationError(
+                    f"{where}: power_gated_at of {quoted(level.name)} is {quoted(level.power_gated_at)}; name the level "
+                    f"itself or one further out: {', '.join(names[s:])}"
+                )
         check_ranks(self.levels, where)
+
+    @property
+    def counting(self) -> CountingRules:
+        """The rules themselves."""
+        return counting_rules(self.rules, "rules")
 
     @property
     def is_sparse(self) -> bool:
@@ -107,20 +123,13 @@ class Accelerator:
 
     def to_dict(self) -> dict[str, object]:
         """A plain, YAML- and JSON-able form that :meth:`from_dict` reads back (levels outermost first)."""
-        levels = []
-        for level in reversed(self.levels):
-            entry = {key: value for key, value in asdict(level).items() if value is not None}
-            if level.keep_only is not None:
-                entry["keep_only"] = list(level.keep_only)
-            entry["formats"] = {tensor: list(ranks) for tensor, ranks in level.formats}
-            entry["actions"] = [action.to_dict() for action in level.actions]
-            levels.append(_without_defaults(entry))
         return {
             "name": self.name,
-            "levels": levels,
-            "mac": _without_defaults({**asdict(self.mac), "zero_operands": list(self.mac.zero_operands)}),
+            "levels": [_part_to_dict(level) for level in reversed(self.levels)],
+            "mac": _part_to_dict(self.mac),
             "peer_links": self.peer_links,
             "fanout_check": self.fanout_check,
+            "rules": self.rules,
         }
 
     @classmethod
@@ -130,7 +139,7 @@ class Accelerator:
         Args:
             data: keys ``name``, ``levels`` (a list, **outermost first**, as architects draw them; keys are the
                 attributes of :class:`StorageLevel`), ``mac`` (attributes of :class:`Mac`), ``peer_links``,
-                ``fanout_check``.
+                ``fanout_check``, ``rules``.
             where: file and key, for error messages.
 
         Raises:
@@ -148,25 +157,55 @@ class Accelerator:
             raise SpecificationError(
                 f"{where}: mac is {quoted(mac)}; give a mapping such as {{mesh_x: 256, energy_pj: 1.0}}"
             )
-        options = {key: data[key] for key in ("peer_links", "fanout_check") if key in data}
+        options = {key: data[key] for key in ("peer_links", "fanout_check", "rules") if key in data}
         try:
-            return cls(
+            accelerator = cls(
                 name=str(data.get("name", where)),
                 levels=tuple(_level(entry, f"levels[{i}]") for i, entry in enumerate(levels))[::-1],
                 mac=_construct(Mac, mac, "mac"),
                 **options,  # type: ignore[arg-type]
             )
+            for entry, level in zip(levels, accelerator.levels[::-1], strict=True):
+                if "access_energy_pj" not in entry:
+                    _require_energies(level, accelerator.counting)
         except SpecificationError as error:
             raise SpecificationError(f"{where}: {error}") from None
+        return accelerator
 
 
-def _without_defaults(entry: dict[str, object]) -> dict[str, object]:
-    """Leaves out sparse features that are not there."""
-    names = (
-        *("formats", "actions", "metadata_word_bits", "zero_operands"),
-        *("decompression_supported", "compression_supported"),
-    )
-    return {key: value for key, value in entry.items() if key not in names or value}
+_PAIRS = ("action_energies_pj", "bandwidth_scale")
+_ALWAYS = ("name", "mesh_x", "mesh_y", "word_bits", "energy_pj", "access_energy_pj", "block_size_words", "capacity_words")
+"""What the plain form of a part says even if it is what holds when nothing is said."""
+_ALWAYS += ("energy_per_hop_pj", "router_energy_pj")
+
+
+def _part_to_dict(part: Mac | StorageLevel) -> dict[str, object]:
+    """The plain form of a level or the MACs, without features that it does not have."""
+    entry: dict[str, object] = {}
+    for field in fields(part):
+        value = getattr(part, field.name)
+        if value is None or (field.name not in _ALWAYS and value == field.default):
+            continue
+        if field.name in _PAIRS:
+            value = dict(value)
+        elif field.name == "formats":
+            value = {tensor: list(ranks) for tensor, ranks in value}
+        elif field.name == "actions":
+            value = [action.to_dict() for action in value]
+        entry[field.name] = list(value) if isinstance(value, tuple) else value
+    return entry
+
+
+def _require_energies(level: StorageLevel, rules: CountingRules) -> None:
+    """Raises SpecificationError if a level leaves open what one of its accesses costs."""
+    given = dict(level.action_energies_pj)
+    for action in ACCESSES:
+        names = rules.action_names[action]
+        if not any(name in given for name in names):
+            raise SpecificationError(
+                f"storage level {quoted(level.name)} has no energy of {action}; add one of {', '.join(names)} to its "
+                "action_energies_pj, or an access_energy_pj for what is not there"
+            )
 
 
 _EXAMPLES = {"name": "GlobalBuffer", "mesh_x": 256, "energy_pj": 1.0, "access_energy_pj": 7.4}
@@ -183,6 +222,6 @@ def _construct(kind: type[_Part], entry: Mapping[str, object], where: str) -> _P
     require_keys(map(str, entry), [field.name for field in fields(kind)], where)
     # What a file leaves out by mistake, being cut short for example, must not be taken for a default.
     for key in ("mesh_x", "energy_pj") if kind is Mac else ("name", "access_energy_pj"):
-        if key not in entry:
+        if key not in entry and not (key == "access_energy_pj" and entry.get("action_energies_pj")):
             raise SpecificationError(f"{where} has no {quoted(key)}; add it, such as {key}: {_EXAMPLES[key]}")
     return kind(**entry)  # type: ignore[arg-type]

@@ -222,6 +222,13 @@ class StorageLevel:
         return math.floor(self.capacity_words / self.multiple_buffering)
 
     @property
+    def usable_metadata_bits(self) -> int | None:
+        """Bits that metadata can take, None for unlimited: a part of their room with multiple buffering."""
+        if self.metadata_capacity_bits is None or self.multiple_buffering == 1:
+            return self.metadata_capacity_bits
+        return math.floor(self.metadata_capacity_bits / self.multiple_buffering)
+
+    @property
     def hop_energy_pj(self) -> float:
         """Energy of a word's way from one inner instance to the next, however it is given."""
         if self.wire_energy_pj_per_bit_mm:

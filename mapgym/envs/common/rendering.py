@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.mapping import Mapping
-from mapgym.mapping.density_kernels import density_record, largest_occupancy
+from mapgym.mapping.density_kernels import density_record, largest_occupancy, tile_rows
 from mapgym.mapspace.construction.decision_kernels import is_complete, minimum_words, next_decision
 from mapgym.mapspace.construction.packed_kernels import KEEP, KIND_NAMES, ORDER_X
 
@@ -144,7 +144,8 @@ def tile_words(task: Task, s: int, mapping: Mapping) -> int:
     for tensor, kept in zip(task.workload.tensors, mapping.keep[s], strict=True):
         if kept and tensor.name in compressed:
             record = np.array(density_record(task.workload, tensor.name), np.int64)
-            words += largest_occupancy(record, 0, tensor.tile_size(tile))
+            rows = tile_rows(record, 0, extents[None], 0)
+            words += largest_occupancy(record, 0, tensor.tile_size(tile), rows)
         elif kept:
             words += tensor.tile_size(tile)
     return words

@@ -15,7 +15,7 @@ from mapgym.cost.dense.price_kernels import ENERGY, LATENCY, Detail, price_batch
 from mapgym.cost.dense.scratch import make_scratch
 from mapgym.cost.dense.tables import HOLES, make_tables
 from mapgym.cost.sparse.sparse_kernels import SparseWork, price_sparse_batch
-from mapgym.cost.sparse.tables import SparseDetail, check_operands, make_sparse_detail, make_sparse_tables
+from mapgym.cost.sparse.tables import SparseDetail, make_sparse_detail, make_sparse_tables
 from mapgym.errors import SpecificationError, require_kind, suggest
 from mapgym.errors.text import quoted
 from mapgym.mapping import Mapping, MappingBatch, legality
@@ -216,7 +216,6 @@ class CostModel:
         shape = (len(accelerator.levels), len(workload.dims), len(workload.tensors))
         self._shape = shape
         self._names = (workload.dims, accelerator.level_names, tuple(tensor.name for tensor in workload.tensors))
-        check_operands(workload, accelerator)
         tables = make_tables(workload, accelerator)
         scratch = make_scratch(*shape, accelerator, int(tables.tensors[:, HOLES].max()))
         rules = pack_rules(workload, accelerator)
@@ -233,7 +232,7 @@ class CostModel:
                 Maps(*MappingBatch.trivial(workload, accelerator, 1).arrays()),
                 self._make_detail(1),
                 np.zeros(shape[2]),
-                np.zeros((2, 3)),
+                np.zeros((shape[2] - 1, 3)),
             )
 
     @overload
@@ -273,7 +272,7 @@ class CostModel:
         if self._sparse is None or counts is not None:
             price_batch(*self._task, arrays, self._scratch, status, costs, counts)
         if self._sparse is not None:
-            savings = SparseCostDetail(*make_sparse_detail(n, self._shape[0], self._shape[2])) if detail else None
+            savings = SparseCostDetail(*make_sparse_detail(n, self._sparse.sparse)) if detail else None
             busy = np.empty(n, np.int64)
             price_sparse_batch(arrays, *self._memory, self._sparse, status, costs, busy, savings)
         energy, cycles = costs[ENERGY], costs[LATENCY]

@@ -221,6 +221,11 @@ class StorageLevel:
         return math.floor(self.capacity_words / self.multiple_buffering)
 
     @property
+    def metadata_width_bits(self) -> int:
+        """Bits that one access to metadata moves, 0 if there are none."""
+        return self.metadata_word_bits if self.metadata_access_bits is None else self.metadata_access_bits
+
+    @property
     def usable_metadata_bits(self) -> int | None:
         """Bits that metadata can take, None for unlimited: a part of their room with multiple buffering."""
         if self.metadata_capacity_bits is None or self.multiple_buffering == 1:

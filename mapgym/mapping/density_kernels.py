@@ -125,11 +125,12 @@ def hypergeometric(k: int, words: int, nonzeros: int, drawn: int) -> float:
     """Probability of k non-zeros among so many drawn of a tensor with so many words and non-zeros."""
     if k < max(0, drawn + nonzeros - words) or k > min(nonzeros, drawn):
         return 0.0
-    if k == 0 and drawn <= _LARGEST_PRODUCT:
+    fewer, more = min(drawn, nonzeros), max(drawn, nonzeros)
+    if k == 0 and fewer <= _LARGEST_PRODUCT:
         # More accurate than logarithms of factorials, and what decides a floor may be the last digit.
         probability = 1.0
-        for i in range(drawn):
-            probability *= (words - nonzeros - i) / (words - i)
+        for i in range(fewer):
+            probability *= (words - more - i) / (words - i)
         return probability
     return math.exp(
         _log_binomial(float(nonzeros), float(k))

@@ -28,7 +28,7 @@ from mapgym.mapping.density_kernels import (
 from mapgym.mapping.metadata_kernels import FIBER, INSIDE, NUMBER, OUTSIDE, RANK, B, Formats, rank_units
 
 _FEW = 8
-"""Words up to which the chance of being empty is worked out for each occupancy: what is rounded up may be exact."""
+"""Words or non-zeros up to which the chance of being empty is worked out anew: what is rounded up may be exact."""
 
 
 @inlined_kernel
@@ -101,7 +101,7 @@ def _advance_chances(formats: Formats, t: int, s: int, tile: int, k: int, chance
     for e in range(formats.listed[s, t, NUMBER]):
         for side, column in ((0, OUTSIDE), (1, INSIDE)):
             words = formats.fibers[s, t, e, column]
-            if words <= _FEW:
+            if min(words, k + 1) <= _FEW:
                 chances[e, side] = hypergeometric(0, tile, k + 1, words)
             else:
                 chances[e, side] *= max(tile - words - k, 0) / (tile - k)

@@ -213,6 +213,7 @@ class CostModel:
         check_task(workload, accelerator)
         self.workload = workload
         self.accelerator = accelerator
+        accelerator = accelerator.for_workload(workload)
         shape = (len(accelerator.levels), len(workload.dims), len(workload.tensors))
         self._shape = shape
         self._names = (workload.dims, accelerator.level_names, tuple(tensor.name for tensor in workload.tensors))

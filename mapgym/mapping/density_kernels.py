@@ -2,8 +2,8 @@
 
 Three models, as in Sparseloop (docs/sparse.md, "Densities"), for a tile of n words of a tensor of N words with
 density d: *fixed-structured*, in which every tile holds n * d non-zeros, rounded down or up with the odds that give
-this mean; *hypergeometric*, in which r = ceil(d * N) non-zeros lie anywhere in the tensor; and *banded*, a square matrix
-whose non-zeros lie up to a distance from its diagonal (:mod:`mapgym.mapping.band_kernels`).
+this mean; *hypergeometric*, in which r = ceil(d * N) non-zeros lie anywhere in the tensor; and *banded*, a square
+matrix whose non-zeros lie up to a distance from its diagonal (:mod:`mapgym.mapping.band_kernels`).
 
 A density is a record of int64[RECORD] in a larger table, with the columns below. The mantissa and the exponent give d
 to the last bit, which decides what is rounded up. A tile is given by its words and, for a banded tensor, its rows.
@@ -29,8 +29,8 @@ FIXED, HYPERGEOMETRIC, BANDED = 0, 1, 2
 
 KIND, MANTISSA, EXPONENT, NONZEROS, WORDS, BAND, SIDE, ROW_DIM = range(8)
 RECORD = 8
-"""Columns of a record: d (two), non-zeros and words of the tensor, and of a banded one its band width, the length of a
-side and the dim of its rows."""
+"""Columns of a record: kind, d (two), non-zeros and words of the tensor, and of a banded one its band width, the length
+of a side and the dim of its rows."""
 
 _MANTISSA_BITS = 53
 _LARGEST_PRODUCT = 4096
@@ -51,8 +51,7 @@ def density_record(workload: Workload, tensor: str) -> list[int]:
 
 @inlined_kernel
 def tile_rows(table: NDArray[np.int64], at: int, extents: NDArray[Any], row: int) -> int:
-    """Rows of a tile that so many iterations of each dim span, [any, dim], of which one row counts; 1 where no model
-    asks for them."""
+    """Rows of a tile that so many iterations of each dim span, [any, dim], of which one row counts; 1 if not banded."""
     return int(extents[row, table[at + ROW_DIM]]) if table[at] == BANDED else 1
 
 

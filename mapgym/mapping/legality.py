@@ -102,6 +102,7 @@ def reason(status: int, workload: Workload, accelerator: Accelerator, mapping: M
         workload, accelerator, mapping: what the status is about.
     """
     kind, index = int(status) >> 8, int(status) & 255
+    accelerator = accelerator.for_workload(workload)
     if kind == LEGAL:
         return ""
     if kind in (PRODUCT, FACTOR):

@@ -104,6 +104,7 @@ def pack_rules(workload: Workload, accelerator: Accelerator) -> NDArray[np.int64
                 f"workload {quoted(workload.name)}: the bound {bound} of dim {quoted(dim)} exceeds {_MAX_FACTOR}, "
                 "the largest factor of a mapping; split the dim in two"
             )
+    accelerator = accelerator.for_workload(workload)
     _check_tensor_names(workload, accelerator)
     bounds = dict(zip(workload.dims, workload.bounds, strict=True))
     levels = accelerator.levels

@@ -38,8 +38,8 @@ UNLIMITED = -1
 
 RANK, FIBER, INSIDE, OUTSIDE = 0, 1, 2, 4
 COLUMNS = 6
-"""Columns of ``Formats.fibers``: the number of the rank, the words of a fiber, and words and rows of the tile inside one
-of its entries and of the one that the fiber is."""
+"""Columns of ``Formats.fibers``: the number of the rank, the words of a fiber, and words and rows of the tile inside
+one of its entries and of the one that the fiber is."""
 
 NUMBER, RANKS, SEEN = 0, 1, 2
 """Columns of ``Formats.listed``: entries, ranks (those to spare included), and words and rows of the tile that an outer
@@ -70,7 +70,7 @@ class Formats(NamedTuple):
 
 def make_formats(workload: Workload, accelerator: Accelerator) -> Formats:
     """Packs the formats of an accelerator for the tensors of a workload."""
-    levels, tensors = accelerator.levels, workload.tensors
+    levels, tensors = accelerator.for_workload(workload).levels, workload.tensors
     named = [{tensor: expand_ranks(ranks)[::-1] for tensor, ranks in level.formats} for level in levels]
     most = max((len(ranks) for formats in named for ranks in formats.values()), default=0)
     ranks = np.zeros((len(levels), len(tensors)), np.int64)
@@ -104,7 +104,7 @@ def make_formats(workload: Workload, accelerator: Accelerator) -> Formats:
 
 def list_clashes(workload: Workload, accelerator: Accelerator) -> NDArray[np.bool_]:
     """bool[outer, inner, tensor]: whether two levels cannot pass a tensor to each other, if those between bypass it."""
-    levels, tensors = accelerator.levels, workload.tensors
+    levels, tensors = accelerator.for_workload(workload).levels, workload.tensors
     clashes = np.zeros((len(levels), len(levels), len(tensors)), np.bool_)
     for outer in range(len(levels)):
         for inner in range(outer):

@@ -83,7 +83,8 @@ class StorageLevel:
             unused ones leak too; None if each is switched by itself.
         cluster_size: instances that are built as one and charged once per access; divides their number.
         multiple_buffering: parts that the capacity is divided into so that one can be filled while another is used.
-        keep_only: the tensors that this level may hold; None for all, empty for a level that only spreads out.
+        keep_only: the tensors that this level may hold; None for all, empty for a level that only spreads out. Here and
+            wherever else a level names tensors, ``operands`` and ``outputs`` stand for all of that role.
         no_temporal_reuse: tensors of which each step brings the whole tile again.
         no_multicast: tensors of which each inner instance gets its words by accesses of its own.
         minimum_utilization: share of the capacity that tiles must fill, 0 to 1.

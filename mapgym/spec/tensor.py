@@ -85,8 +85,8 @@ class Tensor:
             )
         if width > 0 and self.density_distribution != BANDED:
             raise SpecificationError(
-                f"{where} has a band_width, but the density_distribution {quoted(self.density_distribution)}; leave the "
-                f"band_width out or make the distribution {quoted(BANDED)}"
+                f"{where} has a band_width, but the density_distribution {quoted(self.density_distribution)}; leave "
+                f"the band_width out or make the distribution {quoted(BANDED)}"
             )
 
     def with_density(self, density: object, distribution: str | None = None) -> Tensor:

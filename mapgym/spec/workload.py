@@ -114,8 +114,8 @@ class Workload:
         if len(sides) != 2 or not plain or terms[0] == terms[1] or lengths[sides[0]] != lengths[sides[1]]:
             raise SpecificationError(
                 f"workload {quoted(self.name)}: tensor {quoted(tensor.name)} is banded, but its ranks of more than one "
-                f"word ({quoted(', '.join(map(format_rank, ranks)))}) are not two single dims of the same bound; give it "
-                f"the density_distribution {quoted(DENSITY_DISTRIBUTIONS[0])}"
+                f"word ({quoted(', '.join(map(format_rank, ranks)))}) are not two single dims of the same bound; give "
+                f"it the density_distribution {quoted(DENSITY_DISTRIBUTIONS[0])}"
             )
         return lengths[sides[0]], self.dims.index(terms[0][0][0])
 

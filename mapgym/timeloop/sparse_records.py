@@ -66,7 +66,7 @@ def with_record_densities(workload: Workload, densities: AbcMapping[str, Any]) -
 
 
 def set_spatial_orders(mapping: Mapping, record: AbcMapping[str, Any]) -> None:
-    """Puts spatial loops where a record has them, those of bound 1 too: some of Timeloop's sparse counts depend on it."""
+    """Puts spatial loops where a record has them, those of bound 1 too: some of Timeloop's sparse counts need it."""
     for level, entry in zip(reversed(mapping.levels), record["mapping"]["levels"], strict=True):
         if entry["spatial_permutation"] is not None and entry.get("split") is not None:
             s = mapping.levels.index(level)

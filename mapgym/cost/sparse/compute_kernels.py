@@ -17,7 +17,11 @@ ABSENT, ZERO, NONZERO = range(3)
 
 @kernel
 def _set_states(
-    sparse: SparseTables, keep: NDArray[np.bool_], i: int, probabilities: NDArray[np.float64], states: NDArray[np.float64]
+    sparse: SparseTables,
+    keep: NDArray[np.bool_],
+    i: int,
+    probabilities: NDArray[np.float64],
+    states: NDArray[np.float64],
 ) -> int:
     """Sets the probability of each state of each operand, float64[operand, 3]; returns artefacts."""
     artefacts = 0
@@ -49,8 +53,8 @@ def _set_states(
 def _combine(left: int, states: NDArray[np.float64]) -> tuple[float, float, float, float]:
     """Computations with (a zero but nothing absent, two of them zero, some operands absent, all of them absent).
 
-    Operands are independent. With two of them everything is added up in Timeloop's order, because the last digit decides
-    what is rounded down; the second figure is then apart from the first, and 0 otherwise.
+    Operands are independent. With two of them everything is added up in Timeloop's order, because the last digit
+    decides what is rounded down; the second figure is then apart from the first, and 0 otherwise.
     """
     if len(states) == 2:
         a, b = states[0], states[1]

@@ -20,7 +20,6 @@ from mapgym.mapping.density_kernels import (
     WORDS,
     first_occupancy,
     hypergeometric,
-    largest_occupancy,
     next_occupancy,
     probability,
     probability_empty_within,

@@ -1,4 +1,4 @@
-"""Compiled savings: which accesses to a tensor actions on zeros save, and what that leaves for other levels and the MACs.
+"""Compiled savings: which accesses to a tensor actions on zeros save, and what that leaves for others and the MACs.
 
 The rules are those of Timeloop v3 (Sparseloop); docs/sparse.md explains them. Everything that Timeloop does and
 one would not expect is marked QUIRK. Where its figures are no result, ours are the sane ones and the mapping is marked:
@@ -140,7 +140,14 @@ def find_fractions(sparse: SparseTables, keep: NDArray[np.bool_], i: int) -> Non
 
 @inlined_kernel
 def _save_here(
-    sparse: SparseTables, keep: NDArray[np.bool_], i: int, t: int, s: int, fraction: float, is_inner: bool, counted: bool
+    sparse: SparseTables,
+    keep: NDArray[np.bool_],
+    i: int,
+    t: int,
+    s: int,
+    fraction: float,
+    is_inner: bool,
+    counted: bool,
 ) -> None:
     """Removes what a level's own actions save.
 
@@ -164,9 +171,7 @@ def _save_here(
 
 
 @kernel
-def _save_tensor(
-    sparse: SparseTables, keep: NDArray[np.bool_], i: int, t: int, counts_all: bool
-) -> tuple[float, int]:
+def _save_tensor(sparse: SparseTables, keep: NDArray[np.bool_], i: int, t: int, counts_all: bool) -> tuple[float, int]:
     """Applies all actions on a tensor; returns (fraction of the computes that they save, -1 for none, artefacts).
 
     The other arguments are those of :func:`save`.
@@ -217,7 +222,12 @@ def _save_tensor(
 
 @kernel
 def save(
-    sparse: SparseTables, keep: NDArray[np.bool_], i: int, macs: int, probabilities: NDArray[np.float64], counts_all: bool
+    sparse: SparseTables,
+    keep: NDArray[np.bool_],
+    i: int,
+    macs: int,
+    probabilities: NDArray[np.float64],
+    counts_all: bool,
 ) -> tuple[int, int]:
     """Applies all actions, from the outermost level inwards; returns (computes that are left, artefacts).
 

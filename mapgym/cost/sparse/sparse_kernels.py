@@ -76,7 +76,9 @@ def _parent_of(keep: NDArray[np.bool_], i: int, t: int, s: int) -> int:
 def _shape(sparse: SparseTables, dense: Detail, t: int, s: int) -> tuple[int, int]:
     """Words and rows of the tile of a tensor at a level that keeps it."""
     nest = sparse.nest
-    return dense.tile_words[0, s, t], tile_rows(sparse.formats.densities, t * RECORD, nest.extents, nest.starts[s + 1] - 1)
+    return dense.tile_words[0, s, t], tile_rows(
+        sparse.formats.densities, t * RECORD, nest.extents, nest.starts[s + 1] - 1
+    )
 
 
 @kernel
@@ -348,7 +350,7 @@ class SparseWork(NamedTuple):
 
 @kernel
 def _price_zeros(work: SparseWork, i: int, out: SparseDetail | None) -> tuple[float, int, int]:
-    """(energy in pJ, cycles, computes that take time) of mapping i, of which the dense counts and the nest are known."""
+    """(energy in pJ, cycles, computes that take time) of mapping i; its dense counts and its nest are known."""
     sparse, dense, keep = work.sparse, work.dense, work.row.keep
     levels, tensors = keep.shape[1:]
     units = dense.used_instances[0, 0] * dense.fanout_used[0, 0]

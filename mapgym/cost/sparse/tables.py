@@ -123,15 +123,22 @@ def make_sparse_tables(workload: Workload, accelerator: Accelerator, is_canonica
                     rows.append([code, s, *involved] + [-1] * (len(names) - len(involved)))
     shape = (len(levels), len(names))
     formats, energies = make_formats(workload, accelerator), _energies(accelerator)
-    limits = [[getattr(level, f"{key}_bandwidth_words_per_cycle") for key in ("read", "write", "shared")] for level in levels]
+    limits = [
+        [getattr(level, f"{key}_bandwidth_words_per_cycle") for key in ("read", "write", "shared")] for level in levels
+    ]
     bandwidths = np.array([[math.inf if limit is None else limit for limit in of] for of in limits])
-    scales = [[dict(level.bandwidth_scale).get(name, 1.0) if rules.leakage else 1.0 for name in names] for level in levels]
+    scales = [
+        [dict(level.bandwidth_scale).get(name, 1.0) if rules.leakage else 1.0 for name in names] for level in levels
+    ]
     mac = accelerator.mac.energies_pj(rules.action_names)
     per_level = [
         (level.block_size_words, level.word_bits, level.metadata_width_bits, level.instances, level.clusters)
         for level in levels
     ]
-    gates = [s if level.power_gated_at is None else accelerator.level_index(level.power_gated_at) for s, level in enumerate(levels)]
+    gates = [
+        s if level.power_gated_at is None else accelerator.level_index(level.power_gated_at)
+        for s, level in enumerate(levels)
+    ]
     fibers = formats.fibers.shape[2]
     return SparseTables(
         formats=formats,

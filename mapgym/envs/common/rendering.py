@@ -139,7 +139,7 @@ def tile_words(task: Task, s: int, mapping: Mapping) -> int:
     """Words that the kept tiles of a mapping take at a level, at most."""
     extents = np.prod(mapping.temporal[: s + 1].astype(np.int64) * mapping.spatial[: s + 1], axis=0)
     tile = dict(zip(mapping.dims, map(int, extents), strict=True))
-    compressed = dict(task.accelerator.levels[s].formats)
+    compressed = dict(task.accelerator.for_workload(task.workload).levels[s].formats)
     words = 0
     for tensor, kept in zip(task.workload.tensors, mapping.keep[s], strict=True):
         if kept and tensor.name in compressed:

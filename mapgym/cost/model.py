@@ -307,8 +307,10 @@ class CostModel:
             "level_cycles": (n, levels),
             "compute_cycles": (n,),
         }
-        floats = ("address_energy_pj", "energy_pj", "hops", "ingresses", "leakage_energy_pj")
-        floats += ("link_transfers", "network_energy_pj")
+        floats = {
+            *("address_energy_pj", "energy_pj", "leakage_energy_pj", "network_energy_pj"),
+            *("hops", "ingresses", "link_transfers"),
+        }
         arrays: dict[str, Any] = {
             name: np.zeros(shapes[name], np.float64 if name in floats else np.int64) for name in Detail._fields
         }

@@ -80,8 +80,8 @@ class Accelerator:
         for level in self.levels:
             if level.power_gated_at is not None and level.power_gated_at not in names:
                 raise SpecificationError(
-                    f"{where}: power_gated_at of {quoted(level.name)} is {quoted(level.power_gated_at)}; name a storage "
-                    f"level: {suggest(level.power_gated_at, names)}"
+                    f"{where}: power_gated_at of {quoted(level.name)} is {quoted(level.power_gated_at)}; name a "
+                    f"storage level: {suggest(level.power_gated_at, names)}"
                 )
         check_ranks(self.levels, where)
 

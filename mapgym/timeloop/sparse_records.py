@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 Keys = tuple[str, ...]
 """Where a figure is in a record: key, key within that, and so on. Names of levels and tensors may hold anything."""
 
+_DISTRIBUTIONS = {"fixed": "fixed-structured", "fixed_structured": "fixed-structured", "diagonal": "banded"}
+"""What Timeloop's files also call distributions."""
+
 _WRAPPED_COUNT = 2.0**63
 """A count from here on has fallen below zero and wrapped around modulo 2**64."""
 
@@ -49,20 +52,14 @@ def with_sparse_features(accelerator: Accelerator, features: AbcMapping[str, Any
 
 
 def with_record_densities(workload: Workload, densities: AbcMapping[str, Any]) -> Workload:
-    """The workload with the densities of a record."""
-    for name in densities:
-        workload.tensor(name)
-    tensors = tuple(
-        replace(
-            tensor,
-            density=densities[tensor.name]["density"],
-            density_distribution=densities[tensor.name]["distribution"],
-        )
-        if tensor.name in densities
-        else tensor
-        for tensor in workload.tensors
-    )
-    return replace(workload, tensors=tensors)
+    """The workload with the densities of a record: numbers, or what Timeloop's files have under ``densities``."""
+    given: dict[str, object] = {}
+    for name, entry in densities.items():
+        given[name] = entry
+        if isinstance(entry, AbcMapping):
+            kind = entry.get("distribution", "fixed-structured")
+            given[name] = {**entry, "distribution": _DISTRIBUTIONS.get(kind, kind)}
+    return workload.with_densities(given)
 
 
 def set_spatial_orders(mapping: Mapping, record: AbcMapping[str, Any]) -> None:

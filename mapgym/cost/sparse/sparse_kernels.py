@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.compilation import inlined_kernel, kernel
-from mapgym.cost.dense.memory_kernels import open_memory
+from mapgym.cost.dense.memory_kernels import Memory, open_memory
 from mapgym.cost.dense.price_kernels import ENERGY, LATENCY, Detail, price_one
 from mapgym.cost.dense.traffic_kernels import slowed
 from mapgym.cost.sparse.compute_kernels import compute
@@ -378,6 +378,13 @@ def _price_zeros(work: SparseWork, i: int, out: SparseDetail | None) -> tuple[fl
 
 
 @kernel
+def _price_dense(memory: Memory, work: SparseWork) -> tuple[int, float, float]:
+    """(status, energy in pJ, cycles) if nothing were zero; in a function of its own, so that it is compiled once."""
+    work.dense.network_energy_pj[:] = 0.0
+    return price_one(memory.tables, memory.rules, memory.scratch, work.row, 0, work.dense)
+
+
+@kernel
 def price_sparse_batch(
     arrays: Arrays,
     whole: NDArray[np.int64],
@@ -402,11 +409,8 @@ def price_sparse_batch(
     formats, nest, keep = work.sparse.formats, work.sparse.nest, work.row.keep
     for i in range(len(status)):
         copy_mapping(i, maps, 0, work.row)
-        work.dense.network_energy_pj[:] = 0.0
         busy[i] = 0
-        status[i], costs[ENERGY, i], costs[LATENCY, i] = price_one(
-            memory.tables, memory.rules, memory.scratch, work.row, 0, work.dense
-        )
+        status[i], costs[ENERGY, i], costs[LATENCY, i] = _price_dense(memory, work)
         if status[i] != LEGAL:
             continue
         list_nest(work.row, 0, nest, work.sorting)

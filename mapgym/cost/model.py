@@ -231,7 +231,8 @@ class CostModel:
                 make_sparse_tables(workload, accelerator, is_canonical),
                 canonical_sorting(shape[0], shape[1], accelerator.peer_links),
                 Maps(*MappingBatch.trivial(workload, accelerator, 1).arrays()),
-                self._make_detail(1),
+                # What networks carry is asked for in details of dense tensors only, and takes time.
+                self._make_detail(1)._replace(hops=np.zeros((0, shape[0], shape[2]))),
                 np.zeros(shape[2]),
                 np.zeros((shape[2] - 1, 3)),
             )

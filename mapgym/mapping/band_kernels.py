@@ -41,8 +41,8 @@ def _inside(first_row: int, last_row: int, first_column: int, last_column: int, 
 @kernel
 def band_grid(side: int, band: int, words: int, rows: int) -> Grid:
     """The grid of tiles of so many words and rows."""
-    rows = min(rows, side)
     columns = min(words // rows, side)
+    rows = min(rows, side)
     down, across = side // rows, side // columns
     begins = (band + rows - 1) // rows
     return rows, columns, down, across, begins, max(down - 2 * begins, 0)

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 FIXED, HYPERGEOMETRIC, BANDED = 0, 1, 2
 """Kinds, in the order of ``DENSITY_DISTRIBUTIONS``."""
 
-KIND, MANTISSA, EXPONENT, NONZEROS, WORDS, BAND, SIDE, ROW_DIM = range(8)
-RECORD = 8
+KIND, MANTISSA, EXPONENT, NONZEROS, WORDS, BAND, SIDE, ROW_DIM, COLUMN_DIM = range(9)
+RECORD = 9
 """Columns of a record: kind, d (two), non-zeros and words of the tensor, and of a banded one its band width, the length
-of a side and the dim of its rows."""
+of a side and the dims of its rows and columns."""
 
 _MANTISSA_BITS = 53
 _LARGEST_PRODUCT = 4096
@@ -43,10 +43,10 @@ def density_record(workload: Workload, tensor: str) -> list[int]:
     fraction, exponent = math.frexp(entry.density)
     d = [int(fraction * 2**_MANTISSA_BITS), exponent - _MANTISSA_BITS]
     if entry.density_distribution == "banded":
-        side, row = workload.band_matrix(entry)
-        return [BANDED, *d, band_nonzeros(side, entry.band_width), words, entry.band_width, side, row]
+        side, row, column = workload.band_matrix(entry)
+        return [BANDED, *d, band_nonzeros(side, entry.band_width), words, entry.band_width, side, row, column]
     kind = HYPERGEOMETRIC if entry.density_distribution == "hypergeometric" else FIXED
-    return [kind, *d, math.ceil(entry.density * words), words, 0, 0, 0]
+    return [kind, *d, math.ceil(entry.density * words), words, 0, 0, 0, 0]
 
 
 @inlined_kernel

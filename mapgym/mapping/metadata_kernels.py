@@ -131,14 +131,14 @@ def packed_words(formats: Formats, t: int, extents: NDArray[np.int64], row: int)
 @kernel
 def tile_words(formats: Formats, nest: Nest, t: int, s: int) -> int:
     """Words of the tile of a tensor at a level."""
-    return packed_words(formats, t, nest.extents, nest.starts[s + 1] - 1)
+    return packed_words(formats, t, nest.extents, nest.row[nest.starts[s + 1] - 1])
 
 
 @inlined_kernel
 def _shape(formats: Formats, nest: Nest, t: int, j: int) -> Shape:
     """(words, rows) of the tile of a tensor that loop j completes."""
-    rows = tile_rows(formats.densities, t * RECORD, nest.extents, j)
-    return packed_words(formats, t, nest.extents, j), rows
+    rows = tile_rows(formats.densities, t * RECORD, nest.extents, nest.row[j])
+    return packed_words(formats, t, nest.extents, nest.row[j]), rows
 
 
 @inlined_kernel
@@ -192,7 +192,7 @@ def _list_fibers(formats: Formats, nest: Nest, child: int, t: int, s: int) -> bo
             continue
         bound = nest.bounds[j]
         if not shares and first > 0 and (joined >> d) & 1 == 0:
-            bound *= nest.extents[first - 1, d]
+            bound *= nest.extents[nest.row[first - 1], d]
             joined |= np.int64(1) << d
         if bound == 1 and spare[0] > 0:
             continue

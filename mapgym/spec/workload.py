@@ -99,8 +99,8 @@ class Workload:
         """Words of a whole tensor (bounding box)."""
         return self.tensor(name).tile_size(dict(zip(self.dims, self.bounds, strict=True)))
 
-    def band_matrix(self, tensor: Tensor) -> tuple[int, int]:
-        """Length of a side of the square matrix that a banded tensor is, and the index of the dim of its rows.
+    def band_matrix(self, tensor: Tensor) -> tuple[int, int, int]:
+        """Length of a side of the square matrix that a banded tensor is, and the dims of its rows and its columns.
 
         Raises:
             SpecificationError: it is no square matrix whose rows and columns are dims; ranks of one word do not count.
@@ -117,13 +117,13 @@ class Workload:
                 f"word ({quoted(', '.join(map(format_rank, ranks)))}) are not two single dims of the same bound; give "
                 f"it the density_distribution {quoted(DENSITY_DISTRIBUTIONS[0])}"
             )
-        return lengths[sides[0]], self.dims.index(terms[0][0][0])
+        return lengths[sides[0]], self.dims.index(terms[0][0][0]), self.dims.index(terms[1][0][0])
 
     def _with_band(self, tensor: Tensor) -> Tensor:
         """A banded tensor with the density that its band has in this workload; others as they are."""
         if tensor.density_distribution != BANDED:
             return tensor
-        side, _ = self.band_matrix(tensor)
+        side, _, _ = self.band_matrix(tensor)
         if tensor.band_width >= side:
             raise SpecificationError(
                 f"workload {quoted(self.name)}: band_width {tensor.band_width} of tensor {quoted(tensor.name)} reaches "

@@ -93,7 +93,7 @@ def task_workload(workload: Workload, objective: str, fixed: Mapping[str, object
     aware = SparsityAware.parse(objective)
     if aware.tensor in densities:
         raise SpecificationError(
-            f"the density of {aware.tensor} is fixed to {quoted(densities[aware.tensor])}, but the objective varies it; "
-            "leave it out"
+            f"the density of {aware.tensor} is fixed to {quoted(densities[aware.tensor])}, but the objective varies "
+            "it; leave it out"
         )
     return aware.densest(workload)

@@ -268,7 +268,9 @@ def _cross_boundary(
     pattern = Pattern(False, False)
     unlinked = words
     energies = tables.energies
-    has_network = detail is not None or energies[s, HOP] + energies[s, ROUTER] + energies[s, INGRESS] > 0.0
+    # Sparse pricing asks for the counts of levels alone.
+    is_asked = detail is not None and len(detail.hops) > 0
+    has_network = is_asked or energies[s, HOP] + energies[s, ROUTER] + energies[s, INGRESS] > 0.0
     sharing = Sharing(1, has_network, NO_WAYS, False)
     if instances > 1:
         if is_unicast:
@@ -280,9 +282,7 @@ def _cross_boundary(
         list_classes = has_network or not below.is_kept or instances & (instances - 1) != 0
         ways = NO_WAYS
         if has_network and tables.switches.hops_on_grid:
-            by_class = (
-                detail is not None or energies[s, ROUTER] > 0.0 or (is_output and tables.levels[s, UNLIMITED] != 0)
-            )
+            by_class = is_asked or energies[s, ROUTER] > 0.0 or (is_output and tables.levels[s, UNLIMITED] != 0)
             ways = CLASS_WAYS if by_class else TOTAL_WAY
         sharing = Sharing(distinct, list_classes, ways, is_unicast)
         if tables.switches.peer_links:
@@ -353,6 +353,7 @@ def _cross_by_class(
     energy *= scratch.levels[s, REPLICATION]
     if detail is not None:
         detail.network_energy_pj[i, s, t] = energy
+    if detail is not None and len(detail.hops) > 0:
         detail.ingresses[i, s, t] = entering
         detail.hops[i, s, t] = hops
         detail.link_transfers[i, s, t] = links
@@ -458,7 +459,7 @@ def _price_tensor(
     is_output = tables.tensors[t, IS_OUTPUT] != 0
     tensor = (t, is_output, tables.tensors[t, PLAIN] != 0)
     run = (compute_cycles, scratch.levels[scratch.tiles.shape[1], FIRST_LOOP])
-    if is_output or detail is not None:
+    if is_output or (detail is not None and len(detail.hops) > 0):
         partition_chain(tables, scratch, keep, i, t)
     outermost = scratch.tiles.shape[1] - 1
     while not keep[i, outermost, t]:

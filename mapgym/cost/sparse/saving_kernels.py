@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mapgym.compilation import inlined_kernel, kernel
 from mapgym.cost.sparse.metadata_count_kernels import pass_metadata, save_metadata
 from mapgym.cost.sparse.tables import ABORTED, BLOCK, READS, UPDATES, WRAPPED, SparseTables
-from mapgym.mapping.density_kernels import RECORD, probability, tile_rows
+from mapgym.mapping.density_kernels import BANDED, COLUMN_DIM, RECORD, probability, tile_rows
 from mapgym.mapping.metadata_kernels import child_of, packed_words
 
 CONDITIONS = 3
@@ -35,8 +35,10 @@ def _target_loop(sparse: SparseTables, t: int, c: int, q: int) -> tuple[int, int
                 return j, 0, False
         return dims - 1, 0, False
     for level in range(c + 1, q + 1):
-        for j in range(nest.starts[level], nest.starts[level + 1]):
-            if nest.bounds[j] > 1 and sparse.formats.relevant[t, nest.dims[j]]:
+        first = nest.starts[level]
+        for k in range(nest.row[first - 1] if first > 0 else 0, nest.row[nest.starts[level + 1] - 1]):
+            j = nest.solid[k]
+            if sparse.formats.relevant[t, nest.dims[j]]:
                 return j, level, False
     return nest.starts[q + 1] - 1, q, False
 
@@ -56,21 +58,21 @@ def _saved_fraction(sparse: SparseTables, row: int, keep: NDArray[np.bool_], i: 
     dims = nest.extents.shape[1]
     own, others, tile = sparse.tile[0], sparse.tile[1], sparse.tile[2]
     for d in range(dims):
-        own[d] = 1 if is_scalar else nest.extents[target, d]
+        own[d] = 1 if is_scalar else nest.extents[nest.row[target], d]
         others[d] = own[d]
     # What its conditions read meanwhile: all that runs in parallel, and what repeats while the target stays.
     stays = is_spatial
-    for j in range(target + 1, last):
+    for k in range(nest.row[target], nest.row[last - 1]):
+        j = nest.solid[k]
         d = nest.dims[j]
-        if nest.bounds[j] == 1:
-            continue
         if nest.is_spatial[j] or (stays and c >= 0 and not formats.relevant[t, d]):
             others[d] *= nest.bounds[j]
         if is_spatial and not nest.is_spatial[j] and (c < 0 or formats.relevant[t, d]):
             stays = False
     own_words = packed_words(formats, t, sparse.tile, 0)
     kept = 1.0
-    for other in range(len(sparse.found)):
+    is_pair = len(sparse.operands) == 2
+    for other in range(0 if is_pair else len(sparse.found)):
         sparse.found[other] = 1.0
     for column in range(CONDITIONS, sparse.actions.shape[1]):
         condition = sparse.actions[row, column]
@@ -84,11 +86,10 @@ def _saved_fraction(sparse: SparseTables, row: int, keep: NDArray[np.bool_], i: 
             sparse.shared[d] = 0.0
         if not is_scalar:
             stays = is_spatial
-            for j in range(target, last):
+            for k in range(nest.row[target] - 1, nest.row[last - 1]):
+                j = target if k < nest.row[target] else nest.solid[k]
                 d = nest.dims[j]
                 if j > target:
-                    if nest.bounds[j] == 1:
-                        continue
                     is_added = nest.is_spatial[j] or (stays and c >= 0 and not formats.relevant[t, d])
                     if is_spatial and not nest.is_spatial[j] and (c < 0 or formats.relevant[t, d]):
                         stays = False
@@ -112,10 +113,17 @@ def _saved_fraction(sparse: SparseTables, row: int, keep: NDArray[np.bool_], i: 
                 scale /= sparse.shared[d]
         if scale > 1:
             tile[d0] = int(tile[d0] * scale)
-        words = packed_words(formats, condition, sparse.tile, 2)
-        rows = tile_rows(formats.densities, condition * RECORD, sparse.tile, 2)
-        sparse.found[condition] = 1.0 - probability(formats.densities, condition * RECORD, words, rows, 0)
-        kept *= sparse.found[condition]
+        at = condition * RECORD
+        rows = tile_rows(formats.densities, at, sparse.tile, 2)
+        if formats.densities[at] == BANDED:
+            # A block can reach beyond the tensor along ranks of one word.
+            words = rows * tile[formats.densities[at + COLUMN_DIM]]
+        else:
+            words = packed_words(formats, condition, sparse.tile, 2)
+        filled = 1.0 - probability(formats.densities, at, words, rows, 0)
+        if not is_pair:
+            sparse.found[condition] = filled
+        kept *= filled
     return 1.0 - kept
 
 
@@ -134,7 +142,7 @@ def find_fractions(sparse: SparseTables, keep: NDArray[np.bool_], i: int) -> Non
         fraction = _saved_fraction(sparse, row, keep, i, q)
         if fraction > sparse.fraction[q, t]:
             sparse.fraction[q, t], sparse.saving[q, t] = fraction, saving
-            for other in range(len(sparse.found)):
+            for other in range(0 if len(sparse.operands) == 2 else len(sparse.found)):
                 sparse.full[q, t, other] = sparse.found[other]
 
 
@@ -211,7 +219,7 @@ def _save_tensor(sparse: SparseTables, keep: NDArray[np.bool_], i: int, t: int, 
             is_first = False
         if q < 0:
             of_computes = outer
-            for other in range(len(sparse.found)):
+            for other in range(0 if len(sparse.operands) == 2 else len(sparse.found)):
                 sparse.found[other] = sparse.full[s, t, other]
     for s in range(len(fraction)):
         if fraction[s, t] < 0:

@@ -76,9 +76,8 @@ def _parent_of(keep: NDArray[np.bool_], i: int, t: int, s: int) -> int:
 def _shape(sparse: SparseTables, dense: Detail, t: int, s: int) -> tuple[int, int]:
     """Words and rows of the tile of a tensor at a level that keeps it."""
     nest = sparse.nest
-    return dense.tile_words[0, s, t], tile_rows(
-        sparse.formats.densities, t * RECORD, nest.extents, nest.starts[s + 1] - 1
-    )
+    row = nest.row[nest.starts[s + 1] - 1]
+    return dense.tile_words[0, s, t], tile_rows(sparse.formats.densities, t * RECORD, nest.extents, row)
 
 
 @kernel

@@ -31,7 +31,7 @@ from reference_traffic import (
 )
 
 COUNTS = ("reads", "fills", "updates", "tile_words", "partition_words", "spatial_reductions", "multicast")
-AMOUNTS = ("energy_pj", "address_energy_pj", "ingresses", "network_energy_pj", "link_transfers", "average_hops")
+AMOUNTS = ("energy_pj", "address_energy_pj", "ingresses", "network_energy_pj", "link_transfers", "hops")
 
 
 @dataclass
@@ -43,7 +43,7 @@ class ReferenceCost:
             "factors", "kept nowhere", "keep", "fan-out", "capacity", "utilization". The rest is meaningful only when
             empty.
         counts: arrays [level, tensor] by name, see ``COUNTS`` and ``AMOUNTS``.
-        used_instances, used_clusters, fanout_used, level_cycles, leakage_pj: [level].
+        used_instances, used_clusters, fanout_used, level_cycles, leakage_energy_pj: [level].
     """
 
     violations: list[tuple[str, str]] = field(default_factory=list)
@@ -56,7 +56,7 @@ class ReferenceCost:
     used_clusters: list[int] = field(default_factory=list)
     fanout_used: list[int] = field(default_factory=list)
     level_cycles: list[int] = field(default_factory=list)
-    leakage_pj: list[float] = field(default_factory=list)
+    leakage_energy_pj: list[float] = field(default_factory=list)
 
     @property
     def legal(self) -> bool:
@@ -340,10 +340,10 @@ def evaluate(workload: Workload, accelerator: Accelerator, mapping: Mapping) -> 
         price_tensor(cost, t, tensor, accelerator, nest, mapping.keep[:, t].tolist())
     cost.level_cycles = level_cycles(accelerator, workload, cost)
     cost.latency_cycles = max(cost.compute_cycles, *cost.level_cycles)
-    cost.leakage_pj = leakage(accelerator, cost, mapping.keep.any(axis=1).tolist())
+    cost.leakage_energy_pj = leakage(accelerator, cost, mapping.keep.any(axis=1).tolist())
     cost.energy_pj = (
         workload.macs * accelerator.mac.energies_pj(accelerator.counting.action_names)["compute"]
-        + sum(cost.leakage_pj)
+        + sum(cost.leakage_energy_pj)
         + sum(cost.counts[name].sum() for name in ("energy_pj", "address_energy_pj", "network_energy_pj"))
     )
     cost.utilization = workload.macs / (accelerator.mac.instances * cost.latency_cycles)

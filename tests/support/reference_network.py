@@ -52,7 +52,7 @@ def network_figures(
         "link_transfers": traffic.links,
         "multicast": max((multicast for multicast, _ in traffic.accesses), default=0),
         "spatial_reductions": reductions if tensor.is_output else 0,
-        "average_hops": hop_words / ingresses if ingresses else 0.0,
+        "hops": hop_words,
         "network_energy_pj": hop_words * level.hop_energy_pj
         + routed * level.router_energy_pj
         + entrance

@@ -19,6 +19,8 @@ from places import DATA
 
 DENSE_SAMPLE = DATA / "golden_dense_sample.jsonl.gz"
 FACTS = DATA / "golden_facts.json"
+TODAY_SAMPLE = DATA / "golden_today_sample.jsonl.gz"
+TODAY_ARCH = DATA / "golden_today_arch.json"
 
 
 def read_records(path: Path) -> Iterator[dict]:

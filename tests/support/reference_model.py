@@ -62,6 +62,10 @@ class ReferenceCost:
     def legal(self) -> bool:
         return not self.violations
 
+    def figure(self, name: str) -> NDArray:
+        """Any of the figures by level, or by level and tensor."""
+        return self.counts[name] if name in self.counts else np.array(getattr(self, name))
+
 
 @dataclass
 class Nest:

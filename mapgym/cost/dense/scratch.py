@@ -15,7 +15,7 @@ class Scratch(NamedTuple):
 
     extents: NDArray[np.float64]  # [L, D] tile extents of each level, as the legality check leaves them
     tile_words: NDArray[np.float64]  # [L, T] words of the tile of each tensor, kept or not; likewise
-    places: NDArray[np.int64]  # [3, L + 1, D + 1] planes SPAN, STEP, DIGIT
+    places: NDArray[np.int64]  # [4, L + 1, D + 1] planes SPAN, STEP, DIGIT, STRIDE
     levels: NDArray[np.int64]  # [L + 1, 9] columns DIGITS ... FIRST_FILLS
     loops: NDArray[np.int64]  # [4, L * D + 1] planes LOOP_DIM, BOUND, LOOP_STEP, OUTSIDE; innermost loop first
     tiles: NDArray[np.int64]  # [2, L, T] planes WORDS, INNERMOST
@@ -29,6 +29,7 @@ class Scratch(NamedTuple):
 # Planes of Scratch.places.
 SPAN = 0  # spatial factor of the dim at the level; the last row is working memory of the link rule
 STEP = 1  # extent of the dim below the level: the step of its innermost loop there
+STRIDE = 3  # columns of the grid that one iteration of the spatial loop of the dim is apart from the next
 DIGIT = 2  # dims of the spatial loops of the level with a factor above 1, innermost first
 # Columns of Scratch.levels.
 DIGITS, X_DIGITS = 0, 1  # spatial loops, and how many of them are on X
@@ -64,7 +65,7 @@ def make_scratch(levels: int, dims: int, tensors: int, accelerator: Accelerator,
     return Scratch(
         extents=np.zeros((levels, dims)),
         tile_words=np.zeros((levels, tensors)),
-        places=np.zeros((3, levels + 1, dims + 1), np.int64),
+        places=np.zeros((4, levels + 1, dims + 1), np.int64),
         levels=np.zeros((levels + 1, 9), np.int64),
         loops=np.zeros((4, loops + 1), np.int64),
         tiles=np.zeros((2, levels, tensors), np.int64),

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from mapgym.compilation import inlined_kernel, kernel
-from mapgym.cost.dense.grid_kernels import closed_way, enumerate_grid
+from mapgym.cost.dense.grid_kernels import enumerate_grid, total_way
 from mapgym.cost.dense.offset_kernels import count_distinct, enumerate_instances, multiplicities, needs_enumeration
 from mapgym.cost.dense.scratch import (
     ACCESSES,
@@ -215,10 +215,9 @@ def _serve(
         if sharing.list_classes and sharing.ways != CLASS_WAYS:
             way = 0
             if sharing.ways == TOTAL_WAY:
-                way = closed_way(tables, scratch, t, s, spare, translation)
-            if way >= 0:
-                classes = multiplicities(tables, scratch, t, s, spare, unserved)
-                scratch.classes[MORE, 0, 2] = way
+                way = total_way(tables, scratch, t, s, spare, translation, True)
+            classes = multiplicities(tables, scratch, t, s, spare, unserved)
+            scratch.classes[MORE, 0, 2] = way
     elif sharing.ways == NO_WAYS and not sharing.is_unicast:
         height = max(tables.levels[s, FANOUT_Y], scratch.levels[s, USED_Y])
         classes, remaining, served = enumerate_instances(tables, scratch, t, s, True, translation, width, height)

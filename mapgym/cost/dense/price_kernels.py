@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.compilation import inlined_kernel, kernel
-from mapgym.cost.dense.grid_kernels import closed_way, enumerate_grid
+from mapgym.cost.dense.grid_kernels import enumerate_grid, total_way
 from mapgym.cost.dense.link_kernels import (
     CLASS_WAYS,
     NO_WAYS,
@@ -169,19 +169,19 @@ def _append_own_classes(
     tables: Tables, scratch: Scratch, t: int, s: int, pattern: Pattern, sharing: Sharing, words: int, count: int
 ) -> int:
     """Adds the accesses of the steps without links, so many words per instance; returns the number of classes."""
-    way = 0
-    if sharing.ways != NO_WAYS:
-        is_closed = not (pattern.enumerated or sharing.is_unicast or (pattern.mixed and sharing.ways == CLASS_WAYS))
-        way = closed_way(tables, scratch, t, s, s, 0) if is_closed else -1
-    if way < 0:
+    has_ways = sharing.ways != NO_WAYS
+    if has_ways and (pattern.enumerated or sharing.is_unicast or (pattern.mixed and sharing.ways == CLASS_WAYS)):
         classes, _, _ = enumerate_grid(tables, scratch, t, s, False, 0, sharing.is_unicast)
-    elif pattern.mixed:
-        classes = _all_classes(tables, scratch, t, s, pattern.enumerated)
-        scratch.classes[MORE, 0, 2] = way
     else:
+        way = total_way(tables, scratch, t, s, s, 0, pattern.mixed) if has_ways else 0
         classes = 1
-        scratch.classes[MORE, 0, 0] = scratch.levels[s, USED] // sharing.distinct
-        scratch.classes[MORE, 0, 1], scratch.classes[MORE, 0, 2] = sharing.distinct, way
+        scratch.classes[MORE, 0, 0], scratch.classes[MORE, 0, 1] = (
+            scratch.levels[s, USED] // sharing.distinct,
+            sharing.distinct,
+        )
+        if pattern.mixed:
+            classes = _all_classes(tables, scratch, t, s, pattern.enumerated)
+        scratch.classes[MORE, 0, 2] = way
     for c in range(classes):
         count = append_class(scratch, count, c, words)
     return count

@@ -15,7 +15,7 @@ class Scratch(NamedTuple):
 
     extents: NDArray[np.float64]  # [L, D] tile extents of each level, as the legality check leaves them
     tile_words: NDArray[np.float64]  # [L, T] words of the tile of each tensor, kept or not; likewise
-    places: NDArray[np.int64]  # [4, L + 1, D + 1] planes SPAN, STEP, DIGIT, STRIDE
+    places: NDArray[np.int64]  # [3, L + 1, D + 1] planes SPAN, STEP, DIGIT
     levels: NDArray[np.int64]  # [L + 1, 9] columns DIGITS ... FIRST_FILLS
     loops: NDArray[np.int64]  # [4, L * D + 1] planes LOOP_DIM, BOUND, LOOP_STEP, OUTSIDE; innermost loop first
     tiles: NDArray[np.int64]  # [2, L, T] planes WORDS, INNERMOST
@@ -23,13 +23,14 @@ class Scratch(NamedTuple):
     traffic: NDArray[np.float64]  # [2, capacity] of each class of plane OWN: planes ACCESSES, HOPS
     demand: NDArray[np.float64]  # [L, 2] words per cycle, reads and writes
     differences: NDArray[np.int64]  # [..] what the offsets of grid neighbours can differ by
+    ways: NDArray[np.int64]  # [any, WAY_KEYS + 1] what is known of grids: their description, half hops to all instances
+    wanted: NDArray[np.int64]  # [WAY_KEYS] description of one grid
     instances: NDArray[np.int64]  # [6, slots] planes KEYS (or marks) ... ROW; for each instance, or hash slot
 
 
 # Planes of Scratch.places.
 SPAN = 0  # spatial factor of the dim at the level; the last row is working memory of the link rule
 STEP = 1  # extent of the dim below the level: the step of its innermost loop there
-STRIDE = 3  # columns of the grid that one iteration of the spatial loop of the dim is apart from the next
 DIGIT = 2  # dims of the spatial loops of the level with a factor above 1, innermost first
 # Columns of Scratch.levels.
 DIGITS, X_DIGITS = 0, 1  # spatial loops, and how many of them are on X
@@ -50,6 +51,11 @@ WAY, COLUMN, ROW = 3, 4, 5  # of the group in a slot: half hops so far, and wher
 MAX_PATTERN_DIGITS = 6
 """Spatial loops of one level up to which all patterns of carries between grid rows are tried."""
 
+WAY_KEYS = 4
+"""Words that describe a grid."""
+
+_REMEMBERED_WAYS = 2**12
+
 MARKS_PER_ENTRY = 32
 MAX_MARKS = 2**22
 """Words of an output with holes up to which they are looked at one by one."""
@@ -58,6 +64,7 @@ MAX_MARKS = 2**22
 def make_scratch(levels: int, dims: int, tensors: int, accelerator: Accelerator, marks: int) -> Scratch:
     """Allocates the working memory for one task; ``marks``: words of an output with holes, 0 for another one."""
     loops, macs = levels * dims, accelerator.mac.instances
+    has_networks = any(level.hop_energy_pj or level.router_energy_pj for level in accelerator.levels)
     # n instances have at most sqrt(2n) different multiplicities, and each temporal loop can add a histogram.
     capacity = int((2 * macs) ** 0.5 + 2) * (loops + 2)
     # An open-addressing table needs a power of two of slots, at least twice as many as instances.
@@ -65,13 +72,15 @@ def make_scratch(levels: int, dims: int, tensors: int, accelerator: Accelerator,
     return Scratch(
         extents=np.zeros((levels, dims)),
         tile_words=np.zeros((levels, tensors)),
-        places=np.zeros((4, levels + 1, dims + 1), np.int64),
+        places=np.zeros((3, levels + 1, dims + 1), np.int64),
         levels=np.zeros((levels + 1, 9), np.int64),
         loops=np.zeros((4, loops + 1), np.int64),
         tiles=np.zeros((2, levels, tensors), np.int64),
         classes=np.zeros((3, capacity, 3), np.int64),
         traffic=np.zeros((2, capacity)),
         demand=np.zeros((levels, 2)),
+        ways=np.zeros((_REMEMBERED_WAYS if has_networks else 1, WAY_KEYS + 1), np.int64),
+        wanted=np.zeros(WAY_KEYS, np.int64),
         differences=np.zeros(dims + 2**MAX_PATTERN_DIGITS, np.int64),
         instances=np.zeros((6, slots), np.int64),
     )

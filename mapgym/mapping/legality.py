@@ -125,7 +125,7 @@ def reason(status: int, workload: Workload, accelerator: Accelerator, mapping: M
     if kind == KEEP:
         return _keep_reason(index, workload, accelerator, mapping)
     if kind == CAPACITY:
-        extents = np.cumprod(mapping.temporal.astype(np.float64) * mapping.spatial, axis=0)
+        extents = np.cumprod(mapping.temporal.astype(np.float64) * mapping.spatial, axis=0, dtype=np.float64)
         tile = dict(zip(workload.dims, map(int, extents[index]), strict=True))
         table = pack_rules(workload, accelerator)
         words = sum(

@@ -111,6 +111,7 @@ def sparse_figures(accelerator: Accelerator, workload: Workload, cost: Cost) -> 
     }
     for s, level in enumerate(accelerator.level_names):
         figures["per_level", level, "cycles"] = int(savings.level_cycles[s])
+        figures["per_level", level, "leakage_energy_pJ"] = float(savings.leakage_energy_pj[s])
         for t, tensor in enumerate(workload.tensors):
             if not savings.occupied_words[s, t]:
                 continue
@@ -118,6 +119,7 @@ def sparse_figures(accelerator: Accelerator, workload: Workload, cost: Cost) -> 
             figures[*path, "utilized_capacity"] = int(savings.occupied_words[s, t])
             figures[*path, "utilized_instances_average"] = float(savings.used_instances[s, t])
             figures[*path, "energy_total_pJ"] = float(savings.energy_pj[s, t])
+            figures[*path, "addr_gen_energy_pJ"] = float(savings.address_energy_pj[s, t])
             for name in ("reads", "fills", "updates"):
                 figures[*path, f"actual_{name}"] = int(getattr(savings, name)[s, t])
             for name in ("gated_reads", "gated_updates", "skipped_reads", "skipped_updates"):

@@ -306,7 +306,7 @@ class SparseReference:
                     break
         loop = self.loops[at[0]][at[1]]
         inner = [x for level in range(at[0]) for x in self.loops[level]] + self.loops[at[0]][: at[1] + 1]
-        own = {dim: 1 for dim in self.workload.dims} | ({} if scalar else product_by_dim(inner))
+        own = dict.fromkeys(self.workload.dims, 1) | ({} if scalar else product_by_dim(inner))
         extents, joined, passed = dict(own), [loop], not loop.spatial
         for level, j in places:
             outer = self.loops[level][j]

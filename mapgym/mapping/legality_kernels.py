@@ -96,8 +96,8 @@ def pack_rules(workload: Workload, accelerator: Accelerator) -> NDArray[np.int64
         position of the last part or 0 without it; then bounds [D], capacities in words [L], instances along X [L],
         along Y [L], fan-out along X [L], along Y [L], least words that tiles must take [L], may-keep flags [L, T]; then
         for each tensor the number of ranks that are single dims with coefficient 1, these dims, the number of other
-        ranks and for each its number of terms and the (dim, coefficient) pairs. Terms of dims with bound 1 are left out,
-        because they never add to a tile.
+        ranks and for each its number of terms and the (dim, coefficient) pairs. Terms of dims with bound 1 are left
+        out, because they never add to a tile.
         The last part is there if a level stores a tensor in a format: flags [L, T], and each tensor's density record.
 
     Raises:

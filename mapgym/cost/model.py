@@ -235,7 +235,7 @@ class CostModel:
         if accelerator.is_sparse:
             self._sparse = SparseWork(
                 make_sparse_tables(workload, accelerator, is_canonical),
-                canonical_sorting(shape[0], shape[1], accelerator.peer_links),
+                canonical_sorting(shape[1], accelerator.spatial_order_counts),
                 Maps(*MappingBatch.trivial(workload, accelerator, 1).arrays()),
                 # What networks carry is asked for in details of dense tensors only, and takes time.
                 self._make_detail(1)._replace(hops=np.zeros((0, shape[0], shape[2]))),

@@ -86,8 +86,8 @@ class SparseCostDetail(SparseDetail):
         occupied_words: int64 words that a tile takes, at most.
         used_instances: float64 instances in use on average; those that get an empty tile are not.
         metadata_bits: float64 bits of metadata of the tile, at most.
-        metadata_accesses: int64[level, tensor, access, outcome, rank, part] accesses to metadata, in words of metadata or,
-            for those of the format B, bits. The axis of accesses is reads, fills, updates; that of outcomes done, gated,
+        metadata_accesses: int64[level, tensor, access, outcome, rank, part] accesses to metadata, in words of metadata
+            or, for metadata of the format B, bits. Accesses are reads, fills and updates; outcomes are done, gated and
             skipped; ranks are counted from the innermost; the parts of a rank are metadata and payload.
         energy_pj: float64 storage energy of all instances, with that of metadata and of saved accesses.
         metadata_energy_pj: float64 the part of it that metadata cost.

@@ -21,6 +21,7 @@ from mapgym.errors.text import printable, quoted
 from mapgym.mapspace.entries import check_axes
 from mapgym.spec import catalog
 from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.tensor import BANDED
 from mapgym.spec.workload import Workload
 
 if TYPE_CHECKING:
@@ -91,9 +92,9 @@ def _option(what: str, read: Callable[[], Value]) -> Value:
         raise SpecificationError(f"{what}: {error}") from None
 
 
-def parse_densities(texts: Sequence[str] | None) -> dict[str, float]:
-    """Reads --density: tensor, as it was typed, -> density."""
-    densities = {}
+def parse_densities(texts: Sequence[str] | None) -> dict[str, object]:
+    """Reads --density: tensor, as it was typed, -> density; "hypergeometric:0.3" and "banded:2" say where zeros lie."""
+    densities: dict[str, object] = {}
     for text in comma_separated(texts, "--density") if texts else ():
         # A tensor may be called anything, and a density has no equals sign.
         name, _, value = text.rpartition("=")
@@ -102,10 +103,17 @@ def parse_densities(texts: Sequence[str] | None) -> dict[str, float]:
                 f"--density: {quoted(name.strip())} is given twice; give one density for each tensor"
             )
         try:
-            densities[name.strip()] = float(value)
+            distribution, _, number = value.rpartition(":")
+            if not distribution:
+                densities[name.strip()] = float(number)
+            elif distribution == BANDED:
+                densities[name.strip()] = {"distribution": BANDED, "band_width": int(number)}
+            else:
+                densities[name.strip()] = {"distribution": distribution, "density": float(number)}
         except ValueError:
             raise SpecificationError(
-                f"--density: {quoted(text)} is no TENSOR=DENSITY; write such as 'weights=0.5,inputs=0.2'"
+                f"--density: {quoted(text)} is no TENSOR=DENSITY; write such as 'weights=0.5,inputs=0.2' or "
+                f"'weights={BANDED}:2'"
             ) from None
     return densities
 

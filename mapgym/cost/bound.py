@@ -58,6 +58,7 @@ def lower_bound(workload: Workload, accelerator: Accelerator) -> LowerBound:
         SpecificationError: the accelerator's MACs cost no energy, so that the bound of the energy could be 0 and no
             ratio to it would mean anything.
     """
+    accelerator = accelerator.for_workload(workload)
     if accelerator.mac.energy_pj == 0:
         raise SpecificationError(
             f"accelerator {quoted(accelerator.name)} charges no energy for a multiply-accumulate, so that there is no "

@@ -103,6 +103,7 @@ def reason(status: int, workload: Workload, accelerator: Accelerator, mapping: M
         workload, accelerator, mapping: what the status is about.
     """
     kind, index = int(status) >> 8, int(status) & 255
+    accelerator = accelerator.for_workload(workload)
     if kind == LEGAL:
         return ""
     if kind in (PRODUCT, FACTOR):
@@ -125,11 +126,11 @@ def reason(status: int, workload: Workload, accelerator: Accelerator, mapping: M
     if kind == KEEP:
         return _keep_reason(index, workload, accelerator, mapping)
     if kind == CAPACITY:
-        extents = np.prod(mapping.temporal[: index + 1].astype(np.int64) * mapping.spatial[: index + 1], axis=0)
-        tile = dict(zip(workload.dims, map(int, extents), strict=True))
+        extents = np.cumprod(mapping.temporal.astype(np.float64) * mapping.spatial, axis=0)
+        tile = dict(zip(workload.dims, map(int, extents[index]), strict=True))
         table = pack_rules(workload, accelerator)
         words = sum(
-            held_words(table, index, t, tensor.tile_size(tile))
+            held_words(table, index, t, tensor.tile_size(tile), extents)
             for t, tensor in enumerate(workload.tensors)
             if mapping.keep[index, t]
         )

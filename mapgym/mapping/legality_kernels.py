@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mapgym.compilation import allocating_kernel, inlined_kernel, kernel
 from mapgym.errors import SpecificationError, suggest
 from mapgym.errors.text import quoted
-from mapgym.mapping.density_kernels import RECORD, density_record, largest_occupancy
+from mapgym.mapping.density_kernels import RECORD, density_record, largest_occupancy, tile_rows
 from mapgym.mapping.maps import Arrays, Maps
 from mapgym.mapping.rank_kernels import pack_ranks, rank_words
 from mapgym.spec.counts import active_ranks
@@ -110,6 +110,7 @@ def pack_rules(workload: Workload, accelerator: Accelerator) -> NDArray[np.int64
                 f"workload {quoted(workload.name)}: the bound {bound} of dim {quoted(dim)} exceeds {_MAX_FACTOR}, "
                 "the largest factor of a mapping; split the dim in two"
             )
+    accelerator = accelerator.for_workload(workload)
     _check_tensor_names(workload, accelerator)
     bounds = dict(zip(workload.dims, workload.bounds, strict=True))
     levels = accelerator.levels
@@ -174,13 +175,21 @@ def first_tensor(table: NDArray[np.int64]) -> int:
 
 
 @kernel
-def held_words(table: NDArray[np.int64], s: int, t: int, words: int) -> int:
-    """Words that the tile of tensor t takes at level s: of a compressed tile, those that can be other than zero."""
+def held_words(table: NDArray[np.int64], s: int, t: int, words: int, extents: NDArray[np.float64]) -> int:
+    """Words that the tile of tensor t takes at level s: of a compressed tile, those that can be other than zero.
+
+    Args:
+        table: from :func:`pack_rules`.
+        s, t: level and tensor.
+        words: of the tile.
+        extents: float64[L, D], iterations of each dim that a tile of each level covers.
+    """
     compressed = table[_COMPRESSED]
     levels, tensors = table[LEVELS], table[TENSORS]
     if compressed == 0 or table[compressed + s * tensors + t] == 0:
         return words
-    return largest_occupancy(table, compressed + levels * tensors + t * RECORD, words)
+    at = compressed + levels * tensors + t * RECORD
+    return largest_occupancy(table, at, words, tile_rows(table, at, extents, s))
 
 
 @inlined_kernel
@@ -336,7 +345,7 @@ def legality_status(
             words, cursor = box_words(table, cursor, extents, s)
             tile_words[s, t] = words
             if maps.keep[i, s, t]:
-                need += words if compressed == 0 else held_words(table, s, t, int(words))
+                need += words if compressed == 0 else held_words(table, s, t, int(words), extents)
         if need > table[capacity + s]:
             return (CAPACITY << 8) | s
         if need < table[least_words + s]:

@@ -350,7 +350,7 @@ class MappingBatch(_Arrays):
         order = np.empty((n, levels, dims), np.int8)
         order[:] = np.arange(dims)
         keep = np.ones((n, levels, tensors), np.bool_)
-        for s, level in enumerate(accelerator.levels):
+        for s, level in enumerate(accelerator.for_workload(workload).levels):
             if level.keep_only is not None:
                 keep[:, s] = [name in level.keep_only for name in names]
         split = np.zeros((n, levels), np.int8)

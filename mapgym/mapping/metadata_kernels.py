@@ -8,14 +8,20 @@ its tiles at their largest occupancy.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.compilation import kernel
+from mapgym.compilation import inlined_kernel, kernel
 from mapgym.mapping.canonical_kernels import Sorting
-from mapgym.mapping.density_kernels import RECORD, density_record, largest_occupancy, probability_empty_within
+from mapgym.mapping.density_kernels import (
+    RECORD,
+    density_record,
+    largest_occupancy,
+    probability_empty_within,
+    tile_rows,
+)
 from mapgym.mapping.legality_kernels import FORMATS, LEGAL, METADATA
 from mapgym.mapping.maps import Arrays, Maps
 from mapgym.mapping.nest_kernels import Nest, list_nest
@@ -29,6 +35,18 @@ UOP, CP, RLE, B, UB = range(5)
 """Codes of the formats, in the order of ``RANK_FORMATS``."""
 
 UNLIMITED = -1
+
+RANK, FIBER, INSIDE, OUTSIDE = 0, 1, 2, 4
+COLUMNS = 6
+"""Columns of ``Formats.fibers``: the number of the rank, the words of a fiber, and words and rows of the tile inside
+one of its entries and of the one that the fiber is."""
+
+NUMBER, RANKS, SEEN = 0, 1, 2
+"""Columns of ``Formats.listed``: entries, ranks (those to spare included), and words and rows of the tile that an outer
+level sees inside its own ranks."""
+
+Shape: TypeAlias = "tuple[int, int]"
+"""Words and rows of a tile."""
 
 
 class Formats(NamedTuple):
@@ -44,17 +62,15 @@ class Formats(NamedTuple):
     clashes: NDArray[np.bool_]  # [L, L, T] outer, inner: whether the levels cannot pass the tensor to each other
     word_bits: NDArray[np.int64]  # [L] of metadata
     room_bits: NDArray[np.int64]  # [L] for metadata, UNLIMITED for no limit
-    # Working memory: for the tensor at hand, the fibers of each level (0: a rank that no loop needs), the words of the
-    # tile inside each of them (one more for the whole), and how many there are.
-    fibers: NDArray[np.int64]  # [L, any]
-    inner: NDArray[np.int64]  # [L, any + 1]
-    lengths: NDArray[np.int64]  # [L]
+    # Working memory: the ranks of each tile that a loop needs, from the innermost one, and what there is of them.
+    fibers: NDArray[np.int64]  # [L, T, any, COLUMNS]
+    listed: NDArray[np.int64]  # [L, T, 4] columns NUMBER, RANKS, SEEN (and its rows)
     needed: NDArray[np.float64]  # [L, T] bits of metadata of each tile
 
 
 def make_formats(workload: Workload, accelerator: Accelerator) -> Formats:
     """Packs the formats of an accelerator for the tensors of a workload."""
-    levels, tensors = accelerator.levels, workload.tensors
+    levels, tensors = accelerator.for_workload(workload).levels, workload.tensors
     named = [{tensor: expand_ranks(ranks)[::-1] for tensor, ranks in level.formats} for level in levels]
     most = max((len(ranks) for formats in named for ranks in formats.values()), default=0)
     ranks = np.zeros((len(levels), len(tensors)), np.int64)
@@ -78,18 +94,17 @@ def make_formats(workload: Workload, accelerator: Accelerator) -> Formats:
         clashes=list_clashes(workload, accelerator),
         word_bits=np.array([level.metadata_word_bits for level in levels], np.int64),
         room_bits=np.array(
-            [UNLIMITED if level.metadata_capacity_bits is None else level.metadata_capacity_bits for level in levels]
+            [UNLIMITED if level.usable_metadata_bits is None else level.usable_metadata_bits for level in levels]
         ),
-        fibers=np.zeros((len(levels), most + 1), np.int64),
-        inner=np.zeros((len(levels), most + 2), np.int64),
-        lengths=np.zeros(len(levels), np.int64),
+        fibers=np.zeros((*ranks.shape, 2 * len(levels) * len(workload.dims), COLUMNS), np.int64),
+        listed=np.zeros((*ranks.shape, 4), np.int64),
         needed=np.zeros(ranks.shape),
     )
 
 
 def list_clashes(workload: Workload, accelerator: Accelerator) -> NDArray[np.bool_]:
     """bool[outer, inner, tensor]: whether two levels cannot pass a tensor to each other, if those between bypass it."""
-    levels, tensors = accelerator.levels, workload.tensors
+    levels, tensors = accelerator.for_workload(workload).levels, workload.tensors
     clashes = np.zeros((len(levels), len(levels), len(tensors)), np.bool_)
     for outer in range(len(levels)):
         for inner in range(outer):
@@ -116,90 +131,131 @@ def packed_words(formats: Formats, t: int, extents: NDArray[np.int64], row: int)
 @kernel
 def tile_words(formats: Formats, nest: Nest, t: int, s: int) -> int:
     """Words of the tile of a tensor at a level."""
-    return packed_words(formats, t, nest.extents, nest.starts[s + 1] - 1)
+    return packed_words(formats, t, nest.extents, nest.row[nest.starts[s + 1] - 1])
+
+
+@inlined_kernel
+def _shape(formats: Formats, nest: Nest, t: int, j: int) -> Shape:
+    """(words, rows) of the tile of a tensor that loop j completes."""
+    rows = tile_rows(formats.densities, t * RECORD, nest.extents, nest.row[j])
+    return packed_words(formats, t, nest.extents, nest.row[j]), rows
+
+
+@inlined_kernel
+def _set_fiber(formats: Formats, t: int, s: int, e: int, rank: int, words: int, inside: Shape, outside: Shape) -> None:
+    """Lists a fiber as entry e of a tile."""
+    fiber = formats.fibers[s, t, e]
+    fiber[RANK], fiber[FIBER] = rank, words
+    fiber[INSIDE], fiber[INSIDE + 1] = inside
+    fiber[OUTSIDE], fiber[OUTSIDE + 1] = outside
+
+
+@inlined_kernel
+def _set_list(formats: Formats, t: int, s: int, number: int, ranks: int, seen: Shape) -> None:
+    """Completes the list of the fibers of a tile."""
+    listed = formats.listed[s, t]
+    listed[NUMBER], listed[RANKS] = number, ranks
+    listed[SEEN], listed[SEEN + 1] = seen
 
 
 @kernel
 def _list_fibers(formats: Formats, nest: Nest, child: int, t: int, s: int) -> bool:
     """Lists the fibers of a tile, level by level from the innermost; returns whether the ranks suffice."""
-    fibers, inner = formats.fibers, formats.inner
     ranks = formats.ranks[s, t]
+    scalar = (1, 1)
     if ranks == 0:
         # Stored word by word, it is one rank for a compressed level outside.
-        fibers[s, 0] = tile_words(formats, nest, t, s)
-        inner[s, 0], inner[s, 1] = 1, fibers[s, 0]
-        formats.lengths[s] = 1
+        whole = _shape(formats, nest, t, nest.starts[s + 1] - 1)
+        _set_fiber(formats, t, s, 0, 0, whole[0], scalar, whole)
+        _set_list(formats, t, s, 1, 1, whole)
         return True
     # A compressed tile of compressed tiles has their ranks and one for each loop of its own. Otherwise all loops are
     # its own, and those inside a dim's innermost one are joined with it.
     shares = formats.is_compressed[s, t] and child >= 0 and tile_words(formats, nest, t, max(child, 0)) > 1
-    length = 0
-    inner[s, 0] = 1
+    number, length = 0, 0
+    inside = scalar
     if shares:
-        length = formats.lengths[child]
+        listed = formats.listed[child, t]
+        number, length = listed[NUMBER], listed[RANKS]
+        inside = (listed[SEEN], listed[SEEN + 1])
         if length > ranks:
             return False
-        for r in range(length + 1):
-            inner[s, r] = inner[child, r]
-            if r < length:
-                fibers[s, r] = fibers[child, r]
+        for e in range(number):
+            for column in range(COLUMNS):
+                formats.fibers[s, t, e, column] = formats.fibers[child, t, e, column]
     first = nest.starts[child + 1]
     joined = 0  # bit d: the extent of dim d inside is joined with a loop
-    spare_tile = 0
+    spare = (0, 0)
     for j in range(first, nest.starts[s + 1]):
         d = nest.dims[j]
         if not formats.relevant[t, d]:
             continue
         bound = nest.bounds[j]
         if not shares and first > 0 and (joined >> d) & 1 == 0:
-            bound *= nest.extents[first - 1, d]
+            bound *= nest.extents[nest.row[first - 1], d]
             joined |= np.int64(1) << d
-        tile = packed_words(formats, t, nest.extents, j)
-        if spare_tile == 0:
-            spare_tile = tile
+        if bound == 1 and spare[0] > 0:
+            continue
+        tile = _shape(formats, nest, t, j)
+        if spare[0] == 0:
+            spare = tile
         if bound > 1:
             if length == ranks:
                 return False
-            fibers[s, length] = loop_words(formats.projections, formats.projection[t], d, bound)
+            words = loop_words(formats.projections, formats.projection[t], d, bound)
+            _set_fiber(formats, t, s, number, length, words, inside, tile)
+            number += 1
             length += 1
-            inner[s, length] = tile
-    # QUIRK: what lies inside the ranks to spare is the tile of the innermost loop, which an outer level then sees.
-    while length < ranks:
-        fibers[s, length] = 0
-        length += 1
-        inner[s, length] = spare_tile
-    formats.lengths[s] = length
+            inside = tile
+    if number == 0:
+        _set_fiber(formats, t, s, 0, 0, 1, scalar, scalar)
+        number = 1
+    # QUIRK: what an outer level sees inside ranks to spare is the tile of the innermost loop.
+    _set_list(formats, t, s, number, ranks, spare if length < ranks else inside)
     return True
+
+
+@inlined_kernel
+def rank_units(code: int, fiber: int, fibers: float, filled: float, entries: float) -> tuple[float, float]:
+    """(metadata, payload) that a rank has, in words, but bits for the metadata of ``B``.
+
+    Args:
+        code: its format.
+        fiber: words of a fiber.
+        fibers: how many fibers there are, empty ones included.
+        filled: how many of them are not empty, on average.
+        entries: entries of a fiber that are not empty, on average.
+    """
+    if code == CP:
+        units = math.ceil(entries) * filled
+        return units, units
+    if code == RLE:
+        return entries * filled, entries * filled
+    if code == UOP:
+        return 0.0, filled * (fiber + 1)
+    if code == B:
+        return filled * fiber, filled * math.ceil(entries)
+    return fibers * fiber, fibers * fiber
 
 
 @kernel
 def _bits(formats: Formats, nest: Nest, t: int, s: int) -> float:
     """Bits of metadata of the listed tile at its largest occupancy."""
     at = t * RECORD
-    tile = tile_words(formats, nest, t, s)
-    holding = largest_occupancy(formats.densities, at, tile)
-    word, fibers, outer = formats.word_bits[s], 1.0, tile
+    tile = _shape(formats, nest, t, nest.starts[s + 1] - 1)
+    holding = largest_occupancy(formats.densities, at, tile[0], tile[1])
+    word, fibers = formats.word_bits[s], 1.0
     bits, payload = 0.0, 0.0
-    for r in range(formats.lengths[s] - 1, -1, -1):
-        fiber, inner = max(formats.fibers[s, r], 1), formats.inner[s, r]
-        if fiber > 1 or r == 0:
-            filled = fibers * (1.0 - probability_empty_within(formats.densities, at, outer, tile, holding))
-            entries = fiber * (1.0 - probability_empty_within(formats.densities, at, inner, tile, holding))
-            code = formats.codes[s, t, r]
-            metadata = 0.0
-            if code == CP:
-                metadata = payload = math.ceil(entries) * filled * word
-            elif code == RLE:
-                metadata = payload = entries * filled * word
-            elif code == UOP:
-                payload = filled * (fiber + 1) * word
-            elif code == B:
-                metadata, payload = filled * fiber, filled * math.ceil(entries) * word
-            else:
-                metadata = payload = fibers * fiber * word
-            bits += metadata + payload
+    for e in range(formats.listed[s, t, NUMBER] - 1, -1, -1):
+        entry = formats.fibers[s, t, e]
+        fiber, code = entry[FIBER], formats.codes[s, t, entry[RANK]]
+        outside, inside = (entry[OUTSIDE], entry[OUTSIDE + 1]), (entry[INSIDE], entry[INSIDE + 1])
+        filled = fibers * (1.0 - probability_empty_within(formats.densities, at, outside, tile, holding))
+        entries = fiber * (1.0 - probability_empty_within(formats.densities, at, inside, tile, holding))
+        metadata, payload = rank_units(code, fiber, fibers, filled, entries)
+        payload *= word
+        bits += metadata * (1 if code == B else word) + payload
         fibers *= fiber
-        outer = inner
     # What the innermost rank points to are the words themselves.
     return bits - payload
 

@@ -27,7 +27,9 @@ class Nest(NamedTuple):
     dims: NDArray[np.int64]  # [loop]
     bounds: NDArray[np.int64]  # [loop]
     is_spatial: NDArray[np.bool_]  # [loop]
-    extents: NDArray[np.int64]  # [loop, D] iterations of each dim up to and including the loop
+    row: NDArray[np.int64]  # [loop] how many loops of more than one iteration there are up to and including the loop
+    solid: NDArray[np.int64]  # [any] which ones these are
+    extents: NDArray[np.int64]  # [any, D] iterations of each dim inside and including so many of them
 
 
 def make_nest(workload: Workload, accelerator: Accelerator, is_canonical: bool = True) -> Nest:
@@ -42,7 +44,9 @@ def make_nest(workload: Workload, accelerator: Accelerator, is_canonical: bool =
         np.zeros(loops, np.int64),
         np.zeros(loops, np.int64),
         np.zeros(loops, np.bool_),
-        np.zeros((loops, dims), np.int64),
+        np.zeros(loops, np.int64),
+        np.zeros(loops, np.int64),
+        np.ones((loops + 1, dims), np.int64),
     )
 
 
@@ -52,9 +56,14 @@ def _add_loop(nest: Nest, j: int, d: int, bound: int, is_spatial: bool) -> None:
     nest.dims[j] = d
     nest.bounds[j] = bound
     nest.is_spatial[j] = is_spatial
-    for e in range(nest.extents.shape[1]):
-        nest.extents[j, e] = nest.extents[j - 1, e] if j > 0 else 1
-    nest.extents[j, d] *= bound
+    k = nest.row[j - 1] if j > 0 else 0
+    if bound > 1:
+        nest.solid[k] = j
+        k += 1
+        for e in range(nest.extents.shape[1]):
+            nest.extents[k, e] = nest.extents[k - 1, e]
+        nest.extents[k, d] *= bound
+    nest.row[j] = k
 
 
 @inlined_kernel

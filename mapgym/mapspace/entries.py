@@ -129,7 +129,7 @@ class SearchedEntries:
 
         keep_free = np.zeros_like(base.keep)
         if "bypass" in axes:
-            for s, storage in enumerate(accelerator.levels[:-1]):
+            for s, storage in enumerate(accelerator.for_workload(workload).levels[:-1]):
                 keep_free[s] = [storage.keep_only is None or t.name in storage.keep_only for t in workload.tensors]
         keep = base.keep.copy()
         if "bypass" in axes:

@@ -174,13 +174,18 @@ def _arrange(
 
 @kernel
 def _need(
-    rules: NDArray[np.int64], keep: NDArray[np.bool_], i: int, level: int, tile_words: NDArray[np.float64]
+    rules: NDArray[np.int64],
+    keep: NDArray[np.bool_],
+    i: int,
+    level: int,
+    extents: NDArray[np.float64],
+    tile_words: NDArray[np.float64],
 ) -> float:
     """Words of the kept tiles of a level."""
     need = 0.0
     for t in range(keep.shape[2]):
         if keep[i, level, t]:
-            need += held_words(rules, level, t, int(tile_words[level, t]))
+            need += held_words(rules, level, t, int(tile_words[level, t]), extents)
     return need
 
 
@@ -200,7 +205,7 @@ def _shrink_tile(
     """
     temporal, spatial, keep = batch.temporal, batch.spatial, batch.keep
     levels, dims = temporal.shape[1:]
-    before = _need(tables.rules, keep, i, full, tile_words)
+    before = _need(tables.rules, keep, i, full, extents, tile_words)
     capacity = capacity_words(tables.rules, full)
     best, best_fits, best_score, best_after = -1, False, 0.0, 0.0
     best_prime, best_to = 1, 0
@@ -226,7 +231,7 @@ def _shrink_tile(
                     source[i, level, d] //= prime
                     temporal[i, to, d] *= prime
                     legality_status(i, batch, tables.rules, extents, tile_words)
-                    after = _need(tables.rules, keep, i, full, tile_words)
+                    after = _need(tables.rules, keep, i, full, extents, tile_words)
                     source[i, level, d] *= prime
                     temporal[i, to, d] //= prime
                     fits = after <= capacity

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from functools import cached_property
-from typing import TypeVar
+from dataclasses import dataclass, fields, replace
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, TypeVar
 
 from mapgym.errors import SpecificationError, require_keys, require_name, suggest
 from mapgym.errors.text import quoted
 from mapgym.spec.actions import ACCESSES
 from mapgym.spec.format_rules import check_ranks
 from mapgym.spec.levels import Mac, StorageLevel
+from mapgym.spec.roles import Named, has_roles, name_tensors
 from mapgym.spec.rules import DEFAULT_RULES, CountingRules, counting_rules
+
+if TYPE_CHECKING:
+    from mapgym.spec.workload import Workload
 
 FANOUT_CHECKS = ("per_level", "cumulative")
 
@@ -102,6 +106,21 @@ class Accelerator:
         """Whether it has any sparse feature; if not, densities do not change a cost (as in Timeloop)."""
         return bool(self.mac.zero_operands) or any(level.formats or level.actions for level in self.levels)
 
+    @cached_property
+    def has_roles(self) -> bool:
+        """Whether it speaks of tensors by their roles (:mod:`mapgym.spec.roles`)."""
+        return any(map(has_roles, self.levels))
+
+    def for_workload(self, workload: Workload) -> Accelerator:
+        """The same hardware with the tensors of a workload in place of roles.
+
+        Raises:
+            SpecificationError: what it says of roles and of names does not go together for these tensors.
+        """
+        if not self.has_roles:
+            return self
+        return _named(self, tuple((tensor.name, tensor.is_output) for tensor in workload.tensors))
+
     @property
     def level_names(self) -> tuple[str, ...]:
         """Names of the storage levels, innermost first."""
@@ -182,6 +201,11 @@ class Accelerator:
         except SpecificationError as error:
             raise SpecificationError(f"{where}: {error}") from None
         return accelerator
+
+
+@lru_cache(maxsize=256)
+def _named(accelerator: Accelerator, tensors: tuple[Named, ...]) -> Accelerator:
+    return replace(accelerator, levels=tuple(name_tensors(level, tensors) for level in accelerator.levels))
 
 
 _PAIRS = ("action_energies_pj", "bandwidth_scale")

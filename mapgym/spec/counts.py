@@ -66,6 +66,11 @@ def rank_length(rank: Rank, bounds: Bounds) -> int:
     return 1 + sum(c * (bounds[dim] - 1) for dim, c in rank)
 
 
+def band_nonzeros(side: int, width: int) -> int:
+    """Words within a band of a square matrix: on the diagonal and up to a width on either side of it."""
+    return side + width * (2 * side - width - 1)
+
+
 def active_ranks(tensor: Tensor, bounds: Bounds) -> list[Rank]:
     """The ranks of a tensor without dims of bound 1, which never move and add nothing to a length."""
     ranks = [tuple((dim, c) for dim, c in rank if bounds[dim] > 1) for rank in tensor.ranks]

@@ -83,7 +83,8 @@ class StorageLevel:
             unused ones leak too; None if each is switched by itself.
         cluster_size: instances that are built as one and charged once per access; divides their number.
         multiple_buffering: parts that the capacity is divided into so that one can be filled while another is used.
-        keep_only: the tensors that this level may hold; None for all, empty for a level that only spreads out.
+        keep_only: the tensors that this level may hold; None for all, empty for a level that only spreads out. Here and
+            wherever else a level names tensors, ``operands`` and ``outputs`` stand for all of that role.
         no_temporal_reuse: tensors of which each step brings the whole tile again.
         no_multicast: tensors of which each inner instance gets its words by accesses of its own.
         minimum_utilization: share of the capacity that tiles must fill, 0 to 1.
@@ -219,6 +220,18 @@ class StorageLevel:
         if self.capacity_words is None or self.multiple_buffering == 1:
             return self.capacity_words
         return math.floor(self.capacity_words / self.multiple_buffering)
+
+    @property
+    def metadata_width_bits(self) -> int:
+        """Bits that one access to metadata moves, 0 if there are none."""
+        return self.metadata_word_bits if self.metadata_access_bits is None else self.metadata_access_bits
+
+    @property
+    def usable_metadata_bits(self) -> int | None:
+        """Bits that metadata can take, None for unlimited: a part of their room with multiple buffering."""
+        if self.metadata_capacity_bits is None or self.multiple_buffering == 1:
+            return self.metadata_capacity_bits
+        return math.floor(self.metadata_capacity_bits / self.multiple_buffering)
 
     @property
     def hop_energy_pj(self) -> float:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mapgym.errors import (
     LONGEST_NAME,
     MAX_INTEGER,
     SpecificationError,
     positive_int,
+    require_keys,
     require_name,
     suggest,
 )
@@ -25,7 +26,9 @@ from mapgym.spec import ranges
 Rank = tuple[tuple[str, int], ...]
 
 
-DENSITY_DISTRIBUTIONS = ("fixed-structured", "hypergeometric")
+BANDED = "banded"
+DENSITY_DISTRIBUTIONS = ("fixed-structured", "hypergeometric", BANDED)
+"""Where the non-zeros of a tensor can be: spread evenly, anywhere, or close to the diagonal of a square matrix."""
 
 
 _MAX_DIGITS = 16  # of 2**53; Python refuses to read numbers of some thousand
@@ -42,8 +45,9 @@ class Tensor:
         name: such as "Weights".
         ranks: one entry per axis; each is a tuple of (dim, coefficient) terms that are added up.
         is_output: True for the one tensor that is accumulated (read, modified, written).
-        density: fraction of non-zero words, from 1e-9 to 1.
+        density: fraction of non-zero words, from 1e-9 to 1; of a banded tensor that of its workload's size.
         density_distribution: where the non-zeros are, one of ``DENSITY_DISTRIBUTIONS``.
+        band_width: diagonals on either side of the main one that a banded tensor has.
     """
 
     name: str
@@ -51,6 +55,7 @@ class Tensor:
     is_output: bool = False
     density: float = 1.0
     density_distribution: str = "fixed-structured"
+    band_width: int = 0
 
     def __post_init__(self) -> None:
         where = f"tensor {quoted(self.name)}"
@@ -71,8 +76,46 @@ class Tensor:
         if self.density_distribution not in DENSITY_DISTRIBUTIONS:
             raise SpecificationError(
                 f"{where}: density_distribution is {quoted(self.density_distribution)}; "
-                f"{suggest(self.density_distribution, DENSITY_DISTRIBUTIONS)}"
+                f"{suggest(str(self.density_distribution), DENSITY_DISTRIBUTIONS)}"
             )
+        width = self.band_width
+        if type(width) is not int or not 0 <= width <= MAX_INTEGER:
+            raise SpecificationError(
+                f"{where}: band_width is {quoted(width)}; give a whole number of diagonals, at least 0"
+            )
+        if width > 0 and self.density_distribution != BANDED:
+            raise SpecificationError(
+                f"{where} has a band_width, but the density_distribution {quoted(self.density_distribution)}; leave "
+                f"the band_width out or make the distribution {quoted(BANDED)}"
+            )
+
+    def with_density(self, density: object, distribution: str | None = None) -> Tensor:
+        """A copy with another density.
+
+        Args:
+            density: a number; or a mapping with ``density`` or, of a banded one, ``band_width``, and ``distribution``.
+            distribution: the one that holds where the mapping names none; the tensor's own when left out.
+
+        Raises:
+            SpecificationError: it is something else.
+        """
+        where = f"tensor {quoted(self.name)}"
+        given = dict(density) if isinstance(density, Mapping) else {"density": density}
+        require_keys(map(str, given), ("density", "distribution", "band_width"), f"{where}: density")
+        kind = given.get("distribution", distribution or self.density_distribution)
+        if (kind == BANDED) == ("density" in given):
+            remedy = (
+                "give {distribution: banded, band_width: 2}, because the width says how many words are not zero"
+                if kind == BANDED
+                else f"give a number, or {{density: 0.5, distribution: {DENSITY_DISTRIBUTIONS[0]}}}"
+            )
+            raise SpecificationError(f"{where}: density is {quoted(density)}; {remedy}")
+        return replace(
+            self,
+            density=given.get("density", 1.0),
+            density_distribution=kind,
+            band_width=given.get("band_width", 0),
+        )
 
     @property
     def dims(self) -> tuple[str, ...]:

@@ -20,8 +20,8 @@ from mapgym.errors import (
     suggest,
 )
 from mapgym.errors.text import quoted
-from mapgym.spec.counts import check_sizes
-from mapgym.spec.tensor import DENSITY_DISTRIBUTIONS, Rank, Tensor, format_rank, parse_rank, require_dim
+from mapgym.spec.counts import band_nonzeros, check_sizes, rank_length
+from mapgym.spec.tensor import BANDED, DENSITY_DISTRIBUTIONS, Rank, Tensor, format_rank, parse_rank, require_dim
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,8 @@ class Workload:
                         f"{suggest(dim, self.dims)}"
                     )
         check_sizes(dict(zip(self.dims, self.bounds, strict=True)), self.tensors, where)
+        if any(tensor.density_distribution == BANDED for tensor in self.tensors):
+            object.__setattr__(self, "tensors", tuple(map(self._with_band, self.tensors)))
 
     @cached_property
     def macs(self) -> int:
@@ -97,19 +99,59 @@ class Workload:
         """Words of a whole tensor (bounding box)."""
         return self.tensor(name).tile_size(dict(zip(self.dims, self.bounds, strict=True)))
 
-    def with_densities(self, densities: Mapping[str, float], distribution: str | None = None) -> Workload:
-        """Returns a copy in which the named tensors have other densities."""
+    def band_matrix(self, tensor: Tensor) -> tuple[int, int, int]:
+        """Length of a side of the square matrix that a banded tensor is, and the dims of its rows and its columns.
+
+        Raises:
+            SpecificationError: it is no square matrix whose rows and columns are dims; ranks of one word do not count.
+        """
+        bounds = dict(zip(self.dims, self.bounds, strict=True))
+        lengths = [rank_length(rank, bounds) for rank in tensor.ranks]
+        sides = [r for r, length in enumerate(lengths) if length > 1] or list(range(len(lengths)))[:2]
+        ranks = [tensor.ranks[r] for r in sides]
+        terms = [[term for term in rank if bounds[term[0]] > 1] or [(rank[0][0], 1)] for rank in ranks]
+        plain = all(len(rank) == 1 and rank[0][1] == 1 for rank in terms)
+        if len(sides) != 2 or not plain or terms[0] == terms[1] or lengths[sides[0]] != lengths[sides[1]]:
+            raise SpecificationError(
+                f"workload {quoted(self.name)}: tensor {quoted(tensor.name)} is banded, but its ranks of more than one "
+                f"word ({quoted(', '.join(map(format_rank, ranks)))}) are not two single dims of the same bound; give "
+                f"it the density_distribution {quoted(DENSITY_DISTRIBUTIONS[0])}"
+            )
+        return lengths[sides[0]], self.dims.index(terms[0][0][0]), self.dims.index(terms[1][0][0])
+
+    def _with_band(self, tensor: Tensor) -> Tensor:
+        """A banded tensor with the density that its band has in this workload; others as they are."""
+        if tensor.density_distribution != BANDED:
+            return tensor
+        side, _, _ = self.band_matrix(tensor)
+        if tensor.band_width >= side:
+            raise SpecificationError(
+                f"workload {quoted(self.name)}: band_width {tensor.band_width} of tensor {quoted(tensor.name)} reaches "
+                f"beyond its {side} rows; give at most {side - 1}"
+            )
+        return replace(tensor, density=band_nonzeros(side, tensor.band_width) / side**2)
+
+    def with_densities(self, densities: Mapping[str, object], distribution: str | None = None) -> Workload:
+        """Returns a copy in which the named tensors have other densities.
+
+        Args:
+            densities: for each tensor a number, or what else :meth:`mapgym.spec.tensor.Tensor.with_density` takes.
+            distribution: where the non-zeros of all tensors lie, but of those that ``densities`` says otherwise of;
+                left out, where they lay.
+
+        Raises:
+            SpecificationError: no such tensor, or no such density.
+        """
         for name in densities:
             self.tensor(name)
-        tensors = tuple(
-            replace(
-                tensor,
-                density=densities.get(tensor.name, tensor.density),
-                density_distribution=distribution or tensor.density_distribution,
-            )
-            for tensor in self.tensors
-        )
-        return replace(self, tensors=tensors)
+        tensors = []
+        for tensor in self.tensors:
+            if tensor.name in densities:
+                tensor = tensor.with_density(densities[tensor.name], distribution)
+            elif distribution is not None and tensor.density_distribution != BANDED:
+                tensor = tensor.with_density(tensor.density, distribution)
+            tensors.append(tensor)
+        return replace(self, tensors=tuple(tensors))
 
     def to_dict(self) -> dict[str, object]:
         """A plain, YAML- and JSON-able form that :meth:`from_dict` reads back."""
@@ -118,7 +160,9 @@ class Workload:
             entry: dict[str, object] = {"projection": [format_rank(rank) for rank in tensor.ranks]}
             if tensor.is_output:
                 entry["output"] = True
-            if tensor.density != 1.0:
+            if tensor.density_distribution == BANDED:
+                entry["band_width"] = tensor.band_width
+            elif tensor.density != 1.0:
                 entry["density"] = tensor.density
             if tensor.density != 1.0 or tensor.density_distribution != DENSITY_DISTRIBUTIONS[0]:
                 entry["density_distribution"] = tensor.density_distribution
@@ -172,6 +216,9 @@ def _construct(kind: str, name: str, arguments: Mapping[str, object]) -> Workloa
     return constructor(name=name, **arguments)
 
 
+_TENSOR_KEYS = ("projection", "output", "density", "density_distribution", "band_width")
+
+
 def _einsum(name: str, dims: object, tensors: object) -> Workload:
     if not isinstance(dims, Mapping) or not dims:
         raise SpecificationError(f"dims is {quoted(dims)}; give name: bound pairs such as {{M: 64, K: 64}}")
@@ -182,7 +229,7 @@ def _einsum(name: str, dims: object, tensors: object) -> Workload:
         place = f"tensor {quoted(tensor_name)}"
         if not isinstance(entry, Mapping) or not isinstance(entry.get("projection"), list | tuple):
             raise SpecificationError(f"{place} needs a projection, a list of ranks such as [M, '2*P + R']")
-        require_keys(map(str, entry), ("projection", "output", "density", "density_distribution"), place)
+        require_keys(map(str, entry), _TENSOR_KEYS, place)
         built.append(
             Tensor(
                 name=str(tensor_name),
@@ -190,6 +237,7 @@ def _einsum(name: str, dims: object, tensors: object) -> Workload:
                 is_output=_boolean(entry.get("output", False), f"{place}: output"),
                 density=entry.get("density", 1.0),
                 density_distribution=entry.get("density_distribution", "fixed-structured"),
+                band_width=entry.get("band_width", 0),
             )
         )
     return Workload(name, tuple(map(str, dims)), tuple(dims.values()), tuple(built))

@@ -29,6 +29,7 @@ from mapgym.timeloop.sparse_records import (
     has_hypergeometric_density,
     is_artefact,
     metadata_storage,
+    set_spatial_orders,
     sparse_figures,
     with_record_densities,
     with_sparse_features,
@@ -278,7 +279,9 @@ def timeloop_mapping(record: Record, workload: Workload, accelerator: Accelerato
                 "keep": entry["keep"],
             }
         )
-    return Mapping.from_dict({"levels": levels}, workload, accelerator)
+    mapping = Mapping.from_dict({"levels": levels}, workload, accelerator)
+    set_spatial_orders(mapping, record)
+    return mapping
 
 
 def _figures(accelerator: Accelerator, workload: Workload, detail: CostDetail, cost: Any) -> dict[Keys, Any]:

@@ -12,9 +12,13 @@ from mapgym.spec.workload import Workload
 
 if TYPE_CHECKING:
     from mapgym.cost import Cost
+    from mapgym.mapping import Mapping
 
 Keys = tuple[str, ...]
 """Where a figure is in a record: key, key within that, and so on. Names of levels and tensors may hold anything."""
+
+_DISTRIBUTIONS = {"fixed": "fixed-structured", "fixed_structured": "fixed-structured", "diagonal": "banded"}
+"""What Timeloop's files also call distributions."""
 
 _WRAPPED_COUNT = 2.0**63
 """A count from here on has fallen below zero and wrapped around modulo 2**64."""
@@ -25,6 +29,7 @@ def metadata_storage(level: AbcMapping[str, Any]) -> dict[str, Any]:
     room = (level.get("metadata_storage_width_bits") or 0) * (level.get("metadata_storage_depth") or 0)
     return {
         "metadata_word_bits": level.get("metadata_word_bits") or 0,
+        "metadata_access_bits": level.get("metadata_storage_width_bits") or None,
         "metadata_capacity_bits": None if level["capacity_words"] is None else room,
         "decompression_supported": bool(level.get("decompression_supported")),
         "compression_supported": bool(level.get("compression_supported")),
@@ -47,20 +52,23 @@ def with_sparse_features(accelerator: Accelerator, features: AbcMapping[str, Any
 
 
 def with_record_densities(workload: Workload, densities: AbcMapping[str, Any]) -> Workload:
-    """The workload with the densities of a record."""
-    for name in densities:
-        workload.tensor(name)
-    tensors = tuple(
-        replace(
-            tensor,
-            density=densities[tensor.name]["density"],
-            density_distribution=densities[tensor.name]["distribution"],
-        )
-        if tensor.name in densities
-        else tensor
-        for tensor in workload.tensors
-    )
-    return replace(workload, tensors=tensors)
+    """The workload with the densities of a record: numbers, or what Timeloop's files have under ``densities``."""
+    given: dict[str, object] = {}
+    for name, entry in densities.items():
+        given[name] = entry
+        if isinstance(entry, AbcMapping):
+            kind = entry.get("distribution", "fixed-structured")
+            given[name] = {**entry, "distribution": _DISTRIBUTIONS.get(kind, kind)}
+    return workload.with_densities(given)
+
+
+def set_spatial_orders(mapping: Mapping, record: AbcMapping[str, Any]) -> None:
+    """Puts spatial loops where a record has them, those of bound 1 too: some of Timeloop's sparse counts need it."""
+    for level, entry in zip(reversed(mapping.levels), record["mapping"]["levels"], strict=True):
+        if entry["spatial_permutation"] is not None and entry.get("split") is not None:
+            s = mapping.levels.index(level)
+            mapping.spatial_order[s] = [mapping.dims.index(dim) for dim in entry["spatial_permutation"]]
+            mapping.spatial_split[s] = entry["split"]
 
 
 def has_hypergeometric_density(record: AbcMapping[str, Any]) -> bool:

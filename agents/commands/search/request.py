@@ -54,7 +54,7 @@ class SearchRequest:
     accelerator: str
     axes: tuple[str, ...]
     objective: str
-    densities: Mapping[str, float]
+    densities: Mapping[str, object]
     peer_links: bool
     constraints: Path | None
     agent: str | None

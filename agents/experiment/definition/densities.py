@@ -69,19 +69,19 @@ def objective_in(env: str | None, objective: str) -> str:
     return objective
 
 
-def task_workload(workload: Workload, objective: str, fixed: Mapping[str, float] | None = None) -> Workload:
+def task_workload(workload: Workload, objective: str, fixed: Mapping[str, object] | None = None) -> Workload:
     """The workload of a task: with fixed densities, and with the highest of those that the objective varies.
 
     Args:
         workload: the layer.
         objective: of the task.
-        fixed: tensor (in capitals or not) -> density.
+        fixed: tensor (in capitals or not) -> density, as :meth:`Workload.with_densities` takes it.
 
     Raises:
         SpecificationError: unknown tensor, a density out of range or given twice, or one that the objective varies.
     """
     names = {tensor.name.lower(): tensor.name for tensor in workload.tensors}
-    densities: dict[str, float] = {}
+    densities: dict[str, object] = {}
     for name, value in (fixed or {}).items():
         tensor = workload.tensor(names.get(str(name).lower(), str(name))).name
         if tensor in densities:
@@ -93,7 +93,7 @@ def task_workload(workload: Workload, objective: str, fixed: Mapping[str, float]
     aware = SparsityAware.parse(objective)
     if aware.tensor in densities:
         raise SpecificationError(
-            f"the density of {aware.tensor} is fixed to {densities[aware.tensor]:g}, but the objective varies it; "
-            "leave it out"
+            f"the density of {aware.tensor} is fixed to {quoted(densities[aware.tensor])}, but the objective varies "
+            "it; leave it out"
         )
     return aware.densest(workload)

@@ -29,6 +29,7 @@ from mapgym.mapspace.construction.decision_kernels import (
     end_group,
     held_words,
     next_decision,
+    row_dim,
     split_choice,
 )
 from mapgym.mapspace.construction.packed_kernels import (
@@ -241,7 +242,9 @@ def _describe_tensors(task: Task, state: packed.State, level: int, extents: Exte
     total, total_above = 0.0, 0.0
     for t in range(packed.tensors(table)):
         operand = task.operands[t]
-        held = held_words(table, level, t, packed.int64(_words(table, extents, 1, t)))
+        row_of = row_dim(table, level, t)
+        rows = packed.int64(extents[1, row_of]) if row_of >= 0 else 1
+        held = held_words(table, level, t, packed.int64(_words(table, extents, 1, t)), rows)
         spread = 1.0
         for d in range(packed.dims(table)):
             if task.depends[t, d]:
@@ -296,8 +299,10 @@ def _describe_factors(task: Task, state: packed.State, choices: Indices, extents
             before = _words(table, extents, 1, t)
             extents[1, d] = extent * factor
             words = _words(table, extents, 1, t)
+            row_of = row_dim(table, level, t)
+            tile_rows = packed.int64(extents[1, row_of]) if row_of >= 0 else 1
             extents[1, d] = extent
-            held = held_words(table, level, t, packed.int64(words))
+            held = held_words(table, level, t, packed.int64(words), tile_rows)
             row[C_WORDS + operand] += _NO_LIMIT if capacity < 0 else _log(capacity / max(held, 1))
             row[C_GROWTH + operand] += _log(words / before)
             if _keeps(table, state, level, t):

@@ -72,7 +72,7 @@ def tile_words(g: Genome, tiles: Tiles, level: int, compressed: bool) -> float:
     for t in range(table[TENSORS]):
         words, cursor = box_words(table, cursor, tiles.extents, level)
         if g[KEEP, level, t]:
-            total += held_words(table, level, t, int(words)) if compressed else words
+            total += held_words(table, level, t, int(words), tiles.extents) if compressed else words
     return total
 
 

@@ -31,7 +31,7 @@ class Structure:
     def of(cls, mapping: Mapping, workload: Workload, accelerator: Accelerator) -> Structure:
         """Reads a mapping of a task."""
         stationary, parallel, bypassed = {}, {}, {}
-        for s, level in enumerate(accelerator.levels):
+        for s, level in enumerate(accelerator.for_workload(workload).levels):
             if accelerator.fanout_x[s] * accelerator.fanout_y[s] > 1:
                 on_x, on_y = mapping.spatial_sides(s)
                 parallel[level.name] = dict(on_x + on_y)

@@ -3,7 +3,9 @@
 docs/sparse.md ("Lower bound") has the proof. In short: an action can save a fraction of at most 1 - d of the accesses
 to its target, where d is the product of the densities of its conditions, because a tile of one word or more is empty
 with a probability of at most 1 - density; a format can leave out what is zero; and a computation is needed at least
-where both operands are not zero.
+where no operand is zero. Metadata, and what saved accesses and computations cost, only add.
+
+Functions take accelerators that name tensors, not roles.
 """
 
 from __future__ import annotations
@@ -21,7 +23,11 @@ def least_compute_share(workload: Workload, accelerator: Accelerator) -> float:
     """Share of the multiply-accumulates that are done at least, in (0, 1]."""
     operands = [tensor for tensor in workload.tensors if not tensor.is_output]
     if len(operands) != 2:
-        return 1.0
+        # Each tensor that is an operand, or that an action on an operand looks at, removes its zeros once.
+        names = {tensor.name for tensor in operands}
+        actions = [action for level in accelerator.levels for action in level.actions if action.target in names]
+        names.update(name for action in actions for name in action.condition_on)
+        return math.prod((workload.tensor(name).density * _ROUNDING for name in names), start=1.0)
     a, b = operands
     sent_a, sent_b = (_least_sent(workload, accelerator, tensor.name) for tensor in operands)
     # The share of an operand's non-zeros grows as the other's actions save computations, up to 1.
@@ -42,8 +48,9 @@ def least_traffic_share(workload: Workload, accelerator: Accelerator) -> float:
 
 
 def lost_to_rounding(accelerator: Accelerator) -> float:
-    """Energy (pJ) of one access of each instance: what an action saves of outputs is rounded up."""
-    return sum(level.access_energy_pj * level.instances for level in accelerator.levels if level.actions)
+    """Energy (pJ) of one read of each instance: what an action saves of the reads of outputs is rounded up."""
+    names = accelerator.counting.action_names
+    return sum(level.energies_pj(names)["read"] * level.instances for level in accelerator.levels if level.actions)
 
 
 def _least_sent(workload: Workload, accelerator: Accelerator, target: str) -> float:

@@ -1,8 +1,7 @@
 """The compiled sparse cost kernel: what zeros save, as corrections of the dense counts.
 
-The rules are those of Timeloop v3 (Sparseloop); docs/sparse.md explains them. Everything that Timeloop does and
-one would not expect is marked QUIRK. Where its figures are no result, ours are the sane ones and the mapping is marked:
-ABORTED where Timeloop stops at an assertion, WRAPPED where a count of its falls below zero and wraps around.
+The rules are those of Timeloop v3 (Sparseloop); docs/sparse.md explains them. What actions save is in
+:mod:`mapgym.cost.sparse.saving_kernels`, metadata are counted in :mod:`mapgym.cost.sparse.metadata_count_kernels`.
 """
 
 from __future__ import annotations
@@ -14,319 +13,233 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.compilation import inlined_kernel, kernel
-from mapgym.cost.dense.memory_kernels import open_memory
+from mapgym.cost.dense.memory_kernels import Memory, open_memory
 from mapgym.cost.dense.price_kernels import ENERGY, LATENCY, Detail, price_one
 from mapgym.cost.dense.traffic_kernels import slowed
-from mapgym.cost.sparse.tables import ABORTED, WRAPPED, SparseDetail, SparseTables
+from mapgym.cost.sparse.compute_kernels import compute
+from mapgym.cost.sparse.metadata_count_kernels import count_metadata, metadata_bits
+from mapgym.cost.sparse.saving_kernels import find_fractions, save
+from mapgym.cost.sparse.tables import (
+    ACCESS_BITS,
+    ADDRESS,
+    BLOCK,
+    CLUSTERS,
+    COMPRESSION,
+    DECOMPRESSION,
+    DONE,
+    FILLS,
+    GATE,
+    GATED,
+    GATED_META,
+    GATING,
+    INSTANCES,
+    LEAK,
+    META,
+    READS,
+    SKIPPED,
+    SKIPPED_META,
+    SKIPPING,
+    UPDATES,
+    WORD_BITS,
+    SparseDetail,
+    SparseTables,
+)
 from mapgym.mapping.canonical_kernels import Sorting, copy_mapping
 from mapgym.mapping.density_kernels import (
+    BANDED,
     FIXED,
     RECORD,
+    first_occupancy,
     largest_occupancy,
-    least_occupancy,
     mean_density,
+    next_occupancy,
     probability,
     smallest_occupancy,
+    tile_rows,
 )
 from mapgym.mapping.legality_kernels import LEGAL
 from mapgym.mapping.maps import Arrays, Maps
-from mapgym.mapping.metadata_kernels import child_of, metadata_status, packed_words
+from mapgym.mapping.metadata_kernels import NUMBER, RANK, metadata_status
 from mapgym.mapping.nest_kernels import list_nest
 
-GATING, SKIPPING = range(2)
-READS, FILLS, UPDATES = range(3)
-ABSENT, ZERO, NONZERO = range(3)
-CONDITIONS = 3
-"""First column of the conditions in a row of actions."""
-
 
 @inlined_kernel
-def _parent_is_formatted(sparse: SparseTables, keep: NDArray[np.bool_], i: int, t: int, s: int) -> bool:
-    """Whether the next outer level that keeps a tensor has a format for it."""
+def _parent_of(keep: NDArray[np.bool_], i: int, t: int, s: int) -> int:
+    """The next outer level that keeps a tensor, -1 if there is none."""
     for outer in range(s + 1, keep.shape[1]):
         if keep[i, outer, t]:
-            return sparse.formats.ranks[outer, t] > 0
-    return False
+            return outer
+    return -1
 
 
 @inlined_kernel
-def _expect(
-    sparse: SparseTables, keep: NDArray[np.bool_], i: int, t: int, s: int, words: int, instances: float
-) -> None:
+def _shape(sparse: SparseTables, dense: Detail, t: int, s: int) -> tuple[int, int]:
+    """Words and rows of the tile of a tensor at a level that keeps it."""
+    nest = sparse.nest
+    row = nest.row[nest.starts[s + 1] - 1]
+    return dense.tile_words[0, s, t], tile_rows(sparse.formats.densities, t * RECORD, nest.extents, row)
+
+
+@kernel
+def _mean_in_band(table: NDArray[np.int64], at: int, words: int, rows: int, lowest: int) -> tuple[float, float]:
+    """Mean occupancy of the tiles of a banded tensor, and of those that hold more than the fewest words."""
+    chance = probability(table, at, words, rows, lowest)
+    total, rest = lowest * chance, 0.0
+    k = lowest
+    while True:
+        following = next_occupancy(table, at, words, rows, k)
+        if following == k:
+            return total, rest
+        k = following
+        share = probability(table, at, words, rows, k)
+        total += share * k
+        if chance < 1.0:
+            rest += share / (1.0 - chance) * k
+
+
+@inlined_kernel
+def _expect(sparse: SparseTables, t: int, s: int, tile: tuple[int, int], is_filtered: bool, instances: float) -> None:
     """Sets the mean density of the tiles of a tensor at a level, and how many instances are in use on average.
 
-    A tile that is empty is not sent to a level if the level outside knows, by its format, that it is. QUIRK: what
-    counts as empty is the smallest occupancy that is possible, even where that is above zero.
+    QUIRK: what counts as empty is the smallest occupancy that is possible, even where that is above zero.
+
+    Args:
+        tile: words and rows.
+        is_filtered: whether empty tiles are not sent to the level, because the level outside knows by its format
+            which ones are empty.
+        instances: in use if no tile is empty.
     """
-    table, at = sparse.formats.densities, t * RECORD
-    is_sent_always = smallest_occupancy(table, at, words) > 0 or not _parent_is_formatted(sparse, keep, i, t, s)
+    table, at, (words, rows) = sparse.formats.densities, t * RECORD, tile
     if table[at] == FIXED:
         expected = words * mean_density(table, at)
         lowest = math.floor(expected)
         upper = expected - lowest
         chance = 1.0 - upper
-        if largest_occupancy(table, at, words) == lowest:
+        if largest_occupancy(table, at, words, rows) == lowest:
             upper = 0.0
         total = lowest * chance + (lowest + 1) * upper
         rest = (lowest + 1) * (upper / (1.0 - chance)) if chance < 1.0 else 0.0
     else:
-        lowest = least_occupancy(table, at, words)
-        chance = probability(table, at, words, lowest)
-        total = words * mean_density(table, at)
-        rest = (total - lowest * chance) / (1.0 - chance) if chance < 1.0 else 0.0
-    if is_sent_always:
-        sparse.density[s, t], sparse.instances[s, t] = total / words, instances
+        lowest = first_occupancy(table, at, words, rows)
+        chance = probability(table, at, words, rows, lowest)
+        if table[at] == BANDED:
+            total, rest = _mean_in_band(table, at, words, rows, lowest)
+        else:
+            total = words * mean_density(table, at)
+            rest = (total - lowest * chance) / (1.0 - chance) if chance < 1.0 else 0.0
+    if is_filtered:
+        sparse.density[s, t], sparse.instances[s, t] = rest / words, instances * max(1.0 - chance, 0.0)
     else:
-        sparse.density[s, t], sparse.instances[s, t] = rest / words, instances * (1.0 - chance)
-
-
-@inlined_kernel
-def _target_loop(sparse: SparseTables, t: int, c: int, q: int) -> tuple[int, int, bool]:
-    """(loop, its level, whether single words are meant): the loop whose iterations an action can save."""
-    nest = sparse.nest
-    if c < 0:
-        if not nest.has_fanout[0]:
-            return 0, 0, True
-        dims = nest.extents.shape[1]
-        for j in range(dims):
-            if nest.bounds[j] > 1 and sparse.formats.relevant[t, nest.dims[j]]:
-                return j, 0, False
-        return dims - 1, 0, False
-    for level in range(c + 1, q + 1):
-        for j in range(nest.starts[level], nest.starts[level + 1]):
-            if nest.bounds[j] > 1 and sparse.formats.relevant[t, nest.dims[j]]:
-                return j, level, False
-    return nest.starts[q + 1] - 1, q, False
-
-
-@inlined_kernel
-def _saved_fraction(sparse: SparseTables, row: int, keep: NDArray[np.bool_], i: int, q: int) -> float:
-    """Fraction of the reads of an action's target, kept at level q, that its conditions save."""
-    formats, nest = sparse.formats, sparse.nest
-    t = sparse.actions[row, 2]
-    c = child_of(keep, i, t, q)
-    target, _, is_scalar = _target_loop(sparse, t, c, q)
-    d0, is_spatial = nest.dims[target], nest.is_spatial[target]
-    last = nest.starts[q + 1]
-    dims = nest.extents.shape[1]
-    own, others, tile = sparse.tile[0], sparse.tile[1], sparse.tile[2]
-    for d in range(dims):
-        own[d] = 1 if is_scalar else nest.extents[target, d]
-        others[d] = own[d]
-    # What its conditions read meanwhile: all that runs in parallel, and what repeats while the target stays.
-    stays = is_spatial
-    for j in range(target + 1, last):
-        d = nest.dims[j]
-        if nest.bounds[j] == 1:
-            continue
-        if nest.is_spatial[j] or (stays and c >= 0 and not formats.relevant[t, d]):
-            others[d] *= nest.bounds[j]
-        if is_spatial and not nest.is_spatial[j] and (c < 0 or formats.relevant[t, d]):
-            stays = False
-    own_words = packed_words(formats, t, sparse.tile, 0)
-    kept = 1.0
-    for column in range(CONDITIONS, sparse.actions.shape[1]):
-        condition = sparse.actions[row, column]
-        if condition < 0:
-            break
-        # Loops over dims of both are iterated together, so that one iteration decides.
-        together = 1.0
-        is_begun = False
-        has_effect = True
-        for d in range(dims):
-            sparse.shared[d] = 0.0
-        if not is_scalar:
-            stays = is_spatial
-            for j in range(target, last):
-                d = nest.dims[j]
-                if j > target:
-                    if nest.bounds[j] == 1:
-                        continue
-                    is_added = nest.is_spatial[j] or (stays and c >= 0 and not formats.relevant[t, d])
-                    if is_spatial and not nest.is_spatial[j] and (c < 0 or formats.relevant[t, d]):
-                        stays = False
-                    if not is_added:
-                        continue
-                if is_spatial and is_begun and formats.relevant[condition, d]:
-                    has_effect = False
-                    break
-                if formats.relevant[t, d] and formats.relevant[condition, d]:
-                    sparse.shared[d] = (sparse.shared[d] if sparse.shared[d] > 0 else 1.0) * nest.bounds[j]
-                    together *= nest.bounds[j]
-                    is_begun = True
-        if not has_effect:
-            continue
-        # A block is read as a whole, so that as many iterations decide together as it has words of the target.
-        scale = float(math.ceil(sparse.blocks[q] / (own_words / together)))
-        for d in range(dims):
-            tile[d] = others[d]
-            if sparse.shared[d] > 0:
-                tile[d] = math.ceil(others[d] / (sparse.shared[d] / scale))
-                scale /= sparse.shared[d]
-        if scale > 1:
-            tile[d0] = int(tile[d0] * scale)
-        words = packed_words(formats, condition, sparse.tile, 2)
-        kept *= 1.0 - probability(formats.densities, condition * RECORD, words, 0)
-    return 1.0 - kept
-
-
-@inlined_kernel
-def _save_here(sparse: SparseTables, t: int, s: int, fraction: float) -> None:
-    """Removes what a level's own actions save."""
-    counts, removed, saving = sparse.counts, sparse.removed, sparse.saving[s, t]
-    reads = counts[READS, s, t] * fraction
-    gone = math.ceil(reads) if sparse.is_output[t] else math.floor(reads)
-    counts[READS, s, t] -= gone
-    removed[saving, 0, s, t] = gone
-    gone = math.floor(counts[UPDATES, s, t] * fraction)
-    counts[UPDATES, s, t] -= gone
-    removed[saving, 1, s, t] = gone
+        sparse.density[s, t], sparse.instances[s, t] = total / words, instances
 
 
 @kernel
-def _save(sparse: SparseTables, macs: int, probabilities: NDArray[np.float64]) -> tuple[int, int]:
-    """Applies all actions, from the outermost level inwards; returns (computes that are left, artefacts).
-
-    What a level does not send need not be written, read or updated inside, down to the next level with actions of its
-    own, which saves the rest of its own fraction. QUIRK: where that is smaller than what outer levels save, the rest is
-    negative, and Timeloop's count of saved accesses wraps around. Then nothing more is saved here.
-
-    Args:
-        probabilities: float64[T], receives the fraction of the computes that each operand's actions save, -1 for none.
-    """
-    counts, passed, fraction = sparse.counts, sparse.passed, sparse.fraction
-    levels, tensors = fraction.shape
-    artefacts = 0
-    left = float(macs)
-    for kind in range(3):
-        for s in range(levels):
-            for t in range(tensors):
-                passed[kind, s, t] = counts[kind, s, t]
-    for t in range(tensors):
-        probabilities[t] = -1.0
-        is_first = True
-        for s in range(levels - 1, -1, -1):
-            outer = fraction[s, t]
-            if outer < 0:
+def _count(sparse: SparseTables, keep: NDArray[np.bool_], dense: Detail, counts_all: bool) -> None:
+    """Sets the counts of what the formats leave of the dense accesses, of row 0 of keep and dense."""
+    levels, tensors = keep.shape[1:]
+    formats, counts = sparse.formats, sparse.counts
+    sparse.removed[:] = 0
+    for s in range(levels):
+        for t in range(tensors):
+            for kind in range(3):
+                counts[kind, s, t] = 0
+            sparse.instances[s, t] = float(dense.used_instances[0, s])
+            if not keep[0, s, t]:
                 continue
-            q = s - 1
-            while q >= 0:
+            counts[READS, s, t] = dense.reads[0, s, t]
+            counts[FILLS, s, t] = dense.fills[0, s, t]
+            counts[UPDATES, s, t] = dense.updates[0, s, t]
+            tile, parent = _shape(sparse, dense, t, s), _parent_of(keep, 0, t, s)
+            is_filtered = parent >= 0 and formats.ranks[parent, t] > 0
+            is_filtered = is_filtered and smallest_occupancy(formats.densities, t * RECORD, tile[0]) == 0
+            _expect(sparse, t, s, tile, is_filtered, sparse.instances[s, t])
+            if formats.ranks[s, t] > 0:
+                if counts_all or sparse.counts_metadata[s]:
+                    dense_counts = (counts[READS, s, t], counts[FILLS, s, t], counts[UPDATES, s, t])
+                    count_metadata(sparse, t, s, tile, dense_counts, is_filtered)
+                absent = 1.0 - sparse.density[s, t]
                 for kind in range(3):
-                    passed[kind, q, t] -= math.floor(passed[kind, q, t] * outer)
-                inner = fraction[q, t]
-                if inner >= 0:
-                    for kind in range(3):
-                        counts[kind, q, t] = passed[kind, q, t]
-                    rest = 1.0 - (1.0 - inner) / (1.0 - outer) if outer != 1.0 else 0.0
-                    if outer == 1.0:
-                        artefacts |= ABORTED
-                    if rest < 0.0:
-                        if counts[READS, q, t] > 0 or counts[UPDATES, q, t] > 0:
-                            artefacts |= WRAPPED
-                        rest = 0.0
-                    _save_here(sparse, t, q, rest)
-                    break
-                q -= 1
-            if is_first:
-                for kind in range(3):
-                    counts[kind, s, t] = passed[kind, s, t]
-                _save_here(sparse, t, s, outer)
-                is_first = False
-            if q < 0 and not sparse.is_output[t]:
-                left -= math.floor(left * outer)
-                probabilities[t] = math.floor(outer * 1e6 + 0.5) / 1e6
-        for s in range(levels):
-            if fraction[s, t] < 0:
-                for kind in range(3):
-                    counts[kind, s, t] = passed[kind, s, t]
-    return int(left), artefacts
-
-
-@kernel
-def _compute(
-    sparse: SparseTables,
-    keep: NDArray[np.bool_],
-    i: int,
-    left: int,
-    probabilities: NDArray[np.float64],
-    states: NDArray[np.float64],
-) -> tuple[int, int, int, int]:
-    """(computes done, gated, skipped, artefacts): what the MACs do with what still reaches them.
-
-    An operand is not zero, zero but there, or absent (if its format leaves zeros out); operands are independent.
-    """
-    artefacts = 0
-    densities = sparse.formats.densities
-    for k in range(2):
-        t = sparse.operands[k]
-        other = sparse.operands[1 - k]
-        nonzero = math.floor(1e6 * mean_density(densities, t * RECORD) + 0.5) / 1e6
-        zero = 1.0 - nonzero
-        if probabilities[other] >= 0:
-            # The other's actions have removed computes in which this one is zero.
-            if probabilities[other] < 1.0:
-                nonzero = nonzero / (1.0 - probabilities[other])
-                zero = 1.0 - nonzero
-            if nonzero > 1.00001 or probabilities[other] >= 1.0:
-                # QUIRK: Timeloop stops at an assertion. All that is left is not zero.
-                artefacts = ABORTED
-        s = 0
-        while not keep[i, s, t]:
-            s += 1
-        has_format = sparse.formats.ranks[s, t] > 0
-        states[k, NONZERO] = min(1.0, max(0.0, nonzero))
-        states[k, ZERO] = 0.0 if has_format else min(1.0, max(0.0, zero))
-        states[k, ABSENT] = min(1.0, max(0.0, zero)) if has_format else 0.0
-    a, b = states[0], states[1]
-    one_zero = left * (a[NONZERO] * b[ZERO] + a[ZERO] * b[NONZERO])
-    both_zero = left * (a[ZERO] * b[ZERO])
-    one_absent = left * (a[NONZERO] * b[ABSENT] + a[ABSENT] * b[NONZERO])
-    zero_absent = left * (a[ZERO] * b[ABSENT] + a[ABSENT] * b[ZERO])
-    gated, skipped = 0.0, 0.0
-    if sparse.gates:
-        gated = one_zero + both_zero
-        if not sparse.skips:
-            gated += one_absent + zero_absent
-    if sparse.skips:
-        skipped = one_absent + zero_absent
-    gated_count, skipped_count = math.floor(gated), math.floor(skipped)
-    done = left - skipped_count - gated_count - math.floor(left * (a[ABSENT] * b[ABSENT]))
-    return done, gated_count, skipped_count, artefacts
+                    counts[kind, s, t] -= math.floor(counts[kind, s, t] * absent)
 
 
 @inlined_kernel
-def _block_ratio(sparse: SparseTables, t: int, s: int, words: int) -> float:
+def _block_ratio(sparse: SparseTables, t: int, s: int, tile: tuple[int, int]) -> float:
     """How many more blocks than words over block size compressed data take: blocks are rounded up tile by tile."""
-    block, density = sparse.blocks[s], sparse.density[s, t]
-    if not sparse.formats.is_compressed[s, t] or density >= 1.0 or density == 0.0:
+    block, density, (words, rows) = sparse.levels[s, BLOCK], sparse.density[s, t], tile
+    if block == 1 or not sparse.formats.is_compressed[s, t] or density >= 1.0 or density == 0.0:
         return 1.0
     decile = math.floor(density / 0.1) - 1 if density >= 0.1 else 0
     if sparse.small_tiles[s, decile] <= words // block:
         return 1.0
     table, at = sparse.formats.densities, t * RECORD
-    top = min(words, largest_occupancy(table, at, words))
-    first = max(1, top - 1) if table[at] == FIXED else 1
-    blocks = 0.0
-    for k in range(first, top + 1):
-        blocks += math.ceil(k / block) * probability(table, at, words, k)
-    return blocks / (words * density / block)
+    k = max(1, first_occupancy(table, at, words, rows))
+    blocks = math.ceil(k / block) * probability(table, at, words, rows, k)
+    while True:
+        following = next_occupancy(table, at, words, rows, k)
+        if following == k:
+            return blocks / (words * density / block)
+        k = following
+        blocks += math.ceil(k / block) * probability(table, at, words, rows, k)
+
+
+@inlined_kernel
+def _energy_of_words(sparse: SparseTables, keep: NDArray[np.bool_], t: int, s: int, ratio: float) -> float:
+    """Energy of the accesses of one instance to the words of a tensor, saved ones included, and of (de)compression."""
+    counts, energies, block = sparse.counts, sparse.energies[s], sparse.levels[s, BLOCK]
+    # In float64, as in the dense kernel: exact for counts below 2**50, and faster.
+    energy = 0.0
+    for kind in range(3):
+        energy += math.ceil(counts[kind, s, t] / block) * ratio * energies[DONE + kind]
+    if sparse.fraction[s, t] >= 0.0:
+        saving = sparse.saving[s, t]
+        first = GATED if saving == GATING else SKIPPED
+        energy += math.ceil(sparse.removed[saving, 0, s, t] / block) * ratio * energies[first + READS]
+        energy += math.ceil(sparse.removed[saving, 1, s, t] / block) * ratio * energies[first + UPDATES]
+    if energies[DECOMPRESSION] + energies[COMPRESSION] > 0.0:
+        unpacked, packed = _repacked(sparse, keep, t, s)
+        energy += unpacked * energies[DECOMPRESSION] + packed * energies[COMPRESSION]
+    return energy
+
+
+@inlined_kernel
+def _repacked(sparse: SparseTables, keep: NDArray[np.bool_], t: int, s: int) -> tuple[int, int]:
+    """Words that one instance decompresses and compresses, because only the next outer level keeps them compressed.
+
+    QUIRK: what is compressed are the updates of one instance of that level, however many of this one it has.
+    """
+    parent = _parent_of(keep, 0, t, s)
+    if parent < 0 or sparse.formats.is_compressed[s, t] or not sparse.formats.is_compressed[parent, t]:
+        return 0, 0
+    return sparse.counts[FILLS, s, t], sparse.counts[UPDATES, parent, t] if sparse.is_output[t] else 0
 
 
 @kernel
-def _find_fractions(sparse: SparseTables, keep: NDArray[np.bool_], i: int) -> None:
-    """Sets what the actions of each level save of each tensor that it keeps; of several, the most effective holds."""
-    sparse.fraction[:] = -1.0
-    levels = keep.shape[1]
-    for row in range(len(sparse.actions)):
-        saving, s, t = sparse.actions[row, 0], sparse.actions[row, 1], sparse.actions[row, 2]
-        q = s
-        while q < levels and not keep[i, q, t]:
-            q += 1
-        if q == levels:
-            continue
-        fraction = _saved_fraction(sparse, row, keep, i, q)
-        if fraction > sparse.fraction[q, t]:
-            sparse.fraction[q, t], sparse.saving[q, t] = fraction, saving
+def _energy_of_metadata(sparse: SparseTables, t: int, s: int) -> tuple[float, int, int]:
+    """(energy of one instance in pJ, bits that it reads, bits that it writes) of metadata, gated accesses included."""
+    energies, width = sparse.energies[s], sparse.levels[s, ACCESS_BITS]
+    if width == 0 or sparse.formats.ranks[s, t] == 0:
+        return 0.0, 0, 0
+    energy, read, written = 0.0, 0, 0
+    gates = sparse.fraction[s, t] >= 0.0 and sparse.saving[s, t] == GATING
+    first = GATED_META if gates else SKIPPED_META
+    for kind in range(3):
+        bits = metadata_bits(sparse, t, s, sparse.metadata[kind])
+        energy += math.ceil(bits / width) * energies[META + kind]
+        if sparse.fraction[s, t] >= 0.0 and kind != FILLS:
+            saved = metadata_bits(sparse, t, s, sparse.metadata_saved[kind])
+            energy += math.ceil(saved / width) * energies[first + kind]
+            bits += saved if gates else 0
+        if kind == READS:
+            read = bits
+        else:
+            written += bits
+    return energy, read, written
+
+
+@inlined_kernel
+def _demand(accesses: int, bits: int, word_bits: int, idle: float) -> float:
+    """Accesses per instance that count towards bandwidths, in words, if only one of ``idle`` instances is in use."""
+    return float(math.ceil((accesses + bits // word_bits) / idle))
 
 
 @kernel
@@ -338,46 +251,89 @@ def _price_levels(
     energy, slowest = 0.0, cycles
     for s in range(levels):
         reading, writing = 0.0, 0.0
-        block = sparse.blocks[s]
+        used = dense.used_instances[0, s]
+        clusters = min(used, sparse.levels[s, CLUSTERS])
         for t in range(tensors):
             if not keep[0, s, t]:
                 continue
-            words = dense.tile_words[0, s, t]
-            ratio = _block_ratio(sparse, t, s, words)
-            accesses = 0.0
-            for kind in range(3):
-                # In float64, as in the dense kernel: exact for counts below 2**50, and faster.
-                accesses += math.ceil(sparse.counts[kind, s, t] / block) * ratio
+            tile = _shape(sparse, dense, t, s)
+            of_metadata, bits_read, bits_written = 0.0, 0, 0
+            if sparse.counts_metadata[s] or out is not None:
+                of_metadata, bits_read, bits_written = _energy_of_metadata(sparse, t, s)
             average = sparse.instances[s, t]
-            of_tensor = accesses * sparse.energies[s] * average
-            energy += of_tensor
+            of_words = _energy_of_words(sparse, keep, t, s, _block_ratio(sparse, t, s, tile))
+            # A cluster is charged as a whole, once.
+            of_tensor = (of_words + of_metadata) / (used / clusters) * average
+            read = sparse.counts[READS, s, t] + sparse.removed[GATING, 0, s, t]
+            updated = sparse.counts[UPDATES, s, t] + sparse.removed[GATING, 1, s, t]
+            filled = sparse.counts[FILLS, s, t]
+            # An update reads the word that it writes at the same address.
+            addresses = (updated if sparse.is_output[t] else read) + filled
+            of_addresses = addresses * sparse.energies[s, ADDRESS] * clusters
+            energy += of_tensor + of_addresses
             if average > 0 and cycles > 0:
-                share = average / dense.used_instances[0, s]
-                reads = sparse.counts[READS, s, t] + sparse.removed[GATING, 0, s, t]
-                writes = sparse.counts[FILLS, s, t] + sparse.counts[UPDATES, s, t] + sparse.removed[GATING, 1, s, t]
-                reading += math.ceil(reads * share) / cycles
-                writing += math.ceil(writes * share) / cycles
+                idle, word_bits = used / average, sparse.levels[s, WORD_BITS]
+                scale = sparse.scales[s, t]
+                reading += _demand(read, bits_read, word_bits, idle) / cycles * scale
+                writing += _demand(filled + updated, bits_written, word_bits, idle) / cycles * scale
             if out is not None:
-                out.reads[i, s, t] = sparse.counts[READS, s, t]
-                out.fills[i, s, t] = sparse.counts[FILLS, s, t]
-                out.updates[i, s, t] = sparse.counts[UPDATES, s, t]
-                out.gated_reads[i, s, t] = sparse.removed[GATING, 0, s, t]
-                out.gated_updates[i, s, t] = sparse.removed[GATING, 1, s, t]
-                out.skipped_reads[i, s, t] = sparse.removed[SKIPPING, 0, s, t]
-                out.skipped_updates[i, s, t] = sparse.removed[SKIPPING, 1, s, t]
-                out.occupied_words[i, s, t] = words
-                if sparse.formats.ranks[s, t] > 0:
-                    out.occupied_words[i, s, t] = largest_occupancy(sparse.formats.densities, t * RECORD, words)
-                out.used_instances[i, s, t] = average
-                out.metadata_bits[i, s, t] = sparse.formats.needed[s, t]
+                _note_accesses(sparse, keep, i, t, s, tile, out)
                 out.energy_pj[i, s, t] = of_tensor
-        needed = slowed(
-            cycles, reading, writing, sparse.bandwidths[s, 0], sparse.bandwidths[s, 1], sparse.bandwidths[s, 2]
-        )
+                out.metadata_energy_pj[i, s, t] = of_metadata / (used / clusters) * average
+                out.address_energy_pj[i, s, t] = of_addresses
+        limits = sparse.bandwidths[s]
+        needed = slowed(cycles, reading, writing, limits[0], limits[1], limits[2])
         slowest = max(slowest, needed)
         if out is not None:
             out.level_cycles[i, s] = needed
     return energy, slowest
+
+
+@kernel
+def _note_accesses(
+    sparse: SparseTables,
+    keep: NDArray[np.bool_],
+    i: int,
+    t: int,
+    s: int,
+    tile: tuple[int, int],
+    out: SparseDetail,
+) -> None:
+    """Writes what is counted of a tensor at a level into row i."""
+    formats = sparse.formats
+    out.reads[i, s, t] = sparse.counts[READS, s, t]
+    out.fills[i, s, t] = sparse.counts[FILLS, s, t]
+    out.updates[i, s, t] = sparse.counts[UPDATES, s, t]
+    out.gated_reads[i, s, t] = sparse.removed[GATING, 0, s, t]
+    out.gated_updates[i, s, t] = sparse.removed[GATING, 1, s, t]
+    out.skipped_reads[i, s, t] = sparse.removed[SKIPPING, 0, s, t]
+    out.skipped_updates[i, s, t] = sparse.removed[SKIPPING, 1, s, t]
+    out.decompressions[i, s, t], out.compressions[i, s, t] = _repacked(sparse, keep, t, s)
+    out.occupied_words[i, s, t] = tile[0]
+    out.used_instances[i, s, t] = sparse.instances[s, t]
+    out.metadata_bits[i, s, t] = formats.needed[s, t]
+    if formats.ranks[s, t] > 0:
+        out.occupied_words[i, s, t] = largest_occupancy(formats.densities, t * RECORD, tile[0], tile[1])
+        for e in range(formats.listed[s, t, NUMBER]):
+            rank = formats.fibers[s, t, e, RANK]
+            for kind in range(3):
+                for part in range(2):
+                    done = sparse.metadata[kind, s, t, e, part]
+                    saved = sparse.metadata_saved[kind, s, t, e, part]
+                    out.metadata_accesses[i, s, t, kind, 0, rank, part] = done
+                    out.metadata_accesses[i, s, t, kind, 1 + sparse.saving[s, t], rank, part] = saved
+
+
+@inlined_kernel
+def _leaking_instances(sparse: SparseTables, s: int) -> float:
+    """Instances of level s that are switched on, on average: used ones, or all that used ones of its gate feed."""
+    gate = sparse.levels[s, GATE]
+    fed = sparse.levels[s, INSTANCES] / sparse.levels[gate, INSTANCES]
+    switched = gate if fed > 1.0 else s
+    most = 1.0
+    for t in range(sparse.instances.shape[1]):
+        most = max(most, sparse.instances[switched, t])
+    return fed * most if fed > 1.0 else most
 
 
 class SparseWork(NamedTuple):
@@ -388,7 +344,43 @@ class SparseWork(NamedTuple):
     row: Maps  # one mapping
     dense: Detail  # of that mapping
     probabilities: NDArray[np.float64]  # [T]
-    states: NDArray[np.float64]  # [2, 3]
+    states: NDArray[np.float64]  # [operands, 3]
+
+
+@kernel
+def _price_zeros(work: SparseWork, i: int, out: SparseDetail | None) -> tuple[float, int, int]:
+    """(energy in pJ, cycles, computes that take time) of mapping i; its dense counts and its nest are known."""
+    sparse, dense, keep = work.sparse, work.dense, work.row.keep
+    levels, tensors = keep.shape[1:]
+    units = dense.used_instances[0, 0] * dense.fanout_used[0, 0]
+    macs = dense.compute_cycles[0] * units
+    _count(sparse, keep, dense, out is not None)
+    find_fractions(sparse, keep, 0)
+    left, wrapped = save(sparse, keep, 0, macs, work.probabilities, out is not None)
+    done, gated, skipped, aborted = compute(sparse, keep, 0, left, work.probabilities, work.states)
+    cycles = math.ceil((done + gated) / units)
+    energy, slowest = _price_levels(sparse, keep, i, dense, cycles, out)
+    energy += done * sparse.mac_energies[0] + gated * sparse.mac_energies[1] + skipped * sparse.mac_energies[2]
+    for s in range(levels):
+        for t in range(tensors):
+            energy += dense.network_energy_pj[0, s, t]
+    if sparse.has_leakage:
+        for s in range(levels):
+            leak = sparse.energies[s, LEAK] * slowest * _leaking_instances(sparse, s)
+            energy += leak
+            if out is not None:
+                out.leakage_energy_pj[i, s] = leak
+    if out is not None:
+        out.computes[i, 0], out.computes[i, 1], out.computes[i, 2] = done, gated, skipped
+        out.artefacts[i] = wrapped | aborted
+    return energy, slowest, done + gated
+
+
+@kernel
+def _price_dense(memory: Memory, work: SparseWork) -> tuple[int, float, float]:
+    """(status, energy in pJ, cycles) if nothing were zero; in a function of its own, so that it is compiled once."""
+    work.dense.network_energy_pj[:] = 0.0
+    return price_one(memory.tables, memory.features, memory.rules, memory.scratch, work.row, 0, work.dense)
 
 
 @kernel
@@ -413,54 +405,18 @@ def price_sparse_batch(
         out: receives the counts, unless it is None.
     """
     memory, maps = open_memory(whole, floats), Maps(*arrays)
-    sparse, row, dense, keep = work.sparse, work.row, work.dense, work.row.keep
-    probabilities, states = work.probabilities, work.states
-    levels, tensors = keep.shape[1:]
-    has_formats = sparse.formats.codes.shape[2] > 0
+    formats, nest, keep = work.sparse.formats, work.sparse.nest, work.row.keep
     for i in range(len(status)):
-        copy_mapping(i, maps, 0, row)
-        dense.network_energy_pj[:] = 0.0
+        copy_mapping(i, maps, 0, work.row)
         busy[i] = 0
-        status[i], costs[ENERGY, i], costs[LATENCY, i] = price_one(
-            memory.tables, memory.rules, memory.scratch, row, 0, dense
-        )
+        status[i], costs[ENERGY, i], costs[LATENCY, i] = _price_dense(memory, work)
         if status[i] != LEGAL:
             continue
-        list_nest(row, 0, sparse.nest, work.sorting)
-        if has_formats:
-            status[i] = metadata_status(sparse.formats, sparse.nest, keep, 0)
+        list_nest(work.row, 0, nest, work.sorting)
+        if formats.codes.shape[2] > 0:
+            status[i] = metadata_status(formats, nest, keep, 0)
             if status[i] != LEGAL:
                 costs[:, i] = math.inf
                 continue
-        macs = dense.compute_cycles[0] * dense.used_instances[0, 0] * dense.fanout_used[0, 0]
-        sparse.removed[:] = 0
-        for s in range(levels):
-            for t in range(tensors):
-                for kind in range(3):
-                    sparse.counts[kind, s, t] = 0
-                if not keep[0, s, t]:
-                    continue
-                sparse.counts[READS, s, t] = dense.reads[0, s, t]
-                sparse.counts[FILLS, s, t] = dense.fills[0, s, t]
-                sparse.counts[UPDATES, s, t] = dense.updates[0, s, t]
-                words, instances = dense.tile_words[0, s, t], float(dense.used_instances[0, s])
-                _expect(sparse, keep, 0, t, s, words, instances)
-                if sparse.formats.ranks[s, t] > 0:
-                    absent = 1.0 - sparse.density[s, t]
-                    for kind in range(3):
-                        sparse.counts[kind, s, t] -= math.floor(sparse.counts[kind, s, t] * absent)
-        _find_fractions(sparse, keep, 0)
-        left, wrapped = _save(sparse, macs, probabilities)
-        done, gated, skipped, aborted = _compute(sparse, keep, 0, left, probabilities, states)
-        units = dense.used_instances[0, 0] * dense.fanout_used[0, 0]
-        cycles = math.ceil((done + gated) / units)
-        energy, slowest = _price_levels(sparse, keep, i, dense, cycles, out)
-        busy[i] = done + gated
-        energy += done * sparse.mac_energy
-        for s in range(levels):
-            for t in range(tensors):
-                energy += dense.network_energy_pj[0, s, t]
+        energy, slowest, busy[i] = _price_zeros(work, i, out)
         costs[ENERGY, i], costs[LATENCY, i] = energy, float(max(slowest, 1))
-        if out is not None:
-            out.computes[i, 0], out.computes[i, 1], out.computes[i, 2] = done, gated, skipped
-            out.artefacts[i] = wrapped | aborted

@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.errors import SpecificationError
-from mapgym.errors.text import quoted
 from mapgym.mapping.metadata_kernels import Formats, make_formats
 from mapgym.mapping.nest_kernels import Nest, make_nest
 from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.actions import ACCESSES, MAC_ACTIONS
 from mapgym.spec.sparsity import SAVINGS
 from mapgym.spec.workload import Workload
 
@@ -31,6 +30,18 @@ _SMALL_TILES = {
 }
 
 
+GATING, SKIPPING = range(2)
+"""Codes of the ways to save, in the order of ``SAVINGS``."""
+
+READS, FILLS, UPDATES = range(3)
+METADATA, PAYLOAD = range(2)
+
+DONE, GATED, SKIPPED, META, GATED_META, SKIPPED_META = range(0, 18, 3)
+"""Columns of ``SparseTables.energies`` from which on there are those of reads, fills and updates."""
+
+DECOMPRESSION, COMPRESSION, LEAK, ADDRESS = range(18, 22)
+
+
 class SparseTables(NamedTuple):
     """What a sparse task adds to the dense one (L levels, T tensors)."""
 
@@ -38,11 +49,14 @@ class SparseTables(NamedTuple):
     nest: Nest
     actions: NDArray[np.int64]  # [any, 3 + T] saving, level, target, conditions (tensors, then -1); gating first
     is_output: NDArray[np.bool_]  # [T]
-    operands: NDArray[np.int64]  # [2] the inputs
-    blocks: NDArray[np.int64]  # [L] words of a block
+    operands: NDArray[np.int64]  # [any] the inputs
+    levels: NDArray[np.int64]  # [L, 6] columns BLOCK, WORD_BITS, ACCESS_BITS (of metadata), INSTANCES, CLUSTERS, GATE
     bandwidths: NDArray[np.float64]  # [L, 3] read, write, shared
-    energies: NDArray[np.float64]  # [L] of a block access
-    mac_energy: float
+    scales: NDArray[np.float64]  # [L, T] how much an access counts towards them
+    energies: NDArray[np.float64]  # [L, 22] pJ, columns above
+    mac_energies: NDArray[np.float64]  # [3] of a computation done, gated, skipped
+    counts_metadata: NDArray[np.bool_]  # [L] whether a cost depends on how often metadata are moved
+    has_leakage: bool
     gates: bool  # what the MACs do about zeros
     skips: bool
     small_tiles: NDArray[np.int64]  # [L, 10] blocks of a tile from which on its rounding is neglected, by density
@@ -52,11 +66,22 @@ class SparseTables(NamedTuple):
     removed: NDArray[np.int64]  # [2, 2, L, T] saving, reads or updates
     fraction: NDArray[np.float64]  # [L, T] share that the level's own actions save, -1 without any
     saving: NDArray[np.int64]  # [L, T] by which
+    full: NDArray[np.float64]  # [L, T, T] share of the target's reads in which the tile of a condition is not empty
+    found: NDArray[np.float64]  # [T] the same of the actions at hand
     density: NDArray[np.float64]  # [L, T] of the tiles
     instances: NDArray[np.float64]  # [L, T] used, on average
+    metadata: NDArray[np.int64]  # [3, L, T, any, 2] accesses to METADATA and PAYLOAD of each rank that is listed
+    metadata_saved: NDArray[np.int64]  # [3, L, T, any, 2] those that the level's own actions save
+    # For one tile: what each listed rank has on average, and the chances that its fibers, and their entries, are empty.
+    units: NDArray[np.float64]  # [any, 2]
+    chances: NDArray[np.float64]  # [any, 2]
     # For one action: extents of the target tile, of the tile of its conditions, and the shared factor of each dim.
     tile: NDArray[np.int64]  # [3, D]
     shared: NDArray[np.float64]  # [D]
+
+
+BLOCK, WORD_BITS, ACCESS_BITS, INSTANCES, CLUSTERS, GATE = range(6)
+"""Columns of ``SparseTables.levels``."""
 
 
 class SparseDetail(NamedTuple):
@@ -69,58 +94,65 @@ class SparseDetail(NamedTuple):
     gated_updates: NDArray[np.int64]
     skipped_reads: NDArray[np.int64]
     skipped_updates: NDArray[np.int64]
+    decompressions: NDArray[np.int64]
+    compressions: NDArray[np.int64]
     occupied_words: NDArray[np.int64]  # largest occupancy of a compressed tile, words of another
     used_instances: NDArray[np.float64]  # on average
     metadata_bits: NDArray[np.float64]
+    metadata_accesses: NDArray[np.int64]  # [n, level, tensor, access, outcome, rank, part]
     energy_pj: NDArray[np.float64]  # of all instances
+    metadata_energy_pj: NDArray[np.float64]  # the part of it that metadata cost
+    address_energy_pj: NDArray[np.float64]
+    leakage_energy_pj: NDArray[np.float64]  # [n, level]
     level_cycles: NDArray[np.int64]  # [n, level]
     computes: NDArray[np.int64]  # [n, 3] done, gated, skipped
     artefacts: NDArray[np.int64]  # [n] ABORTED | WRAPPED
 
 
-def check_operands(workload: Workload, accelerator: Accelerator) -> None:
-    """Raises SpecificationError if an accelerator is sparse and the workload has other than two operands."""
-    operands = sum(not tensor.is_output for tensor in workload.tensors)
-    if accelerator.is_sparse and operands != 2:
-        raise SpecificationError(
-            f"workload {quoted(workload.name)} has {operands} operands, but sparse hardware is modelled for two; "
-            f"use an accelerator without sparse features instead of {quoted(accelerator.name)}"
-        )
-
-
 def make_sparse_tables(workload: Workload, accelerator: Accelerator, is_canonical: bool) -> SparseTables:
-    """Packs the sparse features of a task that has two operands and the tensors that the accelerator names."""
+    """Packs the sparse features of a task; the accelerator names tensors of the workload only."""
     names = [tensor.name for tensor in workload.tensors]
     operands = [t for t, tensor in enumerate(workload.tensors) if not tensor.is_output]
+    levels, rules = accelerator.levels, accelerator.counting
     rows = []
     for code, saving in enumerate(SAVINGS):
-        for s, level in enumerate(accelerator.levels):
+        for s, level in enumerate(levels):
             for action in level.actions:
                 if action.saving == saving:
                     involved = [names.index(name) for name in (action.target, *action.condition_on)]
                     rows.append([code, s, *involved] + [-1] * (len(names) - len(involved)))
-    shape = (len(accelerator.levels), len(names))
-    unlimited = math.inf
-    levels = accelerator.levels
+    shape = (len(levels), len(names))
+    formats, energies = make_formats(workload, accelerator), _energies(accelerator)
+    limits = [
+        [getattr(level, f"{key}_bandwidth_words_per_cycle") for key in ("read", "write", "shared")] for level in levels
+    ]
+    bandwidths = np.array([[math.inf if limit is None else limit for limit in of] for of in limits])
+    scales = [
+        [dict(level.bandwidth_scale).get(name, 1.0) if rules.leakage else 1.0 for name in names] for level in levels
+    ]
+    mac = accelerator.mac.energies_pj(rules.action_names)
+    per_level = [
+        (level.block_size_words, level.word_bits, level.metadata_width_bits, level.instances, level.clusters)
+        for level in levels
+    ]
+    gates = [
+        s if level.power_gated_at is None else accelerator.level_index(level.power_gated_at)
+        for s, level in enumerate(levels)
+    ]
+    fibers = formats.fibers.shape[2]
     return SparseTables(
-        formats=make_formats(workload, accelerator),
+        formats=formats,
         nest=make_nest(workload, accelerator, is_canonical),
         actions=np.array(rows, np.int64).reshape(len(rows), 2 + len(names)),
         is_output=np.array([tensor.is_output for tensor in workload.tensors]),
         operands=np.array(operands, np.int64),
-        blocks=np.array([level.block_size_words for level in levels], np.int64),
-        bandwidths=np.array(
-            [
-                [
-                    level.read_bandwidth_words_per_cycle or unlimited,
-                    level.write_bandwidth_words_per_cycle or unlimited,
-                    level.shared_bandwidth_words_per_cycle or unlimited,
-                ]
-                for level in levels
-            ]
-        ),
-        energies=np.array([level.access_energy_pj for level in levels], np.float64),
-        mac_energy=float(accelerator.mac.energy_pj),
+        levels=np.column_stack([np.array(per_level, np.int64), gates]),
+        bandwidths=bandwidths,
+        scales=np.array(scales, np.float64),
+        energies=energies,
+        mac_energies=np.array([mac[action] for action in MAC_ACTIONS], np.float64),
+        counts_metadata=_counts_metadata(accelerator, energies, bandwidths),
+        has_leakage=bool(energies[:, LEAK].any()),
         gates="gating" in accelerator.mac.zero_operands,
         skips="skipping" in accelerator.mac.zero_operands,
         # No level has compressed tiles in other blocks (mapgym.spec.format_rules).
@@ -130,17 +162,54 @@ def make_sparse_tables(workload: Workload, accelerator: Accelerator, is_canonica
         removed=np.zeros((2, 2, *shape), np.int64),
         fraction=np.zeros(shape),
         saving=np.zeros(shape, np.int64),
+        full=np.ones((*shape, len(names))),
+        found=np.ones(len(names)),
         density=np.zeros(shape),
         instances=np.zeros(shape),
+        metadata=np.zeros((3, *shape, fibers, 2), np.int64),
+        metadata_saved=np.zeros((3, *shape, fibers, 2), np.int64),
+        units=np.zeros((fibers, 2)),
+        chances=np.zeros((fibers, 2)),
         tile=np.zeros((3, len(workload.dims)), np.int64),
         shared=np.zeros(len(workload.dims)),
     )
 
 
-def make_sparse_detail(n: int, levels: int, tensors: int) -> SparseDetail:
+def _energies(accelerator: Accelerator) -> NDArray[np.float64]:
+    """float64[level, 22]: what each action costs, in the columns named above."""
+    kinds = ("", "gated_", "skipped_", "metadata_", "gated_metadata_", "skipped_metadata_")
+    columns = [f"{kind}{access}" for kind in kinds for access in ACCESSES] + ["decompression", "compression", "leak"]
+    rules = accelerator.counting
+    energies = []
+    for level in accelerator.levels:
+        given = level.energies_pj(rules.action_names)
+        energies.append([*(given[column] for column in columns), level.address_energy_pj])
+    table = np.array(energies, np.float64)
+    table[:, LEAK] *= rules.leakage
+    return table
+
+
+def _counts_metadata(
+    accelerator: Accelerator, energies: NDArray[np.float64], bandwidths: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """bool[level]: whether a cost depends on how often metadata are moved there, which takes time to find out."""
+    costly = energies[:, META:DECOMPRESSION].any(axis=1) | np.isfinite(bandwidths).any(axis=1)
+    stored = [bool(level.formats) and level.metadata_width_bits > 0 for level in accelerator.levels]
+    return np.asarray(costly & stored)
+
+
+def make_sparse_detail(n: int, tables: SparseTables) -> SparseDetail:
     """Zeros for n mappings."""
-    floats = ("used_instances", "metadata_bits", "energy_pj")
-    shapes = {"level_cycles": (n, levels), "computes": (n, 3), "artefacts": (n,)}
+    levels, tensors, ranks = tables.formats.codes.shape
+    floats = ("used_instances", "metadata_bits", "energy_pj", "metadata_energy_pj", "address_energy_pj")
+    floats += ("leakage_energy_pj",)
+    shapes = {
+        "metadata_accesses": (n, levels, tensors, 3, 3, ranks, 2),
+        "leakage_energy_pj": (n, levels),
+        "level_cycles": (n, levels),
+        "computes": (n, 3),
+        "artefacts": (n,),
+    }
     arrays: dict[str, Any] = {
         name: np.zeros(shapes.get(name, (n, levels, tensors)), np.float64 if name in floats else np.int64)
         for name in SparseDetail._fields

@@ -165,7 +165,7 @@ def _workload(workload: Workload) -> dict[str, ArrayLike]:
 
 def _accelerator(task: Task) -> dict[str, ArrayLike]:
     accelerator: Accelerator = task.accelerator
-    levels, mac = accelerator.levels, accelerator.mac
+    levels, mac = accelerator.for_workload(task.workload).levels, accelerator.mac
     names = [tensor.name for tensor in task.workload.tensors]
     return {
         "level_exists": [1.0] * len(levels),

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.mapping import Mapping
-from mapgym.mapping.density_kernels import density_record, largest_occupancy
+from mapgym.mapping.density_kernels import density_record, largest_occupancy, tile_rows
 from mapgym.mapspace.construction.decision_kernels import is_complete, minimum_words, next_decision
 from mapgym.mapspace.construction.packed_kernels import KEEP, KIND_NAMES, ORDER_X
 
@@ -139,12 +139,13 @@ def tile_words(task: Task, s: int, mapping: Mapping) -> int:
     """Words that the kept tiles of a mapping take at a level, at most."""
     extents = np.prod(mapping.temporal[: s + 1].astype(np.int64) * mapping.spatial[: s + 1], axis=0)
     tile = dict(zip(mapping.dims, map(int, extents), strict=True))
-    compressed = dict(task.accelerator.levels[s].formats)
+    compressed = dict(task.accelerator.for_workload(task.workload).levels[s].formats)
     words = 0
     for tensor, kept in zip(task.workload.tensors, mapping.keep[s], strict=True):
         if kept and tensor.name in compressed:
             record = np.array(density_record(task.workload, tensor.name), np.int64)
-            words += largest_occupancy(record, 0, tensor.tile_size(tile))
+            rows = tile_rows(record, 0, extents[None], 0)
+            words += largest_occupancy(record, 0, tensor.tile_size(tile), rows)
         elif kept:
             words += tensor.tile_size(tile)
     return words

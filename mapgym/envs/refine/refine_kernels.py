@@ -118,10 +118,11 @@ def _observe(
     maps: Maps,
     tables: EditTables,
     scales: Scales,
+    extents: NDArray[np.float64],
     tile_words: NDArray[np.float64],
     observation: NDArray[np.float32],
 ) -> None:
-    """Writes mapping i into an observation; tile_words are those of the mapping."""
+    """Writes mapping i into an observation; the extents and words of the tiles are those of the mapping."""
     layout = scales.layout
     # These fields lie side by side.
     first, end = fields.entry(layout, fields.TEMPORAL, 0), fields.end_of_levels(layout, fields.FANOUT_USED_Y)
@@ -133,7 +134,7 @@ def _observe(
         for t in range(maps.keep.shape[2]):
             if maps.keep[i, s, t]:
                 observation[fields.of_tensor(layout, fields.KEEP, s, t)] = 1.0
-                need += held_words(tables.rules, s, t, int(tile_words[s, t]))
+                need += held_words(tables.rules, s, t, int(tile_words[s, t]), extents)
         capacity = scales.limits[CAPACITY, s]
         if capacity > 0:
             observation[fields.entry(layout, fields.CAPACITY_USED, s)] = need / capacity
@@ -174,7 +175,7 @@ def edit_many(
         if 0 <= chosen[k] < len(actions) and _translate(i, maps, actions, chosen[k], edit):
             apply_edit(i, maps, sorting, edit, 0)
         is_allowed(i, maps, tables, extents, tile_words)
-        _observe(i, maps, tables, scales, tile_words, observations[i])
+        _observe(i, maps, tables, scales, extents, tile_words, observations[i])
         for action in range(len(actions)):
             masks[i, action] = 0
             if _translate(i, maps, actions, action, edit):

@@ -57,7 +57,7 @@ class SparseLayout(ObservationLayout):
     def static_features(self, task: Task) -> NDArray[np.float32]:
         """float32[size]: an observation in which everything that an episode does not change is filled in."""
         observation = super().static_features(task)
-        tensors, levels = task.workload.tensors, task.accelerator.levels
+        tensors, levels = task.workload.tensors, task.accelerator.for_workload(task.workload).levels
         saved = [{(action.saving, action.target) for action in level.actions} for level in levels]
         logs = np.array([-np.log2(tensor.density) for tensor in tensors])
         self.fill(

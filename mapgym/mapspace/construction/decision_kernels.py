@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.compilation import accessor, inlined_kernel, kernel
-from mapgym.mapping.density_kernels import largest_occupancy
+from mapgym.mapping.density_kernels import BANDED, ROW_DIM, largest_occupancy
 from mapgym.mapspace.construction import packed_kernels as packed
 from mapgym.mapspace.construction.packed_kernels import (
     BYPASSES,
@@ -78,11 +78,46 @@ def _tile_words(
     return words, slope
 
 
-@kernel
-def held_words(task: packed.Task, level: int, t: int, words: int) -> int:
-    """Words that a tile takes at a level: of a compressed one, those that can be other than zero."""
+@inlined_kernel
+def row_dim(task: packed.Task, level: int, t: int) -> int:
+    """The dim of the rows of a tensor whose compressed tiles take room by their shape at a level; -1 for others."""
     density = packed.density(task, level, t)
-    return words if density == 0 else largest_occupancy(task, density, words)
+    return task[density + ROW_DIM] if density != 0 and task[density] == BANDED else -1
+
+
+@kernel
+def held_words(task: packed.Task, level: int, t: int, words: int, rows: int) -> int:
+    """Words that a tile takes at a level: of a compressed one, those that can be other than zero.
+
+    Args:
+        task, level, t: see the module.
+        words: of the tile.
+        rows: iterations of its :func:`row_dim`, if it has one.
+    """
+    density = packed.density(task, level, t)
+    return words if density == 0 else largest_occupancy(task, density, words, rows)
+
+
+@kernel
+def _smallest_extent(task: packed.Task, state: packed.State, level: int, d: int, changed: int, factor: int) -> int:
+    """Extent of a dim at a level when everything undecided is as small as it can be, but for a dim that is decided."""
+    extent = packed.int64(state[packed.product_at(task, d)])
+    is_changed = d == changed
+    if not packed.is_plain(task):
+        known = packed.known_extent(task, level, d)
+        if known > 0:
+            return known
+        extent *= packed.later_fixed(task, state[packed.stage_at(task, d)] + is_changed, level, d)
+    return extent * factor if is_changed else extent
+
+
+@inlined_kernel
+def _decided_extent(task: packed.Task, state: packed.State, level: int, d: int) -> int:
+    """Extent of a dim at a level whose factors are all decided."""
+    extent = 1
+    for s in range(level + 1):
+        extent *= packed.int64(state[packed.temporal_at(task, s, d)]) * state[packed.spatial_at(task, s, d)]
+    return extent
 
 
 @kernel
@@ -101,14 +136,11 @@ def decided_words(task: packed.Task, state: packed.State, level: int) -> int:
             cursor += 1
             length = 1
             for _ in range(terms):
-                d = task[cursor]
-                extent = 1
-                for s in range(level + 1):
-                    extent *= packed.int64(state[packed.temporal_at(task, s, d)]) * state[packed.spatial_at(task, s, d)]
-                length += task[cursor + 1] * (extent - 1)
+                length += task[cursor + 1] * (_decided_extent(task, state, level, task[cursor]) - 1)
                 cursor += 2
             words *= length
-        total += held_words(task, level, t, words)
+        d = row_dim(task, level, t)
+        total += held_words(task, level, t, words, _decided_extent(task, state, level, d) if d >= 0 else 1)
     return total
 
 
@@ -123,7 +155,10 @@ def minimum_words(task: packed.Task, state: packed.State, level: int, changed: i
     total = 0
     for t in range(packed.tensors(task)):
         if state[packed.kept_at(task, level, t)]:
-            total += held_words(task, level, t, _tile_words(task, state, level, t, changed, factor)[0])
+            words = _tile_words(task, state, level, t, changed, factor)[0]
+            d = row_dim(task, level, t)
+            rows = _smallest_extent(task, state, level, d, changed, factor) if d >= 0 else 1
+            total += held_words(task, level, t, words, rows)
     return total
 
 

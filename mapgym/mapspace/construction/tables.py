@@ -83,7 +83,7 @@ class _Builder:
 
     def __init__(self, space: Definition, orders: str) -> None:
         self.space, self.orders = space, orders
-        self.workload, self.accelerator = space.workload, space.accelerator
+        self.workload, self.accelerator = space.workload, space.accelerator.for_workload(space.workload)
         self.levels, self.dims = len(self.accelerator.levels), len(self.workload.dims)
         self.tensors = len(self.workload.tensors)
         self.where = f"the map space of {quoted(self.workload.name)} on {quoted(self.accelerator.name)}"

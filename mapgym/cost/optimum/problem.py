@@ -258,11 +258,13 @@ def _leakage(accelerator: Accelerator) -> NDArray[np.float64]:
     for s, level in enumerate(accelerator.levels):
         leak = level.energies_pj(accelerator.counting.action_names)["leak"]
         gate = accelerator.levels[accelerator.level_index(level.power_gated_at or level.name)]
-        if s == REGISTERS and gate.instances == level.instances:
+        # Of the other levels one instance is used; it leaks, or all that are switched on together with it.
+        switched = max(1, level.instances // gate.instances)
+        if s == REGISTERS and switched == 1:
             used += leak
         else:
-            always += leak * (level.instances // gate.instances)
-    return np.array([always, used]) if accelerator.counting.leakage else np.zeros(2)
+            always += leak * switched
+    return np.array([always, used])
 
 
 def _fixed_factors(

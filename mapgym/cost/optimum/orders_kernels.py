@@ -123,7 +123,7 @@ def _account(problem: Problem, s: OrderScratch, depth: int, b: int, t: int, d: i
                 state = role
         moved += step
         if state != DEAD:
-            reach = _reach(problem, s, depth + 1, b, t, state)
+            reach = _reach(problem, s, depth + 1, b, t, state, moved, first)
             state = state if reach > 0.0 else DEAD
     s.state[depth + 1, b, t] = state
     s.still[depth + 1, b, t] = still
@@ -148,15 +148,21 @@ def _passed_on(problem: Problem, s: OrderScratch, t: int, state: int, translatio
 
 
 @kernel
-def _reach(problem: Problem, s: OrderScratch, depth: int, b: int, t: int, state: int) -> float:
+def _reach(problem: Problem, s: OrderScratch, depth: int, b: int, t: int, state: int, moved: int, first: int) -> float:
     """Weight of the steps in which loops that are still to be placed could save words of a tensor, at most."""
-    loops = 1
+    loops, count, translation = 1, 0, 0
     for d in range(problem.bounds.shape[0]):
         role = problem.role[t, d]
         if role == state or (state == STATIONARY and role >= 0) or (state >= SCATTERED and role != PINNED):
             for level in range(b, 2):
                 if s.left[depth, level] >> d & 1:
                     loops *= s.bound[level, d]
+                    count += 1
+                    translation = problem.key[t, d] * s.extent[BLOCK + level, d] - moved
+    # If only one loop can, it is known what it does.
+    rests = translation == 0 and problem.reuse_survives_stationary_steps
+    if 0 <= state < SCATTERED and count == 1 and translation != first and not rests:
+        return 0.0
     # Weights are largest if these loops come next.
     return float(s.suffix[depth, b] - s.suffix[depth, b] / loops)
 

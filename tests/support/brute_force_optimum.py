@@ -71,7 +71,7 @@ def with_action_energies(rng: np.random.Generator, accelerator: Accelerator) -> 
         levels[s] = replace(level, action_energies_pj=energies, power_gated_at=gate, address_energy_pj=address)
     if rng.random() < 0.5:
         levels[0] = replace(levels[0], cluster_size=2 if levels[0].instances % 2 == 0 else 1)
-    if rng.random() < 0.3:
+    if rng.random() < 0.3 and levels[0].capacity_words != 1:
         levels[0] = replace(levels[0], multiple_buffering=1.5)
     return replace(accelerator, levels=tuple(levels))
 

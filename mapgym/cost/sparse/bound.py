@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 
 from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.actions import ACCESSES
 from mapgym.spec.workload import Workload
 
 # The density of operands is rounded to six digits before computations are counted.
@@ -43,7 +44,13 @@ def least_traffic_share(workload: Workload, accelerator: Accelerator) -> float:
 
 def lost_to_rounding(accelerator: Accelerator) -> float:
     """Energy (pJ) of one access of each instance: what an action saves of outputs is rounded up."""
-    return sum(level.access_energy_pj * level.instances for level in accelerator.levels if level.actions)
+    lost = 0.0
+    for level in accelerator.levels:
+        if level.actions:
+            energies = level.energies_pj(accelerator.counting.action_names)
+            dearest = max(energies[action] for action in ACCESSES)
+            lost += (dearest + level.address_energy_pj) * level.instances
+    return lost
 
 
 def _least_sent(workload: Workload, accelerator: Accelerator, target: str) -> float:

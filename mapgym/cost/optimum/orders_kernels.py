@@ -282,7 +282,7 @@ def _place_loop(
     s.left[depth + 1, level] &= ~(1 << d)
     buffer_energy, outer_energy, potential = 0.0, 0.0, 0.0
     buffer_open, outer_open = False, False
-    for b in range(2):
+    for b in range(INNER if both else OUTER, 2):
         counted = b == INNER or level == OUTER
         s.suffix[depth + 1, b] = s.suffix[depth, b] / n if counted else s.suffix[depth, b]
         for t in range(problem.words.shape[0]):
@@ -303,7 +303,7 @@ def _place_loop(
                     most = max(most, unit)
                 potential += most * s.reach[depth + 1, b, t]
             if b == INNER:
-                buffer_energy += energy if both else 0.0
+                buffer_energy += energy
                 buffer_open |= is_open
             else:
                 outer_energy += energy

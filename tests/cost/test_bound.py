@@ -30,42 +30,21 @@ def assert_bounded(workload, accelerator, batch: MappingBatch) -> int:
     return int(judged.sum())
 
 
-def with_features(rng: np.random.Generator, workload: Workload, accelerator: Accelerator, rules: str) -> Accelerator:
-    """The accelerator under other rules, and half the time with what levels may have besides."""
-    if rng.random() < 0.5:
-        return replace(accelerator, rules=rules)
-    accelerator = with_action_energies(rng, accelerator)
-    names = [tensor.name for tensor in workload.tensors]
-    levels = list(accelerator.levels)
-    for s, level in enumerate(levels):
-        divisors = [c for c in range(1, 5) if level.instances % c == 0]
-        levels[s] = replace(
-            level,
-            cluster_size=int(rng.choice(divisors)),
-            bandwidth_scale={name: float(rng.choice((0.25, 2.0))) for name in names},
-            no_temporal_reuse=tuple(name for name in names if rng.random() < 0.2),
-            no_multicast=tuple(name for name in names if rng.random() < 0.2),
-        )
-    return replace(accelerator, levels=tuple(levels), rules=rules)
-
-
 @pytest.mark.parametrize("rules", RULE_SETS)
 @pytest.mark.parametrize("seed", range(40))
 def test_no_random_mapping_is_below(seed, rules):
-    rng = np.random.default_rng([7, seed])
-    case = random_cases.random_case(rng, 60)
-    assert_bounded(case.workload, with_features(rng, case.workload, case.accelerator, rules), case.batch)
+    case = random_cases.random_case(np.random.default_rng([7, seed]), 60, rules=rules)
+    assert_bounded(case.workload, case.accelerator, case.batch)
 
 
 @pytest.mark.parametrize("seed", range(18))
 def test_no_mapping_found_by_descent_is_below(seed):
     """Random mappings are far from the bound; a short greedy search over small tasks comes close to it."""
     rng = np.random.default_rng([11, seed])
-    case = random_cases.random_case(rng, 1)
-    hardware = with_features(rng, case.workload, case.accelerator, list(RULE_SETS)[seed % len(RULE_SETS)])
+    case = random_cases.random_case(rng, 1, rules=list(RULE_SETS)[seed % len(RULE_SETS)])
     space = MapSpace(
         case.workload,
-        replace(hardware, fanout_check="per_level"),
+        replace(case.accelerator, fanout_check="per_level"),
         axes=("tile", "order", "parallelism", "bypass"),
     )
     model = CostModel(space.workload, space.accelerator)

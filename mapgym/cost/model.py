@@ -229,7 +229,7 @@ class CostModel:
         if accelerator.is_sparse:
             self._sparse = SparseWork(
                 make_sparse_tables(workload, accelerator, is_canonical),
-                canonical_sorting(shape[0], shape[1], accelerator.peer_links),
+                canonical_sorting(shape[1], accelerator.spatial_order_counts),
                 Maps(*MappingBatch.trivial(workload, accelerator, 1).arrays()),
                 self._make_detail(1),
                 np.zeros(shape[2]),

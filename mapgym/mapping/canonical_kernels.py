@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -26,10 +27,16 @@ class Sorting(NamedTuple):
     spatial_rank: NDArray[np.int8]
 
 
-def canonical_sorting(levels: int, dims: int, peer_links: bool) -> Sorting:
-    """Makes :func:`normalise` give the canonical form: without links, spatial loops on an axis are sorted by dim."""
-    ascending = np.tile(np.arange(dims, dtype=np.int8), (levels, 1))
-    return Sorting(np.zeros(levels, np.bool_), ascending, np.full(levels, not peer_links), ascending)
+def canonical_sorting(dims: int, spatial_order_counts: Sequence[bool]) -> Sorting:
+    """Makes :func:`normalise` give the canonical form: spatial loops whose order does not count are sorted by dim.
+
+    Args:
+        dims: number of dims.
+        spatial_order_counts: for each level, see :attr:`mapgym.spec.accelerator.Accelerator.spatial_order_counts`.
+    """
+    counts = np.array(spatial_order_counts)
+    ascending = np.tile(np.arange(dims, dtype=np.int8), (len(counts), 1))
+    return Sorting(np.zeros(len(counts), np.bool_), ascending, ~counts, ascending)
 
 
 @kernel

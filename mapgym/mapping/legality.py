@@ -29,6 +29,7 @@ from mapgym.mapping.legality_kernels import (
     METADATA,
     ORDER,
     PRODUCT,
+    UTILIZATION,
     first_disorder,
     held_words,
     pack_rules,
@@ -135,6 +136,11 @@ def reason(status: int, workload: Workload, accelerator: Accelerator, mapping: M
         return (
             f"tile of {words} words exceeds the {level.usable_words} words of {level.name}; "
             "move a factor outwards or bypass a tensor"
+        )
+    if kind == UTILIZATION:
+        return (
+            f"the tiles fill less than {level.minimum_utilization:.0%} of {level.name}, its minimum_utilization; move "
+            "a factor inwards or keep another tensor there"
         )
     if kind == METADATA:
         return (

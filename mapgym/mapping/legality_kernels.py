@@ -7,6 +7,7 @@ then the levels from the innermost outwards, each with its capacity first and it
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -68,6 +69,10 @@ METADATA = 10
 """Kind: the metadata of compressed tiles exceed their room, or need more ranks than the format has; index = level."""
 
 
+UTILIZATION = 12
+"""Kind: the kept tiles fill less of a level than it demands; index = level."""
+
+
 FORMATS = 11
 """Kind: a level cannot take a tensor in the format that the next outer level that keeps it has; index = level."""
 
@@ -89,9 +94,10 @@ def pack_rules(workload: Workload, accelerator: Accelerator) -> NDArray[np.int64
     Returns:
         int64[...]: levels L, dims D, tensors T, 1 if each level's own fan-out is checked, MACs along X, MACs along Y,
         position of the last part or 0 without it; then bounds [D], capacities in words [L], instances along X [L],
-        along Y [L], fan-out along X [L], along Y [L], may-keep flags [L, T]; then for each tensor the number of ranks
-        that are single dims with coefficient 1, these dims, the number of other ranks and for each its number of terms
-        and the (dim, coefficient) pairs. Terms of dims with bound 1 are left out, because they never add to a tile.
+        along Y [L], fan-out along X [L], along Y [L], least words that tiles must take [L], may-keep flags [L, T]; then
+        for each tensor the number of ranks that are single dims with coefficient 1, these dims, the number of other
+        ranks and for each its number of terms and the (dim, coefficient) pairs. Terms of dims with bound 1 are left
+        out, because they never add to a tile.
         The last part is there if a level stores a tensor in a format: flags [L, T], and each tensor's density record.
 
     Raises:
@@ -112,6 +118,8 @@ def pack_rules(workload: Workload, accelerator: Accelerator) -> NDArray[np.int64
     table += [UNLIMITED if level.usable_words is None else level.usable_words for level in levels]
     table += [level.mesh_x for level in levels] + [level.mesh_y for level in levels]
     table += [*accelerator.fanout_x, *accelerator.fanout_y]
+    # Whole numbers are below a product exactly if they are below the next whole number.
+    table += [math.ceil(level.minimum_utilization * (level.usable_words or 0)) for level in levels]
     for level in levels:
         table += [int(level.keep_only is None or tensor.name in level.keep_only) for tensor in workload.tensors]
     for tensor in workload.tensors:
@@ -162,7 +170,7 @@ def has_compressed_tiles(table: NDArray[np.int64]) -> bool:
 def first_tensor(table: NDArray[np.int64]) -> int:
     """Where the ranks of the first tensor begin in the table, for :func:`box_words`."""
     levels = table[LEVELS]
-    return _HEADER + table[DIMS] + 5 * levels + levels * table[TENSORS]
+    return _HEADER + table[DIMS] + 6 * levels + levels * table[TENSORS]
 
 
 @kernel
@@ -303,11 +311,12 @@ def legality_status(
     mesh_y = mesh_x + levels
     fanout_x = mesh_y + levels
     fanout_y = fanout_x + levels
+    least_words = fanout_y + levels
     compressed = table[_COMPRESSED]
     status, parallel = _check_loops(i, maps, table, extents)
     if status != LEGAL:
         return status
-    status = _check_kept(i, maps.keep, table, fanout_y + levels)
+    status = _check_kept(i, maps.keep, table, least_words + levels)
     if status != LEGAL:
         return status
     outer_x = 1
@@ -330,6 +339,8 @@ def legality_status(
                 need += words if compressed == 0 else held_words(table, s, t, int(words))
         if need > table[capacity + s]:
             return (CAPACITY << 8) | s
+        if need < table[least_words + s]:
+            return (UTILIZATION << 8) | s
         used_x = 1
         used_y = 1
         if (parallel >> s) & 1:

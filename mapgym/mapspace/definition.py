@@ -85,8 +85,8 @@ class Definition:
     @cached_property
     def canonical_sorting(self) -> Sorting:
         """Which orders do not matter, for kernels that bring mappings into canonical form."""
-        levels, dims = self.entries.order_key.shape
-        return canonical_sorting(levels, dims, self.accelerator.peer_links)
+        dims = self.entries.order_key.shape[1]
+        return canonical_sorting(dims, self.accelerator.spatial_order_counts)
 
     @cached_property
     def metadata(self) -> tuple[Formats, Nest] | None:
@@ -103,4 +103,5 @@ class Definition:
         """Whether what the construction completes is always in the space."""
         # Cumulative checks let the construction put parallelism on levels that this space leaves out.
         is_cumulative = self.accelerator.fanout_check == "cumulative"
-        return self.entries.min_used_macs == 1 and not is_cumulative and self.metadata is None
+        fills = any(level.minimum_utilization > 0 for level in self.accelerator.levels)
+        return self.entries.min_used_macs == 1 and not (is_cumulative or fills) and self.metadata is None

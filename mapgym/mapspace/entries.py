@@ -115,9 +115,9 @@ class SearchedEntries:
             order_free[level] = False
 
         spatial_order_key = base.spatial_order.copy()
-        if not accelerator.peer_links:
-            # Only links between neighbours see the order of spatial loops, so without them it is no choice.
-            spatial_order_key[:] = np.arange(dims)
+        order_counts = np.array(accelerator.spatial_order_counts)
+        # Elsewhere nothing sees the order of spatial loops, so that it is no choice.
+        spatial_order_key[~order_counts] = np.arange(dims)
         has_fanout = (fanout_x > 1) | (fanout_y > 1)
         side_free = (fanout_x > 1) & (fanout_y > 1) & ("parallelism" in axes)
         on_y = np.zeros((levels, dims), np.bool_)
@@ -146,7 +146,7 @@ class SearchedEntries:
             groups=groups,
             order_free=order_free,
             order_key=order_key,
-            spatial_order_free=has_fanout & ("order" in axes) & accelerator.peer_links,
+            spatial_order_free=has_fanout & ("order" in axes) & order_counts,
             spatial_order_key=spatial_order_key,
             side_free=side_free,
             on_y=on_y,

@@ -35,8 +35,8 @@ class MapSpace:
 
     - "tile": the level factors, that is temporal times spatial factor of each dim at each level;
     - "parallelism": how a level factor splits into a spatial and a temporal one, and the mesh side of spatial loops;
-    - "order": the order of the temporal loops of each level and, where neighbours exchange words (``peer_links``), of
-      the spatial loops on each mesh side;
+    - "order": the order of the temporal loops of each level and, where neighbours exchange words or ways in a network
+      cost energy (``Accelerator.spatial_order_counts``), of the spatial loops on each mesh side;
     - "bypass": which tensors each level but the outermost keeps.
 
     Spatial factors are searched only at levels with fan-out, on the mesh sides that have it, and a dim uses one mesh
@@ -156,8 +156,8 @@ class MapSpace:
         """The same mappings without redundancy; cost and legality do not change.
 
         Temporal loops of bound 1 go to the end of their order by ascending dim. Spatial loops are those on X, those
-        on Y, those of bound 1 by ascending dim; the split is the number of those on X. Without ``peer_links`` the
-        spatial loops on an axis are sorted by dim, because nothing depends on their order.
+        on Y, those of bound 1 by ascending dim; the split is the number of those on X. Where nothing depends on the
+        order of the spatial loops on a mesh side (``Accelerator.spatial_order_counts``), they are sorted by dim.
 
         Raises:
             SpecificationError: the mappings are of another task, or an order is not a permutation of the dims.
@@ -222,7 +222,7 @@ class MapSpace:
 
         Edits, along the searched axes only: move a prime factor of a dim from one slot to another (a slot is the
         temporal or spatial factor of a level); swap two temporal loops of a level, or two spatial ones on the same
-        mesh side where ``peer_links`` makes their order count; move a spatial loop to the other mesh side; keep or
+        mesh side where their order counts; move a spatial loop to the other mesh side; keep or
         bypass a tensor. A loop that an edit creates is the outermost of its level (and mesh side).
 
         Args:

@@ -81,6 +81,17 @@ class Accelerator:
                 )
         check_ranks(self.levels, where)
 
+    @cached_property
+    def spatial_order_counts(self) -> tuple[bool, ...]:
+        """For each level whether a cost can depend on the order of the spatial loops on one side of the mesh below it.
+
+        Links between neighbours depend on it, and so do ways that are measured on the grid.
+        """
+        on_grid = self.counting.hops_on_grid
+        return tuple(
+            self.peer_links or (on_grid and level.hop_energy_pj + level.router_energy_pj > 0) for level in self.levels
+        )
+
     @property
     def counting(self) -> CountingRules:
         """The rules themselves."""

@@ -179,8 +179,8 @@ class Evolution(AskTellAgent):
         return children
 
     def _make_breeding(self, space: MapSpace) -> Breeding:
-        # Links between neighbours, and gating and skipping, depend on the whole order.
-        simple = not (space.accelerator.peer_links or space.accelerator.is_sparse)
+        # Links between neighbours, ways on the grid, gating and skipping depend on the whole order.
+        simple = not (any(space.accelerator.spatial_order_counts) or space.accelerator.is_sparse)
         return Breeding(
             rules=make_rules(space),
             table=space.definition.rules,

@@ -144,6 +144,47 @@ def _network(
     return energy, entering, hops, reductions, widest
 
 
+@inlined_kernel
+def _costs_energy(tables: Tables, s: int) -> bool:
+    """Whether the network below level s costs energy."""
+    return tables.energies[s, HOP] + tables.energies[s, ROUTER] + tables.energies[s, INGRESS] > 0.0
+
+
+@inlined_kernel
+def _networks(
+    tables: Tables,
+    scratch: Scratch,
+    keep: NDArray[np.bool_],
+    i: int,
+    place: tuple[int, int],
+    count: int,
+    links: float,
+    detail: Detail | None,
+) -> float:
+    """Energy (pJ) of the networks below all instances of a level, of one tensor.
+
+    Args:
+        tables, scratch, keep, i, detail: see :func:`_price_tensor`.
+        place: the tensor and the level.
+        count: classes of instances that receive the same words.
+        links: words that links pass on.
+    """
+    t, s = place
+    is_output = tables.tensors[t, IS_OUTPUT] != 0
+    doubled = is_output and tables.levels[s, UNLIMITED] != 0
+    part = scratch.levels[s, PARTITION] if doubled and keep[i, s, t] else 0
+    energy, entering, hops, reductions, widest = _network(tables, scratch, s, count, doubled, part, links)
+    energy *= scratch.levels[s, REPLICATION]
+    if detail is not None:
+        detail.network_energy_pj[i, s, t] = energy
+        detail.ingresses[i, s, t] = entering
+        detail.hops[i, s, t] = hops
+        detail.link_transfers[i, s, t] = links
+        detail.spatial_reductions[i, s, t] = reductions if is_output else 0
+        detail.multicast[i, s, t] = widest
+    return energy
+
+
 @kernel
 def _distinct_offsets(tables: Tables, scratch: Scratch, t: int, s: int) -> tuple[int, bool, bool]:
     """(distinct offsets of the instances below level s, whether multiplicities differ, whether it took enumeration)."""
@@ -267,8 +308,7 @@ def _cross_boundary(
     distinct, links_words, remaining, count = 1, 0, 0, 0
     pattern = Pattern(False, False)
     unlinked = words
-    energies = tables.energies
-    has_network = detail is not None or energies[s, HOP] + energies[s, ROUTER] + energies[s, INGRESS] > 0.0
+    has_network = detail is not None or _costs_energy(tables, s)
     sharing = Sharing(1, has_network, NO_WAYS, False)
     if instances > 1:
         if is_unicast:
@@ -280,26 +320,33 @@ def _cross_boundary(
         list_classes = has_network or not below.is_kept or instances & (instances - 1) != 0
         ways = NO_WAYS
         if has_network and tables.switches.hops_on_grid:
-            by_class = (
-                detail is not None or energies[s, ROUTER] > 0.0 or (is_output and tables.levels[s, UNLIMITED] != 0)
-            )
-            ways = CLASS_WAYS if by_class else TOTAL_WAY
+            doubled = is_output and tables.levels[s, UNLIMITED] != 0
+            is_total_enough = detail is None and tables.energies[s, ROUTER] == 0.0 and not doubled
+            ways = TOTAL_WAY if is_total_enough else CLASS_WAYS
         sharing = Sharing(distinct, list_classes, ways, is_unicast)
         if tables.switches.peer_links:
             linked = link_steps(tables, scratch, t, s, full, moved, forgets, sharing)
             links_words, words_linked, remaining, count = linked
             unlinked -= words_linked
     received = float(words) * instances - links_words
-    flow = Flow(float(distinct) * unlinked + remaining, received / instances, float(links_words), 0.0)
-    if has_network or (sharing.list_classes and (pattern.mixed or count > 0)):
-        flow = _cross_by_class(
-            tables, scratch, keep, i, (t, s), below, pattern, sharing, (unlinked, count, flow.links), detail
+    content, links, network = float(distinct) * unlinked + remaining, float(links_words), 0.0
+    by_class = pattern.mixed or count > 0 or (sharing.ways != NO_WAYS and (pattern.enumerated or is_unicast))
+    if sharing.list_classes and by_class:
+        return _cross_by_class(
+            tables, scratch, keep, i, (t, s), below, pattern, sharing, (unlinked, count, links), detail
         )
-    elif not below.is_kept:
+    if not below.is_kept:
         # The bypassed level below hands its demand on, in proportion; its links are dropped.
-        content = float(distinct) * unlinked * (below.content * instances / received)
-        flow = Flow(content, flow.share, 0.0, 0.0)
-    return flow
+        content *= below.content * instances / received
+        links = 0.0
+    if has_network:
+        way = 0.0
+        if sharing.ways != NO_WAYS:
+            way = 0.5 * total_way(tables, scratch, t, s, s, 0, False) * unlinked
+        scratch.classes[OWN, 0, 0], scratch.classes[OWN, 0, 1] = instances // distinct, distinct
+        scratch.traffic[ACCESSES, 0], scratch.traffic[HOPS, 0] = content, way
+        network = _networks(tables, scratch, keep, i, (t, s), 1, links, detail)
+    return Flow(content, received / instances, links, network)
 
 
 @kernel
@@ -326,12 +373,7 @@ def _cross_by_class(
     t, s = place
     unlinked, count, links = steps
     instances = scratch.levels[s, USED]
-    if instances == 1:
-        scratch.classes[OWN, 0, 0], scratch.classes[OWN, 0, 1] = 1, 1
-        scratch.traffic[ACCESSES, 0], scratch.traffic[HOPS, 0] = float(unlinked), 0.0
-        count = 1
-    else:
-        count = _append_own_classes(tables, scratch, t, s, pattern, sharing, unlinked, count)
+    count = _append_own_classes(tables, scratch, t, s, pattern, sharing, unlinked, count)
     received, share, content = 0.0, 0.0, 0.0
     for c in range(count):
         product = scratch.traffic[ACCESSES, c] * scratch.classes[OWN, c, 0]
@@ -346,19 +388,9 @@ def _cross_by_class(
             scratch.traffic[ACCESSES, c] *= factor
             content += scratch.traffic[ACCESSES, c]
         links = 0.0
-    is_output = tables.tensors[t, IS_OUTPUT] != 0
-    doubled = is_output and tables.levels[s, UNLIMITED] != 0
-    part = scratch.levels[s, PARTITION] if doubled and keep[i, s, t] else 0
-    energy, entering, hops, reductions, widest = _network(tables, scratch, s, count, doubled, part, links)
-    energy *= scratch.levels[s, REPLICATION]
-    if detail is not None:
-        detail.network_energy_pj[i, s, t] = energy
-        detail.ingresses[i, s, t] = entering
-        detail.hops[i, s, t] = hops
-        detail.link_transfers[i, s, t] = links
-        detail.spatial_reductions[i, s, t] = reductions if is_output else 0
-        detail.multicast[i, s, t] = widest
-    return Flow(content, share, links, energy)
+    has_network = detail is not None or _costs_energy(tables, s)
+    network = _networks(tables, scratch, keep, i, place, count, links, detail) if has_network else 0.0
+    return Flow(content, share, links, network)
 
 
 @inlined_kernel

@@ -45,8 +45,8 @@ class MapSpaceEnv(ScalarFace[int]):
        are summed over) come first, and of each kind the one with the largest bound (of equal ones, that which comes
        first in the workload). The outermost tile factors take the rest;
     3. only if the axis "order" is searched: for each level from the innermost, loop by loop from the innermost, the
-       order of the loops above 1: where neighbours exchange words (the accelerator's ``peer_links``) first that of the
-       parallel loops on X, then on Y; then that of the temporal loops.
+       order of the loops above 1: where it counts (``Accelerator.spatial_order_counts``) first that of the parallel
+       loops on X, then on Y; then that of the temporal loops.
 
     ## Action Space
     ``Discrete(n)``. What an action means depends on the decision:

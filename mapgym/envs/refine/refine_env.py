@@ -42,7 +42,7 @@ class MapSpaceRefineEnv(EpisodesEnv[RefineEpisodes, int]):
     |---|---|
     | move a prime factor of a dim from one slot to another; a slot is the tile factor, or the parallel factor on mesh side X or Y, of a level. There is one action for each different prime of the bound | the factor is divisible by the prime, and the dim is not parallel on the other mesh side of the level |
     | swap two temporal loops of a level (axis "order") | both are above 1 |
-    | swap two parallel loops of a level (axis "order", accelerators with ``peer_links``) | both are above 1, on one mesh side |
+    | swap two parallel loops of a level (axis "order", where their order counts) | both are above 1, on one mesh side |
     | move a parallel loop to the other mesh side of a level that has both | it is above 1 |
     | keep or bypass a tensor at a level (axis "bypass") | |
 

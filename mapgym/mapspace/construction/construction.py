@@ -7,9 +7,9 @@ Decisions come in this order; those with a single legal choice are taken silentl
    side of the mesh, X or Y, where it has both), then the tile factor of each dim. Dims that no output has (those that
    are summed over) come first, and of each kind the one with the largest bound. The outermost tile factors take the
    rest;
-3. orders, if the axis "order" is searched: per level from the innermost, and innermost loop first: where neighbours
-   exchange words (``peer_links``) the spatial loops on X, then those on Y; then the temporal loops. Only loops above 1
-   are ordered.
+3. orders, if the axis "order" is searched: per level from the innermost, and innermost loop first: where their order
+   counts (``Accelerator.spatial_order_counts``) the spatial loops on X, then those on Y; then the temporal loops. Only
+   loops above 1 are ordered.
 
 The same compiled functions serve :meth:`Construction.sample`, which rolls the process out at random, and the
 environments, which step through it; :mod:`mapgym.mapspace.construction.tables` explains why "what is legal next" is

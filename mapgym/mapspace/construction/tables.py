@@ -327,11 +327,11 @@ class _Builder:
                 groups.append((kernels.PARALLEL, s))
             groups.append((kernels.TILE, s))
         if "order" in space.axes:
-            links = self.accelerator.peer_links and self.orders == "full"
             for s in levels:
-                if links and self.limit[0, s] > 1:
+                counts = self.accelerator.spatial_order_counts[s] and self.orders == "full"
+                if counts and self.limit[0, s] > 1:
                     groups.append((kernels.ORDER_X, s))
-                if links and self.limit[1, s] > 1:
+                if counts and self.limit[1, s] > 1:
                     groups.append((kernels.ORDER_Y, s))
                 if s not in self.fixed_orders:
                     groups.append((kernels.ORDER, s))

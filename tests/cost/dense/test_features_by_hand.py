@@ -64,7 +64,7 @@ def test_one_of_several_buffers_holds_the_tiles(parts, legal):
     [
         (0.0, True),
         (0.4, True),  # 25.6 of 64 words
-        pytest.param(0.41, False, marks=pytest.mark.xfail(reason="the kernel does not look at it yet")),  # 26.24
+        (0.41, False),  # 26.24
     ],
 )
 def test_a_level_has_to_be_filled_to_a_part(share, legal):

@@ -11,6 +11,7 @@ from rich.progress_bar import ProgressBar
 
 from mapgym.agents.commands import console, options, parsing
 from mapgym.agents.learned.training import CHECKPOINT, TrainingProgress, TrainingRequest, make_trainer
+from mapgym.spec.rules import DEFAULT_RULES, counting_rules
 
 
 def train(
@@ -33,6 +34,7 @@ def train(
             show_default=False,
         ),
     ] = None,
+    rules: options.RulesOption = None,
     objective: Annotated[
         str | None, typer.Option(help="What to minimise: edp, energy or latency; edp when left out.")
     ] = None,
@@ -62,6 +64,7 @@ def train(
         "env": env,
         "workload": workload,
         "accelerator": accelerator,
+        "rules": rules,
         "objective": objective,
         "steps": steps,
         "samples": samples,
@@ -70,8 +73,9 @@ def train(
     }
     trainer.check_options({name: value is not None for name, value in given.items()})
     request = TrainingRequest(
-        accelerator=None if accelerator is None else parsing.load_accelerator(accelerator),
+        accelerator=None if accelerator is None else parsing.load_accelerator(accelerator, rules=rules),
         folder=output,
+        rules=counting_rules(DEFAULT_RULES if rules is None else rules, "--rules").name,
         workloads=tuple(parsing.load_workloads(parsing.comma_separated(workload, "--workload"))) if workload else (),
         env=env,
         objective=parsing.parse_objective(objective or "edp"),

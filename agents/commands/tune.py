@@ -15,6 +15,7 @@ from mapgym.agents.studies.tuning.study import scores_of, tuning_cells, tuning_t
 from mapgym.agents.tuning import choose, read_tuning, tuning_text
 from mapgym.errors import SpecificationError, suggest
 from mapgym.errors.text import quoted
+from mapgym.spec.rules import DEFAULT_RULES, counting_rules
 from mapgym.system.files import check_output_file, write_text
 from mapgym.system.locks import alone_with
 
@@ -38,6 +39,7 @@ def tune(
         Path | None,
         typer.Option(help="File to write the choice into, such as envs_config/tuning.yaml.", show_default=False),
     ] = None,
+    rules: options.RulesOption = None,
     no_locks: options.NoLocksOption = False,
 ) -> None:
     """Tries the settings of AGENT that the file lists, on the tasks for tuning, and says which is best.
@@ -64,14 +66,16 @@ def tune(
             shared.at_least(value, 1, what)
     tuning = replace(tuning, samples=samples or tuning.samples, seeds=seeds or tuning.seeds)
     entry = tuning.agents[agent]
+    named = counting_rules(DEFAULT_RULES if rules is None else rules, "--rules").name
     results: list[Result] = []
     shared.run_with_display(
         context,
         output,
         f"Tuning of {agent}",
-        tuning_cells(agent, tuning),
+        tuning_cells(agent, tuning, named),
         lambda found: tuning_tables(entry, found),
         lambda found, folder: [],
+        named,
         results.append,
     )
     scores = scores_of(results)

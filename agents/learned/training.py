@@ -14,6 +14,7 @@ from mapgym.errors import SpecificationError, suggest
 from mapgym.errors.seeds import check_seed
 from mapgym.errors.text import quoted
 from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.rules import DEFAULT_RULES
 from mapgym.spec.workload import Workload
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -26,6 +27,7 @@ class TrainingRequest:
 
     Attributes:
         accelerator: what to train for; None where the trainer chooses accelerators itself.
+        rules: the counting rules of those that the trainer chooses; an accelerator has its own.
         folder: where checkpoints and the result go; a training that is there is continued.
         workloads: the layers to train on.
         env: id of the environment to train in; None for the trainer's own.
@@ -41,6 +43,7 @@ class TrainingRequest:
 
     accelerator: Accelerator | None
     folder: Path
+    rules: str = DEFAULT_RULES
     workloads: tuple[Workload, ...] = ()
     env: str | None = None
     objective: str = "edp"

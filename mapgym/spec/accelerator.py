@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import TypeVar
 
@@ -12,7 +12,7 @@ from mapgym.errors.text import quoted
 from mapgym.spec.actions import ACCESSES
 from mapgym.spec.format_rules import check_ranks
 from mapgym.spec.levels import Mac, StorageLevel
-from mapgym.spec.rules import DEFAULT_RULES, CountingRules, counting_rules
+from mapgym.spec.rules import DEFAULT_RULES, CountingRules, counting_rules, stored_rules
 
 FANOUT_CHECKS = ("per_level", "cumulative")
 
@@ -76,8 +76,8 @@ class Accelerator:
         for s, level in enumerate(self.levels):
             if level.power_gated_at is not None and level.power_gated_at not in names[s:]:
                 raise SpecificationError(
-                    f"{where}: power_gated_at of {quoted(level.name)} is {quoted(level.power_gated_at)}; name the level "
-                    f"itself or one further out: {', '.join(names[s:])}"
+                    f"{where}: power_gated_at of {quoted(level.name)} is {quoted(level.power_gated_at)}; name the "
+                    f"level itself or one further out: {', '.join(names[s:])}"
                 )
         check_ranks(self.levels, where)
 
@@ -172,11 +172,35 @@ class Accelerator:
             raise SpecificationError(f"{where}: {error}") from None
         return accelerator
 
+    @classmethod
+    def from_stored(cls, data: Mapping[str, object], where: str = "accelerator") -> Accelerator:
+        """Like :meth:`from_dict`, for what a program has stored beside costs.
+
+        Without rules, it has those that held before they had names.
+        A specification that a person writes and that does not name its rules means the default, whichever that is.
+        What :meth:`to_dict` made before rules had names means those under which the costs beside it were counted.
+        """
+        return cls.from_dict({**data, "rules": stored_rules(data)} if isinstance(data, Mapping) else data, where)
+
+    def counted_by(self, rules: str, where: str = "rules") -> Accelerator:
+        """The same hardware under other counting rules.
+
+        Args:
+            rules: a name of :data:`mapgym.spec.rules.RULE_SETS`.
+            where: what the user gave, for error messages.
+
+        Raises:
+            SpecificationError: there are no such rules.
+        """
+        return replace(self, rules=counting_rules(rules, where).name)
+
 
 _PAIRS = ("action_energies_pj", "bandwidth_scale")
-_ALWAYS = ("name", "mesh_x", "mesh_y", "word_bits", "energy_pj", "access_energy_pj", "block_size_words", "capacity_words")
+_ALWAYS = (
+    *("name", "mesh_x", "mesh_y", "word_bits", "energy_pj", "access_energy_pj", "block_size_words", "capacity_words"),
+    *("energy_per_hop_pj", "router_energy_pj"),
+)
 """What the plain form of a part says even if it is what holds when nothing is said."""
-_ALWAYS += ("energy_per_hop_pj", "router_energy_pj")
 
 
 def _part_to_dict(part: Mac | StorageLevel) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """What hardware does that costs energy, and under which names tables of energies list it.
 
-A table (of Accelergy, say) may name one energy for every write, or different ones for fills from outside and updates from
-inside. Timeloop looks for the most particular name first, and which names it knows has changed
+A table (of Accelergy, say) may name one energy for every write, or different ones for fills from outside and updates
+from inside. Timeloop looks for the most particular name first, and which names it knows has changed
 (:mod:`mapgym.spec.rules`). ``access_energy_pj`` of a level and ``energy_pj`` of the MACs are the short form of a table.
 """
 

@@ -13,7 +13,6 @@ from mapgym.spec.actions import ACCESSES, MAC_ACTIONS, STORAGE_ACTIONS, ActionNa
 from mapgym.spec.rules import RULE_SETS
 from mapgym.spec.sparsity import Formats, SparseAction, check_block, parse_actions, parse_compute, parse_formats
 
-
 Numbers = tuple[tuple[str, float], ...]
 """(name, number) pairs."""
 
@@ -77,8 +76,8 @@ class StorageLevel:
             others.
         energy_per_hop_pj, router_energy_pj, energy_per_ingress_pj: of the network between this level and the next inner
             one: of a word's way from one instance to the next, of passing a router, and of entering the network.
-        wire_energy_pj_per_bit_mm, tile_width_um: the energy per hop by the length of the wire: for each bit of a word, and
-            from one inner instance to the next.
+        wire_energy_pj_per_bit_mm, tile_width_um: the energy per hop by the length of the wire: for each bit of a word,
+            and from one inner instance to the next.
         address_energy_pj: of generating the address of one access to a word.
         power_gated_at: the level whose instances switch all of this level's that they feed on and off together, so that
             unused ones leak too; None if each is switched by itself.
@@ -138,8 +137,8 @@ class StorageLevel:
         positive_int(self.cluster_size, f"{where}: cluster_size")
         if self.instances % self.cluster_size:
             raise SpecificationError(
-                f"{where}: cluster_size {self.cluster_size} does not divide the {self.instances} instances; give one that "
-                "does"
+                f"{where}: cluster_size {self.cluster_size} does not divide the {self.instances} instances; give one "
+                "that does"
             )
         if self.capacity_words is not None:
             positive_int(self.capacity_words, f"{where}: capacity_words")
@@ -257,7 +256,9 @@ def _parse_energies(data: object, where: str, actions: tuple[str, ...]) -> Numbe
     known = known_names(actions, *(rules.action_names for rules in RULE_SETS.values()))
     for name, energy in energies:
         if name not in known:
-            raise SpecificationError(f"{where}: action_energies_pj: unknown action {quoted(name)}; {suggest(name, known)}")
+            raise SpecificationError(
+                f"{where}: action_energies_pj: unknown action {quoted(name)}; {suggest(name, known)}"
+            )
         ranges.energy_pj(energy, f"{where}: action_energies_pj: {name}")
     return energies
 

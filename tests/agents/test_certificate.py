@@ -57,6 +57,7 @@ def stored_entry(space, share_proven=1.0):
         workload=space.workload.name,
         accelerator=space.accelerator.name,
         peer_links=False,
+        rules=space.accelerator.rules,
         axes=space.axes,
         objective="edp",
         value=value,

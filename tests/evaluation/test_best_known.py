@@ -28,6 +28,7 @@ from mapgym.mapping import Mapping
 from mapgym.mapspace import MapSpace
 from mapgym.spec import catalog
 from mapgym.spec.constraints import Constraints
+from mapgym.spec.rules import RULE_SETS
 
 FILE = Path(mapgym.envs_config.__path__[0]) / "best_known.yaml"
 KEEP_ALL = ("tile", "order", "parallelism")
@@ -40,7 +41,7 @@ def name_of(entry: BestKnown) -> str:
 
 
 def task_of(entry: BestKnown) -> MapSpace:
-    accelerator = replace(catalog.accelerator(entry.accelerator), peer_links=entry.peer_links)
+    accelerator = replace(catalog.accelerator(entry.accelerator), peer_links=entry.peer_links, rules=entry.rules)
     return MapSpace(catalog.workload(entry.workload), accelerator, entry.axes)
 
 
@@ -53,6 +54,7 @@ def made_up(space: MapSpace, objective: str = "edp", status: str = CERTIFIED) ->
         workload=space.workload.name,
         accelerator=space.accelerator.name,
         peer_links=space.accelerator.peer_links,
+        rules=space.accelerator.rules,
         axes=space.axes,
         objective=objective,
         value=value,
@@ -104,7 +106,7 @@ class TestFile:
         assert len(plain) == len(entries)
 
     def test_more_freedom_is_never_worse(self):
-        values = {(e.workload, e.accelerator, e.peer_links, e.objective, e.axes): e for e in all_best_known()}
+        values = {(e.workload, e.accelerator, e.peer_links, e.rules, e.objective, e.axes): e for e in all_best_known()}
         for task, entry in values.items():
             wider = values.get((*task[:-1], (*KEEP_ALL, "bypass")))
             if wider is not None:
@@ -136,6 +138,11 @@ class TestKey:
             task_key(layer, machine, KEEP_ALL[:2], "edp"),
             task_key(layer, replace(machine, peer_links=not machine.peer_links), KEEP_ALL, "edp"),
             task_key(layer, replace(machine, fanout_check="cumulative"), KEEP_ALL, "edp"),
+            *(
+                task_key(layer, replace(machine, rules=rules), KEEP_ALL, "edp")
+                for rules in RULE_SETS
+                if rules != machine.rules
+            ),
             task_key(layer, replace(machine, mac=replace(machine.mac, energy_pj=7.5)), KEEP_ALL, "edp"),
             task_key(
                 layer, replace(machine, levels=(replace(first, capacity_words=3), *machine.levels[1:])), KEEP_ALL, "edp"

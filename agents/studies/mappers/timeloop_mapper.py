@@ -12,6 +12,7 @@ from mapgym.agents.experiment.report.summary import Summary
 from mapgym.agents.files.tables import Table
 from mapgym.spec import catalog
 from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.rules import stored_rules
 from mapgym.spec.workload import Workload
 from mapgym.system.yaml_loader import load_yaml
 
@@ -21,7 +22,8 @@ class TimeloopRun:
     """One run of timeloop-mapper.
 
     Attributes:
-        workload, accelerator: the task; all mappings of it were allowed, bypass included.
+        workload, accelerator: the task, under the rules of that version of Timeloop; all mappings were allowed, bypass
+            included.
         edp: of its best mapping, pJ * cycles.
         valid: mappings that it had priced by then.
     """
@@ -38,7 +40,10 @@ def timeloop_runs() -> list[TimeloopRun]:
     assert isinstance(rows, list)
     return [
         TimeloopRun(
-            catalog.workload(row["workload"]), catalog.accelerator(row["accelerator"]), float(row["edp"]), row["valid"]
+            catalog.workload(row["workload"]),
+            catalog.accelerator(row["accelerator"]).counted_by(stored_rules(row)),
+            float(row["edp"]),
+            row["valid"],
         )
         for row in rows
     ]

@@ -94,7 +94,7 @@ def add_mapping(
     found = _open(path, must_exist=False)
     value = found.add(layer, machine, chosen, objective)
     console.say(
-        f"Entry {len(found) - 1} of {path}: {layer.name} on {machine.name}, {machine.rules}, {objective} {value:.6g}"
+        f"Entry {len(found) - 1} of {path}: {layer.name} on {machine.name}, {objective} {value:.6g}, {machine.rules}"
     )
 
 

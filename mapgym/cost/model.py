@@ -49,14 +49,19 @@ class CostDetail(Detail):
             level above, and writes that come from below (outputs only).
         tile_words: int64 words of the tile that the level holds.
         partition_words: int64 words of the tensor that the instance is responsible for, by Timeloop's estimate; they
-            need no read at their first visit. Holes of the output that nothing updates do not count.
+            need no read, and no fill since v3.0, at their first visit. Holes of the output that nothing updates do not
+            count.
         energy_pj: float64 storage energy of all instances.
+        address_energy_pj: float64 energy of all instances for generating addresses.
+        leakage_energy_pj: float64[level] what all instances leak during the run.
         network_energy_pj: float64 energy of all networks between this level and the next inner one.
         ingresses: float64 words that enter the network below one instance.
+        hops: float64 hops of all these words together.
         link_transfers: float64 words that inner neighbours pass to each other, per instance of this level.
         spatial_reductions: int64 additions in the network below one instance (outputs only).
         multicast: int64 largest number of inner instances that receive a word together.
         used_instances: int64[level] instances in use.
+        used_clusters: int64[level] clusters of instances in use, which are charged as one.
         fanout_used: int64[level] inner instances in use below one instance.
         compute_cycles: int64 cycles of the MACs alone.
         level_cycles: int64[level] cycles that the level needs at its bandwidth.
@@ -185,7 +190,7 @@ def _objective(name: str, energy: _Figure, latency: _Figure, edp: _Figure) -> _F
 
 
 class CostModel:
-    """Prices mappings of one workload on one accelerator with the counts of Timeloop v3 (dense).
+    """Prices mappings of one workload on one accelerator with the counts of Timeloop.
 
     One compiled kernel prices single mappings and batches. Densities of a workload do not change its cost on an
     accelerator without sparse features, as in Timeloop.
@@ -194,7 +199,7 @@ class CostModel:
 
     Args:
         workload: the layer.
-        accelerator: the hardware; its ``peer_links`` and ``fanout_check`` select the rules.
+        accelerator: the hardware; its ``rules``, ``peer_links`` and ``fanout_check`` say what is counted.
         is_canonical: whether the cost of a mapping is that of its canonical form. Timeloop's sparse counts can depend
             on where loops of bound 1 lie; False leaves them there, for comparisons with its own mappings.
 
@@ -295,12 +300,17 @@ class CostModel:
         levels, _, tensors = self._shape
         shapes = {
             **dict.fromkeys(Detail._fields, (n, levels, tensors)),
+            "leakage_energy_pj": (n, levels),
             "used_instances": (n, levels),
+            "used_clusters": (n, levels),
             "fanout_used": (n, levels),
             "level_cycles": (n, levels),
             "compute_cycles": (n,),
         }
-        floats = ("energy_pj", "network_energy_pj", "ingresses", "link_transfers")
+        floats = {
+            *("address_energy_pj", "energy_pj", "leakage_energy_pj", "network_energy_pj"),
+            *("hops", "ingresses", "link_transfers"),
+        }
         arrays: dict[str, Any] = {
             name: np.zeros(shapes[name], np.float64 if name in floats else np.int64) for name in Detail._fields
         }

@@ -109,7 +109,7 @@ def pack_rules(workload: Workload, accelerator: Accelerator) -> NDArray[np.int64
     levels = accelerator.levels
     table = [len(levels), len(workload.dims), len(workload.tensors), int(accelerator.fanout_check == "per_level")]
     table += [accelerator.mac.mesh_x, accelerator.mac.mesh_y, 0, *workload.bounds]
-    table += [UNLIMITED if level.capacity_words is None else level.capacity_words for level in levels]
+    table += [UNLIMITED if level.usable_words is None else level.usable_words for level in levels]
     table += [level.mesh_x for level in levels] + [level.mesh_y for level in levels]
     table += [*accelerator.fanout_x, *accelerator.fanout_y]
     for level in levels:

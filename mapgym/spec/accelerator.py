@@ -73,11 +73,11 @@ class Accelerator:
                 f"{where}: the outermost level {quoted(names[-1])} must keep every tensor; remove its keep_only"
             )
         counting_rules(self.rules, f"{where}: rules")
-        for s, level in enumerate(self.levels):
-            if level.power_gated_at is not None and level.power_gated_at not in names[s:]:
+        for level in self.levels:
+            if level.power_gated_at is not None and level.power_gated_at not in names:
                 raise SpecificationError(
-                    f"{where}: power_gated_at of {quoted(level.name)} is {quoted(level.power_gated_at)}; name the "
-                    f"level itself or one further out: {', '.join(names[s:])}"
+                    f"{where}: power_gated_at of {quoted(level.name)} is {quoted(level.power_gated_at)}; name a "
+                    f"storage level: {suggest(level.power_gated_at, names)}"
                 )
         check_ranks(self.levels, where)
 
@@ -196,10 +196,10 @@ class Accelerator:
 
 
 _PAIRS = ("action_energies_pj", "bandwidth_scale")
-_ALWAYS = (
+_ALWAYS = {
     *("name", "mesh_x", "mesh_y", "word_bits", "energy_pj", "access_energy_pj", "block_size_words", "capacity_words"),
     *("energy_per_hop_pj", "router_energy_pj"),
-)
+}
 """What the plain form of a part says even if it is what holds when nothing is said."""
 
 
@@ -226,9 +226,10 @@ def _require_energies(level: StorageLevel, rules: CountingRules) -> None:
     for action in ACCESSES:
         names = rules.action_names[action]
         if not any(name in given for name in names):
+            add = f"one of {', '.join(names)} to its action_energies_pj, or " if names else ""
             raise SpecificationError(
-                f"storage level {quoted(level.name)} has no energy of {action}; add one of {', '.join(names)} to its "
-                "action_energies_pj, or an access_energy_pj for what is not there"
+                f"storage level {quoted(level.name)} has no energy of {action} under {rules.name}; add {add}an "
+                "access_energy_pj for what is not there"
             )
 
 

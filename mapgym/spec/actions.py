@@ -69,6 +69,37 @@ NAMES_OF_2025: ActionNames = {
 }
 """Names in today's Timeloop; an action without any of them costs nothing, apart from the first four."""
 
+NAMES_OF_2023: ActionNames = {
+    **NAMES_OF_2025,
+    "fill": ("random_fill", "write"),
+    "update": ("random_update", "random_fill", "write"),
+    "gated_read": ("gated_read", "idle", "read"),
+    "gated_fill": ("gated_fill", "gated_write", "idle", "write"),
+    "gated_update": ("gated_update", "gated_write", "idle", "write"),
+    "skipped_read": ("skipped_read", "gated_read", "idle", "read"),
+    "skipped_fill": ("skipped_fill", "skipped_write", "gated_write", "idle", "write"),
+    "skipped_update": ("skipped_update", "skipped_write", "gated_write", "idle", "write"),
+    "metadata_read": ("random_metadata_read", "metadata_read", "metadata_idle", "idle"),
+    "metadata_fill": ("random_metadata_fill", "metadata_write", "metadata_idle", "idle"),
+    "metadata_update": ("random_metadata_update", "metadata_write", "metadata_idle", "idle"),
+    "gated_metadata_read": ("gated_metadata_read", "metadata_idle", "metadata_read"),
+    "gated_metadata_fill": ("gated_metadata_fill", "gated_metadata_write", "metadata_idle", "metadata_write"),
+    "gated_metadata_update": ("gated_metadata_update", "gated_metadata_write", "metadata_idle", "metadata_write"),
+    "skipped_metadata_read": ("skipped_metadata_read", "metadata_idle", "metadata_read"),
+    "skipped_metadata_fill": ("skipped_metadata_fill", "skipped_metadata_write", "metadata_idle", "metadata_write"),
+    "skipped_metadata_update": (
+        *("skipped_metadata_update", "skipped_metadata_write"),
+        *("metadata_idle", "metadata_write"),
+    ),
+    "leak": (),
+}
+"""Names in v3.0.3. There, what is saved costs as much as what is done, unless the table says otherwise."""
+
+NAMES_OF_2022: ActionNames = {
+    action: () if action in STORAGE_ACTIONS else names for action, names in NAMES_OF_2023.items()
+}
+"""In October 2022 no table of energies reached storage: accesses cost what the level itself says, all else nothing."""
+
 
 def known_names(actions: tuple[str, ...], *tables: ActionNames) -> tuple[str, ...]:
     """All names under which tables of energies may list some actions, in order."""

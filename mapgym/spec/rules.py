@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from mapgym.errors import SpecificationError, suggest
 from mapgym.errors.text import quoted
-from mapgym.spec.actions import NAMES_OF_2025, ActionNames
+from mapgym.spec.actions import NAMES_OF_2022, NAMES_OF_2023, NAMES_OF_2025, ActionNames
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,9 @@ class CountingRules:
         reuse_survives_stationary_steps: whether a tile that stands still for a step remembers how it moved before, so
             that the halo is reused when it goes on (since January 2025).
         hops_on_grid: whether the way of a word in a network is measured on the grid of instances, along a row and up
-            and down the columns (since v3.0.3), instead of estimated from their number.
-        leakage: whether levels leak, and bandwidths are scaled by tensor (since September 2023, not in v3.0.3).
+            and down the columns, and entering a network can cost energy (since v3.0.3); else hops are estimated from
+            the number of instances.
+        leakage: whether levels leak, and ``bandwidth_scale`` counts (since September 2023, not in v3.0.3).
         action_names: under which names energies of actions are looked up.
     """
 
@@ -42,8 +43,8 @@ class CountingRules:
 
 _ALL = (
     CountingRules("timeloop-2025", "HEAD of March 2025, commit 4cf6d4c", True, True, True, True, NAMES_OF_2025),
-    CountingRules("timeloop-3.0.3", "release v3.0.3, 2023", True, False, True, False, NAMES_OF_2025),
-    CountingRules("timeloop-2022", "October 2022, commit 83088f2", False, False, False, False, NAMES_OF_2025),
+    CountingRules("timeloop-3.0.3", "release v3.0.3, 2023", True, False, True, False, NAMES_OF_2023),
+    CountingRules("timeloop-2022", "October 2022, commit 83088f2", False, False, False, False, NAMES_OF_2022),
 )
 
 RULE_SETS = {rules.name: rules for rules in _ALL}

@@ -8,13 +8,18 @@ width of the mesh, logical rows are not rows of the grid.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from mapgym.compilation import inlined_kernel, kernel
+from mapgym.cost.dense.grid_kernels import enumerate_grid
 from mapgym.cost.dense.offset_kernels import count_distinct, enumerate_instances, multiplicities, needs_enumeration
 from mapgym.cost.dense.scratch import (
+    ACCESSES,
     BOUND,
     DIGIT,
     DIGITS,
     FIRST_LOOP,
+    HOPS,
     INNERMOST,
     LOOP_DIM,
     LOOP_STEP,
@@ -31,6 +36,7 @@ from mapgym.cost.dense.scratch import (
     Scratch,
 )
 from mapgym.cost.dense.tables import FANOUT_X, FANOUT_Y, KEY, PINNING, PLAIN, Tables
+from mapgym.cost.dense.traffic_kernels import Movement
 
 # What peer links can do for the steps with one translation.
 _NONE = 0  # nothing
@@ -128,12 +134,15 @@ def classify(tables: Tables, scratch: Scratch, t: int, s: int, translation: int,
 
 
 @kernel
-def append_class(scratch: Scratch, count: int, multiplicity: int, number: int, accesses: float) -> int:
-    """Adds accesses to the class (multiplicity, number of offsets) of plane OWN; returns the number of classes.
+def append_class(scratch: Scratch, count: int, c_more: int, words: int) -> int:
+    """Adds the accesses for so many words to the class of plane OWN that is like one of plane MORE.
 
-    Classes are kept ascending, the order in which Timeloop adds them up.
+    Classes are told apart by multiplicity and number of offsets, and kept ascending, the order in which Timeloop adds
+    them up. Returns the number of classes.
     """
     classes = scratch.classes
+    multiplicity, number = classes[MORE, c_more, 0], classes[MORE, c_more, 1]
+    accesses, way = float(number) * words, 0.5 * float(classes[MORE, c_more, 2]) * words
     c = count
     while c > 0 and (
         classes[OWN, c - 1, 0] > multiplicity
@@ -141,13 +150,27 @@ def append_class(scratch: Scratch, count: int, multiplicity: int, number: int, a
     ):
         c -= 1
     if c < count and classes[OWN, c, 0] == multiplicity and classes[OWN, c, 1] == number:
-        scratch.traffic[c] += accesses
+        scratch.traffic[ACCESSES, c] += accesses
+        scratch.traffic[HOPS, c] += way
         return count
     for k in range(count, c, -1):
         classes[OWN, k, 0], classes[OWN, k, 1] = classes[OWN, k - 1, 0], classes[OWN, k - 1, 1]
-        scratch.traffic[k] = scratch.traffic[k - 1]
-    classes[OWN, c, 0], classes[OWN, c, 1], scratch.traffic[c] = multiplicity, number, accesses
+        scratch.traffic[ACCESSES, k], scratch.traffic[HOPS, k] = (
+            scratch.traffic[ACCESSES, k - 1],
+            scratch.traffic[HOPS, k - 1],
+        )
+    classes[OWN, c, 0], classes[OWN, c, 1] = multiplicity, number
+    scratch.traffic[ACCESSES, c], scratch.traffic[HOPS, c] = accesses, way
     return count + 1
+
+
+class Sharing(NamedTuple):
+    """How the instances below a level share words."""
+
+    distinct: int  # groups of instances that receive the same words
+    list_classes: bool  # whether classes are wanted
+    on_grid: bool  # whether their ways are wanted too
+    is_unicast: bool  # whether every instance is a group of its own, whatever its offset
 
 
 @kernel
@@ -158,9 +181,8 @@ def _serve(
     s: int,
     step: tuple[int, int, int],
     width: int,
-    distinct: int,
+    sharing: Sharing,
     count: int,
-    list_classes: bool,
 ) -> tuple[int, int, int]:
     """Lets grid neighbours serve the steps with one translation, if that leaves fewer distinct offsets.
 
@@ -168,14 +190,14 @@ def _serve(
         step: its effect (_ENDS or _UNKNOWN, from classify), its translation, and the words of all such steps together,
             per instance.
         width: of the grid of instances.
-        distinct: distinct offsets of all instances.
-        count: classes so far; with list_classes those of the instances that are not served are added.
+        sharing: of all instances.
+        count: classes so far; if they are wanted, those of the instances that are not served are added.
 
     Returns:
         (words passed on by neighbours, accesses that remain, classes); nothing passed on if links are not used.
     """
     effect, translation, words = step
-    classes = 0
+    classes, remaining, served = 0, 0, 0
     if effect == _ENDS and not needs_enumeration(tables, scratch, t, s):
         spare = scratch.places.shape[1] - 1
         remaining, _ = count_distinct(tables, scratch, t, s, spare)
@@ -183,17 +205,18 @@ def _serve(
         for d in range(scratch.places.shape[2] - 1):
             unserved *= scratch.places[SPAN, spare, d]
         served = scratch.levels[s, USED] - unserved
-        if list_classes:
+        if sharing.list_classes and not sharing.on_grid:
             classes = multiplicities(tables, scratch, t, s, spare, unserved)
-    else:
+    elif not (sharing.on_grid or sharing.is_unicast):
         height = max(tables.levels[s, FANOUT_Y], scratch.levels[s, USED_Y])
         classes, remaining, served = enumerate_instances(tables, scratch, t, s, True, translation, width, height)
-    if remaining >= distinct:
+    if sharing.on_grid or sharing.is_unicast:
+        classes, remaining, served = enumerate_grid(tables, scratch, t, s, True, translation, sharing.is_unicast)
+    if remaining >= sharing.distinct:
         return 0, 0, count
-    if list_classes:
+    if sharing.list_classes:
         for c in range(classes):
-            number = scratch.classes[MORE, c, 1]
-            count = append_class(scratch, count, scratch.classes[MORE, c, 0], number, float(number) * words)
+            count = append_class(scratch, count, c, words)
     return words * served, words * remaining, count
 
 
@@ -204,18 +227,17 @@ def link_steps(
     t: int,
     s: int,
     full: int,
-    translation: int,
-    anew: int,
-    repeats: int,
-    distinct: int,
-    list_classes: bool,
+    moved: Movement,
+    forgets: bool,
+    sharing: Sharing,
 ) -> tuple[int, int, int, int]:
     """Link transfers of one tensor at one boundary, summed over the steps of all temporal loops.
 
     Args:
-        full, translation, anew, repeats: how the tile below moves, see
-            :func:`mapgym.cost.dense.traffic_kernels.words_from_above`; full is 1 at the MACs.
-        distinct: distinct offsets of all instances.
+        full: words of the tile below, 1 at the MACs.
+        moved: how it moves.
+        forgets: whether every step brings it anew: at the MACs, or where reuse is not allowed.
+        sharing: of the instances.
 
     Returns:
         (words passed on, words per instance of the steps that links serve, accesses remaining in these steps, number
@@ -227,9 +249,11 @@ def link_steps(
     # Away from the MACs, a step along a rank of its own is longer than the offsets reach, and an empty one needs
     # nothing. Where the first step leaves a slab, only steps like it meet a neighbour's tile of the same shape.
     plain = tables.tensors[t, PLAIN] != 0
-    slab = s > 0 and anew < full
-    if j == loops or (s > 0 and (plain or anew == 0)) or (slab and repeats == 0):
+    slab = not forgets and moved.anew < full
+    if j == loops or (not forgets and (plain or moved.anew == 0)) or (slab and moved.repeats == 0):
         return passed, words_linked, remaining, count
+    first = j
+    rest_is_free = tables.switches.reuse_survives and not forgets
     width = max(tables.levels[s, FANOUT_X], scratch.levels[s, USED_X])
     aligned = scratch.levels[s, USED_X] == width
     row_end = scratch.levels[s, X_DIGITS]
@@ -239,16 +263,22 @@ def link_steps(
         step = 0
         if plain:
             # At the MACs a plain tensor's step is zero (leading irrelevant loops) or cannot be served.
-            words = scratch.loops[OUTSIDE, j] - scratch.tiles[INNERMOST, 0, t]
+            words = (scratch.loops[OUTSIDE, j] - scratch.tiles[INNERMOST, s, t]) * full
         elif slab:
-            step = translation
-            words = scratch.loops[BOUND, j] * repeats * anew
+            step = moved.translation
+            words = scratch.loops[BOUND, j] * moved.repeats * moved.anew
         else:
             d = scratch.loops[LOOP_DIM, j]
             if tables.dims[PINNING, t, d] != 0:
                 break
             step = tables.dims[KEY, t, d] * scratch.loops[LOOP_STEP, j]
             words = (scratch.loops[OUTSIDE, j] - scratch.loops[OUTSIDE, j + 1]) * full
+            if rest_is_free:
+                if j == first:
+                    # Each time after a rest there is nothing that a neighbour has received just before.
+                    words -= (scratch.loops[BOUND, j] - 1) * moved.rests * full
+                elif step == inner:
+                    words = 0
         if words > 0:
             if plain and (aligned or scratch.levels[s, USED] <= width):
                 # Ranks of one term cannot make up for each other: only instances side by side along an irrelevant
@@ -265,13 +295,17 @@ def link_steps(
                 for k in range(differences):
                     difference = scratch.differences[k]
                     possible = possible or difference == step - inner or difference == inner - step
-                effect = classify(tables, scratch, t, s, step - inner, width) if possible else _NONE
+                effect = _NONE
+                if possible:
+                    effect = classify(tables, scratch, t, s, step - inner, width)
+                    if sharing.is_unicast and effect != _ALL:
+                        effect = _UNKNOWN
             if effect == _ALL:
                 passed += words * scratch.levels[s, USED]
                 words_linked += words
             elif effect != _NONE:
                 own = (effect, step - inner, words)
-                more, rest, count = _serve(tables, scratch, t, s, own, width, distinct, count, list_classes)
+                more, rest, count = _serve(tables, scratch, t, s, own, width, sharing, count)
                 if more > 0:
                     passed += more
                     remaining += rest

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mapgym.compilation import inlined_kernel
 from mapgym.cost.dense.scratch import Scratch
-from mapgym.cost.dense.tables import Tables
+from mapgym.cost.dense.tables import Switches, Tables
 
 _ROW = 5  # of the directory that the memory begins with: where an array begins, and up to four lengths
 
@@ -33,10 +33,10 @@ def pack_memory(
     # What every mapping needs lies close together, what few need behind it.
     arrays = [
         *(tables.dims, tables.product_dims, tables.affine, tables.tensors, tables.levels, tables.energies),
-        *(np.array([tables.mac_energy]), np.array([tables.peer_links, tables.has_bandwidth], np.int64), rules),
+        *(np.array([tables.mac_energy]), np.array(tables.switches, np.int64), rules),
         *(scratch.places, scratch.levels, scratch.loops, scratch.tiles),
         *(scratch.extents, scratch.tile_words, scratch.demand),
-        *(scratch.classes, scratch.traffic, scratch.differences, scratch.instances),
+        *(tables.pairs, scratch.classes, scratch.traffic, scratch.differences, scratch.instances),
     ]
     directory = np.zeros((len(arrays), _ROW), np.int64)
     directory[:, 0] = directory.size + np.cumsum([0, *(array.size for array in arrays)])[:-1]
@@ -84,9 +84,18 @@ def open_memory(whole: NDArray[np.int64], floats: NDArray[np.float64]) -> Memory
         tensors=_two(whole, whole, 3),
         levels=_two(whole, whole, 4),
         energies=_two(floats, whole, 5),
+        pairs=_three(floats, whole, 16),
         mac_energy=_one(floats, whole, 6)[0],
-        peer_links=switches[0] != 0,
-        has_bandwidth=switches[1] != 0,
+        switches=Switches(
+            peer_links=switches[0] != 0,
+            has_bandwidth=switches[1] != 0,
+            has_address_energy=switches[2] != 0,
+            has_leakage=switches[3] != 0,
+            has_restrictions=switches[4] != 0,
+            first_fills_elided=switches[5] != 0,
+            reuse_survives=switches[6] != 0,
+            hops_on_grid=switches[7] != 0,
+        ),
     )
     scratch = Scratch(
         extents=_two(floats, whole, 13),
@@ -95,10 +104,10 @@ def open_memory(whole: NDArray[np.int64], floats: NDArray[np.float64]) -> Memory
         levels=_two(whole, whole, 10),
         loops=_two(whole, whole, 11),
         tiles=_three(whole, whole, 12),
-        classes=_three(whole, whole, 16),
-        traffic=_one(floats, whole, 17),
+        classes=_three(whole, whole, 17),
+        traffic=_two(floats, whole, 18),
         demand=_two(floats, whole, 15),
-        differences=_one(whole, whole, 18),
-        instances=_two(whole, whole, 19),
+        differences=_one(whole, whole, 19),
+        instances=_two(whole, whole, 20),
     )
     return Memory(tables, _one(whole, whole, 8), scratch)

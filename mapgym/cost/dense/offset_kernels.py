@@ -7,7 +7,10 @@ or the last row, which the link rule fills with the factors of the instances tha
 
 from __future__ import annotations
 
-from mapgym.compilation import kernel
+import numpy as np
+from numpy.typing import NDArray
+
+from mapgym.compilation import inlined_kernel, kernel
 from mapgym.compilation.number_kernels import greatest_common_divisor
 from mapgym.cost.dense.scratch import COUNTS, DIGIT, DIGITS, KEYS, MORE, SLOTS, SPAN, SPARE, STEP, USED, Scratch
 from mapgym.cost.dense.tables import COEFFICIENT, DIM, IRREGULAR, KEY, PLAIN, TERMS, Tables
@@ -93,7 +96,7 @@ def multiplicities(tables: Tables, scratch: Scratch, t: int, s: int, row: int, i
         single *= scratch.places[SPAN, row, tables.product_dims[t, k]]
     covered = single
     count = 1
-    classes[MORE, 0, 0], classes[MORE, 0, 1] = 1, single
+    classes[MORE, 0, 0], classes[MORE, 0, 1], classes[MORE, 0, 2] = 1, single, 0
     for r in range(tables.affine.shape[2]):
         terms = tables.affine[TERMS, t, r, 0]
         if terms == 0:
@@ -116,7 +119,7 @@ def multiplicities(tables: Tables, scratch: Scratch, t: int, s: int, row: int, i
             exactly += max(0, n1 - (m + 1) * b) * max(0, n2 - (m + 1) * a)
             if exactly > 0:
                 for c in range(old):
-                    count = _add_class(scratch, count, classes[SPARE, c, 0] * m, classes[SPARE, c, 1] * exactly)
+                    count = add_class(scratch, count, classes[SPARE, c, 0] * m, classes[SPARE, c, 1] * exactly, 0)
             m += 1
     irrelevant = instances // covered
     for c in range(count):
@@ -125,19 +128,71 @@ def multiplicities(tables: Tables, scratch: Scratch, t: int, s: int, row: int, i
 
 
 @kernel
-def _add_class(scratch: Scratch, count: int, multiplicity: int, number: int) -> int:
-    """Adds to the class of this multiplicity in plane MORE, keeping the classes ascending; returns their count."""
+def add_class(scratch: Scratch, count: int, multiplicity: int, number: int, way: int) -> int:
+    """Adds to the class of this multiplicity in plane MORE, keeping the classes ascending; returns their count.
+
+    Args:
+        number: offsets of this multiplicity.
+        way: half hops to all of their instances; 0 where nobody asks.
+    """
     classes = scratch.classes
     c = count
     while c > 0 and classes[MORE, c - 1, 0] >= multiplicity:
         c -= 1
     if c < count and classes[MORE, c, 0] == multiplicity:
         classes[MORE, c, 1] += number
+        classes[MORE, c, 2] += way
         return count
     for k in range(count, c, -1):
-        classes[MORE, k, 0], classes[MORE, k, 1] = classes[MORE, k - 1, 0], classes[MORE, k - 1, 1]
-    classes[MORE, c, 0], classes[MORE, c, 1] = multiplicity, number
+        for column in range(3):
+            classes[MORE, k, column] = classes[MORE, k - 1, column]
+    classes[MORE, c, 0], classes[MORE, c, 1], classes[MORE, c, 2] = multiplicity, number, way
     return count + 1
+
+
+@inlined_kernel
+def list_keys(tables: Tables, scratch: Scratch, t: int, s: int) -> None:
+    """Fills plane KEYS of the instances with the offset of each instance below level s."""
+    keys = scratch.instances[KEYS]
+    total = 1
+    keys[0] = 0
+    for k in range(scratch.levels[s, DIGITS]):
+        d = scratch.places[DIGIT, s, k]
+        step = tables.dims[KEY, t, d] * scratch.places[STEP, s, d]
+        for i in range(total, total * scratch.places[SPAN, s, d]):
+            keys[i] = keys[i - total] + step
+        total *= scratch.places[SPAN, s, d]
+
+
+@inlined_kernel
+def slot_mask(instances: int) -> int:
+    """Slots of the table of offsets, less one: as many as are needed, so that clearing it does not dominate."""
+    mask = 1
+    while mask < 2 * instances:
+        mask *= 2
+    return mask - 1
+
+
+@inlined_kernel
+def find_slot(table: NDArray[np.int64], e: int, mask: int) -> int:
+    """The slot of the offset of instance e, or the free one that it takes."""
+    key = table[KEYS, e]
+    slot = ((key * -7046029254386353131) >> 20) & mask
+    while table[SLOTS, slot] != 0 and table[KEYS, table[SLOTS, slot] - 1] != key:
+        slot = (slot + 1) & mask
+    return slot
+
+
+@inlined_kernel
+def is_served(keys: NDArray[np.int64], e: int, want: int, width: int, height: int, instances: int) -> bool:
+    """Whether a grid neighbour of instance e has a certain offset."""
+    column, above = e % width, e // width
+    return (
+        (column > 0 and keys[e - 1] == want)
+        or (column < width - 1 and e + 1 < instances and keys[e + 1] == want)
+        or (above > 0 and keys[e - width] == want)
+        or (above < height - 1 and e + width < instances and keys[e + width] == want)
+    )
 
 
 @kernel
@@ -153,37 +208,17 @@ def enumerate_instances(
     Returns:
         (number of classes, number of distinct offsets, number of instances served).
     """
-    keys, table = scratch.instances[KEYS], scratch.instances
-    total = 1
-    keys[0] = 0
-    for k in range(scratch.levels[s, DIGITS]):
-        d = scratch.places[DIGIT, s, k]
-        step = tables.dims[KEY, t, d] * scratch.places[STEP, s, d]
-        for i in range(total, total * scratch.places[SPAN, s, d]):
-            keys[i] = keys[i - total] + step
-        total *= scratch.places[SPAN, s, d]
+    table = scratch.instances
+    list_keys(tables, scratch, t, s)
     instances = scratch.levels[s, USED]
-    # As many slots as these instances need, a power of two, so that clearing the table does not dominate.
-    mask = 1
-    while mask < 2 * instances:
-        mask *= 2
-    mask -= 1
+    mask = slot_mask(instances)
     served = 0
     distinct = 0
     for e in range(instances):
-        if with_links:
-            column, above, want = e % width, e // width, keys[e] + translation
-            if (
-                (column > 0 and keys[e - 1] == want)
-                or (column < width - 1 and e + 1 < instances and keys[e + 1] == want)
-                or (above > 0 and keys[e - width] == want)
-                or (above < height - 1 and e + width < instances and keys[e + width] == want)
-            ):
-                served += 1
-                continue
-        slot = ((keys[e] * -7046029254386353131) >> 20) & mask
-        while table[SLOTS, slot] != 0 and keys[table[SLOTS, slot] - 1] != keys[e]:
-            slot = (slot + 1) & mask
+        if with_links and is_served(table[KEYS], e, table[KEYS, e] + translation, width, height, instances):
+            served += 1
+            continue
+        slot = find_slot(table, e, mask)
         if table[SLOTS, slot] == 0:
             table[SLOTS, slot] = e + 1
             table[COUNTS, slot] = 0
@@ -193,5 +228,5 @@ def enumerate_instances(
     for slot in range(mask + 1):
         if table[SLOTS, slot] != 0:
             table[SLOTS, slot] = 0
-            count = _add_class(scratch, count, table[COUNTS, slot], 1)
+            count = add_class(scratch, count, table[COUNTS, slot], 1, 0)
     return count, distinct, served

@@ -16,6 +16,7 @@ from mapgym.compilation.number_kernels import greatest_common_divisor
 from mapgym.cost.dense.scratch import (
     DIGIT,
     DIGITS,
+    FIRST_FILLS,
     KEYS,
     MARKS_PER_ENTRY,
     MAX_MARKS,
@@ -111,14 +112,23 @@ def _partitions_with_holes(tables: Tables, scratch: Scratch, keep: NDArray[np.bo
     levels = scratch.tiles.shape[1]
     unit = 0
     for s in range(levels):
-        part = _covered_words(tables, scratch, t, unit, levels - 1, False)
-        for q in range(levels - 2, s - 1, -1):
-            if scratch.levels[q + 1, USED] > 1:
-                tile = _covered_words(tables, scratch, t, unit, q, False)
-                part = _share(part, tile, _covered_words(tables, scratch, t, unit, q, True))
-        scratch.levels[s, PARTITION] = part
+        scratch.levels[s, PARTITION] = _covered_share(tables, scratch, t, unit, s)
         if keep[i, s, t]:
             unit = s + 1
+            # What comes from the outside are whole tiles of the level.
+            scratch.levels[s, FIRST_FILLS] = _covered_share(tables, scratch, t, unit, s)
+
+
+@kernel
+def _covered_share(tables: Tables, scratch: Scratch, t: int, unit: int, s: int) -> int:
+    """Words that smaller tiles cover of what an instance of level s is responsible for; unit: see _covered_words."""
+    levels = scratch.tiles.shape[1]
+    part = _covered_words(tables, scratch, t, unit, levels - 1, False)
+    for q in range(levels - 2, s - 1, -1):
+        if scratch.levels[q + 1, USED] > 1:
+            tile = _covered_words(tables, scratch, t, unit, q, False)
+            part = _share(part, tile, _covered_words(tables, scratch, t, unit, q, True))
+    return part
 
 
 @kernel

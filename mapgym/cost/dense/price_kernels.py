@@ -1,7 +1,7 @@
-"""The compiled cost kernel: prices one mapping, or a batch of them, with the counts of Timeloop v3.
+"""The compiled cost kernel: prices one mapping, or a batch of them, with the counts of Timeloop.
 
-The rules are those of Timeloop v3; they and the closed forms are in docs/cost_model.md. Everything
-that the real Timeloop does and one would not expect is marked QUIRK where it is coded.
+The rules, which version of Timeloop has which, and the closed forms are in docs/cost_model.md; switches of the tables
+say what holds. Everything that the real Timeloop does and one would not expect is marked QUIRK where it is coded.
 """
 
 from __future__ import annotations
@@ -13,16 +13,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.compilation import inlined_kernel, kernel
-from mapgym.cost.dense.link_kernels import append_class, link_steps
+from mapgym.cost.dense.grid_kernels import closed_way, enumerate_grid
+from mapgym.cost.dense.link_kernels import Sharing, append_class, link_steps
 from mapgym.cost.dense.memory_kernels import open_memory
 from mapgym.cost.dense.offset_kernels import count_distinct, enumerate_instances, multiplicities, needs_enumeration
 from mapgym.cost.dense.partition_kernels import partition_chain
 from mapgym.cost.dense.scratch import (
+    ACCESSES,
     DIGIT,
     DIGITS,
+    FIRST_FILLS,
     FIRST_LOOP,
+    HOPS,
     INNERMOST,
     MORE,
+    OUTSIDE,
     OWN,
     PARTITION,
     REPLICATION,
@@ -32,22 +37,34 @@ from mapgym.cost.dense.scratch import (
     Scratch,
 )
 from mapgym.cost.dense.tables import (
-    ACCESS,
+    ADDRESS,
     BLOCK,
+    CLUSTERS,
+    FILL,
+    FORGETS,
+    GATE,
+    HOLES,
     HOP,
+    INGRESS,
+    INSTANCES,
     IRREGULAR,
     IS_OUTPUT,
     KEY,
+    LEAK,
     PLAIN,
     READ,
+    READABLE,
     ROUTER,
+    SCALE,
     SHARED,
     SLIDING,
+    UNICAST,
     UNLIMITED,
-    WRITE,
+    UPDATE,
+    WRITABLE,
     Tables,
 )
-from mapgym.cost.dense.traffic_kernels import list_loops, slowed, words_from_above
+from mapgym.cost.dense.traffic_kernels import Movement, list_loops, move_tile, slowed
 from mapgym.mapping.legality_kernels import legality_status
 from mapgym.mapping.maps import Arrays, Maps
 
@@ -64,20 +81,27 @@ class Detail(NamedTuple):
     tile_words: NDArray[np.int64]
     partition_words: NDArray[np.int64]
     energy_pj: NDArray[np.float64]
+    address_energy_pj: NDArray[np.float64]
+    leakage_energy_pj: NDArray[np.float64]
     network_energy_pj: NDArray[np.float64]
     ingresses: NDArray[np.float64]
+    hops: NDArray[np.float64]
     link_transfers: NDArray[np.float64]
     spatial_reductions: NDArray[np.int64]
     multicast: NDArray[np.int64]
     used_instances: NDArray[np.int64]
+    used_clusters: NDArray[np.int64]
     fanout_used: NDArray[np.int64]
     compute_cycles: NDArray[np.int64]
     level_cycles: NDArray[np.int64]
 
 
 @kernel
-def _all_classes(tables: Tables, scratch: Scratch, t: int, s: int, enumerated: bool) -> int:
+def _all_classes(tables: Tables, scratch: Scratch, t: int, s: int, enumerated: bool, on_grid: bool) -> int:
     """Histogram of the multiplicities of all instances below level s, into plane MORE; returns its classes."""
+    if on_grid:
+        count, _, _ = enumerate_grid(tables, scratch, t, s, False, 0, False)
+        return count
     if enumerated:
         count, _, _ = enumerate_instances(tables, scratch, t, s, False, 0, 1, 1)
         return count
@@ -87,34 +111,40 @@ def _all_classes(tables: Tables, scratch: Scratch, t: int, s: int, enumerated: b
 @inlined_kernel
 def _network(
     tables: Tables, scratch: Scratch, s: int, count: int, doubled: bool, part: int, links: float
-) -> tuple[float, float, int, int]:
-    """Energy of the network below one instance of level s (pJ), words entering it, reductions and largest multicast."""
+) -> tuple[float, float, float, int, int]:
+    """Network below one instance of level s: energy (pJ), words entering it, hops, reductions, largest multicast."""
     hops, routed, entering, reductions, widest = 0.0, 0.0, 0.0, 0, 0
     size = math.sqrt(scratch.levels[s, USED])
     for c in range(count):
-        words = scratch.traffic[c]
+        words = scratch.traffic[ACCESSES, c]
         if doubled:
             # QUIRK: without reduction in place the partial sums travel both ways, and the first visits that need no
             # read are taken off once for each multicast class.
             words = max(2 * words - part, 0.0)
         multiplicity = scratch.classes[OWN, c, 0]
-        fan = math.sqrt(multiplicity)
-        distance = size * fan + 0.5 * (size - fan) - size / fan + 0.5
-        hops += distance * words
-        routed = math.floor(routed + (1 + distance) * words)
+        if tables.switches.hops_on_grid:
+            # QUIRK: what travels both ways is measured one way, and what a bypassed level hands on as if it did not.
+            way = scratch.traffic[HOPS, c] if words > 0.0 else 0.0
+            routers = 1.0 + math.floor(way / words) if words > 0.0 else 0.0
+        else:
+            fan = math.sqrt(multiplicity)
+            distance = size * fan + 0.5 * (size - fan) - size / fan + 0.5
+            way, routers = distance * words, 1.0 + distance
+        hops += way
+        routed = math.floor(routed + routers * words)
         entering += words
         reductions += int((multiplicity - 1) * words)
         widest = max(widest, multiplicity)
     hop, router = tables.energies[s, HOP], tables.energies[s, ROUTER]
-    energy = hops * hop + routed * router + links * (hop + 2 * router)
-    return energy, entering, reductions, widest
+    energy = hops * hop + routed * router + links * (hop + 2 * router) + entering * tables.energies[s, INGRESS]
+    return energy, entering, hops, reductions, widest
 
 
 @kernel
 def _distinct_offsets(tables: Tables, scratch: Scratch, t: int, s: int) -> tuple[int, bool, bool]:
     """(distinct offsets of the instances below level s, whether multiplicities differ, whether it took enumeration)."""
     if needs_enumeration(tables, scratch, t, s):
-        classes = _all_classes(tables, scratch, t, s, True)
+        classes = _all_classes(tables, scratch, t, s, True, False)
         distinct = 0
         for c in range(classes):
             distinct += scratch.classes[MORE, c, 1]
@@ -129,20 +159,43 @@ def _append_own_classes(
     scratch: Scratch,
     t: int,
     s: int,
-    mixed: bool,
-    enumerated: bool,
-    distinct: int,
-    unlinked: int,
+    pattern: tuple[bool, bool],
+    sharing: Sharing,
+    words: int,
     count: int,
 ) -> int:
-    """Adds the accesses of the steps without links to the classes; returns the number of classes."""
-    if not mixed:
-        multiplicity = scratch.levels[s, USED] // distinct
-        return append_class(scratch, count, multiplicity, distinct, float(distinct) * unlinked)
-    for c in range(_all_classes(tables, scratch, t, s, enumerated)):
-        number = scratch.classes[MORE, c, 1]
-        count = append_class(scratch, count, scratch.classes[MORE, c, 0], number, float(number) * unlinked)
+    """Adds the accesses of the steps without links to the classes; returns the number of classes.
+
+    Args:
+        pattern: whether multiplicities differ, and whether that took enumeration.
+        words: of all these steps, per instance.
+    """
+    mixed, enumerated = pattern
+    if not mixed and not (enumerated and sharing.on_grid):
+        way = 0
+        if sharing.on_grid:
+            way = _way_of_all(tables, scratch, t, s, sharing.is_unicast)
+        multiplicity = scratch.levels[s, USED] // sharing.distinct
+        scratch.classes[MORE, 0, 0], scratch.classes[MORE, 0, 1] = multiplicity, sharing.distinct
+        scratch.classes[MORE, 0, 2] = way
+        return append_class(scratch, count, 0, words)
+    for c in range(_all_classes(tables, scratch, t, s, enumerated, sharing.on_grid)):
+        count = append_class(scratch, count, c, words)
     return count
+
+
+@kernel
+def _way_of_all(tables: Tables, scratch: Scratch, t: int, s: int, is_unicast: bool) -> int:
+    """Half hops of one word to each instance below level s, if all groups have the same size."""
+    way = -1
+    if not is_unicast:
+        way = closed_way(tables, scratch, t, s)
+    if way < 0:
+        count, _, _ = enumerate_grid(tables, scratch, t, s, False, 0, is_unicast)
+        way = 0
+        for c in range(count):
+            way += scratch.classes[MORE, c, 2]
+    return way
 
 
 @inlined_kernel
@@ -196,41 +249,53 @@ def _cross_boundary(
     compute_cycles, loops = run
     instances = scratch.levels[s, USED]
     full = scratch.tiles[WORDS, s - 1, t] if s > 0 else 1
-    translation, anew, repeats = 0, 0, 0
+    moved = Movement(0, 0, 0, 0, 0)
+    forgets, is_unicast = s == 0, False
+    if tables.switches.has_restrictions:
+        forgets = forgets or tables.pairs[FORGETS, s - 1, t] != 0.0
+        is_unicast = instances > 1 and tables.pairs[UNICAST, s, t] != 0.0
     if s == 0:
         # Without reuse at the MACs each of them reads its operands and updates its output in every cycle.
         words = compute_cycles
+    elif forgets:
+        words = full * scratch.loops[OUTSIDE, scratch.levels[s, FIRST_LOOP]]
     elif is_plain:
         words = full * scratch.tiles[INNERMOST, s, t]
     else:
-        words, translation, anew, repeats = words_from_above(tables, scratch, t, s, full, loops)
+        moved = move_tile(tables, scratch, t, s, full, loops)
+        words = moved.words
     distinct, mixed, enumerated, links_words, remaining, count = 1, False, False, 0, 0, 0
     unlinked = words
-    has_network = detail is not None or tables.energies[s, HOP] + tables.energies[s, ROUTER] > 0.0
+    network_energy = tables.energies[s, HOP] + tables.energies[s, ROUTER] + tables.energies[s, INGRESS]
+    has_network = detail is not None or network_energy > 0.0
     list_classes = has_network
     if instances > 1:
-        distinct, mixed, enumerated = _offsets(tables, scratch, t, s)
+        if is_unicast:
+            distinct = instances
+        else:
+            distinct, mixed, enumerated = _offsets(tables, scratch, t, s)
         # Sums over classes are exact, in any order, where the fan-out is a power of two and no level below hands on its
         # demand.
         list_classes = has_network or not kept_below or instances & (instances - 1) != 0
-        if tables.peer_links:
-            linked = link_steps(tables, scratch, t, s, full, translation, anew, repeats, distinct, list_classes)
-            links_words, words_linked, remaining, count = linked
-            unlinked -= words_linked
+    sharing = Sharing(distinct, list_classes, has_network and tables.switches.hops_on_grid, is_unicast)
+    if instances > 1 and tables.switches.peer_links:
+        linked = link_steps(tables, scratch, t, s, full, moved, forgets, sharing)
+        links_words, words_linked, remaining, count = linked
+        unlinked -= words_linked
     content = float(distinct) * unlinked + remaining
     links = float(links_words)
     received = float(words) * instances - links
     if has_network or (list_classes and (mixed or count > 0)):
-        if mixed or count > 0:
-            count = _append_own_classes(tables, scratch, t, s, mixed, enumerated, distinct, unlinked, count)
-        else:
-            scratch.classes[OWN, 0, 0], scratch.classes[OWN, 0, 1] = instances // distinct, distinct
-            scratch.traffic[0] = float(distinct) * unlinked
+        if instances == 1:
+            scratch.classes[OWN, 0, 0], scratch.classes[OWN, 0, 1] = 1, 1
+            scratch.traffic[ACCESSES, 0], scratch.traffic[HOPS, 0] = float(unlinked), 0.0
             count = 1
+        else:
+            count = _append_own_classes(tables, scratch, t, s, (mixed, enumerated), sharing, unlinked, count)
         received = 0.0
         share = 0.0
         for c in range(count):
-            product = scratch.traffic[c] * scratch.classes[OWN, c, 0]
+            product = scratch.traffic[ACCESSES, c] * scratch.classes[OWN, c, 0]
             received += product
             share += product / instances
     else:
@@ -240,8 +305,8 @@ def _cross_boundary(
         factor = content_below * instances / received
         content = 0.0
         for c in range(count):
-            scratch.traffic[c] *= factor
-            content += scratch.traffic[c]
+            scratch.traffic[ACCESSES, c] *= factor
+            content += scratch.traffic[ACCESSES, c]
         if count == 0:
             content = float(distinct) * unlinked * factor
         links = 0.0
@@ -249,11 +314,12 @@ def _cross_boundary(
     if has_network:
         doubled = is_output and tables.levels[s, UNLIMITED] != 0
         part = scratch.levels[s, PARTITION] if doubled and keep[i, s, t] else 0
-        network, entering, reductions, widest = _network(tables, scratch, s, count, doubled, part, links)
+        network, entering, hops, reductions, widest = _network(tables, scratch, s, count, doubled, part, links)
         network *= scratch.levels[s, REPLICATION]
         if detail is not None:
             detail.network_energy_pj[i, s, t] = network
             detail.ingresses[i, s, t] = entering
+            detail.hops[i, s, t] = hops
             detail.link_transfers[i, s, t] = links
             detail.spatial_reductions[i, s, t] = reductions if is_output else 0
             detail.multicast[i, s, t] = widest
@@ -265,11 +331,11 @@ def _complete_level(
     tables: Tables,
     scratch: Scratch,
     i: int,
-    t: int,
-    s: int,
+    place: tuple[int, int],
     content: float,
     share: float,
     links: float,
+    is_outermost: bool,
     compute_cycles: int,
     detail: Detail | None,
 ) -> float:
@@ -277,30 +343,52 @@ def _complete_level(
 
     Args:
         tables, scratch, i, t, compute_cycles, detail: see :func:`_price_tensor`.
-        s: the level, which keeps the tensor.
+        place: the tensor, and the level, which keeps it.
+        is_outermost: whether no level further out keeps it.
         content: accesses that serve the level below.
         share, links: what crosses the boundary above, see :func:`_cross_boundary`.
     """
-    peer = links / scratch.levels[s, REPLICATION]
+    t, s = place
+    used = scratch.levels[s, REPLICATION]
+    peer = links / used
     served = content + peer
     if tables.tensors[t, IS_OUTPUT] != 0:
-        # The first visit of a word needs no read. QUIRK: the fills do not know that. Where links have taken accesses
-        # away, the estimate of first visits can be more than is left.
+        # The first visit of a word needs no read. Where links have taken accesses away, the estimate of first visits
+        # can be more than is left.
         reads = int(max(math.floor(served - scratch.levels[s, PARTITION] + 0.5), 0.0))
         updates = math.floor(content + 0.5)
+        if not tables.switches.first_fills_elided:
+            # QUIRK: the fills do not know about first visits.
+            fills = int(share + peer)
+        elif is_outermost:
+            fills = math.floor(share + peer + 0.5)
+        else:
+            first = scratch.levels[s, FIRST_FILLS if tables.tensors[t, HOLES] != 0 else PARTITION]
+            fills = int(max(math.floor(share + peer - first + 0.5), 0.0))
     else:
         reads, updates = math.floor(served + 0.5), 0
-    fills = int(share + peer)
+        fills = int(share + peer)
     block = tables.levels[s, BLOCK]
-    accesses = reads + updates + fills
+    # In float64: counts are far below 2**50, where the rounded-up quotient is exact, and it is faster.
+    energies = tables.energies
     if block > 1:
-        # In float64: counts are far below 2**50, where the rounded-up quotient is exact, and it is faster.
-        accesses = math.ceil(reads / block) + math.ceil(updates / block) + math.ceil(fills / block)
-    storage = accesses * tables.energies[s, ACCESS] * scratch.levels[s, REPLICATION]
-    if tables.has_bandwidth:
+        storage = math.ceil(reads / block) * energies[s, READ] + math.ceil(fills / block) * energies[s, FILL]
+        storage += math.ceil(updates / block) * energies[s, UPDATE]
+    else:
+        storage = reads * energies[s, READ] + fills * energies[s, FILL] + updates * energies[s, UPDATE]
+    # A cluster is charged as a whole, once.
+    clusters = min(used, tables.levels[s, CLUSTERS])
+    storage *= clusters
+    if tables.switches.has_bandwidth:
         # Added up tensor by tensor, as Timeloop does: the last digit decides where cycles are rounded up.
-        scratch.demand[s, 0] += reads / compute_cycles
-        scratch.demand[s, 1] += (updates + fills) / compute_cycles
+        scale = tables.pairs[SCALE, s, t]
+        scratch.demand[s, 0] += reads / compute_cycles * scale
+        scratch.demand[s, 1] += (updates + fills) / compute_cycles * scale
+    addresses = 0.0
+    if tables.switches.has_address_energy:
+        # An update reads the word that it writes at the same address.
+        written = updates if tables.tensors[t, IS_OUTPUT] != 0 else reads
+        addresses = (written + fills) * energies[s, ADDRESS] * clusters
     if detail is not None:
         detail.reads[i, s, t] = reads
         detail.fills[i, s, t] = fills
@@ -308,7 +396,8 @@ def _complete_level(
         detail.tile_words[i, s, t] = scratch.tiles[WORDS, s, t]
         detail.partition_words[i, s, t] = scratch.levels[s, PARTITION]
         detail.energy_pj[i, s, t] = storage
-    return storage
+        detail.address_energy_pj[i, s, t] = addresses
+    return storage + addresses
 
 
 @inlined_kernel
@@ -351,7 +440,10 @@ def _price_tensor(
             )
             energy += network
         if s > 0 and kept_below:
-            energy += _complete_level(tables, scratch, i, t, s - 1, content_below, share, links, compute_cycles, detail)
+            is_outermost = s > outermost
+            energy += _complete_level(
+                tables, scratch, i, (t, s - 1), content_below, share, links, is_outermost, compute_cycles, detail
+            )
         if s <= outermost:
             content_below = content
             kept_below = keep[i, s, t]
@@ -365,10 +457,20 @@ def _level_cycles(tables: Tables, s: int, scratch: Scratch, compute_cycles: int)
         compute_cycles,
         scratch.demand[s, 0],
         scratch.demand[s, 1],
-        tables.energies[s, READ],
-        tables.energies[s, WRITE],
+        tables.energies[s, READABLE],
+        tables.energies[s, WRITABLE],
         tables.energies[s, SHARED],
     )
+
+
+@inlined_kernel
+def leaking_instances(tables: Tables, scratch: Scratch, s: int) -> float:
+    """Instances of level s that are switched on: used ones, or all those that a used instance of the gate feeds."""
+    gate = tables.levels[s, GATE]
+    fed = tables.levels[s, INSTANCES] / tables.levels[gate, INSTANCES]
+    if fed > 1.0:
+        return fed * max(1, scratch.levels[gate, REPLICATION])
+    return float(max(1, scratch.levels[s, REPLICATION]))
 
 
 @inlined_kernel
@@ -382,21 +484,29 @@ def price_one(
         return status, math.inf, math.inf
     levels, tensors = keep.shape[1], keep.shape[2]
     compute_cycles = list_loops(tables, maps, i, scratch)
-    if tables.has_bandwidth:
+    has_bandwidth = tables.switches.has_bandwidth
+    if has_bandwidth:
         scratch.demand[:] = 0.0
     macs = compute_cycles * scratch.levels[0, REPLICATION] * scratch.levels[0, USED]
     energy = macs * tables.mac_energy
     for t in range(tensors):
         energy += _price_tensor(tables, scratch, keep, i, t, compute_cycles, detail)
     cycles = compute_cycles
-    if tables.has_bandwidth or detail is not None:
+    if has_bandwidth or detail is not None:
         for s in range(levels):
-            needed = _level_cycles(tables, s, scratch, compute_cycles) if tables.has_bandwidth else compute_cycles
+            needed = _level_cycles(tables, s, scratch, compute_cycles) if has_bandwidth else compute_cycles
             cycles = max(cycles, needed)
             if detail is not None:
                 detail.level_cycles[i, s] = needed
                 detail.used_instances[i, s] = scratch.levels[s, REPLICATION]
+                detail.used_clusters[i, s] = min(scratch.levels[s, REPLICATION], tables.levels[s, CLUSTERS])
                 detail.fanout_used[i, s] = scratch.levels[s, USED]
+    if tables.switches.has_leakage:
+        for s in range(levels):
+            leak = tables.energies[s, LEAK] * cycles * leaking_instances(tables, scratch, s)
+            energy += leak
+            if detail is not None:
+                detail.leakage_energy_pj[i, s] = leak
     if detail is not None:
         detail.compute_cycles[i] = compute_cycles
     return status, energy, float(cycles)

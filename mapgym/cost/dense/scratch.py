@@ -16,14 +16,14 @@ class Scratch(NamedTuple):
     extents: NDArray[np.float64]  # [L, D] tile extents of each level, as the legality check leaves them
     tile_words: NDArray[np.float64]  # [L, T] words of the tile of each tensor, kept or not; likewise
     places: NDArray[np.int64]  # [3, L + 1, D + 1] planes SPAN, STEP, DIGIT
-    levels: NDArray[np.int64]  # [L + 1, 8] columns DIGITS ... PARTITION
+    levels: NDArray[np.int64]  # [L + 1, 9] columns DIGITS ... FIRST_FILLS
     loops: NDArray[np.int64]  # [4, L * D + 1] planes LOOP_DIM, BOUND, LOOP_STEP, OUTSIDE; innermost loop first
     tiles: NDArray[np.int64]  # [2, L, T] planes WORDS, INNERMOST
-    classes: NDArray[np.int64]  # [3, capacity, 2] planes OWN, MORE, SPARE; columns multiplicity, number of offsets
-    traffic: NDArray[np.float64]  # [capacity] accesses of each class of plane OWN
+    classes: NDArray[np.int64]  # [3, capacity, 3] planes OWN, MORE, SPARE; multiplicity, number of offsets, half hops
+    traffic: NDArray[np.float64]  # [2, capacity] of each class of plane OWN: planes ACCESSES, HOPS
     demand: NDArray[np.float64]  # [L, 2] words per cycle, reads and writes
     differences: NDArray[np.int64]  # [..] what the offsets of grid neighbours can differ by
-    instances: NDArray[np.int64]  # [3, slots] planes KEYS (or marks), SLOTS, COUNTS; for each instance, or hash slot
+    instances: NDArray[np.int64]  # [6, slots] planes KEYS (or marks) ... ROW; for each instance, or hash slot
 
 
 # Planes of Scratch.places.
@@ -36,12 +36,15 @@ USED, USED_X, USED_Y = 2, 3, 4  # spatial factors multiplied: all, on X, on Y
 REPLICATION = 5  # used instances of the level
 FIRST_LOOP = 6  # index of the innermost temporal loop at or above the level; the last row counts the loops
 PARTITION = 7  # words of the current tensor that an instance is responsible for
+FIRST_FILLS = 8  # of an output with holes: words of the tiles that come for the first time
 # Planes of Scratch.loops: dim, bound (above 1), extent of the dim inside the loop, product of bounds outwards from it.
 LOOP_DIM, BOUND, LOOP_STEP, OUTSIDE = 0, 1, 2, 3
 # Planes of Scratch.tiles: words of a tile; OUTSIDE of the innermost relevant loop at or above the level.
 WORDS, INNERMOST = 0, 1
 OWN, MORE, SPARE = 0, 1, 2
+ACCESSES, HOPS = 0, 1
 KEYS, SLOTS, COUNTS = 0, 1, 2
+WAY, COLUMN, ROW = 3, 4, 5  # of the group in a slot: half hops so far, and where its last instance is
 
 MAX_PATTERN_DIGITS = 6
 """Spatial loops of one level up to which all patterns of carries between grid rows are tried."""
@@ -62,12 +65,12 @@ def make_scratch(levels: int, dims: int, tensors: int, accelerator: Accelerator,
         extents=np.zeros((levels, dims)),
         tile_words=np.zeros((levels, tensors)),
         places=np.zeros((3, levels + 1, dims + 1), np.int64),
-        levels=np.zeros((levels + 1, 8), np.int64),
+        levels=np.zeros((levels + 1, 9), np.int64),
         loops=np.zeros((4, loops + 1), np.int64),
         tiles=np.zeros((2, levels, tensors), np.int64),
-        classes=np.zeros((3, capacity, 2), np.int64),
-        traffic=np.zeros(capacity),
+        classes=np.zeros((3, capacity, 3), np.int64),
+        traffic=np.zeros((2, capacity)),
         demand=np.zeros((levels, 2)),
         differences=np.zeros(dims + 2**MAX_PATTERN_DIGITS, np.int64),
-        instances=np.zeros((3, slots), np.int64),
+        instances=np.zeros((6, slots), np.int64),
     )

@@ -11,7 +11,22 @@ from numpy.typing import NDArray
 
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.counts import active_ranks, rank_length
+from mapgym.spec.levels import StorageLevel
+from mapgym.spec.rules import CountingRules
 from mapgym.spec.workload import Workload
+
+
+class Switches(NamedTuple):
+    """Which rules hold, and which features of hardware there are: what is off must not cost time."""
+
+    peer_links: bool
+    has_bandwidth: bool
+    has_address_energy: bool
+    has_leakage: bool
+    has_restrictions: bool  # of reuse: planes UNICAST and FORGETS of the pairs
+    first_fills_elided: bool
+    reuse_survives: bool
+    hops_on_grid: bool
 
 
 class Tables(NamedTuple):
@@ -30,11 +45,11 @@ class Tables(NamedTuple):
     product_dims: NDArray[np.int64]  # [T, 1 + D] count, then the dims whose extent is a factor of the tile size
     affine: NDArray[np.int64]  # [5, T, R, K] the other ranks: planes TERMS, GROUP, RADIX (in [.., 0]), DIM, COEFFICIENT
     tensors: NDArray[np.int64]  # [T, 4] columns PLAIN, IRREGULAR, IS_OUTPUT, HOLES
-    levels: NDArray[np.int64]  # [L, 4] columns UNLIMITED, FANOUT_X, FANOUT_Y, BLOCK
-    energies: NDArray[np.float64]  # [L, 6] columns ACCESS, HOP, ROUTER (pJ), READ, WRITE, SHARED (words per cycle)
+    levels: NDArray[np.int64]  # [L, 7] columns UNLIMITED, FANOUT_X, FANOUT_Y, BLOCK, INSTANCES, CLUSTERS, GATE
+    energies: NDArray[np.float64]  # [L, 11] columns READ ... LEAK (pJ), READABLE, WRITABLE, SHARED (words per cycle)
+    pairs: NDArray[np.float64]  # [3, L, T] planes SCALE, UNICAST, FORGETS
     mac_energy: float  # pJ
-    peer_links: bool
-    has_bandwidth: bool
+    switches: Switches
 
 
 # Planes of Tables.dims.
@@ -57,8 +72,19 @@ HOLES = 3  # words of the largest group of ranks, of an output whose tiles can h
 # Columns of Tables.levels.
 UNLIMITED = 0  # 1: no capacity limit, which is how Timeloop tells a DRAM
 FANOUT_X, FANOUT_Y, BLOCK = 1, 2, 3
+INSTANCES = 4
+CLUSTERS = 5  # groups of instances that are charged as one
+GATE = 6  # the level whose instances switch those of this one
 # Columns of Tables.energies.
-ACCESS, HOP, ROUTER, READ, WRITE, SHARED = 0, 1, 2, 3, 4, 5
+READ, FILL, UPDATE = 0, 1, 2  # of a block
+HOP, ROUTER, INGRESS = 3, 4, 5  # of a word in the network below
+ADDRESS = 6  # of a word
+LEAK = 7  # of an instance in a cycle
+READABLE, WRITABLE, SHARED = 8, 9, 10  # bandwidths
+# Planes of Tables.pairs.
+SCALE = 0  # how much an access counts towards the bandwidths
+UNICAST = 1  # 1: no multicast of the tensor below the level
+FORGETS = 2  # 1: the level does not reuse the tensor's tile from step to step
 
 
 def make_tables(workload: Workload, accelerator: Accelerator) -> Tables:
@@ -102,24 +128,15 @@ def make_tables(workload: Workload, accelerator: Accelerator) -> Tables:
                 r += 1
         if tensors[t].is_output and (irregular or any(c > 1 for rank in ranks for _, c in rank)):
             of_tensors[t, HOLES] = _number_words(affine[:, t], of_dims[:, t], workload.bounds)
-    unlimited = math.inf
-    energies = np.array(
-        [
-            [
-                level.access_energy_pj,
-                level.energy_per_hop_pj,
-                level.router_energy_pj,
-                level.read_bandwidth_words_per_cycle or unlimited,
-                level.write_bandwidth_words_per_cycle or unlimited,
-                level.shared_bandwidth_words_per_cycle or unlimited,
-            ]
-            for level in levels
-        ]
-    )
+    energies = np.array([_level_energies(level, accelerator.counting) for level in levels])
     of_levels = [
-        [level.capacity_words is None, accelerator.fanout_x[s], accelerator.fanout_y[s], level.block_size_words]
+        [
+            *(level.capacity_words is None, accelerator.fanout_x[s], accelerator.fanout_y[s], level.block_size_words),
+            *(level.instances, level.clusters, accelerator.level_index(level.power_gated_at or level.name)),
+        ]
         for s, level in enumerate(levels)
     ]
+    pairs = _level_tensor_pairs(workload, accelerator)
     return Tables(
         dims=of_dims,
         product_dims=product_dims,
@@ -127,10 +144,44 @@ def make_tables(workload: Workload, accelerator: Accelerator) -> Tables:
         tensors=of_tensors,
         levels=np.array(of_levels, np.int64),
         energies=energies,
-        mac_energy=float(accelerator.mac.energy_pj),
-        peer_links=accelerator.peer_links,
-        has_bandwidth=bool(np.isfinite(energies[:, READ:]).any()),
+        pairs=pairs,
+        mac_energy=accelerator.mac.energies_pj(accelerator.counting.action_names)["compute"],
+        switches=Switches(
+            peer_links=accelerator.peer_links,
+            has_bandwidth=bool(np.isfinite(energies[:, READABLE:]).any()),
+            has_address_energy=bool(energies[:, ADDRESS].any()),
+            has_leakage=bool(energies[:, LEAK].any()),
+            has_restrictions=bool(pairs[UNICAST:].any()),
+            first_fills_elided=accelerator.counting.first_fills_elided,
+            reuse_survives=accelerator.counting.reuse_survives_stationary_steps,
+            hops_on_grid=accelerator.counting.hops_on_grid,
+        ),
     )
+
+
+def _level_energies(level: StorageLevel, rules: CountingRules) -> list[float]:
+    """A row of ``Tables.energies``."""
+    actions = level.energies_pj(rules.action_names)
+    return [
+        *(actions["read"], actions["fill"], actions["update"]),
+        *(level.hop_energy_pj, level.router_energy_pj, level.energy_per_ingress_pj if rules.hops_on_grid else 0.0),
+        *(level.address_energy_pj, actions["leak"]),
+        level.read_bandwidth_words_per_cycle or math.inf,
+        level.write_bandwidth_words_per_cycle or math.inf,
+        level.shared_bandwidth_words_per_cycle or math.inf,
+    ]
+
+
+def _level_tensor_pairs(workload: Workload, accelerator: Accelerator) -> NDArray[np.float64]:
+    """``Tables.pairs``."""
+    pairs = np.zeros((3, len(accelerator.levels), len(workload.tensors)))
+    for s, level in enumerate(accelerator.levels):
+        scales = dict(level.bandwidth_scale) if accelerator.counting.leakage else {}
+        for t, tensor in enumerate(workload.tensors):
+            pairs[SCALE, s, t] = scales.get(tensor.name, 1.0)
+            pairs[UNICAST, s, t] = tensor.name in level.no_multicast
+            pairs[FORGETS, s, t] = tensor.name in level.no_temporal_reuse
+    return pairs
 
 
 def _number_words(affine: NDArray[np.int64], of_dims: NDArray[np.int64], bounds: Sequence[int]) -> int:

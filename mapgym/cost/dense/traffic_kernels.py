@@ -6,6 +6,7 @@ The rules are Timeloop's: docs/cost_model.md, "Traffic between a level and its t
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 from mapgym.compilation import inlined_kernel, kernel
 from mapgym.cost.dense.scratch import (
@@ -114,24 +115,36 @@ def _overlap(tables: Tables, scratch: Scratch, t: int, s: int, moved: int, step:
     return words
 
 
+class Movement(NamedTuple):
+    """How the tile of a tensor below a level moves, step by step of the temporal loops at or above the level."""
+
+    words: int  # that one instance below needs over the run
+    translation: int  # of the first step that counts, as a key
+    anew: int  # words that this step needs anew; 0 where no neighbour has any of them
+    repeats: int  # how often a later loop takes the same step
+    rests: int  # how often a later loop leaves the tile where it is, for nothing
+
+
 @inlined_kernel
-def words_from_above(
-    tables: Tables, scratch: Scratch, t: int, s: int, full: int, loops: int
-) -> tuple[int, int, int, int]:
+def move_tile(tables: Tables, scratch: Scratch, t: int, s: int, full: int, loops: int) -> Movement:
     """Words that one instance below level s > 0 needs over the run, for a tensor with halos.
 
-    total = F + sum_j w_j * (D1 if T_j == T_1 else F) + w_1 * D1 over the temporal loops j at or above level s, where
-    F is the full tile and D1 the words that a step of the innermost loop needs anew, the tile less its overlap with
-    the one before. QUIRK: of each loop only the
-    step from iteration 0 to 1 is looked at, with the inner loops at iteration 1, so that the translation of a step is
-    T_j = v_j - sum of the inner v.
+    total = F + sum_j w_j * (D_a if T_j == T_a else F) + w_a * D_a over the temporal loops j at or above level s, where
+    F is the full tile, a the first loop that counts and D_a the words that its step needs anew, the tile less its
+    overlap with the one before. QUIRK: of each loop only the step from iteration 0 to 1 is looked at, with the inner
+    loops at iteration 1, so that the translation of a step is T_j = v_j - sum of the inner v.
 
-    Returns:
-        (words, translation T_1 as a key, D1, sum of w_j over the outer loops with T_j == T_1).
+    If reuse survives stationary steps, a is the innermost loop that moves the tile, and steps with T_j = 0 cost
+    nothing. Else it is the innermost loop, and a stationary step is a movement like any other, by nothing.
     """
-    first = scratch.levels[s, FIRST_LOOP]
+    innermost = scratch.levels[s, FIRST_LOOP]
+    first = innermost
+    survives = tables.switches.reuse_survives
+    if survives:
+        while first < loops and tables.dims[KEY, t, scratch.loops[LOOP_DIM, first]] == 0:
+            first += 1
     if first == loops:
-        return full, 0, full, 0
+        return Movement(full, 0, 0, 0, 0)
     d = scratch.loops[LOOP_DIM, first]
     translation = tables.dims[KEY, t, d] * scratch.loops[LOOP_STEP, first]
     whole = scratch.loops[OUTSIDE, first]
@@ -151,20 +164,24 @@ def words_from_above(
             anew = full // length * distance
     elif r == SEVERAL:
         anew = full - _overlap(tables, scratch, t, s, d, scratch.loops[LOOP_STEP, first])
-    if anew == full:
-        return full * whole, translation, full, 0
-    repeats = 0
+    if anew == full and (not survives or tables.dims[PINNING, t, d] != 0):
+        return Movement(full * whole, translation, full if first == innermost else 0, 0, 0)
+    repeats, rests = 0, 0
     inner = translation
     for j in range(first + 1, loops):
         d = scratch.loops[LOOP_DIM, j]
         step = tables.dims[KEY, t, d] * scratch.loops[LOOP_STEP, j]
         if step - inner == translation:
             repeats += scratch.loops[OUTSIDE, j] - scratch.loops[OUTSIDE, j + 1]
+        elif survives and step == inner:
+            rests += scratch.loops[OUTSIDE, j] - scratch.loops[OUTSIDE, j + 1]
         elif tables.dims[PINNING, t, d] != 0:
             break  # the tile has left for good, along a rank of its own
         inner += step
     after_first = scratch.loops[OUTSIDE, first + 1]
-    return full * (after_first - repeats) + anew * (whole - after_first + repeats), translation, anew, repeats
+    words = full * (after_first - repeats - rests) + anew * (whole - after_first + repeats)
+    # A step that follows a rest finds nothing that a neighbour has received just before.
+    return Movement(words, translation, anew if first == innermost else 0, repeats, rests)
 
 
 @inlined_kernel

@@ -21,6 +21,7 @@ from mapgym.errors.text import printable, quoted
 from mapgym.mapspace.entries import check_axes
 from mapgym.spec import catalog
 from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.rules import DEFAULT_RULES, counting_rules
 from mapgym.spec.workload import Workload
 
 if TYPE_CHECKING:
@@ -123,6 +124,11 @@ def parse_seconds(seconds: float | None, what: str) -> float | None:
     if seconds is not None and not 0 < seconds < math.inf:
         raise SpecificationError(f"{what} is {seconds:g}; give a finite number of seconds above 0")
     return seconds
+
+
+def parse_rules(rules: str | None) -> str:
+    """Checks --rules where it stands for the rules of the catalog's accelerators; the default when it is left out."""
+    return counting_rules(DEFAULT_RULES if rules is None else rules, "--rules").name
 
 
 def load_accelerator(spec: str, *, peer_links: bool = True, rules: str | None = None) -> Accelerator:

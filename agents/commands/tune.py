@@ -15,7 +15,6 @@ from mapgym.agents.studies.tuning.study import scores_of, tuning_cells, tuning_t
 from mapgym.agents.tuning import choose, read_tuning, tuning_text
 from mapgym.errors import SpecificationError, suggest
 from mapgym.errors.text import quoted
-from mapgym.spec.rules import DEFAULT_RULES, counting_rules
 from mapgym.system.files import check_output_file, write_text
 from mapgym.system.locks import alone_with
 
@@ -66,7 +65,7 @@ def tune(
             shared.at_least(value, 1, what)
     tuning = replace(tuning, samples=samples or tuning.samples, seeds=seeds or tuning.seeds)
     entry = tuning.agents[agent]
-    named = counting_rules(DEFAULT_RULES if rules is None else rules, "--rules").name
+    named = parsing.parse_rules(rules)
     results: list[Result] = []
     shared.run_with_display(
         context,

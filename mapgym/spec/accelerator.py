@@ -190,9 +190,17 @@ class Accelerator:
             where: what the user gave, for error messages.
 
         Raises:
-            SpecificationError: there are no such rules.
+            SpecificationError: there are no such rules, or a level has no energies under the names that they look up.
         """
-        return replace(self, rules=counting_rules(rules, where).name)
+        counting = counting_rules(rules, where)
+        for level in self.levels:
+            # A table of energies may be all that a level has: then the energy of an access was never given.
+            if level.action_energies_pj and level.access_energy_pj == StorageLevel.access_energy_pj:
+                try:
+                    _require_energies(level, counting)
+                except SpecificationError as error:
+                    raise SpecificationError(f"{where}: {error}") from None
+        return replace(self, rules=counting.name)
 
 
 _PAIRS = ("action_energies_pj", "bandwidth_scale")

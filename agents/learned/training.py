@@ -27,7 +27,6 @@ class TrainingRequest:
 
     Attributes:
         accelerator: what to train for; None where the trainer chooses accelerators itself.
-        rules: the counting rules of those that the trainer chooses; an accelerator has its own.
         folder: where checkpoints and the result go; a training that is there is continued.
         workloads: the layers to train on.
         env: id of the environment to train in; None for the trainer's own.
@@ -39,11 +38,11 @@ class TrainingRequest:
         full: whether to train by the recipe of the original instead of the one for a small machine.
         parameters: of the agent, as values or as text.
         command: the command line, recorded in the result.
+        rules: the counting rules of accelerators that the trainer chooses; one that is given has its own.
     """
 
     accelerator: Accelerator | None
     folder: Path
-    rules: str = DEFAULT_RULES
     workloads: tuple[Workload, ...] = ()
     env: str | None = None
     objective: str = "edp"
@@ -54,6 +53,7 @@ class TrainingRequest:
     full: bool = False
     parameters: Mapping[str, Any] = field(default_factory=dict)
     command: str = ""
+    rules: str = DEFAULT_RULES
 
     def __post_init__(self) -> None:
         check_seed(self.seed)

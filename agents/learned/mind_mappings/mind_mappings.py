@@ -109,13 +109,13 @@ class MindMappings(AskTellAgent):
                 f"{self._surrogate.levels} levels, but {quoted(space.accelerator.name)} has {levels}; train one with "
                 f"'mapgym train mind-mappings --accelerator {space.accelerator.name} -o DIR' and search with model=DIR"
             )
+        self._encoding = Encoding(space.workload, levels)
         if (trained := self._surrogate.rules) != (rules := space.accelerator.rules):
             raise SpecificationError(
                 f"agent 'mind-mappings': the model {quoted(self.model)} predicts costs under {trained}, and this task "
                 f"counts as {rules}; train one with 'mapgym train mind-mappings --accelerator {space.accelerator.name} "
                 f"--rules {rules} -o DIR' and search with model=DIR, or give --rules {trained}"
             )
-        self._encoding = Encoding(space.workload, levels)
         self._visible = self._surrogate.norm.input_scale > 0
         self._vectors = np.empty((0, self._encoding.width), np.float32)
         self._given: MappingBatch | None = None

@@ -97,7 +97,7 @@ def _plan(
     model: str | None,
     *,
     peer_links: bool,
-    rules: str | None,
+    rules: str | None = None,
     quick: bool,
 ) -> Plan:
     """What is measured on unseen layers."""

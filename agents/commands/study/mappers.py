@@ -50,7 +50,8 @@ def run(
     """Compares all mappers: EDP after the same number of samples and after the same time.
 
     Two experiments of the catalog, mappers and mappers_time, in the folders samples/ and time/, and a third,
-    mappers_timeloop, in timeloop/: the tasks among them that Timeloop's own mapper was run on, with bypass. With
+    mappers_timeloop, in timeloop/: the tasks among them that Timeloop's own mapper was run on, with bypass and
+    counted by the rules of its version, whatever those of the others. With
     --quick those of the same names that end in _quick. "mapgym report" makes a page of all. Links between neighbours
     are as the accelerators have them. Slow agents get fewer seeds. Writes mappers.md, its tables as CSV, and
     mappers.png.
@@ -70,15 +71,11 @@ def run(
     there = [(run.workload, run.accelerator) for run in timeloop]
     third = load_experiment(f"mappers_timeloop{suffix}")
     budget = Budget(samples=samples or third.budget.samples)
-    third = _adapted(third, workloads, machines, agents, budget, by_samples.agents)
+    # Its costs are those of the version that it belongs to.
+    as_it_counts = [machine.counted_by(timeloop[0].accelerator.rules) for machine in machines]
+    third = _adapted(third, workloads, as_it_counts, agents, budget, by_samples.agents)
     if tasks := tuple(task for task in third.tasks if (task.workload, task.accelerator) in there):
         plans.append((output / "timeloop", replace(third, tasks=tasks)))
-    else:
-        ran = rules_text(run.accelerator for run in timeloop)
-        console.notify(
-            f"mapgym: no run of Timeloop's own mapper is stored for these tasks; those that are count as {ran} "
-            f"(--rules {ran})"
-        )
     results: list[RunResult] = []
     summaries: list[Summary] = []
     for folder, experiment in plans:

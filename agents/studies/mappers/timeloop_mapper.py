@@ -68,8 +68,8 @@ def timeloop_table(summary: Summary, runs: Sequence[TimeloopRun]) -> Table:
         rows.append([task.workload.name, task.accelerator.name, best.edp, f"{best.valid:,}"])
         rows[-1] += [median / best.edp for median in medians]
     note = (
-        f"Bypass an axis; counted as {rules_text(task.accelerator for task in summary.tasks)}, as that version of Timeloop "
-        "counts. Timeloop's random-pruned mapper: the best EDP of all its runs (seeds) that are stored, in "
+        f"Bypass an axis; counted as {rules_text(task.accelerator for task in summary.tasks)}, as Timeloop then "
+        "counted. Timeloop's random-pruned mapper: the best EDP of all its runs (seeds) that are stored, in "
         "pJ * cycles, and the valid mappings that this run had priced. Agents: median over the seeds of the best EDP "
         f"after {summary.budgets[-1]:,.0f} samples, over that of Timeloop's mapper; below 1 is better than it."
     )

@@ -28,7 +28,7 @@ from mapgym.mapping import Mapping
 from mapgym.mapspace import MapSpace
 from mapgym.spec import catalog
 from mapgym.spec.constraints import Constraints
-from mapgym.spec.rules import RULE_SETS
+from mapgym.spec.rules import RULE_SETS, RULES_BEFORE_NAMES
 
 FILE = Path(mapgym.envs_config.__path__[0]) / "best_known.yaml"
 KEEP_ALL = ("tile", "order", "parallelism")
@@ -170,6 +170,17 @@ class TestEntries:
         assert [replace(entry, mapping={}) for entry in read] == [replace(entry, mapping={}) for entry in entries]
         task = (space.workload, space.accelerator)
         assert [entry.to_mapping(*task).to_text() for entry in read] == [Mapping.trivial(*task).to_text()] * 2
+
+    def test_rules_are_written_unless_they_are_those_of_before_they_had_names(self, space):
+        for rules in RULE_SETS:
+            machine = space.accelerator.counted_by(rules)
+            entry = made_up(MapSpace(space.workload, machine, space.axes))
+            text = to_yaml([entry])
+            (found,) = read_entries(text)
+            assert (found.key, found.rules, to_yaml([found])) == (entry.key, rules, text)
+            assert (f"rules: {rules}" in text) is (rules != RULES_BEFORE_NAMES)
+            with pytest.raises(ValueError, match="the rules"):
+                read_entries(text.replace("objective: edp", "objective: edp, rules: timeloop-1"))
 
     def test_a_level_that_keeps_nothing_stays_so(self, space):
         bypassing = Mapping.trivial(space.workload, space.accelerator)

@@ -81,7 +81,7 @@ def tune(
     chosen = choose(entry.settings, scores)
     console.say(f"Chosen: {chosen or 'its own defaults'}")
     if update is not None:
-        tuned = replace(entry, chosen=chosen, scores=scores, command=parsing.command_line(context))
+        tuned = replace(entry, chosen=chosen, scores=scores, command=parsing.command_line(context), rules=named)
         with alone_with(update):
             written = read_tuning(update) if update.exists() else tuning
             write_text(update, tuning_text(replace(written, agents={**written.agents, agent: tuned})))

@@ -49,7 +49,7 @@ def validate(
             reports.append(
                 validate_file(
                     file,
-                    arch_json=arch or (),
+                    arch_json=arch,
                     rules=rules,
                     # The task and the progress are those of this file: the call ends within the iteration.
                     progress=lambda done, total: progress.update(bar, completed=done, total=total),  # noqa: B023

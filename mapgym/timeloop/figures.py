@@ -19,6 +19,8 @@ _LAST_DECIMAL = 1e-10
 """Timeloop prints these with ten decimals, so that more cannot be compared."""
 
 _NETWORKS, _ENERGY, _CLUSTERS = "networks", "energy_total_pJ", "utilized_clusters"
+_OPTIONAL = {"read_bandwidth", "write_bandwidth", "average_hops"}
+"""A record that does not have these says nothing about them; what else is missing is 0."""
 
 
 def our_figures(accelerator: Accelerator, workload: Workload, cost: Cost) -> dict[Keys, Any]:
@@ -116,14 +118,17 @@ def _bandwidths(
 
 
 def their_figure(record: AbcMapping[str, Any], path: Keys) -> Any:
-    """Timeloop's figure at a place, 0 if there is none.
+    """Timeloop's figure at a place, 0 if there is none; None if that says nothing about it.
 
     Energies of a network are given apart for what comes from outside and for what neighbours pass on; clusters only
     where they are not the instances.
     """
     place = _at(record, path[:-1])
+    is_network_energy = path[0] == _NETWORKS and path[-1] == _ENERGY
+    if (path[-1] in _OPTIONAL or is_network_energy) and not (isinstance(place, dict) and path[-1] in place):
+        return None
     value = _at(place, path[-1:]) or 0
-    if path[0] == _NETWORKS and path[-1] == _ENERGY:
+    if is_network_energy:
         return value + (_at(place, ("link_energy_total_pJ",)) or 0)
     if path[-1] == _CLUSTERS:
         return value or _at(place, ("utilized_instances",)) or 0

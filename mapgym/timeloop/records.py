@@ -106,7 +106,7 @@ class ValidationReport:
 
 def validate_file(
     path: str | Path,
-    arch_json: str | Path | Sequence[str | Path] = (),
+    arch_json: str | Path | Sequence[str | Path] | None = None,
     progress: Callable[[int, int], None] | None = None,
     rules: str = DEFAULT_RULES,
 ) -> ValidationReport:
@@ -127,7 +127,7 @@ def validate_file(
         raise SpecificationError(f"{path}: holds no records; give a file with one JSON object per line")
     counting_rules(rules, "rules")
     named = [arch_json] if isinstance(arch_json, str | Path) else arch_json
-    architectures = read_architectures(Path(path), [Path(file) for file in named])
+    architectures = read_architectures(Path(path), [Path(file) for file in named or ()])
     report = ValidationReport(str(path), rules, cases=len(records))
     groups: dict[str, list[Record]] = {}
     for record in records:
@@ -261,7 +261,8 @@ def timeloop_mapping(record: Record, workload: Workload, accelerator: Accelerato
 def _compare(report: ValidationReport, record: Record, figures: dict[Keys, Any]) -> None:
     equal, close = True, has_hypergeometric_density(record)
     for path, ours in figures.items():
-        theirs = their_figure(record, path)
+        if (theirs := their_figure(record, path)) is None:
+            continue
         error = relative_error(path, ours, theirs)
         kind = "energy_pj" if "energy" in path[-1] else "latency_cycles" if path[-1] == "cycles" else "counts"
         report.fields_compared += 1

@@ -133,7 +133,7 @@ def reason(status: int, workload: Workload, accelerator: Accelerator, mapping: M
             if mapping.keep[index, t]
         )
         return (
-            f"tile of {words} words exceeds the {level.capacity_words} words of {level.name}; "
+            f"tile of {words} words exceeds the {level.usable_words} words of {level.name}; "
             "move a factor outwards or bypass a tensor"
         )
     if kind == METADATA:

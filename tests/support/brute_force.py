@@ -121,7 +121,7 @@ def _fits_capacity(
         for tensor, kept in zip(space.workload.tensors, keep[s], strict=True):
             share = tensor.density if tensor.name in dict(level.formats) else 1.0
             words += kept * math.ceil(share * tensor.tile_size(extents))
-        if level.capacity_words is not None and words > level.capacity_words:
+        if level.usable_words is not None and words > level.usable_words:
             return False
     return True
 

@@ -180,7 +180,7 @@ def is_legal(workload: Workload, accelerator: Accelerator, mapping: Mapping) -> 
         for d, dim in enumerate(workload.dims):
             extents[dim] *= int(mapping.temporal[s, d]) * int(mapping.spatial[s, d])
         kept = [tensor for t, tensor in enumerate(workload.tensors) if mapping.keep[s, t]]
-        if level.capacity_words is not None and sum(t.tile_size(extents) for t in kept) > level.capacity_words:
+        if level.usable_words is not None and sum(t.tile_size(extents) for t in kept) > level.usable_words:
             return False
         if level.keep_only is not None and any(t.name not in level.keep_only for t in kept):
             return False

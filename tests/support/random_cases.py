@@ -2,13 +2,14 @@
 
 Small bounds and up to a few hundred parallel units keep the enumerating reference model fast; the corners are
 sliding windows (halo), parallel loops that share offsets (multicast) or pass words on (links), used meshes narrower
-than the physical ones, bypass, tight capacities and scarce bandwidth.
+than the physical ones, bypass, tight capacities, scarce bandwidth and energies of all kinds.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
@@ -18,12 +19,14 @@ from mapgym.errors import SpecificationError
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapping.mapping import divisors
 from mapgym.spec.accelerator import Accelerator
-from mapgym.spec.levels import Mac, StorageLevel
+from mapgym.spec.actions import ACCESSES, ActionNames
+from mapgym.spec.levels import Mac, Numbers, StorageLevel
+from mapgym.spec.rules import RULE_SETS
 from mapgym.spec.tensor import Rank, Tensor
 from mapgym.spec.workload import Workload, conv2d, depthwise_conv2d, matmul, mttkrp
 
 BOUNDS = (1, 2, 2, 3, 3, 4, 4, 5, 6, 7, 8, 9, 10, 12, 14, 15, 16, 18, 20, 24)
-FANOUTS = (1, 2, 3, 4, 5, 6, 7, 8, 12, 14, 16)
+FANOUTS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 14, 16)
 MAX_MACS = 288
 MAX_ITERATIONS = 3_000_000
 
@@ -179,55 +182,112 @@ def enlarged(rng: np.random.Generator, workload: Workload) -> Workload:
     return workload
 
 
-def random_accelerator(rng: np.random.Generator, workload: Workload) -> Accelerator:
-    """2 to 6 levels (now and then a single one) without capacities; see :func:`with_capacities`."""
-    count = pick(rng, (1, 2, 2, 3, 3, 3, 4, 4, 5, 6))
+def random_meshes(rng: np.random.Generator, levels: int) -> list[tuple[int, int]]:
+    """Instances along X and Y of each level and of the MACs, outermost first: mostly one at the top."""
     two_dimensional = chance(rng, 0.6)
-    mesh_x, mesh_y = [1], [1]  # outermost first
-    if chance(rng, 0.05):
-        mesh_x = [2]
-    for _ in range(count):
+    mesh = (1, 1) if chance(rng, 0.9) else (pick(rng, (2, 3)), pick(rng, (1, 2)) if two_dimensional else 1)
+    meshes = [mesh]
+    for _ in range(levels):
         x, y = pick(rng, FANOUTS), pick(rng, FANOUTS) if two_dimensional else 1
-        if chance(rng, 0.3):
+        if chance(rng, 0.3) or math.prod(mesh) * x * y > MAX_MACS:
             x, y = 1, 1
-        if mesh_x[-1] * x * mesh_y[-1] * y > MAX_MACS:
-            x, y = 1, 1
-        mesh_x.append(mesh_x[-1] * x)
-        mesh_y.append(mesh_y[-1] * y)
-    scarce, wired = chance(rng, 0.35), chance(rng, 0.6)
-    names = [tensor.name for tensor in workload.tensors]
+        mesh = (mesh[0] * x, mesh[1] * y)
+        meshes.append(mesh)
+    return meshes
 
-    def bandwidth(probability: float) -> float | None:
-        limited = scarce and chance(rng, probability)
-        return pick(rng, (0.25, 0.5, 1.0, 1.3, 2.0, 3.0, 4.0, 16.0)) if limited else None
 
-    levels = [
-        StorageLevel(
+def random_amount(rng: np.random.Generator, most: float) -> float:
+    return float(rng.uniform(most / 200, most))
+
+
+def random_network(rng: np.random.Generator) -> dict[str, float]:
+    """Energies of one network."""
+    network = {}
+    if chance(rng, 0.3):
+        network["wire_energy_pj_per_bit_mm"] = random_amount(rng, 0.1)
+        network["tile_width_um"] = float(pick(rng, (100, 1000, 2500)))
+    elif chance(rng, 0.6):
+        network["energy_per_hop_pj"] = random_amount(rng, 2.0)
+    if chance(rng, 0.5):
+        network["router_energy_pj"] = random_amount(rng, 2.0)
+    if chance(rng, 0.3):
+        network["energy_per_ingress_pj"] = random_amount(rng, 2.0)
+    return network
+
+
+def random_table(rng: np.random.Generator, names: ActionNames, actions: tuple[str, ...], most: float) -> Numbers:
+    """Energies of some actions, under some of the names that are known for them."""
+    known = dict.fromkeys(name for action in actions for name in names[action])
+    return tuple((name, random_amount(rng, most)) for name in known if chance(rng, 0.3))
+
+
+def some(rng: np.random.Generator, names: list[str], probability: float) -> tuple[str, ...]:
+    return tuple(name for name in names if chance(rng, probability))
+
+
+def random_accelerator(rng: np.random.Generator, workload: Workload, rules: str | None = None) -> Accelerator:
+    """2 to 6 levels (now and then a single one) without capacities; see :func:`with_capacities`.
+
+    Args:
+        rng: source of randomness.
+        workload: whose tensors it names.
+        rules: which it counts as; any when None.
+    """
+    count = pick(rng, (1, 2, 2, 3, 3, 3, 4, 4, 5, 6))
+    rules = rules or pick(rng, tuple(RULE_SETS))
+    *meshes, mac_mesh = random_meshes(rng, count)
+    scarce, wired, restricted, tabled = (chance(rng, probability) for probability in (0.35, 0.6, 0.15, 0.4))
+    tensors = [tensor.name for tensor in workload.tensors]
+    levels: list[StorageLevel] = []
+    for i, (mesh_x, mesh_y) in enumerate(meshes):
+        features: dict[str, Any] = random_network(rng) if wired else {}
+        for kind in ("read", "write", "shared"):
+            if scarce and chance(rng, 0.5):
+                limit = pick(rng, (0.25, 0.5, 1.0, 1.3, 2.0, 3.0, 4.0, 16.0))
+                features[f"{kind}_bandwidth_words_per_cycle"] = limit
+        if scarce and chance(rng, 0.4):
+            features["bandwidth_scale"] = tuple((name, pick(rng, (0.25, 0.5, 1.5, 3.0))) for name in tensors[:2])
+        if restricted:
+            features |= {key: some(rng, tensors, 0.3) for key in ("no_temporal_reuse", "no_multicast")}
+        if tabled:
+            actions = (*ACCESSES, "leak")
+            features["action_energies_pj"] = random_table(rng, RULE_SETS[rules].action_names, actions, 200.0)
+            if chance(rng, 0.3):
+                features["power_gated_at"] = pick(rng, (*(level.name for level in levels), f"L{count - 1 - i}"))
+        if i and chance(rng, 0.12):
+            features["keep_only"] = some(rng, tensors, 0.6) if chance(rng, 0.6) else ()
+        level = StorageLevel(
             name=f"L{count - 1 - i}",
-            mesh_x=mesh_x[i],
-            mesh_y=mesh_y[i],
-            access_energy_pj=float(rng.uniform(0.1, 200.0)),
+            mesh_x=mesh_x,
+            mesh_y=mesh_y,
+            access_energy_pj=random_amount(rng, 200.0),
+            address_energy_pj=random_amount(rng, 2.0) if chance(rng, 0.2) else 0.0,
             block_size_words=pick(rng, (1, 1, 2, 4, 8)),
-            read_bandwidth_words_per_cycle=bandwidth(0.6),
-            write_bandwidth_words_per_cycle=bandwidth(0.6),
-            shared_bandwidth_words_per_cycle=bandwidth(0.4),
-            energy_per_hop_pj=float(rng.uniform(0.01, 2.0)) if wired and chance(rng, 0.7) else 0.0,
-            router_energy_pj=float(rng.uniform(0.01, 2.0)) if wired and chance(rng, 0.5) else 0.0,
-            keep_only=tuple(name for name in names if chance(rng, 0.6)) if i and chance(rng, 0.08) else None,
+            word_bits=pick(rng, (8, 16)),
+            cluster_size=pick(rng, divisors(mesh_x * mesh_y)) if chance(rng, 0.3) else 1,
+            **features,
         )
-        for i in range(count)
-    ]
+        levels.append(level)
+    table = random_table(rng, RULE_SETS[rules].action_names, ("compute",), 4.0) if tabled else ()
     return Accelerator(
         "random",
         tuple(levels[::-1]),
-        Mac("MAC", mesh_x[-1], mesh_y[-1], float(rng.uniform(0.1, 4.0))),
+        Mac("MAC", *mac_mesh, random_amount(rng, 4.0), action_energies_pj=table),
         peer_links=chance(rng, 0.85),
         fanout_check=pick(rng, ("per_level", "cumulative")),
+        rules=rules,
     )
 
 
-def with_capacities(rng: np.random.Generator, workload: Workload, case: Case) -> Accelerator:
-    """The accelerator with capacities at which most of the mappings fit, some only just and some not."""
+def with_capacities(rng: np.random.Generator, workload: Workload, case: Case, least: bool = False) -> Accelerator:
+    """The accelerator with capacities at which most of the mappings fit, some only just and some not.
+
+    Args:
+        rng: source of randomness.
+        workload: the layer.
+        case: mappings.
+        least: whether some levels have to be filled to a part, too.
+    """
     extents = np.cumprod(case.batch.temporal.astype(np.int64) * case.batch.spatial, axis=1)
     levels = []
     for s, level in enumerate(case.accelerator.levels):
@@ -239,9 +299,13 @@ def with_capacities(rng: np.random.Generator, workload: Workload, case: Case) ->
             )
             for row, keep in zip(extents, case.batch.keep, strict=True)
         )
-        fits = needed[int(len(needed) * pick(rng, (0.7, 0.9, 0.95, 0.999)))]
-        limited = chance(rng, 0.7 if s < len(case.accelerator.levels) - 1 else 0.05)
-        levels.append(replace(level, capacity_words=max(1, fits) if limited else None))
+        fits = max(1, needed[int(len(needed) * pick(rng, (0.7, 0.9, 0.95, 0.999)))])
+        if chance(rng, 0.7 if s < len(case.accelerator.levels) - 1 else 0.05):
+            parts = pick(rng, (1.25, 1.5, 2.0, 3.0)) if chance(rng, 0.2) else 1.0
+            level = replace(level, capacity_words=math.ceil(fits * parts), multiple_buffering=parts)
+            if least and chance(rng, 0.2):
+                level = replace(level, minimum_utilization=pick(rng, (needed[len(needed) // 8] / fits, 0.01)))
+        levels.append(level)
     return replace(case.accelerator, levels=tuple(levels))
 
 
@@ -374,12 +438,22 @@ def damage(rng: np.random.Generator, mapping: Mapping, accelerator: Accelerator)
                 mapping.keep[s] = True
 
 
-def random_case(rng: np.random.Generator, count: int, illegal: float = 0.06) -> Case:
-    """A task with ``count`` mappings, of which about the share ``illegal`` and those over a capacity are illegal."""
+def random_case(
+    rng: np.random.Generator, count: int, illegal: float = 0.06, rules: str | None = None, least: bool = False
+) -> Case:
+    """A task with ``count`` mappings, of which about the share ``illegal`` and those over a capacity are illegal.
+
+    Args:
+        rng: source of randomness.
+        count: of mappings.
+        illegal: share of them that break a rule.
+        rules: which the accelerator counts as; any when None.
+        least: whether some levels have to be filled to a part.
+    """
     workload = random_workload(rng)
-    accelerator = random_accelerator(rng, workload)
+    accelerator = random_accelerator(rng, workload, rules)
     mappings = [random_mapping(rng, workload, accelerator) for _ in range(count)]
-    accelerator = with_capacities(rng, workload, Case(workload, accelerator, _stack(mappings)))
+    accelerator = with_capacities(rng, workload, Case(workload, accelerator, _stack(mappings)), least)
     for mapping in mappings:
         if chance(rng, illegal):
             damage(rng, mapping, accelerator)

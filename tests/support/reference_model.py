@@ -1,8 +1,9 @@
 """A slow and plain second implementation of the dense cost rules, against which the compiled kernel is checked.
 
-It enumerates what the kernel has closed forms for: every spatial instance with its offset, every pair of grid
-neighbours, and every step that Timeloop's analysis executes (iterations 0 and 1 of each temporal loop, the second
-one standing for all later ones). Level 0 is the innermost storage level and has the MACs below it.
+It enumerates what the kernel has closed forms for: every spatial instance with its offset and its place on the grid,
+every pair of neighbours, and every step that Timeloop's analysis executes (iterations 0 and 1 of each temporal loop,
+the second one standing for all later ones). Level 0 is the innermost storage level and has the MACs below it. All rule
+sets are here: what differs between them asks ``accelerator.counting``.
 """
 
 from __future__ import annotations
@@ -18,10 +19,19 @@ from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.tensor import Tensor
 from mapgym.spec.workload import Workload
 from reference_holes import covered_words
-from reference_traffic import Traffic, boundary_traffic, step_vector, tile_lengths
+from reference_network import network_figures
+from reference_traffic import (
+    Children,
+    Memory,
+    Traffic,
+    boundary_traffic,
+    instance_offsets,
+    step_vector,
+    tile_lengths,
+)
 
 COUNTS = ("reads", "fills", "updates", "tile_words", "partition_words", "spatial_reductions", "multicast")
-AMOUNTS = ("energy_pj", "ingresses", "network_energy_pj", "link_transfers")
+AMOUNTS = ("energy_pj", "address_energy_pj", "ingresses", "network_energy_pj", "link_transfers", "hops")
 
 
 @dataclass
@@ -30,9 +40,10 @@ class ReferenceCost:
 
     Attributes:
         violations: (kind, level name or dim or tensor) of every rule that is broken; empty for a legal mapping. Kinds:
-            "factors", "kept nowhere", "keep", "fan-out", "capacity". The rest is meaningful only when empty.
+            "factors", "kept nowhere", "keep", "fan-out", "capacity", "utilization". The rest is meaningful only when
+            empty.
         counts: arrays [level, tensor] by name, see ``COUNTS`` and ``AMOUNTS``.
-        used_instances, fanout_used, level_cycles: [level].
+        used_instances, used_clusters, fanout_used, level_cycles, leakage_energy_pj: [level].
     """
 
     violations: list[tuple[str, str]] = field(default_factory=list)
@@ -42,12 +53,18 @@ class ReferenceCost:
     utilization: float = 0.0
     counts: dict[str, NDArray] = field(default_factory=dict)
     used_instances: list[int] = field(default_factory=list)
+    used_clusters: list[int] = field(default_factory=list)
     fanout_used: list[int] = field(default_factory=list)
     level_cycles: list[int] = field(default_factory=list)
+    leakage_energy_pj: list[float] = field(default_factory=list)
 
     @property
     def legal(self) -> bool:
         return not self.violations
+
+    def figure(self, name: str) -> NDArray:
+        """Any of the figures by level, or by level and tensor."""
+        return self.counts[name] if name in self.counts else np.array(getattr(self, name))
 
 
 @dataclass
@@ -95,7 +112,7 @@ def read_nest(mapping: Mapping) -> Nest:
 def find_violations(
     workload: Workload, accelerator: Accelerator, mapping: Mapping, nest: Nest
 ) -> list[tuple[str, str]]:
-    """Section 1 of the rules: everything that makes a mapping illegal, in the order in which it is looked for."""
+    """Everything that makes a mapping illegal, in the order in which it is looked for."""
     found = []
     for d, (dim, bound) in enumerate(zip(workload.dims, workload.bounds, strict=True)):
         if math.prod(mapping.temporal[:, d].tolist()) * math.prod(mapping.spatial[:, d].tolist()) != bound:
@@ -117,8 +134,11 @@ def find_violations(
     for s, level in enumerate(accelerator.levels):
         kept = [tensor for t, tensor in enumerate(workload.tensors) if mapping.keep[s, t]]
         needed = sum(tensor.tile_size(nest.extents[s]) for tensor in kept)
-        if level.capacity_words is not None and needed > level.capacity_words:
+        room = level.usable_words
+        if room is not None and needed > room:
             found.append(("capacity", level.name))
+        elif room is not None and needed < room * level.minimum_utilization:
+            found.append(("utilization", level.name))
         outer_x, outer_y = math.prod(nest.used_x[s + 1 :]), math.prod(nest.used_y[s + 1 :])
         too_wide = outer_x > level.mesh_x or outer_y > level.mesh_y
         if accelerator.fanout_check == "per_level":
@@ -143,28 +163,45 @@ def tensor_traffic(tensor: Tensor, accelerator: Accelerator, nest: Nest) -> list
             (step_vector(tensor, dim, stride), bound)
             for (dim, bound), stride in zip(nest.spatial[s], nest.strides[s][0], strict=True)
         )
-        grid = (max(accelerator.fanout_x[s], nest.used_x[s]), max(accelerator.fanout_y[s], nest.used_y[s]))
-        found.append(boundary_traffic(lengths, temporal, spatial, grid if accelerator.peer_links else None, s > 0))
+        children = Children(
+            instance_offsets(spatial, len(lengths)),
+            max(accelerator.fanout_x[s], nest.used_x[s]),
+            max(accelerator.fanout_y[s], nest.used_y[s]),
+            shared=tensor.name not in accelerator.levels[s].no_multicast,
+            linked=accelerator.peer_links,
+        )
+        found.append(boundary_traffic(lengths, temporal, children, memory_below(accelerator, s, tensor)))
     return found
 
 
-def partitions(tensor: Tensor, nest: Nest, kept: list[bool]) -> list[int]:
-    """Distinct words that one instance of each level is responsible for, rounded down level by level."""
-    found = []
-    unit: dict[str, int] = {}  # extents of what an output's updates come in: single words, or tiles of a kept level
-    for s in range(len(kept)):
-        part = covered_words(tensor, nest.extents[-1], unit)
-        for q in range(len(kept) - 2, s - 1, -1):
-            part *= covered_words(tensor, nest.extents[q], unit)
-            part //= covered_words(tensor, nest.extended(q), unit)
-        found.append(part)
-        if kept[s]:
-            unit = nest.extents[s]
-    return found
+def memory_below(accelerator: Accelerator, s: int, tensor: Tensor) -> Memory:
+    """What the tile of a tensor below a level remembers: the MACs' nothing."""
+    if s == 0 or tensor.name in accelerator.levels[s - 1].no_temporal_reuse:
+        return "nothing"
+    return "last move" if accelerator.counting.reuse_survives_stationary_steps else "last step"
+
+
+def partition(tensor: Tensor, nest: Nest, s: int, unit: dict[str, int]) -> int:
+    """Distinct words that one instance of a level is responsible for, rounded down level by level.
+
+    Args:
+        tensor: whose words.
+        nest: the mapping.
+        s: the level.
+        unit: extents of the tiles in which an output's words come; single words where it names no dim.
+    """
+    part = covered_words(tensor, nest.extents[-1], unit)
+    for q in range(len(nest.extents) - 2, s - 1, -1):
+        part *= covered_words(tensor, nest.extents[q], unit)
+        part //= covered_words(tensor, nest.extended(q), unit)
+    return part
 
 
 def hand_over_bypassed(traffic: list[Traffic], kept: list[bool], fanout: list[int]) -> list[float]:
-    """Section 5: bypassed levels pass their demand outwards; returns what each level receives from above."""
+    """Bypassed levels pass their demand outwards; returns what each level receives from above.
+
+    The hops of the words that the next outer level then sends stay those of its own demand.
+    """
     outermost = max(s for s, keeps in enumerate(kept) if keeps)
     # One division per class, then the sum, as Timeloop adds its shares; this decides what truncation keeps.
     received = [
@@ -184,80 +221,72 @@ def hand_over_bypassed(traffic: list[Traffic], kept: list[bool], fanout: list[in
     return received
 
 
-def hops(multicast: int, fanout: int) -> float:
-    """Mean wire length, in hops, of a multicast on a square mesh."""
-    side, reach = math.sqrt(fanout), math.sqrt(multicast)
-    return side * reach + 0.5 * (side - reach) - side / reach + 0.5
-
-
-def price_network(
-    cost: ReferenceCost, s: int, t: int, tensor: Tensor, accelerator: Accelerator, traffic: Traffic, partition: int
-) -> None:
-    """Section 6: the network between level ``s`` and the next inner one."""
-    level, fanout, instances = accelerator.levels[s], cost.fanout_used[s], cost.used_instances[s]
-    ingresses = hop_words = 0.0
-    routed = reductions = 0
-    for (multicast, _), words in sorted(traffic.accesses.items()):
-        if tensor.is_output and level.capacity_words is None:
-            # DRAM does not reduce in place: partial sums travel both ways.
-            words = max(2 * words - partition, 0)
-        length = hops(multicast, fanout)
-        ingresses += words
-        hop_words += words * length
-        # Timeloop adds to a whole number.
-        routed = math.floor(routed + (1 + length) * words)
-        reductions += int((multicast - 1) * words)
-    per_link = level.energy_per_hop_pj + 2 * level.router_energy_pj
-    cost.counts["ingresses"][s, t] = ingresses
-    cost.counts["link_transfers"][s, t] = traffic.links
-    cost.counts["multicast"][s, t] = max((multicast for multicast, _ in traffic.accesses), default=0)
-    cost.counts["spatial_reductions"][s, t] = reductions if tensor.is_output else 0
-    cost.counts["network_energy_pj"][s, t] = instances * (
-        hop_words * level.energy_per_hop_pj + routed * level.router_energy_pj + traffic.links * per_link
-    )
+def rounded(words: float) -> int:
+    """The nearest whole number, halves up; counts are never below 0."""
+    return max(math.floor(words + 0.5), 0)
 
 
 def price_tensor(
     cost: ReferenceCost, t: int, tensor: Tensor, accelerator: Accelerator, nest: Nest, kept: list[bool]
 ) -> None:
-    """Sections 5 and 6 for one tensor: fills its column of the arrays."""
+    """Counts and energies of one tensor: fills its column of the arrays."""
     traffic = tensor_traffic(tensor, accelerator, nest)
     received = hand_over_bypassed(traffic, kept, cost.fanout_used)
-    partition = partitions(tensor, nest, kept)
+    outermost = max(s for s, keeps in enumerate(kept) if keeps)
+    unit: dict[str, int] = {}  # what comes from inside: single words, or tiles of a kept level
     for s, level in enumerate(accelerator.levels):
-        price_network(cost, s, t, tensor, accelerator, traffic[s], partition[s] if kept[s] else 0)
+        part = partition(tensor, nest, s, unit) if kept[s] else 0
+        network = network_figures(
+            accelerator.levels[s], accelerator.counting, tensor, traffic[s], part, cost.fanout_used[s]
+        )
+        for name, value in network.items():
+            cost.counts[name][s, t] = value
+        cost.counts["network_energy_pj"][s, t] *= cost.used_instances[s]
         if not kept[s]:
             continue
         # A word that a neighbour passes on is read there and filled here, at the level of the neighbours.
         peer = traffic[s + 1].links / cost.used_instances[s] if s + 1 < len(traffic) else 0.0
         content = traffic[s].content()
-        first_writes = partition[s] if tensor.is_output else 0
-        # Links can leave fewer accesses than there are first visits.
-        reads = max(math.floor(content + peer - first_writes + 0.5), 0)
-        updates = math.floor(content + 0.5) if tensor.is_output else 0
+        if tensor.is_output:
+            # Links can leave fewer accesses than there are first visits.
+            reads, updates = rounded(content + peer - part), rounded(content)
+        else:
+            reads, updates = rounded(content + peer), 0
         fills = int(received[s] + peer)
-        blocks = sum(-(-words // level.block_size_words) for words in (reads, updates, fills))
+        if tensor.is_output and accelerator.counting.first_fills_elided:
+            # What comes from outside are tiles of this level.
+            first_fills = partition(tensor, nest, s, nest.extents[s]) if s < outermost else 0
+            fills = rounded(received[s] + peer - first_fills)
         for name, value in (
             ("reads", reads),
             ("updates", updates),
             ("fills", fills),
             ("tile_words", tensor.tile_size(nest.extents[s])),
-            ("partition_words", partition[s]),
-            ("energy_pj", blocks * level.access_energy_pj * cost.used_instances[s]),
+            ("partition_words", part),
         ):
             cost.counts[name][s, t] = value
+        energies = level.energies_pj(accelerator.counting.action_names)
+        accesses = {"read": reads, "fill": fills, "update": updates}
+        charged = sum(-(-words // level.block_size_words) * energies[action] for action, words in accesses.items())
+        addresses = updates + fills if tensor.is_output else reads + fills
+        cost.counts["energy_pj"][s, t] = charged * cost.used_clusters[s]
+        cost.counts["address_energy_pj"][s, t] = addresses * level.address_energy_pj * cost.used_clusters[s]
+        unit = nest.extents[s]
 
 
-def level_cycles(accelerator: Accelerator, cost: ReferenceCost) -> list[int]:
-    """Section 7: compute cycles, stretched by the scarcest bandwidth of each level."""
+def level_cycles(accelerator: Accelerator, workload: Workload, cost: ReferenceCost) -> list[int]:
+    """Compute cycles, stretched by the scarcest bandwidth of each level."""
     compute = cost.compute_cycles
     cycles = []
-    tensors = range(cost.counts["reads"].shape[1])
     for s, level in enumerate(accelerator.levels):
         reads, fills, updates = (cost.counts[name][s] for name in ("reads", "fills", "updates"))
+        scales = dict(level.bandwidth_scale) if accelerator.counting.leakage else {}
+        weights = [scales.get(tensor.name, 1.0) for tensor in workload.tensors]
         # Rates are added up, not counts: the sum of the quotients decides where the ceiling falls.
-        read_rate = sum(float(reads[t]) / compute for t in tensors)
-        write_rate = sum(float(updates[t] + fills[t]) / compute for t in tensors)
+        read_rate = sum(float(words) / compute * weight for words, weight in zip(reads, weights, strict=True))
+        write_rate = sum(
+            float(words) / compute * weight for words, weight in zip(updates + fills, weights, strict=True)
+        )
         slowdown = 1.0
         for limit, rate in (
             (level.read_bandwidth_words_per_cycle, read_rate),
@@ -268,6 +297,31 @@ def level_cycles(accelerator: Accelerator, cost: ReferenceCost) -> list[int]:
                 slowdown = min(slowdown, limit / rate)
         cycles.append(math.ceil(compute / slowdown))
     return cycles
+
+
+def leakage(accelerator: Accelerator, cost: ReferenceCost, kept: list[bool]) -> list[float]:
+    """Leakage of each level during the whole run, unless the rules have none.
+
+    Args:
+        accelerator: the hardware.
+        cost: with cycles and instances.
+        kept: whether each level keeps any tensor.
+    """
+    if not accelerator.counting.leakage:
+        return [0.0] * len(kept)
+    # Outside of everything that is kept no level is in use, but one instance of it leaks.
+    leaking = [used if any(kept[s:]) else 1 for s, used in enumerate(cost.used_instances)]
+    energies = []
+    for s, level in enumerate(accelerator.levels):
+        instances = leaking[s]
+        if level.power_gated_at is not None:
+            gate = accelerator.level_index(level.power_gated_at)
+            together = level.instances / accelerator.levels[gate].instances
+            if together > 1:
+                instances = together * leaking[gate]
+        leak = level.energies_pj(accelerator.counting.action_names)["leak"]
+        energies.append(leak * instances * cost.latency_cycles)
+    return energies
 
 
 def evaluate(workload: Workload, accelerator: Accelerator, mapping: Mapping) -> ReferenceCost:
@@ -282,15 +336,19 @@ def evaluate(workload: Workload, accelerator: Accelerator, mapping: Mapping) -> 
     cost.counts |= {name: np.zeros(shape) for name in AMOUNTS}
     cost.fanout_used = [x * y for x, y in zip(nest.used_x, nest.used_y, strict=True)]
     cost.used_instances = [math.prod(cost.fanout_used[s + 1 :]) for s in levels]
+    cost.used_clusters = [
+        min(used, level.clusters) for used, level in zip(cost.used_instances, accelerator.levels, strict=True)
+    ]
     cost.compute_cycles = math.prod(bound for loops in nest.temporal for _, bound in loops)
     for t, tensor in enumerate(workload.tensors):
         price_tensor(cost, t, tensor, accelerator, nest, mapping.keep[:, t].tolist())
-    cost.level_cycles = level_cycles(accelerator, cost)
+    cost.level_cycles = level_cycles(accelerator, workload, cost)
     cost.latency_cycles = max(cost.compute_cycles, *cost.level_cycles)
+    cost.leakage_energy_pj = leakage(accelerator, cost, mapping.keep.any(axis=1).tolist())
     cost.energy_pj = (
-        workload.macs * accelerator.mac.energy_pj
-        + cost.counts["energy_pj"].sum()
-        + cost.counts["network_energy_pj"].sum()
+        workload.macs * accelerator.mac.energies_pj(accelerator.counting.action_names)["compute"]
+        + sum(cost.leakage_energy_pj)
+        + sum(cost.counts[name].sum() for name in ("energy_pj", "address_energy_pj", "network_energy_pj"))
     )
     cost.utilization = workload.macs / (accelerator.mac.instances * cost.latency_cycles)
     return cost

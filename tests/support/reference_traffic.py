@@ -6,10 +6,11 @@ Vectors have one entry per rank of a tensor. Loops are listed innermost first an
 from __future__ import annotations
 
 import math
-from collections import Counter
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
+from typing import Literal
 
 from mapgym.spec.tensor import Tensor
 
@@ -20,6 +21,9 @@ Box = tuple[tuple[int, int], ...]
 """(start within the tile, length) per rank."""
 Delta = tuple[Box, ...]
 """The words that a step needs anew, as boxes without a word in common; an empty tuple means no words."""
+Memory = Literal["nothing", "last step", "last move"]
+"""What a tile remembers, to compare a movement with: nothing at all, so that every step brings the whole tile; how it
+moved in the step before, standing still included; or how it moved when it last did."""
 
 
 def step_vector(tensor: Tensor, dim: str, stride: int) -> Vector:
@@ -71,8 +75,8 @@ class Walk:
     words that the last step needed). A step is (its words, the words of the step before, its translation).
     """
 
-    def __init__(self, lengths: Vector, loops: Loops, reuse: bool) -> None:
-        self.lengths, self.reuse = lengths, reuse
+    def __init__(self, lengths: Vector, loops: Loops, memory: Memory) -> None:
+        self.lengths, self.memory = lengths, memory
         self.whole: Delta = (tuple((0, length) for length in lengths),)
         self.bounds = [bound for _, bound in loops]
         # Inner loops stand at iteration 1, not at their last one, when a loop advances: Timeloop extrapolates.
@@ -81,7 +85,7 @@ class Walk:
         for vector, _ in loops:
             self.translations.append(tuple(v - p for v, p in zip(vector, passed, strict=True)))
             passed = tuple(p + v for p, v in zip(passed, vector, strict=True))
-        self.memory: dict[tuple, tuple[Counter, tuple]] = {}
+        self.walked: dict[tuple, tuple[Counter, tuple]] = {}
 
     def steps(self) -> Counter:
         """Step -> how often it occurs; the very first one has neither a predecessor nor a translation."""
@@ -92,7 +96,7 @@ class Walk:
         """Steps of the innermost ``depth`` loops once their first tile is there, and the state at their end."""
         if depth == 0:
             return Counter(), state
-        if (depth, state) not in self.memory:
+        if (depth, state) not in self.walked:
             tally, before = self.after_first_tile(depth - 1, state)
             step, between = self.advance(before, self.translations[depth - 1])
             rest, end = self.after_first_tile(depth - 1, between)
@@ -101,18 +105,69 @@ class Walk:
             tally[step] += later_iterations
             for other, times in rest.items():
                 tally[other] += times * later_iterations
-            self.memory[depth, state] = tally, end
-        return self.memory[depth, state]
+            self.walked[depth, state] = tally, end
+        return self.walked[depth, state]
 
     def advance(self, state: tuple, translation: Vector) -> tuple[tuple, tuple]:
+        """The step that a translation makes of a state, and the state after it."""
         expected, previous = state
-        if not self.reuse:
+        if self.memory == "nothing":
             words, expected = self.whole, None
+        elif self.memory == "last move" and not any(translation):
+            words = ()
         elif expected is None or expected == translation:
             words, expected = fresh_words(self.lengths, translation), translation
         else:
             words, expected = self.whole, None
         return (words, previous, translation), (expected, words)
+
+
+@dataclass(frozen=True)
+class Children:
+    """The inner instances that one instance of a level feeds, numbered along the rows of a grid.
+
+    Attributes:
+        offsets: of each instance's tile from that of instance 0.
+        columns, rows: of the grid.
+        shared: whether one access serves all instances that need the same words.
+        linked: whether neighbours pass words to each other.
+    """
+
+    offsets: tuple[Vector, ...]
+    columns: int
+    rows: int
+    shared: bool
+    linked: bool
+
+    def place(self, e: int) -> tuple[int, int]:
+        """Row and column of an instance."""
+        return divmod(e, self.columns)
+
+    def neighbours(self, e: int) -> list[int]:
+        """Instances one place away along a side of the grid."""
+        row, column = self.place(e)
+        places = [(row, column - 1), (row, column + 1), (row - 1, column), (row + 1, column)]
+        inside = [r * self.columns + c for r, c in places if 0 <= r < self.rows and 0 <= c < self.columns]
+        return [q for q in inside if q < len(self.offsets)]
+
+    def groups(self, instances: list[int]) -> list[list[int]]:
+        """Those of some instances that one access serves together."""
+        if not self.shared:
+            return [[e] for e in instances]
+        by_offset: defaultdict[Vector, list[int]] = defaultdict(list)
+        for e in instances:
+            by_offset[self.offsets[e]].append(e)
+        return list(by_offset.values())
+
+    def hops(self, group: list[int]) -> float:
+        """Way of a word to a group: in at the middle of the first column, along to the last, up and down in each."""
+        if len(self.offsets) == 1:
+            return 0.0
+        middle = (self.rows - 1) / 2
+        columns: defaultdict[int, list[int]] = defaultdict(list)
+        for row, column in map(self.place, group):
+            columns[column].append(row)
+        return max(columns) + sum(max(0, middle - min(rows)) + max(0, max(rows) - middle) for rows in columns.values())
 
 
 @lru_cache(maxsize=4096)
@@ -126,40 +181,42 @@ def instance_offsets(loops: Loops, ranks: int) -> tuple[Vector, ...]:
     return tuple(offsets)
 
 
-@lru_cache(maxsize=4096)
-def neighbor_differences(offsets: tuple[Vector, ...], columns: int, rows: int) -> list[set[Vector]]:
-    """Per instance, the offsets of its neighbours in the grid relative to its own."""
-    differences: list[set[Vector]] = []
-    for e, offset in enumerate(offsets):
-        row, column = divmod(e, columns)
-        places = [(row, column - 1), (row, column + 1), (row - 1, column), (row + 1, column)]
-        inside = [r * columns + c for r, c in places if 0 <= r < rows and 0 <= c < columns]
-        differences.append(
-            {tuple(b - a for a, b in zip(offset, offsets[q], strict=True)) for q in inside if q < len(offsets)}
-        )
-    return differences
+@dataclass(frozen=True)
+class Delivery:
+    """How the words of one step reach the instances.
+
+    Attributes:
+        classes: multicast factor, number of groups of so many instances, and hops to all of these groups together.
+        linked: instances that a neighbour serves.
+    """
+
+    classes: tuple[tuple[int, int, float], ...]
+    linked: int = 0
+
+    @property
+    def groups(self) -> int:
+        """Number of accesses for each word of a tile."""
+        return sum(count for _, count, _ in self.classes)
 
 
 @lru_cache(maxsize=16384)
-def multicast_classes(offsets: tuple[Vector, ...]) -> tuple[tuple[int, int], ...]:
-    """(multiplicity, number of distinct offsets that occur so often)."""
-    return tuple(sorted(Counter(Counter(offsets).values()).items()))
-
-
-@lru_cache(maxsize=16384)
-def without_linked(
-    offsets: tuple[Vector, ...], columns: int, rows: int, wanted: Vector
-) -> tuple[tuple[tuple[int, int], ...], int]:
-    """Multicast classes of the instances that no neighbour serves, and the number of those that one does.
+def delivery(children: Children, wanted: Vector | None) -> Delivery:
+    """What neighbours can serve and the level has to.
 
     Args:
-        offsets: of all instances.
-        columns, rows: of the grid.
-        wanted: the offset of a neighbour, relative to the instance that it can serve.
+        children: the instances.
+        wanted: where, relative to its own, an instance finds the neighbour's words that it needs; None for nowhere.
     """
-    differences = neighbor_differences(offsets, columns, rows)
-    left = tuple(offset for offset, seen in zip(offsets, differences, strict=True) if wanted not in seen)
-    return multicast_classes(left), len(offsets) - len(left)
+    offsets = children.offsets
+    instances = list(range(len(offsets)))
+    if wanted is not None:
+        sought = [tuple(o + w for o, w in zip(offset, wanted, strict=True)) for offset in offsets]
+        instances = [e for e in instances if all(offsets[q] != sought[e] for q in children.neighbours(e))]
+    classes: dict[int, tuple[int, float]] = {}
+    for group in children.groups(instances):
+        count, hops = classes.get(len(group), (0, 0.0))
+        classes[len(group)] = count + 1, hops + children.hops(group)
+    return Delivery(tuple((m, *classes[m]) for m in sorted(classes)), len(offsets) - len(instances))
 
 
 @dataclass
@@ -168,10 +225,12 @@ class Traffic:
 
     Attributes:
         accesses: (multicast factor, scatter factor) -> words; never with zero words.
+        hops: (multicast factor, scatter factor) -> hops of all these words on the grid.
         links: words that instances receive from a neighbour.
     """
 
     accesses: dict[tuple[int, int], float]
+    hops: dict[tuple[int, int], float] = field(default_factory=dict)
     links: float = 0.0
 
     def content(self) -> float:
@@ -181,42 +240,40 @@ class Traffic:
         return sum(words * multicast for (multicast, _), words in sorted(self.accesses.items()))
 
 
-def boundary_traffic(
-    lengths: Vector, temporal: Loops, spatial: Loops, grid: tuple[int, int] | None, reuse: bool
-) -> Traffic:
-    """Sections 2 to 4 of the rules.
+def boundary_traffic(lengths: Vector, temporal: Loops, children: Children, memory: Memory) -> Traffic:
+    """What one instance of a level sends or receives during the run.
 
     Args:
         lengths: of the inner tile.
         temporal: temporal loops of the level and of all outer ones.
-        spatial: spatial loops of the level.
-        grid: columns and rows of the mesh of inner instances, None when there are no links between them.
-        reuse: False at the MACs, which forget everything.
+        children: the inner instances.
+        memory: of an inner tile.
     """
-    offsets = instance_offsets(spatial, len(lengths))
-    classes = multicast_classes(offsets)
-    traffic = Traffic({})
+    parallel = len(children.offsets) > 1
+    from_above = delivery(children, None)
     accesses: Counter = Counter()
-    for (words, previous, translation), times in Walk(lengths, temporal, reuse).steps().items():
+    hops: Counter = Counter()
+    links = 0
+    for (words, previous, translation), times in Walk(lengths, temporal, memory).steps().items():
         if not words:
             continue
-        served, used_classes = 0, classes
-        wanted = wanted_offset(words, translation, previous) if grid and previous and spatial else None
+        chosen = from_above
+        wanted = wanted_offset(words, translation, previous) if children.linked and previous and parallel else None
         if wanted is not None:
-            fewer, linked = without_linked(offsets, *grid, wanted)
-            if sum(count for _, count in fewer) < sum(count for _, count in classes):
-                served, used_classes = linked, fewer
-        for multicast, count in used_classes:
-            accesses[multicast, count] += times * size(words) * count
-        traffic.links += times * size(words) * served
-    traffic.accesses = {key: float(words) for key, words in accesses.items() if words}
-    traffic.links = float(traffic.links)
-    return traffic
+            with_links = delivery(children, wanted)
+            if with_links.groups < from_above.groups:
+                chosen = with_links
+        moved = times * size(words)
+        for multicast, count, way in chosen.classes:
+            accesses[multicast, count] += moved * count
+            hops[multicast, count] += moved * way
+        links += moved * chosen.linked
+    return Traffic({key: float(words) for key, words in accesses.items() if words}, dict(hops), float(links))
 
 
-def walk_literally(lengths: Vector, loops: Loops, reuse: bool) -> Counter:
+def walk_literally(lengths: Vector, loops: Loops, memory: Memory) -> Counter:
     """The tally of :meth:`Walk.steps`, found by visiting the tiles one by one; exponential in the number of loops."""
-    walk = Walk(lengths, loops, reuse)
+    walk = Walk(lengths, loops, memory)
     tally = Counter({(walk.whole, None, None): 1})
     state: tuple = (None, walk.whole)
     for before, after in pairwise(range(2 ** len(loops))):

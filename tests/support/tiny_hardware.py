@@ -42,6 +42,8 @@ def price(workload: Workload, hardware: Accelerator, *levels: dict) -> Cost:
             np.testing.assert_allclose(getattr(cost.detail, name), expected, rtol=1e-12, err_msg=name)
         assert cost.latency_cycles == reference.latency_cycles
         assert cost.energy_pj == pytest.approx(reference.energy_pj, rel=1e-12)
+        assert cost.detail.leakage_energy_pj.tolist() == pytest.approx(reference.leakage_energy_pj, rel=1e-12)
+        assert cost.detail.used_clusters.tolist() == reference.used_clusters
     return cost
 
 

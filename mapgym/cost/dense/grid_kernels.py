@@ -9,7 +9,14 @@ may lie between two rows. docs/cost_model.md, "Energy".
 from __future__ import annotations
 
 from mapgym.compilation import kernel
-from mapgym.cost.dense.offset_kernels import add_class, find_slot, is_served, list_keys, slot_mask
+from mapgym.cost.dense.offset_kernels import (
+    add_class,
+    find_slot,
+    is_served,
+    list_keys,
+    pair_steps,
+    slot_mask,
+)
 from mapgym.cost.dense.scratch import (
     COLUMN,
     COUNTS,
@@ -20,14 +27,21 @@ from mapgym.cost.dense.scratch import (
     ROW,
     SLOTS,
     SPAN,
+    STEP,
     USED,
     USED_X,
     USED_Y,
     WAY,
-    X_DIGITS,
+    WAY_KEYS,
     Scratch,
 )
-from mapgym.cost.dense.tables import FANOUT_X, FANOUT_Y, KEY, Tables
+from mapgym.cost.dense.tables import FANOUT_X, FANOUT_Y, KEY, SLIDING, Tables
+
+# What a digit does to the offsets of instances, in descriptions of grids.
+_ALIKE, _APART = 0, 1  # nothing; tells all of its iterations apart
+_AT_FIRST, _AT_LAST = 2, 3  # stands still at one of its ends
+_PAIRED = 4  # from here on: tells iterations apart up to those of another digit
+_SPAN_BITS, _CODE_BITS = 11, 9
 
 
 @kernel
@@ -38,49 +52,86 @@ def grid_of(tables: Tables, scratch: Scratch, s: int) -> tuple[int, int]:
 
 
 @kernel
-def closed_way(tables: Tables, scratch: Scratch, t: int, s: int) -> int:
-    """Half hops of one word to each instance below level s, where different iterations have different offsets.
+def total_way(tables: Tables, scratch: Scratch, t: int, s: int, row: int, translation: int, mixed: bool) -> int:
+    """Half hops of one word to each instance below level s, or to those that neighbours do not serve.
 
-    Digits of dims that the tensor depends on tell groups apart, the other ones tell the instances of a group apart.
-    Returns -1 if rows of instances are not rows of the grid.
+    Mappings by the thousand lay instances out in a few hundred ways, so that looking at each instance is worth
+    remembering.
+
+    Args:
+        row: the row of places with the spatial factors: s, or the last one, in which digits that stand still are 1.
+        translation: says at which of their ends they stand still.
+        mixed: whether offsets of different iterations coincide, where they do in two digits of one rank.
     """
+    ways = scratch.ways
+    fits = _describe_grid(tables, scratch, t, s, row, translation, mixed)
+    mixture = 0
+    for k in range(WAY_KEYS):
+        mixture = (mixture ^ scratch.wanted[k]) * -7046029254386353131
+    entry = (mixture >> 40) & (len(ways) - 1)
+    if fits:
+        same = True
+        for k in range(WAY_KEYS):
+            same = same and ways[entry, k] == scratch.wanted[k]
+        if same:
+            return ways[entry, WAY_KEYS]
+    classes, _, _ = enumerate_grid(tables, scratch, t, s, row != s, translation, False)
+    way = 0
+    for c in range(classes):
+        way += scratch.classes[MORE, c, 2]
+    if fits:
+        for k in range(WAY_KEYS):
+            ways[entry, k] = scratch.wanted[k]
+        ways[entry, WAY_KEYS] = way
+    return way
+
+
+@kernel
+def _describe_grid(tables: Tables, scratch: Scratch, t: int, s: int, row: int, translation: int, mixed: bool) -> bool:
+    """Writes what ways depend on into ``scratch.wanted``: the grid, and of each digit its span and what it does.
+
+    Digits side by side that tell nothing apart count as one, and so do those that tell all apart. Returns whether there
+    is room for all of it.
+    """
+    wanted = scratch.wanted
     width, height = grid_of(tables, scratch, s)
-    used, used_x = scratch.levels[s, USED], scratch.levels[s, USED_X]
-    if used > width and used_x != width:
-        return -1
-    digits = scratch.levels[s, DIGITS]
-    row_end = digits if used <= width else scratch.levels[s, X_DIGITS]
-    groups, columns, last, spread, stride = 1, 1, 0, 0, 1
-    for k in range(row_end):
-        d = scratch.places[DIGIT, s, k]
-        span = scratch.places[SPAN, s, d]
-        if tables.dims[KEY, t, d] != 0:
-            groups *= span
-            spread += (span - 1) * stride
-        else:
-            columns *= span
-            last += (span - 1) * stride
-        stride *= span
-    # Of one row of groups, each in its last column on average.
-    along = groups * (2 * last + spread)
-    # The lowest row of each group, one after the other.
-    rows = scratch.instances[KEYS]
-    rows[0] = 0
-    count, reach, stride = 1, 0, 1
-    for k in range(row_end, digits):
-        d = scratch.places[DIGIT, s, k]
-        span = scratch.places[SPAN, s, d]
-        if tables.dims[KEY, t, d] != 0:
-            for i in range(count, count * span):
-                rows[i] = rows[i - count] + stride
-            count *= span
-        else:
-            reach += (span - 1) * stride
-        stride *= span
-    across = 0
-    for i in range(count):
-        across += max(0, height - 1 - 2 * rows[i]) + max(0, 2 * (rows[i] + reach) - (height - 1))
-    return along * count + across * groups * columns
+    wanted[0] = width << 31 | height
+    for k in range(1, WAY_KEYS):
+        wanted[k] = 0
+    entries, span_before, code_before = 0, 1, _APART
+    for k in range(scratch.levels[s, DIGITS] + 1):
+        span, code = 1, -1
+        if k < scratch.levels[s, DIGITS]:
+            d = scratch.places[DIGIT, s, k]
+            span, code = scratch.places[SPAN, s, d], _ALIKE
+            step = tables.dims[KEY, t, d] * scratch.places[STEP, s, d]
+            if scratch.places[SPAN, row, d] < span:
+                code = _AT_LAST if step == translation else _AT_FIRST
+            elif step != 0:
+                code = _code_of(tables, scratch, t, s, row, d) if mixed else _APART
+        if code == code_before and code <= _APART:
+            span_before *= span
+            continue
+        if span_before > 1:
+            if entries == 3 * (WAY_KEYS - 1) or span_before >= 1 << _SPAN_BITS or code_before >= 1 << _CODE_BITS:
+                return False
+            place = 1 + entries // 3
+            wanted[place] = (wanted[place] << _SPAN_BITS | span_before) << _CODE_BITS | code_before
+            entries += 1
+        span_before, code_before = span, code
+    return True
+
+
+@kernel
+def _code_of(tables: Tables, scratch: Scratch, t: int, s: int, row: int, d: int) -> int:
+    """What a digit that the tensor depends on does: its rank and step, if its offsets coincide with another one's."""
+    rank = tables.dims[SLIDING, t, d]
+    if rank < 0:
+        return _APART
+    pair = pair_steps(tables, scratch, t, rank, s, row)
+    if pair.first == d:
+        return _PAIRED + pair.step1 * tables.affine.shape[2] + rank
+    return _PAIRED + pair.step2 * tables.affine.shape[2] + rank if pair.second == d else _APART
 
 
 @kernel

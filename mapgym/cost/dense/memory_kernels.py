@@ -37,6 +37,7 @@ def pack_memory(
         *(scratch.places, scratch.levels, scratch.loops, scratch.tiles),
         *(scratch.extents, scratch.tile_words, scratch.demand),
         *(tables.pairs, scratch.classes, scratch.traffic, scratch.differences, scratch.instances),
+        *(scratch.ways, scratch.wanted),
     ]
     directory = np.zeros((len(arrays), _ROW), np.int64)
     directory[:, 0] = directory.size + np.cumsum([0, *(array.size for array in arrays)])[:-1]
@@ -109,5 +110,7 @@ def open_memory(whole: NDArray[np.int64], floats: NDArray[np.float64]) -> Memory
         demand=_two(floats, whole, 15),
         differences=_one(whole, whole, 19),
         instances=_two(whole, whole, 20),
+        ways=_two(whole, whole, 21),
+        wanted=_one(whole, whole, 22),
     )
     return Memory(tables, _one(whole, whole, 8), scratch)

@@ -7,6 +7,8 @@ or the last row, which the link rule fills with the factors of the instances tha
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,9 +18,20 @@ from mapgym.cost.dense.scratch import COUNTS, DIGIT, DIGITS, KEYS, MORE, SLOTS, 
 from mapgym.cost.dense.tables import COEFFICIENT, DIM, IRREGULAR, KEY, PLAIN, TERMS, Tables
 
 
+class Pair(NamedTuple):
+    """Two spatial dims of one rank whose offsets can coincide, or -1 for the dims if there are none."""
+
+    first: int
+    second: int
+    n1: int  # instances
+    n2: int
+    step1: int  # steps, divided by their greatest common divisor
+    step2: int
+
+
 @kernel
-def _pair_steps(tables: Tables, scratch: Scratch, t: int, r: int, s: int, row: int) -> tuple[int, int, int, int]:
-    """Two spatial dims of one rank whose offsets can coincide: (n1, n2, step1/g, step2/g), or zeros if they cannot."""
+def pair_steps(tables: Tables, scratch: Scratch, t: int, r: int, s: int, row: int) -> Pair:
+    """The pair of an affine rank."""
     first = -1
     for k in range(tables.affine[TERMS, t, r, 0]):
         d = tables.affine[DIM, t, r, k]
@@ -31,10 +44,10 @@ def _pair_steps(tables: Tables, scratch: Scratch, t: int, r: int, s: int, row: i
                 u1 = tables.affine[COEFFICIENT, t, r, first] * scratch.places[STEP, s, e]
                 u2 = tables.affine[COEFFICIENT, t, r, k] * scratch.places[STEP, s, d]
                 if u2 >= n1 * u1 or u1 >= n2 * u2:
-                    return 0, 0, 0, 0
+                    break
                 g = greatest_common_divisor(u1, u2)
-                return n1, n2, u1 // g, u2 // g
-    return 0, 0, 0, 0
+                return Pair(e, d, n1, n2, u1 // g, u2 // g)
+    return Pair(-1, -1, 0, 0, 0, 0)
 
 
 @kernel
@@ -71,9 +84,9 @@ def count_distinct(tables: Tables, scratch: Scratch, t: int, s: int, row: int) -
         for k in range(terms):
             here *= scratch.places[SPAN, row, tables.affine[DIM, t, r, k]]
         if terms > 1 and here > 1:
-            n1, n2, a, b = _pair_steps(tables, scratch, t, r, s, row)
-            if n1 > 0:
-                repeated = max(0, n1 - b) * max(0, n2 - a)
+            pair = pair_steps(tables, scratch, t, r, s, row)
+            if pair.n1 > 0:
+                repeated = max(0, pair.n1 - pair.step2) * max(0, pair.n2 - pair.step1)
                 here -= repeated
                 mixed = mixed or repeated > 0
         distinct *= here
@@ -105,7 +118,7 @@ def multiplicities(tables: Tables, scratch: Scratch, t: int, s: int, row: int, i
         for k in range(terms):
             here *= scratch.places[SPAN, row, tables.affine[DIM, t, r, k]]
         covered *= here
-        n1, n2, a, b = _pair_steps(tables, scratch, t, r, s, row)
+        _, _, n1, n2, a, b = pair_steps(tables, scratch, t, r, s, row)
         if n1 == 0:
             for c in range(count):
                 classes[MORE, c, 1] *= here

@@ -13,8 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.compilation import inlined_kernel, kernel
-from mapgym.cost.dense.grid_kernels import closed_way, enumerate_grid
-from mapgym.cost.dense.link_kernels import Sharing, append_class, link_steps
+from mapgym.cost.dense.grid_kernels import enumerate_grid, total_way
+from mapgym.cost.dense.link_kernels import (
+    CLASS_WAYS,
+    NO_WAYS,
+    TOTAL_WAY,
+    Sharing,
+    append_class,
+    link_steps,
+)
 from mapgym.cost.dense.memory_kernels import open_memory
 from mapgym.cost.dense.offset_kernels import count_distinct, enumerate_instances, multiplicities, needs_enumeration
 from mapgym.cost.dense.partition_kernels import partition_chain
@@ -97,11 +104,8 @@ class Detail(NamedTuple):
 
 
 @kernel
-def _all_classes(tables: Tables, scratch: Scratch, t: int, s: int, enumerated: bool, on_grid: bool) -> int:
+def _all_classes(tables: Tables, scratch: Scratch, t: int, s: int, enumerated: bool) -> int:
     """Histogram of the multiplicities of all instances below level s, into plane MORE; returns its classes."""
-    if on_grid:
-        count, _, _ = enumerate_grid(tables, scratch, t, s, False, 0, False)
-        return count
     if enumerated:
         count, _, _ = enumerate_instances(tables, scratch, t, s, False, 0, 1, 1)
         return count
@@ -144,7 +148,7 @@ def _network(
 def _distinct_offsets(tables: Tables, scratch: Scratch, t: int, s: int) -> tuple[int, bool, bool]:
     """(distinct offsets of the instances below level s, whether multiplicities differ, whether it took enumeration)."""
     if needs_enumeration(tables, scratch, t, s):
-        classes = _all_classes(tables, scratch, t, s, True, False)
+        classes = _all_classes(tables, scratch, t, s, True)
         distinct = 0
         for c in range(classes):
             distinct += scratch.classes[MORE, c, 1]
@@ -153,54 +157,39 @@ def _distinct_offsets(tables: Tables, scratch: Scratch, t: int, s: int) -> tuple
     return distinct, mixed, False
 
 
+class Pattern(NamedTuple):
+    """How the offsets of the instances below a level coincide."""
+
+    mixed: bool  # whether multiplicities differ
+    enumerated: bool  # whether finding out took looking at every instance
+
+
 @kernel
 def _append_own_classes(
-    tables: Tables,
-    scratch: Scratch,
-    t: int,
-    s: int,
-    pattern: tuple[bool, bool],
-    sharing: Sharing,
-    words: int,
-    count: int,
+    tables: Tables, scratch: Scratch, t: int, s: int, pattern: Pattern, sharing: Sharing, words: int, count: int
 ) -> int:
-    """Adds the accesses of the steps without links to the classes; returns the number of classes.
-
-    Args:
-        pattern: whether multiplicities differ, and whether that took enumeration.
-        words: of all these steps, per instance.
-    """
-    mixed, enumerated = pattern
-    if not mixed and not (enumerated and sharing.on_grid):
-        way = 0
-        if sharing.on_grid:
-            way = _way_of_all(tables, scratch, t, s, sharing.is_unicast)
-        multiplicity = scratch.levels[s, USED] // sharing.distinct
-        scratch.classes[MORE, 0, 0], scratch.classes[MORE, 0, 1] = multiplicity, sharing.distinct
+    """Adds the accesses of the steps without links, so many words per instance; returns the number of classes."""
+    has_ways = sharing.ways != NO_WAYS
+    if has_ways and (pattern.enumerated or sharing.is_unicast or (pattern.mixed and sharing.ways == CLASS_WAYS)):
+        classes, _, _ = enumerate_grid(tables, scratch, t, s, False, 0, sharing.is_unicast)
+    else:
+        way = total_way(tables, scratch, t, s, s, 0, pattern.mixed) if has_ways else 0
+        classes = 1
+        scratch.classes[MORE, 0, 0], scratch.classes[MORE, 0, 1] = (
+            scratch.levels[s, USED] // sharing.distinct,
+            sharing.distinct,
+        )
+        if pattern.mixed:
+            classes = _all_classes(tables, scratch, t, s, pattern.enumerated)
         scratch.classes[MORE, 0, 2] = way
-        return append_class(scratch, count, 0, words)
-    for c in range(_all_classes(tables, scratch, t, s, enumerated, sharing.on_grid)):
+    for c in range(classes):
         count = append_class(scratch, count, c, words)
     return count
 
 
-@kernel
-def _way_of_all(tables: Tables, scratch: Scratch, t: int, s: int, is_unicast: bool) -> int:
-    """Half hops of one word to each instance below level s, if all groups have the same size."""
-    way = -1
-    if not is_unicast:
-        way = closed_way(tables, scratch, t, s)
-    if way < 0:
-        count, _, _ = enumerate_grid(tables, scratch, t, s, False, 0, is_unicast)
-        way = 0
-        for c in range(count):
-            way += scratch.classes[MORE, c, 2]
-    return way
-
-
 @inlined_kernel
-def _offsets(tables: Tables, scratch: Scratch, t: int, s: int) -> tuple[int, bool, bool]:
-    """(distinct offsets of the instances below level s, whether multiplicities differ, whether it took enumeration)."""
+def _offsets(tables: Tables, scratch: Scratch, t: int, s: int) -> tuple[int, Pattern]:
+    """Distinct offsets of the instances below level s, and how they coincide."""
     distinct = 1
     # Offsets coincide only if two spatial dims share a rank, or a dim is in two ranks.
     shared = tables.tensors[t, IRREGULAR] != 0
@@ -216,7 +205,23 @@ def _offsets(tables: Tables, scratch: Scratch, t: int, s: int) -> tuple[int, boo
     mixed, enumerated = False, False
     if shared:
         distinct, mixed, enumerated = _distinct_offsets(tables, scratch, t, s)
-    return distinct, mixed, enumerated
+    return distinct, Pattern(mixed, enumerated)
+
+
+class Below(NamedTuple):
+    """What the level below a boundary, or the MACs, wants from above."""
+
+    content: float  # accesses that it serves, of one instance
+    is_kept: bool  # whether it keeps the tensor
+
+
+class Flow(NamedTuple):
+    """What crosses the boundary between a level and the one below it."""
+
+    content: float  # accesses of one instance of the level
+    share: float  # words that one instance below receives
+    links: float  # words that links pass on among those below
+    network: float  # energy of the networks in pJ
 
 
 @inlined_kernel
@@ -227,25 +232,20 @@ def _cross_boundary(
     i: int,
     tensor: tuple[int, bool, bool],
     s: int,
-    below: tuple[float, bool],
+    below: Below,
     run: tuple[int, int],
     detail: Detail | None,
-) -> tuple[float, float, float, float]:
+) -> Flow:
     """Accesses of level s that serve the level below it, before bypassing (sections 3 and 4).
 
     Args:
         tables, scratch, keep, i, detail: see :func:`_price_tensor`.
         tensor: the tensor, whether it is the output, and whether it is plain.
         s: the level.
-        below: what the level below serves, and whether it keeps the tensor.
+        below: the level below.
         run: cycles of the MACs alone, and number of loops.
-
-    Returns:
-        (accesses of one instance, words that one instance below receives, words that links pass on, energy of the
-        networks in pJ).
     """
     t, is_output, is_plain = tensor
-    content_below, kept_below = below
     compute_cycles, loops = run
     instances = scratch.levels[s, USED]
     full = scratch.tiles[WORDS, s - 1, t] if s > 0 else 1
@@ -264,66 +264,101 @@ def _cross_boundary(
     else:
         moved = move_tile(tables, scratch, t, s, full, loops)
         words = moved.words
-    distinct, mixed, enumerated, links_words, remaining, count = 1, False, False, 0, 0, 0
+    distinct, links_words, remaining, count = 1, 0, 0, 0
+    pattern = Pattern(False, False)
     unlinked = words
-    network_energy = tables.energies[s, HOP] + tables.energies[s, ROUTER] + tables.energies[s, INGRESS]
-    has_network = detail is not None or network_energy > 0.0
-    list_classes = has_network
+    energies = tables.energies
+    has_network = detail is not None or energies[s, HOP] + energies[s, ROUTER] + energies[s, INGRESS] > 0.0
+    sharing = Sharing(1, has_network, NO_WAYS, False)
     if instances > 1:
         if is_unicast:
             distinct = instances
         else:
-            distinct, mixed, enumerated = _offsets(tables, scratch, t, s)
+            distinct, pattern = _offsets(tables, scratch, t, s)
         # Sums over classes are exact, in any order, where the fan-out is a power of two and no level below hands on its
         # demand.
-        list_classes = has_network or not kept_below or instances & (instances - 1) != 0
-    sharing = Sharing(distinct, list_classes, has_network and tables.switches.hops_on_grid, is_unicast)
-    if instances > 1 and tables.switches.peer_links:
-        linked = link_steps(tables, scratch, t, s, full, moved, forgets, sharing)
-        links_words, words_linked, remaining, count = linked
-        unlinked -= words_linked
-    content = float(distinct) * unlinked + remaining
-    links = float(links_words)
-    received = float(words) * instances - links
-    if has_network or (list_classes and (mixed or count > 0)):
-        if instances == 1:
-            scratch.classes[OWN, 0, 0], scratch.classes[OWN, 0, 1] = 1, 1
-            scratch.traffic[ACCESSES, 0], scratch.traffic[HOPS, 0] = float(unlinked), 0.0
-            count = 1
-        else:
-            count = _append_own_classes(tables, scratch, t, s, (mixed, enumerated), sharing, unlinked, count)
-        received = 0.0
-        share = 0.0
-        for c in range(count):
-            product = scratch.traffic[ACCESSES, c] * scratch.classes[OWN, c, 0]
-            received += product
-            share += product / instances
-    else:
-        share = received / instances
-    if not kept_below:
+        list_classes = has_network or not below.is_kept or instances & (instances - 1) != 0
+        ways = NO_WAYS
+        if has_network and tables.switches.hops_on_grid:
+            by_class = (
+                detail is not None or energies[s, ROUTER] > 0.0 or (is_output and tables.levels[s, UNLIMITED] != 0)
+            )
+            ways = CLASS_WAYS if by_class else TOTAL_WAY
+        sharing = Sharing(distinct, list_classes, ways, is_unicast)
+        if tables.switches.peer_links:
+            linked = link_steps(tables, scratch, t, s, full, moved, forgets, sharing)
+            links_words, words_linked, remaining, count = linked
+            unlinked -= words_linked
+    received = float(words) * instances - links_words
+    flow = Flow(float(distinct) * unlinked + remaining, received / instances, float(links_words), 0.0)
+    if has_network or (sharing.list_classes and (pattern.mixed or count > 0)):
+        flow = _cross_by_class(
+            tables, scratch, keep, i, (t, s), below, pattern, sharing, (unlinked, count, flow.links), detail
+        )
+    elif not below.is_kept:
         # The bypassed level below hands its demand on, in proportion; its links are dropped.
-        factor = content_below * instances / received
+        content = float(distinct) * unlinked * (below.content * instances / received)
+        flow = Flow(content, flow.share, 0.0, 0.0)
+    return flow
+
+
+@kernel
+def _cross_by_class(
+    tables: Tables,
+    scratch: Scratch,
+    keep: NDArray[np.bool_],
+    i: int,
+    place: tuple[int, int],
+    below: Below,
+    pattern: Pattern,
+    sharing: Sharing,
+    steps: tuple[int, int, float],
+    detail: Detail | None,
+) -> Flow:
+    """As _cross_boundary, summed over classes of instances that receive the same words, with the networks.
+
+    Args:
+        tables, scratch, keep, i, below, detail: see there.
+        place: the tensor and the level.
+        pattern, sharing: of the offsets of the instances.
+        steps: words per instance of the steps without links, classes of those with links, words that links pass on.
+    """
+    t, s = place
+    unlinked, count, links = steps
+    instances = scratch.levels[s, USED]
+    if instances == 1:
+        scratch.classes[OWN, 0, 0], scratch.classes[OWN, 0, 1] = 1, 1
+        scratch.traffic[ACCESSES, 0], scratch.traffic[HOPS, 0] = float(unlinked), 0.0
+        count = 1
+    else:
+        count = _append_own_classes(tables, scratch, t, s, pattern, sharing, unlinked, count)
+    received, share, content = 0.0, 0.0, 0.0
+    for c in range(count):
+        product = scratch.traffic[ACCESSES, c] * scratch.classes[OWN, c, 0]
+        received += product
+        share += product / instances
+        content += scratch.traffic[ACCESSES, c]
+    if not below.is_kept:
+        # The bypassed level below hands its demand on, in proportion; its links are dropped.
+        factor = below.content * instances / received
         content = 0.0
         for c in range(count):
             scratch.traffic[ACCESSES, c] *= factor
             content += scratch.traffic[ACCESSES, c]
-        if count == 0:
-            content = float(distinct) * unlinked * factor
         links = 0.0
-    network = 0.0
-    if has_network:
-        doubled = is_output and tables.levels[s, UNLIMITED] != 0
-        part = scratch.levels[s, PARTITION] if doubled and keep[i, s, t] else 0
-        network, entering, hops, reductions, widest = _network(tables, scratch, s, count, doubled, part, links)
-        network *= scratch.levels[s, REPLICATION]
-        if detail is not None:
-            detail.network_energy_pj[i, s, t] = network
-            detail.ingresses[i, s, t] = entering
-            detail.hops[i, s, t] = hops
-            detail.link_transfers[i, s, t] = links
-            detail.spatial_reductions[i, s, t] = reductions if is_output else 0
-            detail.multicast[i, s, t] = widest
-    return content, share, links, network
+    is_output = tables.tensors[t, IS_OUTPUT] != 0
+    doubled = is_output and tables.levels[s, UNLIMITED] != 0
+    part = scratch.levels[s, PARTITION] if doubled and keep[i, s, t] else 0
+    energy, entering, hops, reductions, widest = _network(tables, scratch, s, count, doubled, part, links)
+    energy *= scratch.levels[s, REPLICATION]
+    if detail is not None:
+        detail.network_energy_pj[i, s, t] = energy
+        detail.ingresses[i, s, t] = entering
+        detail.hops[i, s, t] = hops
+        detail.link_transfers[i, s, t] = links
+        detail.spatial_reductions[i, s, t] = reductions if is_output else 0
+        detail.multicast[i, s, t] = widest
+    return Flow(content, share, links, energy)
 
 
 @inlined_kernel
@@ -333,8 +368,7 @@ def _complete_level(
     i: int,
     place: tuple[int, int],
     content: float,
-    share: float,
-    links: float,
+    above: Flow,
     is_outermost: bool,
     compute_cycles: int,
     detail: Detail | None,
@@ -346,11 +380,11 @@ def _complete_level(
         place: the tensor, and the level, which keeps it.
         is_outermost: whether no level further out keeps it.
         content: accesses that serve the level below.
-        share, links: what crosses the boundary above, see :func:`_cross_boundary`.
+        above: what crosses the boundary above the level.
     """
     t, s = place
     used = scratch.levels[s, REPLICATION]
-    peer = links / used
+    peer = above.links / used
     served = content + peer
     if tables.tensors[t, IS_OUTPUT] != 0:
         # The first visit of a word needs no read. Where links have taken accesses away, the estimate of first visits
@@ -359,15 +393,15 @@ def _complete_level(
         updates = math.floor(content + 0.5)
         if not tables.switches.first_fills_elided:
             # QUIRK: the fills do not know about first visits.
-            fills = int(share + peer)
+            fills = int(above.share + peer)
         elif is_outermost:
-            fills = math.floor(share + peer + 0.5)
+            fills = math.floor(above.share + peer + 0.5)
         else:
             first = scratch.levels[s, FIRST_FILLS if tables.tensors[t, HOLES] != 0 else PARTITION]
-            fills = int(max(math.floor(share + peer - first + 0.5), 0.0))
+            fills = int(max(math.floor(above.share + peer - first + 0.5), 0.0))
     else:
         reads, updates = math.floor(served + 0.5), 0
-        fills = int(share + peer)
+        fills = int(above.share + peer)
     block = tables.levels[s, BLOCK]
     # In float64: counts are far below 2**50, where the rounded-up quotient is exact, and it is faster.
     energies = tables.energies
@@ -430,23 +464,18 @@ def _price_tensor(
     while not keep[i, outermost, t]:
         outermost -= 1
     energy = 0.0
-    content_below = 0.0
-    kept_below = True
+    below = Below(0.0, True)
     for s in range(outermost + 2):
-        content, share, links = 0.0, 0.0, 0.0
+        flow = Flow(0.0, 0.0, 0.0, 0.0)
         if s <= outermost:
-            content, share, links, network = _cross_boundary(
-                tables, scratch, keep, i, tensor, s, (content_below, kept_below), run, detail
-            )
-            energy += network
-        if s > 0 and kept_below:
-            is_outermost = s > outermost
+            flow = _cross_boundary(tables, scratch, keep, i, tensor, s, below, run, detail)
+            energy += flow.network
+        if s > 0 and below.is_kept:
             energy += _complete_level(
-                tables, scratch, i, (t, s - 1), content_below, share, links, is_outermost, compute_cycles, detail
+                tables, scratch, i, (t, s - 1), below.content, flow, s > outermost, compute_cycles, detail
             )
         if s <= outermost:
-            content_below = content
-            kept_below = keep[i, s, t]
+            below = Below(flow.content, keep[i, s, t])
     return energy
 
 

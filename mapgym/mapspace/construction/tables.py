@@ -279,7 +279,7 @@ class _Builder:
         for position, size in sizes.items():
             header[position] = size
         levels = self.accelerator.levels
-        capacity = [_UNLIMITED if level.capacity_words is None else level.capacity_words for level in levels]
+        capacity = [_UNLIMITED if level.usable_words is None else level.usable_words for level in levels]
         add(kernels.GROUP_TABLE, groups)
         add(kernels.ACTIVE_DIMS, active)
         add(kernels.DIVISOR, self.divisor)
@@ -412,10 +412,10 @@ class _Builder:
             words = minimum_words(task, state, s, -1, 1)
             if s == self.levels - 1:
                 words = sum(self.workload.tensor_size(tensor.name) for tensor in self.workload.tensors)
-            if level.capacity_words is not None and words > level.capacity_words:
+            if level.usable_words is not None and words > level.usable_words:
                 raise SpecificationError(
                     f"{self.where} is empty: {quoted(level.name)} must hold at least {words} words but has "
-                    f"{level.capacity_words}; bypass a tensor there or loosen a constraint"
+                    f"room for {level.usable_words}; bypass a tensor there or loosen a constraint"
                 )
             if not self.inexact and not open_sides_fit(task, state, s, -1, 1, 1):
                 raise SpecificationError(

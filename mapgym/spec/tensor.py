@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from mapgym.errors import (
     LONGEST_NAME,
@@ -100,7 +101,7 @@ class Tensor:
             SpecificationError: it is something else.
         """
         where = f"tensor {quoted(self.name)}"
-        given = dict(density) if isinstance(density, Mapping) else {"density": density}
+        given: dict[str, Any] = dict(density) if isinstance(density, Mapping) else {"density": density}
         require_keys(map(str, given), ("density", "distribution", "band_width"), f"{where}: density")
         kind = given.get("distribution", distribution or self.density_distribution)
         if (kind == BANDED) == ("density" in given):

@@ -194,15 +194,17 @@ def _counts_metadata(
 ) -> NDArray[np.bool_]:
     """bool[level]: whether a cost depends on how often metadata are moved there, which takes time to find out."""
     costly = energies[:, META:DECOMPRESSION].any(axis=1) | np.isfinite(bandwidths).any(axis=1)
-    stored = [bool(level.formats) and level.metadata_width_bits > 0 for level in accelerator.levels]
-    return np.asarray(costly & stored)
+    stored = np.array([bool(level.formats) and level.metadata_width_bits > 0 for level in accelerator.levels])
+    return np.logical_and(costly, stored)
 
 
 def make_sparse_detail(n: int, tables: SparseTables) -> SparseDetail:
     """Zeros for n mappings."""
     levels, tensors, ranks = tables.formats.codes.shape
-    floats = ("used_instances", "metadata_bits", "energy_pj", "metadata_energy_pj", "address_energy_pj")
-    floats += ("leakage_energy_pj",)
+    floats = {
+        *("used_instances", "metadata_bits", "energy_pj", "metadata_energy_pj", "address_energy_pj"),
+        "leakage_energy_pj",
+    }
     shapes = {
         "metadata_accesses": (n, levels, tensors, 3, 3, ranks, 2),
         "leakage_energy_pj": (n, levels),

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mapgym.cost.optimum import Optimum
     from mapgym.evaluation.evaluator import Evaluator
     from mapgym.mapspace import MapSpace
+    from mapgym.spec.accelerator import Accelerator
 
 DEFAULT_AGENT = "evolution"
 """The best all-rounder that we have; what a search uses when no agent is named."""
@@ -130,6 +131,15 @@ class Agent(ABC):
         Args:
             space: the map space that will be searched.
         """
+
+    def remark(self, accelerator: Accelerator) -> str:
+        """A sentence for the user before a search on an accelerator, such as about where a policy comes from; or ""."""
+        return ""
+
+    @classmethod
+    def trained_under(cls) -> str:
+        """The counting rules under which the shipped weights were trained that the agent uses; "" if it uses none."""
+        return ""
 
     def begin(self, evaluator: Evaluator, seed: int) -> int:
         """What a search does first: refuses what it cannot do, loads what it needs, and starts the clock.

@@ -17,6 +17,7 @@ from typing import Any
 
 from mapgym.errors import SpecificationError, positive_int, require_keys
 from mapgym.errors.text import quoted
+from mapgym.spec.rules import RULES_BEFORE_NAMES, counting_rules, stored_rules
 from mapgym.system.yaml_loader import dump_yaml, load_yaml
 
 MOST_SETTINGS = 12
@@ -31,7 +32,8 @@ _HEADER = """\
 # layers and accelerators is among those that learned policies are tested on (splits.yaml). The first setting of an
 # agent is that of its own defaults. scores: mean over the tasks of ln(median over the seeds / best known of the task),
 # in the order of the settings; the first is kept unless another is better by 0.005. An agent without scores was not
-# tuned. command: with another budget than that below if it says so.
+# tuned. command: with another budget than that below if it says so. rules: by which the costs were counted,
+# timeloop-2022 where they are left out; a choice is used whatever the rules of a search are.
 """
 
 
@@ -44,12 +46,14 @@ class AgentTuning:
         chosen: one of the settings.
         scores: of the settings, None if they have not been run.
         command: what ran them.
+        rules: the counting rules under which they ran.
     """
 
     settings: tuple[dict[str, Any], ...]
     chosen: dict[str, Any]
     scores: tuple[float, ...] | None = None
     command: str = ""
+    rules: str = RULES_BEFORE_NAMES
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,7 @@ def read_tuning(path: Path | Traversable | None = None) -> Tuning:
 def _agent(entry: object, where: str) -> AgentTuning:
     if not isinstance(entry, Mapping):
         raise SpecificationError(f"{where} is {quoted(entry)}; give settings and chosen")
-    require_keys(map(str, entry), ("settings", "chosen", "scores", "command"), where)
+    require_keys(map(str, entry), ("settings", "chosen", "scores", "command", "rules"), where)
     settings, chosen, scores = entry.get("settings"), entry.get("chosen", {}), entry.get("scores")
     if (
         not isinstance(settings, list)
@@ -121,6 +125,7 @@ def _agent(entry: object, where: str) -> AgentTuning:
         {str(name): value for name, value in chosen.items()},
         None if scores is None else tuple(float(score) for score in scores),
         str(entry.get("command", "")),
+        counting_rules(stored_rules(entry), f"{where}: rules").name,
     )
 
 
@@ -137,6 +142,8 @@ def tuning_text(tuning: Tuning) -> str:
             lines.append(f"    scores: {_in_one_line([round(score, 5) for score in entry.scores])}")
         if entry.command:
             lines.append(f"    command: {_in_one_line(entry.command)}")
+        if entry.rules != RULES_BEFORE_NAMES:
+            lines.append(f"    rules: {entry.rules}")
     return "\n".join(lines) + "\n"
 
 

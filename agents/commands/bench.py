@@ -19,7 +19,7 @@ from mapgym.agents.benchmark import (
 )
 from mapgym.agents.commands import console, options, parsing
 from mapgym.agents.experiment.definition.densities import task_workload
-from mapgym.evaluation.task import density_text
+from mapgym.evaluation.task import density_text, rules_text
 from mapgym.mapspace import MapSpace
 from mapgym.spec import catalog
 from mapgym.warmstart.benchmark import measure_buffer
@@ -36,6 +36,7 @@ def cost(
         str | None, typer.Option(help="Workloads, separated by commas; a standard set when left out.")
     ] = None,
     density: options.DensityOption = None,
+    rules: options.RulesOption = None,
     rounds: Annotated[int, typer.Option(min=1, max=10_000, help="Timed rounds; the median is reported.")] = 9,
     mappings: Annotated[int, typer.Option(min=1, max=10_000_000, help="Mappings in the sample of each case.")] = 20_000,
     as_json: options.JsonOption = False,
@@ -52,7 +53,7 @@ def cost(
         cases = [(a, w) for a in accelerators for w in workloads]
     densities = parsing.parse_densities(density)
     loaded = [
-        (parsing.load_accelerator(a), task_workload(w, "edp", densities))
+        (parsing.load_accelerator(a, rules=rules), task_workload(w, "edp", densities))
         for a, name in cases
         for w in parsing.load_workloads([name])
     ]
@@ -68,12 +69,13 @@ def cost(
                 "sample": sample,
                 "rounds": rounds,
                 "densities": densities,
+                "rules": rules_text(machine for machine, _ in loaded),
                 "results": [asdict(result) for result in results],
             }
         )
         return
     table = console.new_table(
-        f"Cost model: CPU time, one thread, median of {rounds} rounds",
+        f"Cost model, {rules_text(machine for machine, _ in loaded)}: CPU time, one thread, median of {rounds} rounds",
         ["accelerator", "workload"],
         ["evaluations/s", "single call (us)", "mappings", "MACs in use"],
     )
@@ -114,6 +116,7 @@ def learning(
     agent: Annotated[str, typer.Option(help="An agent that learns in an environment.")] = "maskable-ppo",
     workload: Annotated[str, typer.Option(help="The layer that it learns to map.")] = "paper/resnet_conv4",
     accelerator: Annotated[str, typer.Option(help="The accelerator.")] = "accel_b",
+    rules: options.RulesOption = None,
     num_envs: Annotated[int, typer.Option(min=1, max=1_000_000, help="Environments side by side.")] = 64,
     parameter: options.ParameterOption = None,
     threads: Annotated[int, typer.Option(min=1, max=1024, help="Threads of torch.")] = 1,
@@ -126,7 +129,7 @@ def learning(
     Steps per second of wall time are what a user waits for, steps per second of CPU time (of all threads) what they
     would be if nothing else ran on the machine and the threads never waited.
     """
-    machine, layer = parsing.load_accelerator(accelerator), catalog.workload(workload)
+    machine, layer = parsing.load_accelerator(accelerator, rules=rules), catalog.workload(workload)
     result = measure_learning(
         agent,
         layer,
@@ -161,6 +164,7 @@ def agents(
         str, typer.Option(help="Workloads or networks (all of their layers), separated by commas.")
     ] = "paper",
     accelerator: Annotated[str, typer.Option(help="Accelerators, separated by commas.")] = "accel_a,accel_b",
+    rules: options.RulesOption = None,
     samples: Annotated[int, typer.Option(min=1, help="Mappings that each search may price.")] = 5000,
     seeds: Annotated[
         int, typer.Option(min=1, max=10_000, help="Searches of each task (seeds 0, 1, ...); the best counts.")
@@ -177,7 +181,7 @@ def agents(
     else:
         names = parsing.comma_separated(agents, "--agents")
     made = [make_agent(name) for name in names]
-    machines = [parsing.load_accelerator(name) for name in parsing.comma_separated(accelerator, "--accelerator")]
+    machines = parsing.load_accelerators(accelerator, "--accelerator", rules=rules)
     layers = parsing.load_workloads(parsing.comma_separated(workload, "--workload"))
     spaces = [MapSpace(layer, machine) for machine in machines for layer in layers]
     # What an agent cannot search is said before anything is measured.
@@ -207,6 +211,7 @@ def agents(
 def buffer(
     entries: Annotated[int, typer.Option(min=1, max=10_000_000, help="Solved layers in the buffer.")] = 100_000,
     accelerator: Annotated[str, typer.Option(help="Accelerator of all entries.")] = "accel_b",
+    rules: options.RulesOption = None,
     workload: Annotated[str, typer.Option(help="The layer that is asked about.")] = "resnet18/conv3",
     rounds: Annotated[int, typer.Option(min=1, max=10_000, help="Timed rounds; the median is reported.")] = 5,
     as_json: options.JsonOption = False,
@@ -215,7 +220,7 @@ def buffer(
 
     The entries are convolutions with bounds drawn at random, in a temporary file.
     """
-    machine, layer = parsing.load_accelerator(accelerator), catalog.workload(workload)
+    machine, layer = parsing.load_accelerator(accelerator, rules=rules), catalog.workload(workload)
     result = measure_buffer(machine, layer, entries=entries, rounds=rounds)
     if as_json:
         console.print_json(asdict(result))

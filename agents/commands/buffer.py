@@ -36,10 +36,10 @@ def list_entries(
         return
     # Not as the title of the table, which is as narrow as that and would break a long path.
     console.say(f"{path}: {len(found):,} entries")
-    table = console.new_table("", ["entry", "workload", "accelerator"], ["value"])
+    table = console.new_table("", ["entry", "workload", "accelerator", "rules"], ["value"])
     for row in rows:
         value = f"{_objective_name(row['objective'])} {console.format_value(row['value'])}"
-        table.add_row(str(row["entry"]), row["workload"], row["accelerator"], value)
+        table.add_row(str(row["entry"]), row["workload"], row["accelerator"], row["rules"], value)
     console.out().print(table)
 
 
@@ -64,7 +64,8 @@ def show_entry(
         return
     bounds = ", ".join(f"{dim} {bound}" for dim, bound in zip(entry.workload.dims, entry.workload.bounds, strict=True))
     value = f"{_objective_name(entry.objective)} {entry.value:.6g}"
-    console.say(f"{entry.workload.name} ({bounds}) on {entry.accelerator.name}: {value}\n\n{entry.mapping.to_text()}")
+    task = f"{entry.workload.name} ({bounds}) on {entry.accelerator.name}, {entry.accelerator.rules}"
+    console.say(f"{task}: {value}\n\n{entry.mapping.to_text()}")
 
 
 @buffer.command("add")
@@ -80,18 +81,21 @@ def add_mapping(
     ],
     objective: options.ObjectiveOption = "edp",
     no_peer_links: options.PeerLinksOption = False,
+    rules: options.RulesOption = None,
     no_locks: options.NoLocksOption = False,
 ) -> None:
     """Prices a mapping and adds it; the file is made if it is not there."""
     parsing.parse_objective(objective)
     layer = catalog.workload(workload)
-    machine = parsing.load_accelerator(accelerator, peer_links=not no_peer_links)
+    machine = parsing.load_accelerator(accelerator, peer_links=not no_peer_links, rules=rules)
     chosen = read_mapping(mapping, layer, machine)
     if not path.absolute().parent.is_dir():
         raise SpecificationError(f"cannot write {quoted(path)}: there is no such folder; make the folder first")
     found = _open(path, must_exist=False)
     value = found.add(layer, machine, chosen, objective)
-    console.say(f"Entry {len(found) - 1} of {path}: {layer.name} on {machine.name}, {objective} {value:.6g}")
+    console.say(
+        f"Entry {len(found) - 1} of {path}: {layer.name} on {machine.name}, {objective} {value:.6g}, {machine.rules}"
+    )
 
 
 @buffer.command("verify")
@@ -140,6 +144,7 @@ def _row(number: int, entry: Entry) -> dict[str, Any]:
         "entry": number,
         "workload": entry.workload.name,
         "accelerator": entry.accelerator.name,
+        "rules": entry.accelerator.rules,
         "objective": entry.objective,
         "value": entry.value,
     }

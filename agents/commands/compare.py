@@ -44,6 +44,7 @@ def compare(
     ] = 3,
     axes: options.AxesOption = options.DEFAULT_AXES,
     no_peer_links: options.PeerLinksOption = False,
+    rules: options.RulesOption = None,
     objective: Annotated[
         str,
         typer.Option(
@@ -75,10 +76,7 @@ def compare(
     objective = parsing.parse_density_objective(objective, densities, density_weights, env)
     parsing.parse_certify(certify, objective)
 
-    accelerators = [
-        parsing.load_accelerator(name, peer_links=not no_peer_links)
-        for name in parsing.comma_separated(accelerator, "--accelerator")
-    ]
+    accelerators = parsing.load_accelerators(accelerator, "--accelerator", peer_links=not no_peer_links, rules=rules)
     warm = parsing.load_warm_start(warm_start)
     named = parsing.load_workloads(parsing.comma_separated(workload, "--workload"))
     workloads = [task_workload(layer, objective, parsing.parse_densities(density)) for layer in named]

@@ -70,6 +70,11 @@ def run_with_display(
     """
     for sentence in experiment.absent:
         console.notify(f"mapgym: left out: {sentence}")
+    machines = dict.fromkeys(task.accelerator for task in experiment.tasks)
+    for remark in dict.fromkeys(
+        text for entry in experiment.agents for each in machines for text in entry.remarks(each)
+    ):
+        console.notify(f"mapgym: {remark}")
     if jobs > (cores := available_cores()):
         console.notify(
             f"mapgym: {jobs} jobs share {cores} cores, so that seconds and samples/s say little about the agents"

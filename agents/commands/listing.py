@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mapgym.agents.base import DEFAULT_AGENT, agent_class, agent_names
+from mapgym.agents.base import DEFAULT_AGENT, agent_class, agent_names, missing_package
 from mapgym.agents.commands import console, options
 from mapgym.agents.experiment.definition.experiment_file import experiment_names, load_experiment
 from mapgym.agents.search.dataflow.templates import DATAFLOWS
@@ -106,6 +106,7 @@ def _agents() -> Rows:
             "default": "yes" if name == DEFAULT_AGENT else "",
             "summary": agent_class(name).summary,
             "axes": ", ".join(agent_class(name).axes),
+            "trained_under": "" if missing_package(name) else agent_class(name).trained_under(),
             "needs": f"mapgym[{agent_class(name).extra}]" if agent_class(name).extra else "",
         }
         for name in agent_names()

@@ -30,6 +30,7 @@ def map_network(
     axes: options.AxesOption = options.DEFAULT_AXES,
     objective: options.ObjectiveOption = "edp",
     no_peer_links: options.PeerLinksOption = False,
+    rules: options.RulesOption = None,
     buffer: Annotated[
         Path | None,
         typer.Option(help="Replay buffer of solved layers to begin from as well.", show_default=False),
@@ -54,7 +55,7 @@ def map_network(
         console.notify_damaged_lines(buffer, known.damaged)
     mapper = NetworkMapper(
         catalog.network(network),
-        parsing.load_accelerator(accelerator, peer_links=not no_peer_links),
+        parsing.load_accelerator(accelerator, peer_links=not no_peer_links, rules=rules),
         parsing.parse_axes(axes),
         objective,
         agent or DEFAULT_AGENT,
@@ -63,8 +64,13 @@ def map_network(
         known,
     )
     searcher = make_agent(mapper.agent)
+    for remark in (searcher.remark(mapper.accelerator), known.remark(mapper.accelerator) if known else ""):
+        if remark:
+            console.notify(f"mapgym: {remark}")
     searcher.check_objective(objective)
     for layer in mapper.network.layers:
         searcher.check_axes(MapSpace(layer.workload, mapper.accelerator, mapper.axes))
     title = f"{mapper.network.name} on {mapper.accelerator.name}"
-    shared.run_with_display(context, output, title, mapper.cells(), network_tables, draw_network, mapper.learn)
+    shared.run_with_display(
+        context, output, title, mapper.cells(), network_tables, draw_network, mapper.accelerator.rules, mapper.learn
+    )

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from mapgym.errors.seeds import MAX_SEED
+from mapgym.spec.rules import RULE_SETS
 from mapgym.system.locks import NO_LOCKS
 
 DEFAULT_AXES = "tile,order,parallelism"
@@ -65,6 +66,15 @@ SecondsOption = Annotated[
 PeerLinksOption = Annotated[
     bool,
     typer.Option("--no-peer-links", help="Neighbouring instances do not pass words to each other (Timeloop's do)."),
+]
+
+RulesOption = Annotated[
+    str | None,
+    typer.Option(
+        help=f"Count as another version of Timeloop than the accelerator says: {', '.join(RULE_SETS)}.",
+        metavar="NAME",
+        show_default=False,
+    ),
 ]
 
 CertifyOption = Annotated[

@@ -21,10 +21,12 @@ from mapgym.errors.text import printable, quoted
 from mapgym.mapspace.entries import check_axes
 from mapgym.spec import catalog
 from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.rules import DEFAULT_RULES, counting_rules
 from mapgym.spec.tensor import BANDED
 from mapgym.spec.workload import Workload
 
 if TYPE_CHECKING:
+    from mapgym.agents.experiment.definition.experiment import Experiment
     from mapgym.agents.experiment.definition.warm_start import WarmStart
 
 Value = TypeVar("Value")
@@ -132,10 +134,33 @@ def parse_seconds(seconds: float | None, what: str) -> float | None:
     return seconds
 
 
-def load_accelerator(spec: str, *, peer_links: bool = True) -> Accelerator:
-    """The accelerator that the user named, without neighbour links if they say so."""
+def parse_rules(rules: str | None) -> str:
+    """Checks --rules where it stands for the rules of the catalog's accelerators; the default when it is left out."""
+    return counting_rules(DEFAULT_RULES if rules is None else rules, "--rules").name
+
+
+def load_accelerator(spec: str, *, peer_links: bool = True, rules: str | None = None) -> Accelerator:
+    """The accelerator that the user named, without neighbour links or under other counting rules if they say so."""
     accelerator = catalog.accelerator(spec)
+    if rules is not None:
+        accelerator = accelerator.counted_by(rules, "--rules")
     return accelerator if peer_links else replace(accelerator, peer_links=False)
+
+
+def load_accelerators(
+    specs: str | Sequence[str], what: str, *, peer_links: bool = True, rules: str | None = None
+) -> list[Accelerator]:
+    """The accelerators that the user named, separated by commas, see :func:`load_accelerator`."""
+    return [load_accelerator(spec, peer_links=peer_links, rules=rules) for spec in comma_separated(specs, what)]
+
+
+def counted_by(experiment: Experiment, rules: str | None) -> Experiment:
+    """The experiment with all of its tasks under the counting rules that the user named, if they did."""
+    if rules is None:
+        return experiment
+    machines = (task.accelerator.counted_by(rules, "--rules") for task in experiment.tasks)
+    tasks = tuple(replace(task, accelerator=machine) for task, machine in zip(experiment.tasks, machines, strict=True))
+    return replace(experiment, tasks=tasks)
 
 
 def load_workloads(specs: Sequence[str]) -> list[Workload]:

@@ -34,6 +34,7 @@ def run(
     jobs: Annotated[int, typer.Option(min=1, max=1024, help="Worker processes, each with one thread.")] = 1,
     certify: options.CertifyOption = None,
     warm_start: options.WarmStartOption = None,
+    rules: options.RulesOption = None,
     update_best_known: options.UpdateBestKnownOption = None,
     no_locks: options.NoLocksOption = False,
 ) -> None:
@@ -46,7 +47,7 @@ def run(
 
     if update_best_known is not None:
         check_known_file(update_best_known)
-    matrix = load_experiment(experiment)
+    matrix = parsing.counted_by(load_experiment(experiment), rules)
     if (warm := parsing.load_warm_start(warm_start)) is not None:
         matrix = replace(matrix, agents=tuple(entry.warm(warm) for entry in matrix.agents))
     finished = run_with_display(matrix, output, jobs=jobs, certify=certify, command=parsing.command_line(context))

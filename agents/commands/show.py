@@ -44,6 +44,7 @@ def show(
     ] = None,
     density: options.DensityOption = None,
     no_peer_links: options.PeerLinksOption = False,
+    rules: options.RulesOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
     """Explains a mapping of WORKLOAD on ACCELERATOR: loop nest, energy, time, what limits it.
@@ -52,7 +53,7 @@ def show(
     the other, all loops at the outermost level.
     """
     layer = task_workload(catalog.workload(workload), "edp", parsing.parse_densities(density))
-    machine = parsing.load_accelerator(accelerator, peer_links=not no_peer_links)
+    machine = parsing.load_accelerator(accelerator, peer_links=not no_peer_links, rules=rules)
     if dataflow is not None and mapping is not None:
         raise SpecificationError(f"both the mapping {mapping} and --dataflow {dataflow} are given; leave one out")
     described = mapping is None and dataflow is None

@@ -15,7 +15,7 @@ from mapgym.agents.commands import console, parsing
 from mapgym.agents.files.tables import Table, write_report
 from mapgym.agents.studies.cells import Cell, Result, run_cells
 from mapgym.errors import SpecificationError
-from mapgym.evaluation.task import Task, distinct_tasks
+from mapgym.evaluation.task import Task, distinct_tasks, rules_text
 
 PAPER_LAYERS = "paper"
 ACCELERATORS = "accel_a,accel_b"
@@ -28,17 +28,21 @@ PeerLinksOption = Annotated[
 QuickOption = Annotated[bool, typer.Option("--quick", help="Fewer seeds and samples, for a first look.")]
 
 
-def study_tasks(workloads: str, accelerators: str, axes: str, objective: str, *, peer_links: bool) -> list[Task]:
+def study_tasks(
+    workloads: str, accelerators: str, axes: str, objective: str, *, peer_links: bool, rules: str | None
+) -> list[Task]:
     """The tasks that the user named; each workload on each accelerator."""
     return distinct_tasks(
         parsing.load_workloads(parsing.comma_separated(workloads, "--workloads")),
-        [
-            parsing.load_accelerator(name, peer_links=peer_links)
-            for name in parsing.comma_separated(accelerators, "--accelerators")
-        ],
+        parsing.load_accelerators(accelerators, "--accelerators", peer_links=peer_links, rules=rules),
         [parsing.parse_axes(axes)],
         objective,
     )
+
+
+def rules_of(tasks: Sequence[Task]) -> str:
+    """Under which counting rules the costs of tasks are, for people."""
+    return rules_text(task.accelerator for task in tasks)
 
 
 def at_least(value: int, least: int, what: str) -> int:
@@ -55,6 +59,7 @@ def run_with_display(
     cells: Sequence[Cell],
     make_tables: Callable[[list[Result]], list[Table]],
     draw: Callable[[list[Result], Path], list[str]],
+    rules: str,
     on_result: Callable[[Result], None] | None = None,
 ) -> None:
     """Does the work, shows how far it is, and ends with the report.
@@ -66,10 +71,11 @@ def run_with_display(
         cells: the work.
         make_tables: tables from the results of all cells; the first one is printed.
         draw: draws pictures into a folder and returns their names.
+        rules: under which counting rules the costs are, for people.
         on_result: told of each result, new or there already, before the next cell is computed.
     """
     results = work_through(output, cells, on_result)
-    finish(context, output, title, make_tables(results), lambda: draw(results, output))
+    finish(context, output, title, make_tables(results), lambda: draw(results, output), rules)
 
 
 def work_through(
@@ -96,7 +102,7 @@ def work_through(
 
 
 def finish(
-    context: typer.Context, output: Path, title: str, tables: Sequence[Table], draw: Callable[[], list[str]]
+    context: typer.Context, output: Path, title: str, tables: Sequence[Table], draw: Callable[[], list[str]], rules: str
 ) -> None:
     """Writes the report, and prints the first table.
 
@@ -106,13 +112,15 @@ def finish(
         title: heading of the report.
         tables: from the overview to the details.
         draw: draws pictures into the folder and returns their names.
+        rules: under which counting rules the costs are, for people.
     """
     pictures: list[str] = []
     try:
         pictures = draw()
     except ImportError:
         console.notify("No pictures: Matplotlib is not installed; install it with: pip install 'mapgym[plot]'")
-    written = write_report(output, str(context.info_name), title, parsing.command_line(context), tables, pictures)
+    command = parsing.command_line(context)
+    written = write_report(output, str(context.info_name), title, command, tables, pictures, rules)
     overview = tables[0]
     shown = console.new_table(overview.title, overview.columns[:1], overview.columns[1:])
     for row in overview.text_rows():

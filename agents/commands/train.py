@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from rich.progress_bar import ProgressBar
 
 from mapgym.agents.commands import console, options, parsing
-from mapgym.agents.learned.training import CHECKPOINT, TrainingProgress, TrainingRequest, make_trainer
+from mapgym.agents.learned.training import CHECKPOINT, Trainer, TrainingProgress, TrainingRequest, make_trainer
 
 
 def train(
@@ -33,6 +33,7 @@ def train(
             show_default=False,
         ),
     ] = None,
+    rules: options.RulesOption = None,
     objective: Annotated[
         str | None, typer.Option(help="What to minimise: edp, energy or latency; edp when left out.")
     ] = None,
@@ -62,6 +63,7 @@ def train(
         "env": env,
         "workload": workload,
         "accelerator": accelerator,
+        "rules": rules,
         "objective": objective,
         "steps": steps,
         "samples": samples,
@@ -70,8 +72,9 @@ def train(
     }
     trainer.check_options({name: value is not None for name, value in given.items()})
     request = TrainingRequest(
-        accelerator=None if accelerator is None else parsing.load_accelerator(accelerator),
+        accelerator=None if accelerator is None else parsing.load_accelerator(accelerator, rules=rules),
         folder=output,
+        rules=parsing.parse_rules(rules),
         workloads=tuple(parsing.load_workloads(parsing.comma_separated(workload, "--workload"))) if workload else (),
         env=env,
         objective=parsing.parse_objective(objective or "edp"),
@@ -83,20 +86,23 @@ def train(
         parameters=parsing.read_parameters(parameter or []),
         command=parsing.command_line(context),
     )
-    screen = console.err()
-    progress = TrainingProgress()
+    console.say(_run(trainer, request))
+
+
+def _run(trainer: Trainer, request: TrainingRequest) -> str:
+    """Trains and shows how far it is; returns what has been reached."""
+    progress, screen = TrainingProgress(), console.err()
     if not screen.is_terminal:
         progress.on_milestone = console.notify
     kept = console.kept_when_interrupted(
         lambda: (
-            f"Interrupted; run the same command again to continue from the last checkpoint in {output}."
-            if (output / CHECKPOINT).exists()
+            f"Interrupted; run the same command again to continue from the last checkpoint in {request.folder}."
+            if (request.folder / CHECKPOINT).exists()
             else "Interrupted before the first checkpoint; the same command begins again from the start."
         )
     )
     with kept, console.live_display(screen, lambda: _render(progress), keep=False):
-        outcome = trainer.train(request, progress)
-    console.say(outcome)
+        return trainer.train(request, progress)
 
 
 def _render(progress: TrainingProgress) -> RenderableType:

@@ -38,6 +38,7 @@ def tune(
         Path | None,
         typer.Option(help="File to write the choice into, such as envs_config/tuning.yaml.", show_default=False),
     ] = None,
+    rules: options.RulesOption = None,
     no_locks: options.NoLocksOption = False,
 ) -> None:
     """Tries the settings of AGENT that the file lists, on the tasks for tuning, and says which is best.
@@ -64,21 +65,23 @@ def tune(
             shared.at_least(value, 1, what)
     tuning = replace(tuning, samples=samples or tuning.samples, seeds=seeds or tuning.seeds)
     entry = tuning.agents[agent]
+    named = parsing.parse_rules(rules)
     results: list[Result] = []
     shared.run_with_display(
         context,
         output,
         f"Tuning of {agent}",
-        tuning_cells(agent, tuning),
+        tuning_cells(agent, tuning, named),
         lambda found: tuning_tables(entry, found),
         lambda found, folder: [],
+        named,
         results.append,
     )
     scores = scores_of(results)
     chosen = choose(entry.settings, scores)
     console.say(f"Chosen: {chosen or 'its own defaults'}")
     if update is not None:
-        tuned = replace(entry, chosen=chosen, scores=scores, command=parsing.command_line(context))
+        tuned = replace(entry, chosen=chosen, scores=scores, command=parsing.command_line(context), rules=named)
         with alone_with(update):
             written = read_tuning(update) if update.exists() else tuning
             write_text(update, tuning_text(replace(written, agents={**written.agents, agent: tuned})))

@@ -53,7 +53,7 @@ def _text(cell: object) -> str:
 
 
 def write_report(
-    folder: Path, name: str, title: str, command: str, tables: Sequence[Table], pictures: Sequence[str]
+    folder: Path, name: str, title: str, command: str, tables: Sequence[Table], pictures: Sequence[str], rules: str
 ) -> list[str]:
     """Writes NAME.md with all tables and pictures, and each table as CSV: the last as NAME.csv, it has most detail.
 
@@ -64,11 +64,13 @@ def write_report(
         command: what made it.
         tables: from the overview to the details.
         pictures: names of files in the folder.
+        rules: under which counting rules the costs are, for people.
 
     Returns:
         The names of the files.
     """
     lines = [f"# {markdown(title)}", "", f"Made by mapgym {__version__} with", "", markdown_code(command), ""]
+    lines += [f"Costs are counted as {markdown(rules)}.", ""]
     for picture in pictures:
         lines += [f"![{Path(picture).stem}]({picture})", ""]
     names = [f"{name}_{index}.csv" for index in range(1, len(tables))] + [f"{name}.csv"]

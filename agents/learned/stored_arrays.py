@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
+from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.rules import stored_rules
 from mapgym.system.files import write_bytes
 
 if TYPE_CHECKING:
@@ -155,6 +157,22 @@ def fill_training(
     fill_optimizer(optimizer, arrays)
 
 
+def rules_remark(what: str, about: Mapping[str, Any], accelerator: Accelerator) -> str:
+    """A sentence about a policy having been trained under other counting rules than a task has; empty if it was not.
+
+    Args:
+        what: it is, such as "the policy 'standard'".
+        about: its description.
+        accelerator: of the task.
+    """
+    if (trained := stored_rules(about)) == accelerator.rules:
+        return ""
+    return (
+        f"{what} was trained under {trained}, this task counts as {accelerator.rules}; what it proposes is priced as "
+        f"{accelerator.rules}, and 'mapgym train' trains one that aims at that"
+    )
+
+
 def check_same_training(
     folder: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any], another: str = "another"
 ) -> None:
@@ -166,6 +184,14 @@ def check_same_training(
         wanted: what has to be in it.
         another: how the message says so of the first that differs.
     """
+    if (theirs := stored_rules(stored)) != (ours := wanted["rules"]):
+        raise SpecificationError(
+            f"{quoted(folder)} holds a training under {theirs}, this one counts as {ours}; give --rules {theirs}, or "
+            "another folder with -o"
+        )
+    stored = {**stored, "rules": theirs}
+    if isinstance(machine := stored.get("accelerator"), dict):
+        stored["accelerator"] = {**machine, "rules": stored_rules(machine)}
     for key, ours in wanted.items():
         if stored.get(key) != ours:
             raise SpecificationError(

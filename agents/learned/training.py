@@ -14,6 +14,7 @@ from mapgym.errors import SpecificationError, suggest
 from mapgym.errors.seeds import check_seed
 from mapgym.errors.text import quoted
 from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.rules import DEFAULT_RULES
 from mapgym.spec.workload import Workload
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -37,6 +38,7 @@ class TrainingRequest:
         full: whether to train by the recipe of the original instead of the one for a small machine.
         parameters: of the agent, as values or as text.
         command: the command line, recorded in the result.
+        rules: the counting rules of accelerators that the trainer chooses; one that is given has its own.
     """
 
     accelerator: Accelerator | None
@@ -51,6 +53,7 @@ class TrainingRequest:
     full: bool = False
     parameters: Mapping[str, Any] = field(default_factory=dict)
     command: str = ""
+    rules: str = DEFAULT_RULES
 
     def __post_init__(self) -> None:
         check_seed(self.seed)

@@ -3,7 +3,7 @@
 docs/cost_model.md ("Lower bound") proves it. In short: cycles are at least the MACs over the largest parallelism that
 the dims and the mesh allow; energy is at least the MACs, plus what every tensor must move between the level that
 feeds the MACs and the outermost level, plus the accesses of the feeding level, which spatial multicast can thin out
-only by as much as the parallelism allows for all tensors together.
+only by as much as the parallelism allows for all tensors together; plus what levels leak in these cycles.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from mapgym.cost.model import check_objective
 from mapgym.cost.sparse.bound import least_compute_share, least_traffic_share, lost_to_rounding
@@ -19,6 +20,7 @@ from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
 from mapgym.mapping.legality import max_parallelism
 from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.actions import ACCESSES
 from mapgym.spec.tensor import Rank, Tensor
 from mapgym.spec.workload import Workload
 
@@ -59,20 +61,64 @@ def lower_bound(workload: Workload, accelerator: Accelerator) -> LowerBound:
             ratio to it would mean anything.
     """
     accelerator = accelerator.for_workload(workload)
-    if accelerator.mac.energy_pj == 0:
+    mac_energy = _mac_energy(accelerator)
+    if mac_energy == 0:
         raise SpecificationError(
             f"accelerator {quoted(accelerator.name)} charges no energy for a multiply-accumulate, so that there is no "
             "lower bound to compare with; give mac.energy_pj above 0"
         )
     traffic = [_Traffic(workload, tensor, accelerator) for tensor in workload.tensors]
-    energy = _energy(workload, accelerator, traffic)
+    computing, moving = workload.macs * mac_energy, _moving_energy(accelerator, workload, traffic)
     if not accelerator.is_sparse:
-        return LowerBound(_latency(workload, accelerator, traffic) * _ROUNDING, energy * _ROUNDING)
-    computing = workload.macs * accelerator.mac.energy_pj
+        cycles = _latency(workload, accelerator, traffic)
+        energy = computing + moving + _leakage(accelerator, cycles, workload.macs)
+        return LowerBound(cycles * _ROUNDING, energy * _ROUNDING)
     done = least_compute_share(workload, accelerator)
-    moving = (energy - computing) * least_traffic_share(workload, accelerator) - lost_to_rounding(accelerator)
-    cycles = workload.macs / max_parallelism(workload.bounds, accelerator)
-    return LowerBound(max(1.0, cycles * done * _ROUNDING), (computing * done + max(0.0, moving)) * _ROUNDING)
+    moving = moving * least_traffic_share(workload, accelerator) - lost_to_rounding(accelerator)
+    cycles = max(1.0, workload.macs / max_parallelism(workload.bounds, accelerator) * done * _ROUNDING)
+    # Instances whose tiles are empty do not count as used.
+    energy = computing * done + max(0.0, moving) + _leakage(accelerator, cycles, 0)
+    return LowerBound(cycles, energy * _ROUNDING)
+
+
+def _mac_energy(accelerator: Accelerator) -> float:
+    return accelerator.mac.energies_pj(accelerator.counting.action_names)["compute"]
+
+
+class _Access(NamedTuple):
+    """Energies of the accesses of one level to one tensor, pJ per word, at least."""
+
+    served: float  # a word that is asked for from inside, or a partial sum that comes from there
+    read: float  # the read that a partial sum needs besides, but for first visits; 0 for operands
+    fill: float  # a word that comes from outside; 0 where first visits may be all that come
+
+
+def _accesses(accelerator: Accelerator, is_output: bool) -> list[_Access]:
+    """By level."""
+    counting = accelerator.counting
+    found = []
+    for level in accelerator.levels:
+        energies = level.energies_pj(counting.action_names)
+        # Instances that are built as one are charged once, however many of them are used.
+        words, clustered = level.block_size_words, level.cluster_size
+        read, fill, update = (energies[action] / words / clustered for action in ACCESSES)
+        address = level.address_energy_pj / clustered
+        fill = 0.0 if is_output and counting.first_fills_elided else fill + address
+        found.append(_Access(update + address, read, fill) if is_output else _Access(read + address, 0.0, fill))
+    return found
+
+
+def _leakage(accelerator: Accelerator, cycles: float, macs: int) -> float:
+    """Energy (pJ) that levels leak in so many cycles or more, if used instances do so many multiply-accumulates."""
+    energy = 0.0
+    for s, level in enumerate(accelerator.levels):
+        gate = accelerator.level_index(level.power_gated_at or level.name)
+        switched = level.instances / accelerator.levels[gate].instances
+        if switched <= 1:
+            gate, switched = s, 1.0
+        leak = level.energies_pj(accelerator.counting.action_names)["leak"]
+        energy += leak * switched * max(cycles, macs / _parallelism_below(accelerator, gate))
+    return energy
 
 
 class _Traffic:
@@ -104,10 +150,15 @@ class _Traffic:
         self._accelerator = accelerator
 
     def has_links(self, boundaries: Iterable[int]) -> bool:
-        """Whether neighbours can serve this tensor at one of these levels (a plain tensor only at the MACs)."""
+        """Whether neighbours can serve this tensor at one of these levels.
+
+        A plain tensor has to come again and again for that, as it does at the MACs and where reuse is not allowed.
+        """
         accelerator = self._accelerator
         return accelerator.peer_links and any(
-            _may_be_parallel(accelerator, s) and (s == 0 or not self.plain) for s in boundaries
+            _may_be_parallel(accelerator, s)
+            and (s == 0 or not self.plain or self.tensor.name in accelerator.levels[s - 1].no_temporal_reuse)
+            for s in boundaries
         )
 
     def compulsory(self, level: int, boundaries: Iterable[int]) -> float:
@@ -145,7 +196,11 @@ def _latency(workload: Workload, accelerator: Accelerator, traffic: list[_Traffi
     cycles = workload.macs / max_parallelism(workload.bounds, accelerator)
     outermost = accelerator.levels[-1]
     boundaries = range(len(accelerator.levels))
-    words = [tensor.compulsory(len(accelerator.levels) - 1, boundaries) for tensor in traffic]
+    scales = dict(outermost.bandwidth_scale) if accelerator.counting.leakage else {}
+    words = [
+        tensor.compulsory(len(accelerator.levels) - 1, boundaries) * scales.get(tensor.tensor.name, 1.0)
+        for tensor in traffic
+    ]
     writes = sum(w for w, tensor in zip(words, traffic, strict=True) if tensor.tensor.is_output)
     reads = sum(words) - writes
     for demand, limit in (
@@ -158,8 +213,8 @@ def _latency(workload: Workload, accelerator: Accelerator, traffic: list[_Traffi
     return cycles
 
 
-def _energy(workload: Workload, accelerator: Accelerator, traffic: list[_Traffic]) -> float:
-    """Least energy over all choices of the level that feeds the MACs with each tensor."""
+def _moving_energy(accelerator: Accelerator, workload: Workload, traffic: list[_Traffic]) -> float:
+    """Least energy of all accesses (pJ) over all choices of the level that feeds the MACs with each tensor."""
     levels = accelerator.levels
     choices = [
         [s for s, level in enumerate(levels) if level.keep_only is None or tensor.tensor.name in level.keep_only]
@@ -167,12 +222,11 @@ def _energy(workload: Workload, accelerator: Accelerator, traffic: list[_Traffic
     ]
     if math.prod(map(len, choices)) > _MAX_CHOICES:
         # Each tensor by itself, with all of the parallelism to share its words: lower, but still a bound.
-        energies = (
+        return sum(
             _joint_energy(workload, accelerator, [tensor], [feeding])
             for tensor, feeding in zip(traffic, choices, strict=True)
         )
-        return workload.macs * accelerator.mac.energy_pj + sum(energies)
-    return workload.macs * accelerator.mac.energy_pj + _joint_energy(workload, accelerator, traffic, choices)
+    return _joint_energy(workload, accelerator, traffic, choices)
 
 
 def _joint_energy(
@@ -180,31 +234,25 @@ def _joint_energy(
 ) -> float:
     """Least energy of moving some tensors together, each fed to the MACs by one of its levels."""
     levels = accelerator.levels
+    accesses = [_accesses(accelerator, tensor.tensor.is_output) for tensor in traffic]
     shared = max(sum(tensor.multicast_exponent[dim] for tensor in traffic) for dim in workload.dims)
     best = math.inf
     for feeding in itertools.product(*choices):
         parallelism = _parallelism_below(accelerator, max(feeding))
-        fixed, less, accesses, caps = 0.0, 0.0, [], []
-        for tensor, s in zip(traffic, feeding, strict=True):
-            fixed += _transport_energy(accelerator, tensor, s)
-            per_word = levels[s].access_energy_pj / levels[s].block_size_words
+        fixed, less, served, with_reads, caps = 0.0, 0.0, [], [], []
+        for tensor, energies, s in zip(traffic, accesses, feeding, strict=True):
+            fixed += _transport_energy(accelerator, tensor, energies, s)
             if tensor.has_links(range(s + 1)):
-                fixed += per_word * tensor.compulsory(s, range(s + 1))
+                fixed += energies[s].served * tensor.compulsory(s, range(s + 1))
                 continue
             caps.append(min(_parallelism_below(accelerator, s), tensor.max_multicast))
-            accesses.append(per_word * workload.macs)
-            if tensor.tensor.is_output and tensor.plain:
-                # Each update comes with a read, but for the first visits of the words of each instance.
-                less += per_word * tensor.distinct_words * min(levels[s].instances, tensor.reductions)
-        once = _cheapest_multicast(accesses, caps, parallelism**shared)
-        outputs = [
-            2.0 if tensor.tensor.is_output and tensor.plain else 1.0
-            for tensor, s in zip(traffic, feeding, strict=True)
-            if not tensor.has_links(range(s + 1))
-        ]
-        twice = _cheapest_multicast(
-            [energy * factor for energy, factor in zip(accesses, outputs, strict=True)], caps, parallelism**shared
-        )
+            # Each update comes with a read, but for the first visits of the words of each instance.
+            read = energies[s].read if tensor.plain else 0.0
+            served.append(energies[s].served * workload.macs)
+            with_reads.append((energies[s].served + read) * workload.macs)
+            less += read * tensor.distinct_words * min(levels[s].instances, tensor.reductions)
+        once = _cheapest_multicast(served, caps, parallelism**shared)
+        twice = _cheapest_multicast(with_reads, caps, parallelism**shared)
         best = min(best, fixed + max(once, twice - less))
     return best
 
@@ -215,22 +263,19 @@ def _parallelism_below(accelerator: Accelerator, s: int) -> int:
     return macs if accelerator.fanout_check == "cumulative" else macs // accelerator.levels[s].instances
 
 
-def _transport_energy(accelerator: Accelerator, tensor: _Traffic, feeding: int) -> float:
+def _transport_energy(accelerator: Accelerator, tensor: _Traffic, energies: list[_Access], feeding: int) -> float:
     """Energy of bringing a tensor from the outermost level to the feeding one, or its results back.
 
     Keeping it at levels in between only adds accesses; but one of them may keep peer links from thinning out the
     traffic of the outermost level, so that both cases are bounds only together.
     """
-    levels = accelerator.levels
-    last = len(levels) - 1
+    last = len(accelerator.levels) - 1
     if feeding == last:
         return 0.0
-    per_word = [level.access_energy_pj / level.block_size_words for level in levels]
     everywhere = range(last + 1)
     received = tensor.compulsory(feeding, everywhere)
-    return per_word[last] * tensor.compulsory(last, everywhere) + per_word[feeding] * _received(
-        accelerator, tensor, feeding, received
-    )
+    fills = energies[feeding].fill * _received(accelerator, tensor, feeding, received)
+    return energies[last].served * tensor.compulsory(last, everywhere) + fills
 
 
 def _received(accelerator: Accelerator, tensor: _Traffic, feeding: int, words: float) -> float:

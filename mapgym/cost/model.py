@@ -11,9 +11,16 @@ from numpy.typing import NDArray
 from mapgym.compilation.ahead import compile_ahead
 from mapgym.cost.checks import check_task
 from mapgym.cost.dense.memory_kernels import pack_memory
-from mapgym.cost.dense.price_kernels import ENERGY, LATENCY, Detail, price_batch, price_small_batch
+from mapgym.cost.dense.price_kernels import (
+    ENERGY,
+    LATENCY,
+    Detail,
+    price_batch,
+    price_small_batch,
+    price_small_batch_with_features,
+)
 from mapgym.cost.dense.scratch import make_scratch
-from mapgym.cost.dense.tables import HOLES, make_tables
+from mapgym.cost.dense.tables import HOLES, has_features, make_features, make_tables
 from mapgym.cost.sparse.sparse_kernels import SparseWork, price_sparse_batch
 from mapgym.cost.sparse.tables import SparseDetail, make_sparse_detail, make_sparse_tables
 from mapgym.errors import SpecificationError, require_kind, suggest
@@ -226,9 +233,13 @@ class CostModel:
         tables = make_tables(workload, accelerator)
         scratch = make_scratch(*shape, accelerator, int(tables.tensors[:, HOLES].max()))
         rules = pack_rules(workload, accelerator)
+        features = make_features(workload, accelerator)
+        self._features = features if has_features(features) else None
+        self._all_features = features
         self._task = (tables, rules)
         self._scratch = scratch
-        self._memory = pack_memory(tables, rules, scratch)
+        self._memory = pack_memory(tables, features, rules, scratch)
+        self._price_small_batch = price_small_batch if self._features is None else price_small_batch_with_features
         self._single = (np.empty(1, np.int32), np.empty((2, 1)))
         self._mac_units = accelerator.mac.instances
         self._sparse: SparseWork | None = None
@@ -281,7 +292,10 @@ class CostModel:
         busy: NDArray[np.int64] | None = None
         arrays = mapping.arrays()
         if self._sparse is None or counts is not None:
-            price_batch(*self._task, arrays, self._scratch, status, costs, counts)
+            tables, rules = self._task
+            # Counts are kept by one kernel, whatever the hardware.
+            features = self._features if counts is None else self._all_features
+            price_batch(tables, features, rules, arrays, self._scratch, status, costs, counts)
         if self._sparse is not None:
             savings = SparseCostDetail(*make_sparse_detail(n, self._sparse.sparse)) if detail else None
             busy = np.empty(n, np.int64)
@@ -297,7 +311,7 @@ class CostModel:
             legality.require_task(mapping, self.workload, self.accelerator)
         status, costs = self._single
         arrays: Any = tuple([array[None] for array in mapping.arrays()])
-        price_small_batch(arrays, *self._memory, status, costs)
+        self._price_small_batch(arrays, *self._memory, status, costs)
         code, (energy, cycles) = int(status[0]), costs[:, 0].tolist()
         why = self.reason(code, mapping) if code else ""
         return Cost(cycles, energy, self.workload.macs / (self._mac_units * cycles), code, why)

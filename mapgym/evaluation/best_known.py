@@ -1,8 +1,9 @@
 """The best mappings that are known, with what is proven about them: the file ``envs_config/best_known.yaml``.
 
-An entry belongs to a task: the dims, bounds and tensors of a workload, the definition of an accelerator (with
-``peer_links``), the searched axes and the objective. Its key is a hash of these, so that an accelerator of your own
-that has the name of another gets nothing that is not true for it. Names of workloads and accelerators do not count.
+An entry belongs to a task: the dims, bounds and tensors of a workload, the definition of an accelerator (with its
+``peer_links`` and ``rules``), the searched axes and the objective. Its key is a hash of these, so that an accelerator
+of your own that has the name of another gets nothing that is not true for it. Names of workloads and accelerators do
+not count.
 
 The file is large and an entry small: the text is cut at the keys, and only the entries that are asked for are parsed.
 """
@@ -30,6 +31,7 @@ from mapgym.mapspace import MapSpace
 from mapgym.mapspace.entries import AXES
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.constraints import Constraints
+from mapgym.spec.rules import RULE_SETS, RULES_BEFORE_NAMES
 from mapgym.spec.workload import Workload
 from mapgym.system.checksums import UNSEALED, is_whole, seal
 from mapgym.system.files import write_bytes
@@ -47,7 +49,7 @@ _HEADER = """\
 """
 _SEALED = "# The last line is a checksum of this file.\n"
 _SEAL = f"# {UNSEALED}\n"
-_TASK = {"workload": str, "accelerator": str, "peer_links": bool, "objective": str, "axes": list}
+_TASK = {"workload": str, "accelerator": str, "peer_links": bool, "rules": str, "objective": str, "axes": list}
 _DATA = {"value": float, "lower_bound": float, "status": str, "command": str, "mapping": dict}
 _NESTING, _MOST_NESTING = "[{-?:", 5000
 """One of these comes with every level of nesting; the parser in C ends the process when there are too many."""
@@ -64,6 +66,7 @@ class BestKnown:
         key: hash of the task, see :func:`task_key`.
         workload, accelerator: names, for people; a task of another name may have the same key.
         peer_links: whether the accelerator has links between neighbours.
+        rules: the counting rules of the accelerator.
         axes: the searched axes; on the others the values of the trivial mapping hold.
         objective: "edp", "energy" or "latency".
         value: objective of the mapping (pJ*cycles, pJ or cycles).
@@ -77,6 +80,7 @@ class BestKnown:
     workload: str
     accelerator: str
     peer_links: bool
+    rules: str
     axes: tuple[str, ...]
     objective: str
     value: float
@@ -103,12 +107,17 @@ class BestKnown:
 def task_key(workload: Workload, accelerator: Accelerator, axes: Sequence[str], objective: str) -> str:
     """The hash of a task: equal for equal tasks, whatever they are called.
 
+    Under the rules that held before rules had names it is what it was then, so that what was stored then is found for
+    these rules, and for no others.
+
     Args:
         workload, accelerator: what is mapped onto what; names are left out.
         axes: the searched axes, in any order.
         objective: what is minimised.
     """
     machine = accelerator.to_dict()
+    if machine["rules"] == RULES_BEFORE_NAMES:
+        del machine["rules"]
     task = {
         "workload": {**workload.to_dict(), "name": ""},
         "accelerator": {**machine, "name": "", "mac": {**_dict(machine["mac"]), "name": ""}},
@@ -187,10 +196,12 @@ def write_file(path: Path, entries: Iterable[BestKnown]) -> None:
 
 def to_yaml(entries: Iterable[BestKnown]) -> str:
     """The text of a file with these entries, sorted by what people look for."""
-    ordered = sorted(entries, key=lambda e: (e.workload, e.accelerator, e.peer_links, e.objective, len(e.axes), e.key))
+    ordered = sorted(entries, key=_place)
     blocks = []
     for entry in ordered:
-        task = {name: getattr(entry, name) for name in ("workload", "accelerator", "peer_links", "objective")}
+        task = {name: getattr(entry, name) for name in _TASK if name != "axes"}
+        if entry.rules == RULES_BEFORE_NAMES:
+            del task["rules"]
         data = {"task": {**task, "axes": list(entry.axes)}}
         data |= {name: getattr(entry, name) for name in ("value", "lower_bound", "status", "command")}
         lines = [f"{entry.key}:", *(f"  {key}: {_in_one_line(value)}" for key, value in data.items())]
@@ -200,6 +211,12 @@ def to_yaml(entries: Iterable[BestKnown]) -> str:
         lines += [f"    - {_in_one_line(level)}" for level in levels]
         blocks.append("\n".join(lines) + "\n")
     return _HEADER + "".join(blocks)
+
+
+def _place(entry: BestKnown) -> tuple[object, ...]:
+    """By what entries are sorted."""
+    hardware = (entry.workload, entry.accelerator, entry.peer_links, entry.rules)
+    return (*hardware, entry.objective, len(entry.axes), entry.key)
 
 
 def _in_one_line(value: object) -> str:
@@ -229,7 +246,7 @@ def _parse(key: str, block: str) -> BestKnown:
         raise ValueError(f"entry {key}: it is nested too deeply")
     try:
         data = yaml.load(block, _LOADER)
-        task = data.pop("task")
+        task = {"rules": RULES_BEFORE_NAMES, **data.pop("task")}
         for given, kinds in ((task, _TASK), (data, _DATA)):
             if list(map(type, map(given.get, kinds))) != list(kinds.values()) or len(given) != len(kinds):
                 raise ValueError("keys are missing, unknown or of another kind")
@@ -239,9 +256,10 @@ def _parse(key: str, block: str) -> BestKnown:
         if (
             not set(entry.axes) <= set(AXES)
             or entry.objective not in OBJECTIVES
+            or entry.rules not in RULE_SETS
             or entry.status not in (CERTIFIED, GAP)
         ):
-            raise ValueError("an axis, the objective or the status is unknown")
+            raise ValueError("an axis, the rules, the objective or the status is unknown")
         if not all(isinstance(level, dict) for level in entry.mapping["levels"]):
             raise ValueError("the mapping has no levels")
     except _DAMAGE as error:

@@ -11,6 +11,7 @@ from mapgym.evaluation.sparsity_aware import SparsityAware, is_sparsity_aware
 from mapgym.mapspace import MapSpace
 from mapgym.mapspace.entries import AXES
 from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.rules import DEFAULT_RULES
 from mapgym.spec.workload import Workload
 from mapgym.system.file_names import file_name
 
@@ -49,7 +50,7 @@ class Task:
 
     @property
     def name(self) -> str:
-        """Such as "paper/resnet_conv4 on accel_b"; what is out of the ordinary follows: ", no links, bypass"."""
+        """Such as "paper/resnet_conv4 on accel_b"; what is out of the ordinary follows: ", no links, timeloop-2022"."""
         return ", ".join([f"{self.workload.name} on {self.accelerator.name}", *self._peculiarities])
 
     @property
@@ -66,13 +67,13 @@ class Task:
     @property
     def full_name(self) -> str:
         """The name with its axes in any case, such as "paper/resnet_conv4 on accel_b, keep-all"."""
-        return f"{self.workload.name} on {self.accelerator.name}, {axes_label(self.axes)}"
+        return ", ".join([f"{self.workload.name} on {self.accelerator.name}", axes_label(self.axes), *self._rules])
 
     @property
     def full_file_stem(self) -> str:
-        """A file name without an ending that leaves out nothing that is ordinary."""
+        """A file name without an ending that leaves out nothing that is ordinary but the rules."""
         links = "links" if self.accelerator.peer_links else "no-links"
-        parts = (self.workload.name, self.accelerator.name, links, axes_label(self.axes), self.objective)
+        parts = (self.workload.name, self.accelerator.name, links, axes_label(self.axes), self.objective, *self._rules)
         return file_name(*parts, slash=True)
 
     @property
@@ -89,7 +90,12 @@ class Task:
         links = [] if self.accelerator.peer_links else [_NO_LINKS]
         axes = [] if set(self.axes) == set(KEEP_ALL) else [axes_label(self.axes)]
         densities = [text] if (text := density_text(self.workload)) else []
-        return links + axes + densities + ([] if self.objective == "edp" else [self.objective])
+        return links + self._rules + axes + densities + ([] if self.objective == "edp" else [self.objective])
+
+    @property
+    def _rules(self) -> list[str]:
+        """The counting rules if they are not the default."""
+        return [] if self.accelerator.rules == DEFAULT_RULES else [self.accelerator.rules]
 
 
 def cross(
@@ -117,6 +123,11 @@ def distinct_tasks(
                 task = Task(workload, accelerator, searched, objective)
                 tasks.setdefault(task.key, task)
     return list(tasks.values())
+
+
+def rules_text(accelerators: Iterable[Accelerator]) -> str:
+    """Under which counting rules costs on some accelerators are, for people: such as "timeloop-2025"."""
+    return ", ".join(dict.fromkeys(accelerator.rules for accelerator in accelerators))
 
 
 def axes_label(axes: Sequence[str]) -> str:

@@ -126,11 +126,11 @@ def reason(status: int, workload: Workload, accelerator: Accelerator, mapping: M
     if kind == KEEP:
         return _keep_reason(index, workload, accelerator, mapping)
     if kind == CAPACITY:
-        extents = np.cumprod(mapping.temporal.astype(np.float64) * mapping.spatial, axis=0, dtype=np.float64)
+        extents = np.cumprod(mapping.temporal * mapping.spatial.astype(np.float64), axis=0, dtype=np.float64)
         tile = dict(zip(workload.dims, map(int, extents[index]), strict=True))
         table = pack_rules(workload, accelerator)
         words = sum(
-            held_words(table, index, t, tensor.tile_size(tile), extents)
+            int(held_words(table, index, t, tensor.tile_size(tile), extents))
             for t, tensor in enumerate(workload.tensors)
             if mapping.keep[index, t]
         )

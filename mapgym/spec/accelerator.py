@@ -13,7 +13,7 @@ from mapgym.spec.actions import ACCESSES
 from mapgym.spec.format_rules import check_ranks
 from mapgym.spec.levels import Mac, StorageLevel
 from mapgym.spec.roles import Named, has_roles, name_tensors
-from mapgym.spec.rules import DEFAULT_RULES, CountingRules, counting_rules
+from mapgym.spec.rules import DEFAULT_RULES, CountingRules, counting_rules, stored_rules
 
 if TYPE_CHECKING:
     from mapgym.spec.workload import Workload
@@ -201,6 +201,36 @@ class Accelerator:
         except SpecificationError as error:
             raise SpecificationError(f"{where}: {error}") from None
         return accelerator
+
+    @classmethod
+    def from_stored(cls, data: Mapping[str, object], where: str = "accelerator") -> Accelerator:
+        """Like :meth:`from_dict`, for what a program has stored beside costs.
+
+        Without rules, it has those that held before they had names.
+        A specification that a person writes and that does not name its rules means the default, whichever that is.
+        What :meth:`to_dict` made before rules had names means those under which the costs beside it were counted.
+        """
+        return cls.from_dict({**data, "rules": stored_rules(data)} if isinstance(data, Mapping) else data, where)
+
+    def counted_by(self, rules: str, where: str = "rules") -> Accelerator:
+        """The same hardware under other counting rules.
+
+        Args:
+            rules: a name of :data:`mapgym.spec.rules.RULE_SETS`.
+            where: what the user gave, for error messages.
+
+        Raises:
+            SpecificationError: there are no such rules, or a level has no energies under the names that they look up.
+        """
+        counting = counting_rules(rules, where)
+        for level in self.levels:
+            # A table of energies may be all that a level has: then the energy of an access was never given.
+            if level.action_energies_pj and level.access_energy_pj == StorageLevel.access_energy_pj:
+                try:
+                    _require_energies(level, counting)
+                except SpecificationError as error:
+                    raise SpecificationError(f"{where}: {error}") from None
+        return replace(self, rules=counting.name)
 
 
 @lru_cache(maxsize=256)

@@ -6,6 +6,7 @@ switches say what holds; docs/cost_model.md explains the rules.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mapgym.errors import SpecificationError, suggest
@@ -53,6 +54,11 @@ DEFAULT_RULES = "timeloop-2025"
 
 RULES_BEFORE_NAMES = "timeloop-2022"
 """What held when specifications did not name their rules: for files that were stored then."""
+
+
+def stored_rules(data: Mapping[str, object]) -> str:
+    """The name of the rules in something that a program has stored, such as the plain form of an accelerator."""
+    return str(data.get("rules", RULES_BEFORE_NAMES))
 
 
 def counting_rules(name: object, where: str) -> CountingRules:

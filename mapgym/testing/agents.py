@@ -151,11 +151,15 @@ class AgentContract:
         """Makes the agent; to be overridden."""
         raise NotImplementedError("define the fixture new_agent, a function that makes your agent")
 
+    def counted(self, agent: SearchesMapSpaces, accelerator: Accelerator) -> Accelerator:
+        """The accelerator as the agent needs it; an agent that knows the costs of one rule set gets those rules."""
+        return accelerator
+
     def space(self, agent: SearchesMapSpaces, workload: Workload | None = None, **options: Any) -> MapSpace:
         """A small space over the axes that the agent can search."""
         workload = workload or conv2d("small", N=1, C=4, M=4, P=4, Q=2, R=3, S=1)
         options.setdefault("axes", tuple(axis for axis in AXES if axis in agent.axes))
-        return MapSpace(workload, small_accelerator(), **options)
+        return MapSpace(workload, self.counted(agent, small_accelerator()), **options)
 
     def run(
         self, agent: SearchesMapSpaces, space: MapSpace, samples: int | None = None, seed: int = 0, **options: Any
@@ -289,7 +293,11 @@ class AgentContract:
         """Several densities at once are not for everyone; who does not declare it refuses it."""
         agent = new_agent()
         aware = SparsityAware((1.0, 0.5, 0.1))
-        space = MapSpace(self.space(agent).workload, small_sparse_accelerator(), ("tile", "order", "parallelism"))
+        space = MapSpace(
+            self.space(agent).workload,
+            self.counted(agent, small_sparse_accelerator()),
+            ("tile", "order", "parallelism"),
+        )
         evaluator = RecordingEvaluator(space, aware, Budget(samples=self.samples))
         if SPARSITY_AWARE not in agent.objectives:
             with pytest.raises(SpecificationError, match=SPARSITY_AWARE):
@@ -314,7 +322,7 @@ class AgentContract:
         workload, accelerator = odd_tasks()[task]
         try:
             axes = tuple(axis for axis in AXES if axis in agent.axes)
-            evaluator = self.run(agent, MapSpace(workload, accelerator, axes), 60)
+            evaluator = self.run(agent, MapSpace(workload, self.counted(agent, accelerator), axes), 60)
         except SpecificationError as error:
             message = str(error)
             names = (getattr(agent, "name", ""), workload.name, accelerator.name)

@@ -7,30 +7,28 @@ architecture, gives a problem and a mapping, and says whether Timeloop ran it an
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Iterator, Mapping as AbcMapping
+from collections.abc import Callable, Iterator, Mapping as AbcMapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mapgym.cost import CostDetail, CostModel
+from mapgym.cost import CostModel
 from mapgym.errors import SpecificationError, suggest
 from mapgym.errors.text import quoted, shortened
 from mapgym.mapping import Mapping, MappingBatch
-from mapgym.spec import catalog
 from mapgym.spec.accelerator import Accelerator
-from mapgym.spec.levels import Mac, StorageLevel
+from mapgym.spec.rules import DEFAULT_RULES, counting_rules
 from mapgym.spec.tensor import Tensor
 from mapgym.spec.workload import CONSTRUCTORS, Workload
-from mapgym.system.input_file import parse_json, read_lines, read_text
+from mapgym.system.input_file import parse_json, read_lines
+from mapgym.timeloop.architectures import read_architectures, timeloop_accelerator
+from mapgym.timeloop.figures import our_figures, relative_error, their_figure
 from mapgym.timeloop.sparse_records import (
     Keys,
     has_hypergeometric_density,
     is_artefact,
-    metadata_storage,
     set_spatial_orders,
-    sparse_figures,
     with_record_densities,
     with_sparse_features,
 )
@@ -38,8 +36,6 @@ from mapgym.timeloop.sparse_records import (
 TOLERANCE = 1e-9
 """Relative difference up to which two figures that are not whole numbers are equal."""
 
-# Timeloop prints utilisations with this many decimals, so more cannot be compared.
-_UTILIZATION_DECIMALS = 10
 CLOSE_ENERGY = 0.05
 """How far energies may be off, relative, where one access more or less is a matter of rounding."""
 _EINSUM = "einsum"
@@ -64,7 +60,10 @@ class ValidationReport:
 
     Attributes:
         file: its path.
+        rules: the counting rules of our figures.
         cases: records read.
+        unsupported: ids of those whose mappings the cost model does not have: with a remainder in the last visit of a
+            loop. They are not compared.
         verdicts_agree: records on whose legality we and Timeloop agree.
         artefacts: records without sane figures of Timeloop's, by the rule in docs/sparse.md; they are not compared.
         compared: records whose figures were compared (legal for both).
@@ -78,7 +77,9 @@ class ValidationReport:
     """
 
     file: str
+    rules: str = DEFAULT_RULES
     cases: int = 0
+    unsupported: list[str] = field(default_factory=list)
     verdicts_agree: int = 0
     artefacts: int = 0
     compared: int = 0
@@ -92,8 +93,12 @@ class ValidationReport:
 
     @property
     def passed(self) -> bool:
-        """Whether all verdicts agree and all compared cases are exact, or close where that is all that can be."""
-        return self.verdicts_agree == self.cases and self.exact + self.close == self.compared
+        """Whether all verdicts agree and all compared cases are exact, or close where that is all that can be.
+
+        A file of which nothing is supported has not passed.
+        """
+        supported = self.cases - len(self.unsupported)
+        return 0 < supported == self.verdicts_agree and self.exact + self.close == self.compared
 
     def add(self, difference: Difference) -> None:
         """Keeps the difference if it is among the ten largest."""
@@ -101,14 +106,19 @@ class ValidationReport:
 
 
 def validate_file(
-    path: str | Path, arch_json: str | Path | None = None, progress: Callable[[int, int], None] | None = None
+    path: str | Path,
+    arch_json: str | Path | Sequence[str | Path] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    rules: str = DEFAULT_RULES,
 ) -> ValidationReport:
     """Prices every record of a file and compares all figures with Timeloop's.
 
     Args:
         path: a ``.jsonl`` or ``.jsonl.gz`` file.
-        arch_json: a file with the flat description of the architectures; the catalog's when left out.
+        arch_json: files with flat descriptions of architectures; a file ``arch_extra.json.gz`` beside ``path`` is read
+            as well, and the catalog has the others.
         progress: called with (records done, records in all) now and then.
+        rules: the counting rules of the version of Timeloop that has made the records.
 
     Raises:
         SpecificationError: the file or a record cannot be read, or names an unknown architecture.
@@ -116,16 +126,21 @@ def validate_file(
     records = list(read_records(path))
     if not records:
         raise SpecificationError(f"{path}: holds no records; give a file with one JSON object per line")
-    architectures = None if arch_json is None else _read_json(Path(arch_json))
-    report = ValidationReport(str(path), cases=len(records))
+    counting_rules(rules, "rules")
+    named = [arch_json] if isinstance(arch_json, str | Path) else arch_json
+    architectures = read_architectures(Path(path), [Path(file) for file in named or ()])
+    report = ValidationReport(str(path), rules, cases=len(records))
     groups: dict[str, list[Record]] = {}
     for record in records:
+        if _has_remainders(record):
+            report.unsupported.append(str(record["id"]))
+            continue
         task = [record["arch"], record["problem"], record.get("sparse")]
         groups.setdefault(json.dumps(task, sort_keys=True), []).append(record)
-    done = 0
+    done = len(report.unsupported)
     for group in groups.values():
         with _reading(group[0], path):
-            accelerator = timeloop_accelerator(group[0]["arch"], architectures, str(path))
+            accelerator = timeloop_accelerator(group[0]["arch"], architectures, str(path), rules)
             accelerator = with_sparse_features(accelerator, group[0].get("sparse"))
             workload = timeloop_workload(group[0], str(path))
         mappings = []
@@ -146,16 +161,26 @@ def validate_file(
                 continue
             report.verdicts_agree += 1
             if cost.legal:
-                assert cost.detail is not None
-                figures = _figures(accelerator, workload, cost.detail, cost)
-                if cost.savings is not None:
-                    figures |= sparse_figures(accelerator, workload, cost)
                 with _reading(record, path):
-                    _compare(report, record, figures)
+                    _compare(report, record, our_figures(accelerator, workload, cost))
         done += len(group)
         if progress is not None:
             progress(done, len(records))
     return report
+
+
+def _has_remainders(record: Record) -> bool:
+    """Whether a loop runs another number of times in its last visit; the cost model has no such mappings."""
+    levels = record["mapping"].get("levels") if isinstance(record["mapping"], dict) else None
+    loops = (
+        level.get(kind)
+        for level in (levels if isinstance(levels, list) else [])
+        if isinstance(level, dict)
+        for kind in ("temporal", "spatial_x", "spatial_y")
+    )
+    return any(
+        isinstance(factor, list) for factors in loops if isinstance(factors, dict) for factor in factors.values()
+    )
 
 
 @contextmanager
@@ -187,54 +212,6 @@ def read_records(path: str | Path) -> Iterator[Record]:
             if not isinstance(record, dict) or key not in record:
                 raise SpecificationError(f"{path}: line {number} has no {quoted(key)}; see docs/validation.md")
         yield record
-
-
-def timeloop_accelerator(name: str, architectures: AbcMapping[str, Any] | None, where: str) -> Accelerator:
-    """The accelerator of a record, under Timeloop's rules: peer links on, only cumulative fan-out checks.
-
-    Args:
-        name: the architecture.
-        architectures: name -> flat description; None for the catalog.
-        where: for error messages.
-    """
-    if architectures is None:
-        if name not in catalog.accelerator_names():
-            raise SpecificationError(
-                f"{where}: architecture {quoted(name)} is not in the catalog; give its description with --arch"
-            )
-        accelerator = catalog.accelerator(name)
-        # keep_only describes a map space; Timeloop's model lets any level hold any tensor.
-        levels = tuple(replace(level, keep_only=None) for level in accelerator.levels)
-        return replace(accelerator, levels=levels, peer_links=True, fanout_check="cumulative")
-    if name not in architectures:
-        raise SpecificationError(
-            f"{where}: architecture {quoted(name)} is not described; {suggest(name, architectures)}"
-        )
-    entry = architectures[name]
-    try:
-        levels = tuple(
-            StorageLevel(
-                name=level["name"],
-                capacity_words=level["capacity_words"],
-                mesh_x=level["meshX"],
-                mesh_y=level["meshY"],
-                access_energy_pj=level["vector_access_energy_pJ"],
-                block_size_words=level["block_size_words"],
-                word_bits=level["word_bits"],
-                read_bandwidth_words_per_cycle=level["read_bandwidth"],
-                write_bandwidth_words_per_cycle=level["write_bandwidth"],
-                shared_bandwidth_words_per_cycle=level["shared_bandwidth"],
-                energy_per_hop_pj=level["energy_per_hop_pJ"],
-                router_energy_pj=level["router_energy_pJ"],
-                **metadata_storage(level),
-            )
-            for level in reversed(entry["levels"])
-        )
-        mac = entry["mac"]
-        units = Mac(mac["name"], mac["meshX"], mac["meshY"], mac["energy_pJ_per_mac"], mac["word_bits"])
-    except (KeyError, TypeError) as error:
-        raise SpecificationError(f"architecture {quoted(name)}: {error} is missing in its description") from None
-    return Accelerator(name, levels, units, peer_links=True, fanout_check="cumulative")
 
 
 def timeloop_workload(record: Record, where: str) -> Workload:
@@ -284,47 +261,12 @@ def timeloop_mapping(record: Record, workload: Workload, accelerator: Accelerato
     return mapping
 
 
-def _figures(accelerator: Accelerator, workload: Workload, detail: CostDetail, cost: Any) -> dict[Keys, Any]:
-    """Our figures by the path that they have in a record: keys within keys."""
-    figures: dict[Keys, Any] = {
-        ("cycles",): cost.latency_cycles,
-        ("utilization",): round(cost.utilization, _UTILIZATION_DECIMALS),
-        ("energy_total_pJ",): cost.energy_pj,
-        ("energy_network_pJ",): float(detail.network_energy_pj.sum()),
-        ("actual_computes",): workload.macs,
-    }
-    inner = (accelerator.mac.name, *accelerator.level_names)
-    for s, level in enumerate(accelerator.level_names):
-        figures["per_level", level, "cycles"] = int(detail.level_cycles[s])
-        for t, tensor in enumerate(workload.tensors):
-            if detail.tile_words[s, t]:
-                path = ("per_level", level, tensor.name)
-                figures[*path, "partition_size"] = int(detail.partition_words[s, t])
-                figures[*path, "utilized_capacity"] = int(detail.tile_words[s, t])
-                figures[*path, "utilized_instances"] = int(detail.used_instances[s])
-                figures[*path, "reads"] = int(detail.reads[s, t])
-                figures[*path, "fills"] = int(detail.fills[s, t])
-                figures[*path, "updates"] = int(detail.updates[s, t])
-                figures[*path, "energy_total_pJ"] = float(detail.energy_pj[s, t])
-            path = ("networks", f"{level} <==> {inner[s]}", tensor.name)
-            figures[*path, "ingresses"] = float(detail.ingresses[s, t])
-            figures[*path, "link_transfers"] = float(detail.link_transfers[s, t])
-            figures[*path, "multicast_factor"] = int(detail.multicast[s, t])
-            figures[*path, "spatial_reductions"] = int(detail.spatial_reductions[s, t])
-            figures[*path, "fanout"] = int(detail.fanout_used[s])
-    return figures
-
-
 def _compare(report: ValidationReport, record: Record, figures: dict[Keys, Any]) -> None:
     equal, close = True, has_hypergeometric_density(record)
     for path, ours in figures.items():
-        theirs: Any = record
-        for key in path:
-            theirs = theirs.get(key, 0) if isinstance(theirs, dict) else 0
-        theirs = theirs or 0
-        error = 0.0 if ours == theirs else abs(ours - theirs) / max(abs(theirs), abs(ours))
-        if not math.isfinite(error):  # a figure that is not a number is equal to nothing
-            error = math.inf
+        if (theirs := their_figure(record, path)) is None:
+            continue
+        error = relative_error(path, ours, theirs)
         kind = "energy_pj" if "energy" in path[-1] else "latency_cycles" if path[-1] == "cycles" else "counts"
         report.fields_compared += 1
         report.max_rel_error[kind] = max(report.max_rel_error[kind], error)
@@ -347,13 +289,5 @@ def _is_close(path: Keys, ours: Any, theirs: Any, error: float) -> bool:
         return error <= CLOSE_ENERGY
     if path[-1] in ("cycles", "utilization"):
         return error <= CLOSE_CYCLES
-    is_access = path[-1].endswith(("reads", "fills", "updates"))
+    is_access = any(key.endswith(("reads", "fills", "updates")) for key in path[3:])
     return is_access and abs(ours - theirs) <= 1
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    kind = "the file with the architectures"
-    data = parse_json(read_text(path, kind), str(path), f"give {kind}")
-    if not isinstance(data, dict):
-        raise SpecificationError(f"{path}: is not an object of architecture descriptions; one key per architecture")
-    return data

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping as AbcMapping
+from collections.abc import Iterator, Mapping as AbcMapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mapgym.cost.sparse.tables import ABORTED, WRAPPED
 from mapgym.spec.accelerator import Accelerator
@@ -19,6 +22,8 @@ Keys = tuple[str, ...]
 
 _DISTRIBUTIONS = {"fixed": "fixed-structured", "fixed_structured": "fixed-structured", "diagonal": "banded"}
 """What Timeloop's files also call distributions."""
+
+_ACCESSES, _OUTCOMES = ("reads", "fills", "updates"), ("", "gated_", "skipped_")
 
 _WRAPPED_COUNT = 2.0**63
 """A count from here on has fallen below zero and wrapped around modulo 2**64."""
@@ -97,6 +102,12 @@ def _has_wrapped(data: Any) -> bool:
     return isinstance(data, int | float) and data >= _WRAPPED_COUNT
 
 
+def _metadata(counts: NDArray[np.int64]) -> Iterator[tuple[Keys, int]]:
+    """Accesses to the metadata of a tensor at a level, int64[access, outcome, rank, part], by their places in a record."""
+    for (access, outcome, rank, part), count in np.ndenumerate(counts):
+        yield (f"{_OUTCOMES[outcome]}format_{_ACCESSES[access]}", str(rank), str(part)), int(count)
+
+
 def sparse_figures(accelerator: Accelerator, workload: Workload, cost: Cost) -> dict[Keys, Any]:
     """Our figures by the path that they have in a record, those that sparse hardware changes."""
     savings = cost.savings
@@ -120,8 +131,10 @@ def sparse_figures(accelerator: Accelerator, workload: Workload, cost: Cost) -> 
             figures[*path, "utilized_instances_average"] = float(savings.used_instances[s, t])
             figures[*path, "energy_total_pJ"] = float(savings.energy_pj[s, t])
             figures[*path, "addr_gen_energy_pJ"] = float(savings.address_energy_pj[s, t])
-            for name in ("reads", "fills", "updates"):
+            for name in _ACCESSES:
                 figures[*path, f"actual_{name}"] = int(getattr(savings, name)[s, t])
+            if accelerator.levels[s].metadata_width_bits:
+                figures |= {(*path, *place): count for place, count in _metadata(savings.metadata_accesses[s, t])}
             for name in ("gated_reads", "gated_updates", "skipped_reads", "skipped_updates"):
                 figures[*path, name] = int(getattr(savings, name)[s, t])
     return figures

@@ -26,11 +26,25 @@ from mapgym.warmstart.transfer import transfer_batch
 
 @dataclass(frozen=True)
 class Neighbor:
-    """An entry, how far its workload is from the one that was asked about, and whether the accelerator is the same."""
+    """An entry, and how it goes with the task that was asked about.
+
+    Attributes:
+        entry: the solved layer.
+        distance: of its workload from that of the task.
+        same_accelerator: whether the hardware is the same; its costs may be counted by other rules.
+        same_rules: whether its costs are counted by the same rules.
+    """
 
     entry: Entry
     distance: float
     same_accelerator: bool = True
+    same_rules: bool = True
+
+    @property
+    def place(self) -> tuple[bool, float, bool, str, float]:
+        """By what neighbours are sorted: costs that different rules count are never compared."""
+        rules = self.entry.accelerator.rules
+        return not self.same_accelerator, self.distance, not self.same_rules, rules, self.entry.value
 
 
 class ReplayBuffer:
@@ -85,6 +99,17 @@ class ReplayBuffer:
         """(objective, number of storage levels) of the entries."""
         return {(family.objective, len(family.accelerator.levels)) for family in self._contents.families.values()}
 
+    def remark(self, accelerator: Accelerator) -> str:
+        """A sentence about entries under other counting rules than those of a task; "" if there are none."""
+        rules = {family.accelerator.rules for family in self._contents.families.values()} - {accelerator.rules}
+        if not rules:
+            return ""
+        return (
+            f"the replay buffer {quoted(self.path or 'in memory')} has mappings that were found under "
+            f"{', '.join(sorted(rules))}, this task counts as {accelerator.rules}; they are starting points, and are "
+            "priced anew"
+        )
+
     def add(self, workload: Workload, accelerator: Accelerator, mapping: Mapping, objective: str = "edp") -> float:
         """Adds one mapping, priced here, to the memory and to the file.
 
@@ -138,8 +163,9 @@ class ReplayBuffer:
     ) -> list[Neighbor]:
         """The entries whose workloads are most like one, nearest first; of each workload the best mapping only.
 
-        Entries of the same accelerator (definition, not name) come before all others; others take part if they have as
-        many storage levels.
+        Entries of the same hardware (definition, not name) come before all others; others take part if they have as
+        many storage levels. A mapping is a good start under whichever rules it was found, so that entries under other
+        rules take part, too; their costs are not compared with those under the rules of the task.
 
         Args:
             workload, accelerator, objective: the task.
@@ -149,18 +175,22 @@ class ReplayBuffer:
                 what must not be known.
         """
         machine, hidden = _text_of(accelerator), {_text_of(other) for other in exclude}
-        found: list[tuple[bool, float, float, int]] = []
+        found: list[tuple[bool, float, bool, str, float, int]] = []
         for family in self._contents.families.values():
             theirs = family.accelerator
             if len(theirs.levels) != len(accelerator.levels) or family.objective != objective:
                 continue
-            other_machine = _text_of(theirs) != machine
+            other_machine, other_rules = _text_of(theirs) != machine, theirs.rules != accelerator.rules
             numbers, bounds = family.arrays
             distances = similarity(workload, family.workload, bounds)
             for k in _smallest(distances, count + len(hidden)):
                 number = int(numbers[k])
-                found.append((other_machine, float(distances[k]), self._contents.value(number), number))
-        ordered = [Neighbor(self[number], distance, not other) for other, distance, _, number in sorted(found)]
+                place = (other_machine, float(distances[k]), other_rules, theirs.rules)
+                found.append((*place, self._contents.value(number), number))
+        ordered = [
+            Neighbor(self[number], distance, not other, not rules)
+            for other, distance, rules, _, _, number in sorted(found)
+        ]
         return [entry for entry in ordered if not hidden or _text_of(entry.entry.workload) not in hidden][:count]
 
     def initial(
@@ -232,5 +262,5 @@ def _smallest(distances: NDArray[np.float64], count: int) -> NDArray[np.intp]:
 
 
 def _text_of(thing: Workload | Accelerator) -> str:
-    """Equal for equal definitions, whatever their names."""
-    return json.dumps({**thing.to_dict(), "name": ""}, sort_keys=True)
+    """Equal for equal layers and equal hardware, whatever their names and the rules by which costs are counted."""
+    return json.dumps({**thing.to_dict(), "name": "", "rules": ""}, sort_keys=True)

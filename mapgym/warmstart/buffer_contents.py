@@ -252,7 +252,7 @@ class Contents:
             if (table, key) not in self._definitions:
                 if thing is None:
                     data = json.loads(text)
-                    thing = Workload.from_dict(data) if table == STRUCTURES else Accelerator.from_dict(data)
+                    thing = Workload.from_dict(data) if table == STRUCTURES else Accelerator.from_stored(data)
                 self._definitions[table, key] = thing
         except UNREADABLE as error:
             # A field of another type than it should have, too.

@@ -58,7 +58,7 @@ def find_start(
         for buffer in buffers
         for neighbor in buffer.nearest(space.workload, space.accelerator, objective, count=count, similarity=similarity)
     ]
-    near.sort(key=lambda neighbor: (not neighbor.same_accelerator, neighbor.distance, neighbor.entry.value))
+    near.sort(key=lambda neighbor: neighbor.place)
     batches = [MappingBatch.trivial(space.workload, space.accelerator, 0)]
     sources: list[str] = []
     failures: list[str] = []

@@ -26,6 +26,7 @@ from mapgym.evaluation.evaluator import Budget, Evaluator
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
 from mapgym.spec import catalog
+from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.workload import matmul
 from mapgym.testing.agents import AgentContract, RecordingEvaluator, small_accelerator
 from places import DOCS
@@ -40,6 +41,9 @@ class TestEveryRegisteredAgent(AgentContract):
         for module in agent_class(request.param).requires:
             pytest.importorskip(module)
         return lambda: make_agent(request.param)
+
+    def counted(self, agent: Agent, accelerator: Accelerator) -> Accelerator:
+        return accelerator.counted_by(agent.trained_under()) if agent.name == "mind-mappings" else accelerator
 
 
 @pytest.fixture

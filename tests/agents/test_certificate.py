@@ -57,6 +57,7 @@ def stored_entry(space, share_proven=1.0):
         workload=space.workload.name,
         accelerator=space.accelerator.name,
         peer_links=False,
+        rules=space.accelerator.rules,
         axes=space.axes,
         objective="edp",
         value=value,
@@ -363,7 +364,7 @@ def test_every_stored_optimum_is_used_for_its_task():
     for entry in all_best_known()[:5]:
         space = MapSpace(
             catalog.workload(entry.workload),
-            replace(catalog.accelerator(entry.accelerator), peer_links=entry.peer_links),
+            replace(catalog.accelerator(entry.accelerator), peer_links=entry.peer_links, rules=entry.rules),
             entry.axes,
         )
         found = known_certificate(space, entry.objective)

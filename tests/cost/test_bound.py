@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 import random_cases
-from brute_force_optimum import brute_force_value
+from brute_force_optimum import brute_force_value, with_action_energies
 from mapgym.cost import OBJECTIVES, CostModel, lower_bound
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.levels import Mac, StorageLevel
+from mapgym.spec.rules import RULE_SETS
 from mapgym.spec.tensor import Tensor
 from mapgym.spec.workload import Workload, matmul
 
@@ -29,17 +30,18 @@ def assert_bounded(workload, accelerator, batch: MappingBatch) -> int:
     return int(judged.sum())
 
 
-@pytest.mark.parametrize("seed", range(60))
-def test_no_random_mapping_is_below(seed):
-    case = random_cases.random_case(np.random.default_rng([7, seed]), 60)
+@pytest.mark.parametrize("rules", RULE_SETS)
+@pytest.mark.parametrize("seed", range(40))
+def test_no_random_mapping_is_below(seed, rules):
+    case = random_cases.random_case(np.random.default_rng([7, seed]), 60, rules=rules)
     assert_bounded(case.workload, case.accelerator, case.batch)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(18))
 def test_no_mapping_found_by_descent_is_below(seed):
     """Random mappings are far from the bound; a short greedy search over small tasks comes close to it."""
     rng = np.random.default_rng([11, seed])
-    case = random_cases.random_case(rng, 1)
+    case = random_cases.random_case(rng, 1, rules=list(RULE_SETS)[seed % len(RULE_SETS)])
     space = MapSpace(
         case.workload,
         replace(case.accelerator, fanout_check="per_level"),
@@ -78,7 +80,10 @@ def test_no_mapping_of_a_toy_layer_is_below(seed):
         StorageLevel("Registers", int(rng.integers(8, 40)), mesh_x=mesh, access_energy_pj=energy),
         StorageLevel("Memory", access_energy_pj=20.0, shared_bandwidth_words_per_cycle=bandwidth),
     )
-    accelerator = Accelerator("toy", levels, Mac(mesh_x=2), peer_links=bool(seed % 2))
+    rules = list(RULE_SETS)[seed // 2 % len(RULE_SETS)]
+    accelerator = Accelerator("toy", levels, Mac(mesh_x=2), peer_links=bool(seed % 2), rules=rules)
+    if seed % 3 == 0:
+        accelerator = with_action_energies(rng, accelerator)
     workload = toy_layer(rng)
     space = MapSpace(workload, accelerator, axes=("tile", "order", "parallelism", "bypass"))
     bound = lower_bound(workload, accelerator)

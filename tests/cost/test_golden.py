@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,10 @@ from mapgym.errors import SpecificationError
 from mapgym.mapping import Mapping
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.workload import Workload
-from mapgym.timeloop import timeloop_accelerator, validate_file
+from mapgym.timeloop import timeloop_accelerator, validate_file as validate_records
 
+RULES = "timeloop-2022"
+validate_file = partial(validate_records, rules=RULES)
 RECORDS = list(read_records(DENSE_SAMPLE))
 FACTS_READ = json.loads(FACTS.read_text())
 LEVEL_FIELDS = {
@@ -29,7 +32,7 @@ LEVEL_FIELDS = {
 
 
 def read(record: dict) -> tuple[Workload, Accelerator, Mapping]:
-    accelerator = read_accelerator(FACTS_READ["accelerators"][record["arch"]])
+    accelerator = read_accelerator(FACTS_READ["accelerators"][record["arch"]]).counted_by(RULES)
     workload = read_workload(record["problem"], FACTS_READ["shapes"])
     return workload, accelerator, read_mapping(record, workload, accelerator)
 

@@ -28,6 +28,7 @@ from mapgym.mapping import Mapping
 from mapgym.mapspace import MapSpace
 from mapgym.spec import catalog
 from mapgym.spec.constraints import Constraints
+from mapgym.spec.rules import RULE_SETS, RULES_BEFORE_NAMES
 
 FILE = Path(mapgym.envs_config.__path__[0]) / "best_known.yaml"
 KEEP_ALL = ("tile", "order", "parallelism")
@@ -40,7 +41,7 @@ def name_of(entry: BestKnown) -> str:
 
 
 def task_of(entry: BestKnown) -> MapSpace:
-    accelerator = replace(catalog.accelerator(entry.accelerator), peer_links=entry.peer_links)
+    accelerator = replace(catalog.accelerator(entry.accelerator), peer_links=entry.peer_links, rules=entry.rules)
     return MapSpace(catalog.workload(entry.workload), accelerator, entry.axes)
 
 
@@ -53,6 +54,7 @@ def made_up(space: MapSpace, objective: str = "edp", status: str = CERTIFIED) ->
         workload=space.workload.name,
         accelerator=space.accelerator.name,
         peer_links=space.accelerator.peer_links,
+        rules=space.accelerator.rules,
         axes=space.axes,
         objective=objective,
         value=value,
@@ -104,7 +106,7 @@ class TestFile:
         assert len(plain) == len(entries)
 
     def test_more_freedom_is_never_worse(self):
-        values = {(e.workload, e.accelerator, e.peer_links, e.objective, e.axes): e for e in all_best_known()}
+        values = {(e.workload, e.accelerator, e.peer_links, e.rules, e.objective, e.axes): e for e in all_best_known()}
         for task, entry in values.items():
             wider = values.get((*task[:-1], (*KEEP_ALL, "bypass")))
             if wider is not None:
@@ -136,6 +138,11 @@ class TestKey:
             task_key(layer, machine, KEEP_ALL[:2], "edp"),
             task_key(layer, replace(machine, peer_links=not machine.peer_links), KEEP_ALL, "edp"),
             task_key(layer, replace(machine, fanout_check="cumulative"), KEEP_ALL, "edp"),
+            *(
+                task_key(layer, replace(machine, rules=rules), KEEP_ALL, "edp")
+                for rules in RULE_SETS
+                if rules != machine.rules
+            ),
             task_key(layer, replace(machine, mac=replace(machine.mac, energy_pj=7.5)), KEEP_ALL, "edp"),
             task_key(
                 layer, replace(machine, levels=(replace(first, capacity_words=3), *machine.levels[1:])), KEEP_ALL, "edp"
@@ -163,6 +170,17 @@ class TestEntries:
         assert [replace(entry, mapping={}) for entry in read] == [replace(entry, mapping={}) for entry in entries]
         task = (space.workload, space.accelerator)
         assert [entry.to_mapping(*task).to_text() for entry in read] == [Mapping.trivial(*task).to_text()] * 2
+
+    def test_rules_are_written_unless_they_are_those_of_before_they_had_names(self, space):
+        for rules in RULE_SETS:
+            machine = space.accelerator.counted_by(rules)
+            entry = made_up(MapSpace(space.workload, machine, space.axes))
+            text = to_yaml([entry])
+            (found,) = read_entries(text)
+            assert (found.key, found.rules, to_yaml([found])) == (entry.key, rules, text)
+            assert (f"rules: {rules}" in text) is (rules != RULES_BEFORE_NAMES)
+            with pytest.raises(ValueError, match="the rules"):
+                read_entries(text.replace("objective: edp", "objective: edp, rules: timeloop-1"))
 
     def test_a_level_that_keeps_nothing_stays_so(self, space):
         bypassing = Mapping.trivial(space.workload, space.accelerator)

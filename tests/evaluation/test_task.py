@@ -9,7 +9,7 @@ import pytest
 from mapgym import envs
 from mapgym.errors import SpecificationError
 from mapgym.evaluation.sparsity_aware import SparsityAware
-from mapgym.evaluation.task import KEEP_ALL, Task, axes_label, cross, distinct_tasks
+from mapgym.evaluation.task import KEEP_ALL, Task, axes_label, cross, distinct_tasks, rules_text
 from mapgym.spec import catalog
 
 LAYER, MACHINE = catalog.workload("paper/resnet_conv4"), catalog.accelerator("accel_b")
@@ -28,6 +28,18 @@ def test_names_leave_out_what_is_ordinary_and_full_names_do_not():
     assert PLAIN.full_file_stem == "paper-resnet_conv4__accel_b__links__keep-all__edp"
     assert peculiar.name == "paper/resnet_conv4 on accel_b, no links, bypass, energy"
     assert peculiar.full_file_stem == "paper-resnet_conv4__accel_b__no-links__bypass__energy"
+
+
+def test_rules_are_said_where_they_are_not_the_default():
+    earlier = Task(LAYER, MACHINE.counted_by("timeloop-2022"), (*KEEP_ALL, "bypass"))
+    assert earlier.name == "paper/resnet_conv4 on accel_b, timeloop-2022, bypass"
+    assert earlier.file_stem == "paper-resnet_conv4__accel_b__timeloop-2022__bypass"
+    assert earlier.full_name == "paper/resnet_conv4 on accel_b, bypass, timeloop-2022"
+    assert earlier.full_file_stem == "paper-resnet_conv4__accel_b__links__bypass__edp__timeloop-2022"
+    assert Task(LAYER, MACHINE.counted_by("timeloop-3.0.3")).file_stem == "paper-resnet_conv4__accel_b__timeloop-3.0.3"
+    machines = (MACHINE, MACHINE.counted_by("timeloop-2022"), catalog.accelerator("accel_a"))
+    assert rules_text(machines) == "timeloop-2025, timeloop-2022"
+    assert len({task.key for task in cross([LAYER], machines)}) == 3
 
 
 def test_the_key_knows_no_names_and_no_order_of_axes():

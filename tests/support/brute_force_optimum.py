@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from mapgym.cost import CostModel
 from mapgym.mapspace import MapSpace
 from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.actions import ACCESSES
 from mapgym.spec.constraints import Constraints
 from mapgym.spec.levels import Mac, StorageLevel
+from mapgym.spec.rules import DEFAULT_RULES
 from mapgym.spec.workload import Workload, conv2d, depthwise_conv2d, matmul
 
 MAX_CODES = 150_000
@@ -31,10 +35,11 @@ def brute_force_value(space: MapSpace, objective: str) -> float:
     return best
 
 
-def random_space(rng: np.random.Generator, peer_links: bool = False) -> MapSpace:
+def random_space(rng: np.random.Generator, peer_links: bool = False, rules: str = DEFAULT_RULES) -> MapSpace:
     """A random space of at most ``MAX_CODES`` codes: stride, dilation, lanes, meshes, tight capacities, bypass."""
     while True:
-        workload, accelerator = random_workload(rng), random_accelerator(rng, peer_links)
+        workload = random_workload(rng)
+        accelerator = replace(random_accelerator(rng, peer_links), rules=rules)
         axes = ("tile", "order", "parallelism") + (("bypass",) if rng.random() < 0.5 else ())
         constraints = {}
         if not peer_links and rng.random() < 0.8:
@@ -46,7 +51,29 @@ def random_space(rng: np.random.Generator, peer_links: bool = False) -> MapSpace
             constraints["orders"] = {"Buffer": rng.permutation(workload.dims).tolist()}
         space = MapSpace(workload, accelerator, axes, Constraints(**constraints))
         if np.prod(space.nvec.astype(float)) <= MAX_CODES:
-            return space
+            return replace_accelerator(space, with_action_energies(rng, accelerator)) if rng.random() < 0.5 else space
+
+
+def replace_accelerator(space: MapSpace, accelerator: Accelerator) -> MapSpace:
+    """The same space on other hardware."""
+    return MapSpace(space.workload, accelerator, space.axes, space.constraints)
+
+
+def with_action_energies(rng: np.random.Generator, accelerator: Accelerator) -> Accelerator:
+    """The accelerator with an energy for each action, addresses and leakage, and with clusters of registers."""
+    levels = list(accelerator.levels)
+    for s, level in enumerate(levels):
+        energies = {name: level.access_energy_pj * float(rng.choice((0.0, 0.5, 1.0, 3.0))) for name in ACCESSES}
+        if rng.random() < 0.5:
+            energies["leak"] = float(rng.choice((0.1, 2.0)))
+        gate = levels[int(rng.integers(len(levels)))].name if rng.random() < 0.3 else None
+        address = float(rng.choice((0.0, 0.0, 0.5)))
+        levels[s] = replace(level, action_energies_pj=energies, power_gated_at=gate, address_energy_pj=address)
+    if rng.random() < 0.5:
+        levels[0] = replace(levels[0], cluster_size=2 if levels[0].instances % 2 == 0 else 1)
+    if rng.random() < 0.3 and levels[0].capacity_words != 1:
+        levels[0] = replace(levels[0], multiple_buffering=1.5)
+    return replace(accelerator, levels=tuple(levels))
 
 
 def random_workload(rng: np.random.Generator) -> Workload:

@@ -11,6 +11,7 @@ from mapgym.errors import SpecificationError
 from mapgym.mapping import Mapping
 from mapgym.mapspace import MapSpace
 from mapgym.spec import catalog
+from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.workload import conv2d
 from mapgym.warmstart import Entry, ReplayBuffer, editing_distance
 
@@ -82,6 +83,38 @@ class TestNearest:
         buffer.extend([entry(16, accelerator=other), entry(512)])
         found = buffer.nearest(layer(16), replace(MACHINE, name="renamed"), count=2)
         assert [neighbor.entry.workload.bound("C") for neighbor in found] == [512, 16]
+
+    def test_costs_of_other_rules_are_begun_from_but_not_compared(self):
+        """The same hardware is as near under any rules; of equally near entries those of the same rules come first."""
+        elsewhere = MACHINE.counted_by("timeloop-2022")
+        other = replace(MACHINE, peer_links=False)
+        buffer = ReplayBuffer()
+        mine = replace(entry(16), value=9.0)
+        theirs = [replace(entry(16, seed, elsewhere), value=value) for seed, value in ((1, 2.0), (2, 1.0))]
+        buffer.extend([entry(16, accelerator=other), *theirs, mine, entry(64, accelerator=elsewhere)])
+        found = buffer.nearest(layer(16), MACHINE, count=9)
+        values = [neighbor.entry.value for neighbor in found]
+        assert values[:2] == [9.0, 1.0]
+        assert [neighbor.same_rules for neighbor in found] == [True, False, False, True]
+        assert [neighbor.same_accelerator for neighbor in found] == [True, True, True, False]
+        assert sorted(found, key=lambda neighbor: neighbor.place) == found
+        assert "found under timeloop-2022, this task counts as timeloop-2025" in buffer.remark(MACHINE)
+        assert "found under timeloop-2025, this task counts as timeloop-2022" in buffer.remark(elsewhere)
+        alone = ReplayBuffer()
+        alone.extend([mine])
+        assert alone.remark(MACHINE) == ""
+
+    def test_entries_of_before_rules_had_names_are_of_the_first_rules(self, tmp_path, monkeypatch):
+        to_dict = Accelerator.to_dict
+
+        def as_before(machine):
+            return {key: value for key, value in to_dict(machine).items() if key != "rules"}
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Accelerator, "to_dict", as_before)
+            ReplayBuffer(tmp_path / "old.buffer").extend([entry(16)])
+        (found,) = ReplayBuffer(tmp_path / "old.buffer")
+        assert found.accelerator == MACHINE.counted_by("timeloop-2022")
 
     def test_what_must_not_be_known_is_left_out(self):
         buffer = ReplayBuffer()

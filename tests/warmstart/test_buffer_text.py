@@ -13,6 +13,7 @@ import pytest
 
 from buffer_entries import MACHINE, entry, everything, names, sizes
 from mapgym.errors import SpecificationError
+from mapgym.spec.rules import RULES_BEFORE_NAMES
 from mapgym.warmstart import ReplayBuffer, buffer_answers
 from places import DATA, SUPPORT
 
@@ -31,10 +32,10 @@ def is_text(path) -> bool:
 
 
 def test_it_is_read_as_it_is_but_for_names_that_nothing_may_have_any_more(path):
-    buffer = ReplayBuffer(path)
+    buffer, machine = ReplayBuffer(path), MACHINE.counted_by(RULES_BEFORE_NAMES)
     assert [(e.workload.name, e.workload.bounds, e.accelerator, e.objective, e.value) for e in buffer] == [
-        ("a\\tb", (1, 2, 2, 2), MACHINE, "edp", 39281.608040201005),
-        ("fc", (1, 2, 4, 2), MACHINE, "edp", 170054.83417085427),
+        ("a\\tb", (1, 2, 2, 2), machine, "edp", 39281.608040201005),
+        ("fc", (1, 2, 4, 2), machine, "edp", 170054.83417085427),
     ]
     assert not buffer.damaged
     assert path.read_bytes() == OLD.read_bytes()

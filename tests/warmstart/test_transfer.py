@@ -10,7 +10,7 @@ from hypothesis import given, settings, strategies as st
 
 from mapgym import CostModel
 from mapgym.errors import SpecificationError
-from mapgym.evaluation.best_known import best_known
+from mapgym.evaluation.best_known import all_best_known, best_known
 from mapgym.mapspace import MapSpace
 from mapgym.spec import catalog
 from mapgym.spec.workload import conv2d, depthwise_conv2d, matmul, mttkrp
@@ -97,7 +97,7 @@ def test_what_is_inherited_by_hand():
 
 def test_good_mappings_stay_good():
     """The optimum of a layer, transferred to its neighbour in the network, beats four in five random mappings."""
-    accelerator = replace(catalog.accelerator("accel_b"), peer_links=False)
+    accelerator = replace(catalog.accelerator("accel_b"), peer_links=False, rules=all_best_known()[0].rules)
     spaces = [MapSpace(catalog.workload(f"resnet50/{name}"), accelerator) for name in ("conv3_3x3", "conv4_3x3")]
     known = best_known(spaces[0], "edp")
     assert known is not None

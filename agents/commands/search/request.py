@@ -41,6 +41,7 @@ class SearchRequest:
         workload, accelerator: as they were named.
         axes, objective, densities: what is searched, and the fixed densities of tensors.
         peer_links: whether neighbours pass words to each other.
+        rules: the counting rules, None for those of the accelerator.
         constraints: a file of them.
         agent: a name, None for the default or the one of the policy.
         parameters: of the agent, as they were typed.
@@ -56,6 +57,7 @@ class SearchRequest:
     objective: str
     densities: Mapping[str, object]
     peer_links: bool
+    rules: str | None
     constraints: Path | None
     agent: str | None
     parameters: Mapping[str, str]
@@ -74,7 +76,7 @@ class SearchRequest:
         """What is searched."""
         return MapSpace(
             task_workload(catalog.workload(self.workload), self.objective, self.densities),
-            parsing.load_accelerator(self.accelerator, peer_links=self.peer_links),
+            parsing.load_accelerator(self.accelerator, peer_links=self.peer_links, rules=self.rules),
             self.axes,
             constraints=_read_constraints(self.constraints),
         )
@@ -145,8 +147,9 @@ def make_search(request: SearchRequest) -> Search:
     space = request.space()
     agent.check_axes(space)
     agent.check_objective(request.objective)
-    if policy is not None and (mismatch := policy.mismatch(request.objective)):
-        console.notify(f"mapgym: {mismatch}")
+    for remark in (policy.mismatch(request.objective) if policy else "", agent.remark(space.accelerator)):
+        if remark:
+            console.notify(f"mapgym: {remark}")
     start = None if request.warm_start is None else _begin(request.warm_start, space, request)
     return Search(agent, Evaluator(space, request.objective, budget), start, request.seed, proof)
 
@@ -177,6 +180,8 @@ def _begin(text: str, space: MapSpace, request: SearchRequest) -> Start:
         )
     warm = parsing.load_warm_start(text, within_experiment=False)
     assert warm is not None  # there is a text
+    if remark := warm.remark(space.accelerator):
+        console.notify(f"mapgym: {remark}")
     start = warm.begin(space, request.objective, request.seed)
     if start.failures:
         console.notify(

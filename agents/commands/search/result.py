@@ -54,7 +54,7 @@ class SearchResult:
         value = "front of energy and latency" if evaluator.front else f"EDP {self.cost.edp:.6g} pJ*cycles"
         if is_sparsity_aware(evaluator.objective):
             value = f"{evaluator.best_value:.6g} x the lower bounds, {evaluator.objective}"
-        about = f"{space.workload.name} on {space.accelerator.name}{links}: {value}\n"
+        about = f"{space.workload.name} on {space.accelerator.name}{links}, {space.accelerator.rules}: {value}\n"
         about += f"found by {self.agent}, seed {self.seed}, {evaluator.samples} samples"
         if evaluator.front:
             write_front(path, evaluator.front, about)
@@ -72,6 +72,7 @@ class SearchResult:
             "seed": self.seed,
             "axes": list(space.axes),
             "peer_links": space.accelerator.peer_links,
+            "rules": space.accelerator.rules,
             "objective": evaluator.objective,
             "edp": float(cost.edp),
             "energy_pj": float(cost.energy_pj),
@@ -128,4 +129,5 @@ class SearchResult:
             console.say(f"{'optimum':12s} {self.certificate.describe(evaluator.best_value)}")
             console.say(f"{'':12s} {outcome_text(self.certificate, evaluator.objective)}")
         console.say(f"{'utilization':12s} {cost.utilization:.1%} of the MACs")
+        console.say(f"{'rules':12s} {space.accelerator.rules}")
         console.say_search(self.agent, f"{evaluator.samples:,} samples", evaluator.samples, self.seconds, output)

@@ -30,6 +30,7 @@ def run(
         typer.Option(help=f"Searches of each kind; {_SEEDS}, or {_QUICK_SEEDS} with --quick.", show_default=False),
     ] = None,
     peer_links: shared.PeerLinksOption = False,
+    rules: options.RulesOption = None,
     quick: shared.QuickOption = False,
     no_locks: options.NoLocksOption = False,
 ) -> None:
@@ -42,7 +43,9 @@ def run(
     parsing.parse_objective(objective)
     samples = shared.at_least(samples or (_QUICK_SAMPLES if quick else _SAMPLES), 100, "--samples")
     seeds = shared.at_least(seeds or (_QUICK_SEEDS if quick else _SEEDS), 1, "--seeds")
-    tasks = shared.study_tasks(workloads, accelerators, axes, objective, peer_links=peer_links)
+    tasks = shared.study_tasks(workloads, accelerators, axes, objective, peer_links=peer_links, rules=rules)
 
     cells = study.axes_cells(tasks, samples, seeds)
-    shared.run_with_display(context, output, "Axes of the map space", cells, study.axes_tables, draw_axes)
+    shared.run_with_display(
+        context, output, "Axes of the map space", cells, study.axes_tables, draw_axes, shared.rules_of(tasks)
+    )

@@ -29,6 +29,7 @@ def run(
     samples: Annotated[int, typer.Option(help="Budget of each search.")] = 2500,
     seeds: Annotated[int, typer.Option(max=10_000, help="Searches of each agent; the first is drawn.")] = 2,
     peer_links: shared.PeerLinksOption = False,
+    rules: options.RulesOption = None,
     quick: shared.QuickOption = False,
     no_locks: options.NoLocksOption = False,
 ) -> None:
@@ -40,10 +41,12 @@ def run(
     parsing.parse_objective(objective)
     shared.at_least(samples, 20, "--samples")
     shared.at_least(seeds, 1, "--seeds")
-    tasks = shared.study_tasks(workloads, accelerators, axes, objective, peer_links=peer_links)
+    tasks = shared.study_tasks(workloads, accelerators, axes, objective, peer_links=peer_links, rules=rules)
 
     names = landscape.present_agents(parsing.comma_separated(agents, "--agents") if agents else None)
     if quick:
         samples, seeds = min(samples, 1000), 1
     cells = landscape.landscape_cells(tasks, names, samples, seeds)
-    shared.run_with_display(context, output, "Landscapes", cells, landscape.landscape_tables, draw_landscapes)
+    shared.run_with_display(
+        context, output, "Landscapes", cells, landscape.landscape_tables, draw_landscapes, shared.rules_of(tasks)
+    )

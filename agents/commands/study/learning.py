@@ -23,6 +23,7 @@ from mapgym.agents.studies.mappers.study import Comparison, mappers_tables
 from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
 from mapgym.evaluation.evaluator import Budget
+from mapgym.evaluation.task import rules_text
 from mapgym.spec.splits import load_split, training_layers
 
 QUICK_SAMPLES, QUICK_SECONDS, QUICK_LAYERS = 1000, 2.0, 2
@@ -51,6 +52,7 @@ def run(
     unseen_only: Annotated[bool, typer.Option("--unseen-only", help="Leave out the part on single layers.")] = False,
     jobs: options.JobsOption = None,
     peer_links: shared.PeerLinksOption = False,
+    rules: options.RulesOption = None,
     quick: shared.QuickOption = False,
     no_locks: options.NoLocksOption = False,
 ) -> None:
@@ -66,15 +68,21 @@ def run(
     """
     shared.at_least(samples, 256, "--samples")
     shared.at_least(seeds, 1, "--seeds")
-    plan = _plan(samples, seeds, accelerators, model, peer_links=peer_links, quick=quick)
-    single, runs = (None, []) if unseen_only else _single_layers(context, output, jobs, quick=quick)
+    plan = _plan(samples, seeds, accelerators, model, peer_links=peer_links, rules=rules, quick=quick)
+    single, runs = (None, []) if unseen_only else _single_layers(context, output, jobs, rules=rules, quick=quick)
+    for policy in plan.policies:
+        for remark in dict.fromkeys(load_policy(policy["model"]).remark(machine) for machine in plan.accelerators):
+            if remark:
+                console.notify(f"mapgym: {remark}")
     buffers = Buffers(plan)
     outcome = Outcome(shared.work_through(output, learning_cells(plan, buffers), buffers.learn))
     (unseen,) = load_split("test").accelerators[:1]
     tables = learning_tables(single, outcome, unseen)
     if single is not None:
         tables.insert(1, replace(mappers_tables(single)[0], title="One layer from nothing"))
-    shared.finish(context, output, "Learning", tables, lambda: draw_learning(outcome, output))
+    shared.finish(
+        context, output, "Learning", tables, lambda: draw_learning(outcome, output), rules_text(plan.accelerators)
+    )
     for question, answer in tables[0].rows:
         console.say(f"- {question}: {answer}")
     if runs:
@@ -83,7 +91,14 @@ def run(
 
 
 def _plan(
-    samples: int, seeds: int, accelerators: str | None, model: str | None, *, peer_links: bool, quick: bool
+    samples: int,
+    seeds: int,
+    accelerators: str | None,
+    model: str | None,
+    *,
+    peer_links: bool,
+    rules: str | None = None,
+    quick: bool,
 ) -> Plan:
     """What is measured on unseen layers."""
     named = [*load_split("training").accelerators, *load_split("test").accelerators]
@@ -101,7 +116,7 @@ def _plan(
             raise SpecificationError(
                 f"--model names the policy {quoted(policy['model'])} more than once; name each once"
             )
-    machines = tuple(parsing.load_accelerator(name, peer_links=peer_links) for name in named)
+    machines = tuple(parsing.load_accelerator(name, peer_links=peer_links, rules=rules) for name in named)
     return Plan(tuple(layers), machines, tuple(known), samples, seeds, tuple(policies))
 
 
@@ -128,12 +143,12 @@ def _spread(layers: list[Any]) -> list[Any]:
 
 
 def _single_layers(
-    context: typer.Context, output: Path, jobs: int | None, *, quick: bool
+    context: typer.Context, output: Path, jobs: int | None, *, rules: str | None, quick: bool
 ) -> tuple[Comparison | None, list[RunResult]]:
     """Agents that learn on one layer beside those that search it."""
     results, summaries = [], []
     for name, folder in (("learning", "samples"), ("learning_time", "time")):
-        experiment = load_experiment(name)
+        experiment = parsing.counted_by(load_experiment(name), rules)
         if quick:
             budget = Budget(samples=QUICK_SAMPLES) if experiment.budget.samples else Budget(seconds=QUICK_SECONDS)
             experiment = replace(experiment, seeds=experiment.seeds[:1], budget=budget)

@@ -18,7 +18,8 @@ from mapgym.agents.studies.mappers.plot import draw_mappers
 from mapgym.agents.studies.mappers.study import Comparison, mappers_tables
 from mapgym.agents.studies.mappers.timeloop_mapper import timeloop_runs, timeloop_table
 from mapgym.evaluation.evaluator import Budget
-from mapgym.evaluation.task import cross
+from mapgym.evaluation.task import cross, rules_text
+from mapgym.spec.accelerator import Accelerator
 
 
 def run(
@@ -42,13 +43,15 @@ def run(
         typer.Option(help="Budget of the runs with the same time; 5, or 1 with --quick.", show_default=False),
     ] = None,
     jobs: options.JobsOption = None,
+    rules: options.RulesOption = None,
     quick: shared.QuickOption = False,
     no_locks: options.NoLocksOption = False,
 ) -> None:
     """Compares all mappers: EDP after the same number of samples and after the same time.
 
     Two experiments of the catalog, mappers and mappers_time, in the folders samples/ and time/, and a third,
-    mappers_timeloop, in timeloop/: the tasks among them that Timeloop's own mapper was run on, with bypass. With
+    mappers_timeloop, in timeloop/: the tasks among them that Timeloop's own mapper was run on, with bypass and
+    counted by the rules of its version, whatever those of the others. With
     --quick those of the same names that end in _quick. "mapgym report" makes a page of all. Links between neighbours
     are as the accelerators have them. Slow agents get fewer seeds. Writes mappers.md, its tables as CSV, and
     mappers.png.
@@ -57,17 +60,20 @@ def run(
         shared.at_least(samples, 1, "--samples")
     parsing.parse_seconds(seconds, "--seconds")
     suffix = "_quick" if quick else ""
+    machines = parsing.load_accelerators(accelerators, "--accelerators", rules=rules)
     by_samples, by_time = (load_experiment(f"{name}{suffix}") for name in ("mappers", "mappers_time"))
     limits = (Budget(samples=samples or by_samples.budget.samples), Budget(seconds=seconds or by_time.budget.seconds))
     plans = [
-        (output / name, _adapted(experiment, workloads, accelerators, agents, budget))
+        (output / name, _adapted(experiment, workloads, machines, agents, budget))
         for name, experiment, budget in zip(("samples", "time"), (by_samples, by_time), limits, strict=True)
     ]
     timeloop = timeloop_runs()
     there = [(run.workload, run.accelerator) for run in timeloop]
     third = load_experiment(f"mappers_timeloop{suffix}")
     budget = Budget(samples=samples or third.budget.samples)
-    third = _adapted(third, workloads, accelerators, agents, budget, by_samples.agents)
+    # Its costs are those of the version that it belongs to.
+    as_it_counts = [machine.counted_by(timeloop[0].accelerator.rules) for machine in machines]
+    third = _adapted(third, workloads, as_it_counts, agents, budget, by_samples.agents)
     if tasks := tuple(task for task in third.tasks if (task.workload, task.accelerator) in there):
         plans.append((output / "timeloop", replace(third, tasks=tasks)))
     results: list[RunResult] = []
@@ -86,7 +92,9 @@ def run(
         comparison = Comparison(*summaries[:2])
         overview, *others = mappers_tables(comparison)
         tables = [overview, *(timeloop_table(summary, timeloop) for summary in summaries[2:]), *others]
-        shared.finish(context, output, "Mappers", tables, lambda: draw_mappers(comparison, output))
+        shared.finish(
+            context, output, "Mappers", tables, lambda: draw_mappers(comparison, output), rules_text(machines)
+        )
         console.say(f'"mapgym report {output}" makes tables, charts and a page of all runs.')
     end_with_failures(results)
 
@@ -94,7 +102,7 @@ def run(
 def _adapted(
     experiment: Experiment,
     workloads: str,
-    accelerators: str,
+    machines: Sequence[Accelerator],
     agents: str | None,
     budget: Budget,
     others: Sequence[AgentEntry] = (),
@@ -105,7 +113,7 @@ def _adapted(
     """
     tasks = cross(
         parsing.load_workloads(parsing.comma_separated(workloads, "--workloads")),
-        [parsing.load_accelerator(name) for name in parsing.comma_separated(accelerators, "--accelerators")],
+        machines,
         experiment.tasks[0].axes,
         experiment.tasks[0].objective,
     )

@@ -38,6 +38,7 @@ def run(
     objective: options.ObjectiveOption = "edp",
     seconds_per_layer: Annotated[float, typer.Option(help="Wall time of the solver for each task.")] = 60.0,
     peer_links: shared.PeerLinksOption = False,
+    rules: options.RulesOption = None,
     update_best_known: Annotated[
         Path | None,
         typer.Option(
@@ -58,10 +59,10 @@ def run(
     if update_best_known is not None:
         check_known_file(update_best_known)
     named = parsing.comma_separated(networks, "--networks") if networks else list(catalog.network_names())
-    machines = parsing.comma_separated(accelerators or _STANDARD_ACCELERATORS, "--accelerators")
+    machines = accelerators or _STANDARD_ACCELERATORS
     tasks = distinct_tasks(
         parsing.load_workloads(named),
-        [parsing.load_accelerator(name, peer_links=peer_links) for name in machines],
+        parsing.load_accelerators(machines, "--accelerators", peer_links=peer_links, rules=rules),
         [parsing.parse_axes(text) for text in axes or (options.DEFAULT_AXES, _BYPASS_AXES)],
         objective,
     )

@@ -18,6 +18,7 @@ def run(
     objective: options.ObjectiveOption = "edp",
     bases: Annotated[int, typer.Option(max=10_000, help="Good mappings, and random ones, of each layer.")] = 5,
     peer_links: shared.PeerLinksOption = False,
+    rules: options.RulesOption = None,
     quick: shared.QuickOption = False,
     no_locks: options.NoLocksOption = False,
 ) -> None:
@@ -28,9 +29,13 @@ def run(
     """
     parsing.parse_objective(objective)
     shared.at_least(bases, 1, "--bases")
-    tasks = shared.study_tasks(workloads, accelerators, options.DEFAULT_AXES, objective, peer_links=peer_links)
+    tasks = shared.study_tasks(
+        workloads, accelerators, options.DEFAULT_AXES, objective, peer_links=peer_links, rules=rules
+    )
 
     for task in tasks:
         order.all_orders(task.workload.bounds)
     cells = order.order_cells(tasks, min(bases, 2) if quick else bases)
-    shared.run_with_display(context, output, "Loop orders", cells, order.order_tables, order.draw_orders)
+    shared.run_with_display(
+        context, output, "Loop orders", cells, order.order_tables, order.draw_orders, shared.rules_of(tasks)
+    )

@@ -26,6 +26,7 @@ def run(
         float, typer.Option(help="Wall time of the solver for each end of each front; 0 for stored optima only.")
     ] = 5.0,
     peer_links: shared.PeerLinksOption = False,
+    rules: options.RulesOption = None,
     quick: shared.QuickOption = False,
     no_locks: options.NoLocksOption = False,
 ) -> None:
@@ -39,9 +40,11 @@ def run(
     shared.at_least(seeds, 1, "--seeds")
     if not 0 <= certify < math.inf:
         raise SpecificationError(f"--certify is {certify:g}; give a finite number of seconds, or 0")
-    tasks = shared.study_tasks(workloads, accelerators, axes, "edp", peer_links=peer_links)
+    tasks = shared.study_tasks(workloads, accelerators, axes, "edp", peer_links=peer_links, rules=rules)
 
     if quick:
         samples, seeds, certify = min(samples, 5000), 1, min(certify, 1.0)
     cells = pareto.pareto_cells(tasks, agent, samples, seeds, certify)
-    shared.run_with_display(context, output, "Energy against latency", cells, pareto.pareto_tables, draw_fronts)
+    shared.run_with_display(
+        context, output, "Energy against latency", cells, pareto.pareto_tables, draw_fronts, shared.rules_of(tasks)
+    )

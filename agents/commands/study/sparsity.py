@@ -12,6 +12,7 @@ from mapgym.agents.studies.sparsity.plot import draw_sparsity
 from mapgym.agents.studies.sparsity.study import sparsity_cells
 from mapgym.agents.studies.sparsity.tables import sparsity_tables
 from mapgym.evaluation.sparsity_aware import DensitySet, SparsityAware
+from mapgym.evaluation.task import rules_text
 
 
 def run(
@@ -22,6 +23,7 @@ def run(
     agent: Annotated[str, typer.Option(help="Who searches; one that can search for several densities.")] = "evolution",
     samples: Annotated[int, typer.Option(help="Cost-model calls for each density that a mapping is tuned to.")] = 5000,
     seeds: Annotated[int, typer.Option(max=10_000, help="Searches of each kind.")] = 5,
+    rules: options.RulesOption = None,
     quick: shared.QuickOption = False,
     no_locks: options.NoLocksOption = False,
 ) -> None:
@@ -36,7 +38,7 @@ def run(
     shared.at_least(seeds, 1, "--seeds")
 
     layers = parsing.load_workloads(parsing.comma_separated(workloads, "--workloads"))
-    machines = [parsing.load_accelerator(name) for name in parsing.comma_separated(accelerators, "--accelerators")]
+    machines = parsing.load_accelerators(accelerators, "--accelerators", rules=rules)
     searcher, aware = make_agent(agent), SparsityAware()
     searcher.check_objective(aware)
     for machine in machines:
@@ -46,4 +48,4 @@ def run(
     if quick:
         samples, seeds = min(samples, 1000), min(seeds, 2)
     cells = sparsity_cells(layers, machines, searcher.name, samples, seeds)
-    shared.run_with_display(context, output, "Sparsity", cells, sparsity_tables, draw_sparsity)
+    shared.run_with_display(context, output, "Sparsity", cells, sparsity_tables, draw_sparsity, rules_text(machines))

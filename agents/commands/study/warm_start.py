@@ -23,6 +23,7 @@ def run(
     agents: Annotated[str, typer.Option(help="Agents, separated by commas.")] = "gamma,evolution,hill-climb,annealing",
     samples: Annotated[int, typer.Option(help="Budget of each search.")] = 5000,
     seeds: Annotated[int, typer.Option(max=10_000, help="Seeds of each agent.")] = 5,
+    rules: options.RulesOption = None,
     quick: shared.QuickOption = False,
     no_locks: options.NoLocksOption = False,
 ) -> None:
@@ -39,5 +40,6 @@ def run(
     searchers = [make_agent(name).name for name in parsing.comma_separated(agents, "--agents")]
     if quick:
         samples, seeds = min(samples, 2000), 1
-    cells = warm_start_cells(named, parsing.load_accelerator(accelerator), searchers, samples, seeds)
-    shared.run_with_display(context, output, "Warm starts", cells, warm_start_tables, draw_warm_starts)
+    machine = parsing.load_accelerator(accelerator, rules=rules)
+    cells = warm_start_cells(named, machine, searchers, samples, seeds)
+    shared.run_with_display(context, output, "Warm starts", cells, warm_start_tables, draw_warm_starts, machine.rules)

@@ -16,6 +16,7 @@ from mapgym.evaluation.evaluator import Budget, Evaluator
 from mapgym.evaluation.sparsity_aware import is_sparsity_aware
 from mapgym.evaluation.task import Task
 from mapgym.mapspace import MapSpace
+from mapgym.spec.accelerator import Accelerator
 from mapgym.system.file_names import file_name
 
 MOST_RUNS = 200_000
@@ -59,6 +60,11 @@ class AgentEntry:
         """The agent; raises SpecificationError for an unknown name or a parameter that it does not take."""
         return make_agent(self.agent, **self.parameters)
 
+    def remarks(self, accelerator: Accelerator) -> list[str]:
+        """Sentences for the user before searches on an accelerator."""
+        warm = "" if self.warm_start is None else self.warm_start.remark(accelerator)
+        return [text for text in (self.make().remark(accelerator), warm) if text]
+
     @property
     def tuning(self) -> str:
         """How its parameters were chosen, in words."""
@@ -100,7 +106,8 @@ class Run:
         if self._warm_source not in WITHIN_EXPERIMENT:
             return None
         machine = self.task.accelerator
-        return self.agent.label, self.seed, machine.name, machine.peer_links, self.task.axes, self.task.objective
+        on = (machine.name, machine.peer_links, machine.rules)
+        return (self.agent.label, self.seed, *on, self.task.axes, self.task.objective)
 
     @property
     def _warm_source(self) -> str:

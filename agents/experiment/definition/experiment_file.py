@@ -32,6 +32,7 @@ _TASK_KEYS = (
     "env",
     "objective",
     "peer_links",
+    "rules",
     "density",
     "densities",
     "density_weights",
@@ -112,6 +113,8 @@ def _tasks(data: object, where: str) -> tuple[Task, ...]:
         if not isinstance(links, bool):
             raise SpecificationError(f"{where}: peer_links is {quoted(links)}; give true or false")
         machines = [replace(machine, peer_links=links) for machine in machines]
+    if (rules := data.get("rules")) is not None:
+        machines = [machine.counted_by(rules, f"{where}: rules") for machine in machines]
     objective = _within(
         where,
         lambda name: read_objective(objective_in(data.get("env"), name), *_density_lists(data, where)),

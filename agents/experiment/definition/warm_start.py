@@ -15,6 +15,7 @@ from mapgym.errors import SpecificationError, suggest
 from mapgym.errors.text import quoted
 from mapgym.evaluation.sparsity_aware import plain_objective
 from mapgym.mapspace import MapSpace
+from mapgym.spec.accelerator import Accelerator
 from mapgym.warmstart import ReplayBuffer, Start, find_start
 
 PREVIOUS_LAYER, SIMILAR = "previous-layer", "similar"
@@ -67,6 +68,14 @@ class WarmStart:
             proposals = propose(space, _plain(objective), np.random.default_rng(seed), PROPOSALS)
             return Start(proposals, (POLICY,), (), "")
         return find_start([self.buffer()], space, _plain(objective), count=NEIGHBOURS)
+
+    def remark(self, accelerator: Accelerator) -> str:
+        """A sentence for the user if what it begins from was made under other counting rules than a task has; or ""."""
+        if self.source == POLICY:
+            from mapgym.agents.learned.amortized.model import load_policy
+
+            return load_policy().remark(accelerator)
+        return self.buffer().remark(accelerator) if self.digest else ""
 
     def buffer(self) -> ReplayBuffer:
         """The replay buffer; raises SpecificationError if it is not any more what it was."""

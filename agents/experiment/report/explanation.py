@@ -78,6 +78,7 @@ def explain(
     return {
         "workload": workload.name,
         "accelerator": accelerator.name,
+        "rules": accelerator.rules,
         "edp": float(cost.edp),
         "energy_pj": float(cost.energy_pj),
         "latency_cycles": float(cost.latency_cycles),
@@ -105,7 +106,8 @@ def headlines(report: dict[str, Any]) -> list[tuple[str, str]]:
     ):
         ratio = report[key] / report[f"lower_bound_{key}"]
         lines.append((name, f"{report[key]:.6g} {unit}, {ratio:.3f} x the lower bound"))
-    return [*lines, ("utilization", f"{report['utilization']:.1%} of the MACs"), ("limited by", report["limited_by"])]
+    lines += [("utilization", f"{report['utilization']:.1%} of the MACs"), ("limited by", report["limited_by"])]
+    return [*lines, ("rules", report["rules"])]
 
 
 def energy_table(workload: Workload, accelerator: Accelerator, report: dict[str, Any]) -> Breakdown:

@@ -101,7 +101,7 @@ def _overview(part: Part) -> list[Markup]:
         element(
             "p",
             f"{len(summary.agents)} agents on {len(summary.tasks)} tasks; budget of a run: "
-            f"{report.budget_text(summary)}. {about.state(summary)}",
+            f"{report.budget_text(summary)}. {report.rules_line(summary)} {about.state(summary)}",
         )
     )
     if warm := report.warm_start_lines(summary.all_results):

@@ -15,7 +15,7 @@ from mapgym.agents.experiment.storage.results import RunResult
 from mapgym.agents.files.text_tables import csv_text, markdown, markdown_code, markdown_paragraph, markdown_table
 from mapgym.agents.labels import objective_name, objective_unit, short_gap
 from mapgym.evaluation.sparsity_aware import is_sparsity_aware, samples_per_mapping
-from mapgym.evaluation.task import Task
+from mapgym.evaluation.task import Task, rules_text
 
 ALL_TASKS = "(all tasks)"
 
@@ -47,7 +47,7 @@ class About:
 
 def to_csv(summary: Summary) -> str:
     """The rows with every metric at full precision; an empty cell means "none" or "never reached"."""
-    header = ["workload", "accelerator", "peer_links", "axes", "objective", "agent", "seeds"]
+    header = ["workload", "accelerator", "peer_links", "rules", "axes", "objective", "agent", "seeds"]
     header += ["best_value", "best_over_lower_bound", "best_known_value"]
     header += ["gap_to_proven_bound", "optimum_certified", "proven_lower_bound"]
     header += [f"over_best_known_{part}" for part in ("iqm", "low", "high")]
@@ -58,10 +58,11 @@ def to_csv(summary: Summary) -> str:
         header += [f"samples_to_{target:g}x_best_known", f"reached_{target:g}x_best_known"]
     table: list[list[object]] = [[*header, "samples", "mappings", "seconds", "samples_per_second", "tuning"]]
     for row in summary.rows:
-        names, certificate, known = [ALL_TASKS, "", "", "", ""], None, None
+        names, certificate, known = [ALL_TASKS, *[""] * 5], None, None
         if (task := row.task) is not None:
-            links = str(task.accelerator.peer_links).lower()
-            names = [task.workload.name, task.accelerator.name, links, "+".join(task.axes), task.objective]
+            machine = task.accelerator
+            names = [task.workload.name, machine.name, str(machine.peer_links).lower(), machine.rules]
+            names += ["+".join(task.axes), task.objective]
             certificate, known = summary.certificates.get(task), summary.best_known[task]
         best = [_cell(row.best), _cell(row.best_ratio), _cell(known), _cell(row.gap)]
         best += [str(row.gap_certified).lower() if row.gap is not None else ""]
@@ -82,7 +83,7 @@ def to_markdown(summary: Summary, about: About) -> str:
     if about.description:
         lines += [markdown_paragraph(f"{about.description[0].upper()}{about.description[1:]}."), ""]
     lines += [f"Made by mapgym {__version__} with", "", markdown_code(about.command), ""]
-    lines += [f"Budget of a run: {budget_text(summary)}. {about.state(summary)}", ""]
+    lines += [f"Budget of a run: {budget_text(summary)}. {rules_line(summary)} {about.state(summary)}", ""]
     if warm := warm_start_lines(summary.all_results):
         lines += ["Warm starts:", "", *(f"- {markdown(line)}" for line in warm), ""]
     for task in summary.tasks:
@@ -92,6 +93,11 @@ def to_markdown(summary: Summary, about: About) -> str:
         lines += ["## All tasks", "", *_table([row for row in summary.rows if row.task is None], summary), ""]
     lines += ["## How to read the tables", "", *(f"- {line}" for line in explanation(summary))]
     return "\n".join(lines) + "\n"
+
+
+def rules_line(summary: Summary) -> str:
+    """A sentence that says by which rules costs are counted."""
+    return f"Costs are counted as {rules_text(task.accelerator for task in summary.tasks)}."
 
 
 def budget_text(summary: Summary) -> str:

@@ -171,7 +171,10 @@ class ExperimentFolder(Store):
         # What is being written by another process meanwhile is no result yet.
         paths = [path for path in self.path.glob("runs/*/*.parquet") if not path.name.startswith(TEMPORARY_PREFIX)]
         files = [path.relative_to(self.path).as_posix() for path in sorted(paths)]
-        found = [result for file in files if (result := self._finished.get(file) or self._result(file))]
+        read = {file: result for file in files if (result := self._finished.get(file) or self._result(file))}
+        # What was stored before rules had names lies where the default's results belong now; if it has been made again
+        # by its rules, that one counts.
+        found = [result for file, result in read.items() if read.get(result.run.file_name, result) is result]
         places = {key: {name: i for i, name in enumerate(definition[key])} for key in ("tasks", "agents")}
 
         def place(result: RunResult) -> tuple[object, ...]:
@@ -260,6 +263,10 @@ def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
         if old != new:
             if isinstance(old, dict) and isinstance(new, dict) and key in ("budget", "parameters"):
                 return _difference(old, new)
+            if isinstance(old, dict) and isinstance(new, dict) and old.get("rules") != new.get("rules"):
+                return (
+                    f"its costs are counted as {_show(old['rules'])}, those of this experiment as {_show(new['rules'])}"
+                )
             if isinstance(old, dict) or isinstance(new, dict):
                 return f"another definition of the {key}"
             return f"{key} {_show(old)} there, {_show(new)} now"

@@ -133,6 +133,7 @@ def _entry(key: str, result: RunResult, stored: BestKnown | None) -> BestKnown:
         workload=task.workload.name,
         accelerator=task.accelerator.name,
         peer_links=task.accelerator.peer_links,
+        rules=task.accelerator.rules,
         axes=task.axes,
         objective=task.objective,
         value=value,

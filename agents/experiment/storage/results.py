@@ -26,6 +26,7 @@ from mapgym.evaluation.evaluator import Trace
 from mapgym.evaluation.sparsity_aware import samples_per_mapping
 from mapgym.evaluation.task import Task
 from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.rules import stored_rules
 from mapgym.spec.workload import Workload
 from mapgym.system.checksums import UNSEALED, is_whole, seal
 from mapgym.system.files import write_bytes
@@ -178,10 +179,15 @@ class RunResult:
         return (self.samples, False) if samples is None else (samples, True)
 
 
+def _with_rules(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration as it was stored; before rules had names, it did not name them."""
+    return {**config, "accelerator": {**config["accelerator"], "rules": stored_rules(config["accelerator"])}}
+
+
 @cache
 def _task(workload: str, accelerator: str, axes: tuple[str, ...], objective: str) -> Task:
     return Task(
-        Workload.from_dict(json.loads(workload)), Accelerator.from_dict(json.loads(accelerator)), axes, objective
+        Workload.from_dict(json.loads(workload)), Accelerator.from_stored(json.loads(accelerator)), axes, objective
     )
 
 
@@ -214,6 +220,7 @@ def write_result(path: Path, result: RunResult) -> None:
         "workload": config["workload"]["name"],
         "accelerator": config["accelerator"]["name"],
         "peer_links": config["accelerator"]["peer_links"],
+        "rules": config["accelerator"]["rules"],
         **{name: config[name] for name in ("axes", "objective", "agent", "label", "seed")},
         "parameters": json.dumps(config["parameters"]),
         "budget_samples": config["budget"]["samples"],
@@ -254,7 +261,7 @@ def read_result(path: Path) -> RunResult:
         if row["format"] != (FORMAT if whole else _WITHOUT_CHECKSUM):
             raise ValueError(f"format {row['format']}")
         result = RunResult(
-            config=json.loads(row["config"]),
+            config=_with_rules(json.loads(row["config"])),
             versions=json.loads(row["versions"]),
             best_cost=None if row["best_value"] is None else {name: row[name] for name in COST_FIELDS},
             mapping=None if row["mapping"] is None else json.loads(row["mapping"]),
@@ -281,6 +288,7 @@ def _schema() -> pyarrow.Schema:
             ("format", count),
             *((name, text) for name in ("workload", "accelerator")),
             ("peer_links", flag),
+            ("rules", text),
             ("axes", pa.list_(text)),
             *((name, text) for name in ("objective", "agent", "label", "parameters")),
             *((name, count) for name in ("seed", "budget_samples")),

@@ -8,12 +8,13 @@ from typing import ClassVar
 import numpy as np
 
 from mapgym.agents.base import AskTellAgent, parameter, register
-from mapgym.agents.learned.amortized.model import DEFAULT_MODEL, load_policy
+from mapgym.agents.learned.amortized.model import DEFAULT_MODEL, load_policy, shipped_rules
 from mapgym.agents.learned.amortized.proposals import Proposals
 from mapgym.agents.search.evolution.evolution import Evolution
 from mapgym.cost import CostBatch
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
+from mapgym.spec.accelerator import Accelerator
 
 _MODEL_HELP = "shipped policy, or the folder or file of a trained one"
 
@@ -40,6 +41,15 @@ class Amortized(AskTellAgent):
     def warm_up(self, space: MapSpace) -> None:
         """Loads the policy and compiled code."""
         Proposals(space, "edp", load_policy(self.model)).draw(np.random.default_rng(0), 1)
+
+    def remark(self, accelerator: Accelerator) -> str:
+        """Says so if the policy was trained under other counting rules."""
+        return load_policy(self.model).remark(accelerator)
+
+    @classmethod
+    def trained_under(cls) -> str:
+        """The counting rules of the standard policy."""
+        return shipped_rules()
 
     def start(self, space: MapSpace, rng: np.random.Generator, objective: str) -> None:
         """Prepares the task for the policy."""
@@ -76,6 +86,15 @@ class AmortizedSearch(AskTellAgent):
         """Loads the policy and compiled code."""
         Amortized(model=self.model).warm_up(space)
         self._make_search().warm_up(space)
+
+    def remark(self, accelerator: Accelerator) -> str:
+        """Says so if the policy was trained under other counting rules."""
+        return load_policy(self.model).remark(accelerator)
+
+    @classmethod
+    def trained_under(cls) -> str:
+        """The counting rules of the standard policy."""
+        return shipped_rules()
 
     def start(self, space: MapSpace, rng: np.random.Generator, objective: str) -> None:
         """Asks the policy, and prepares the search that follows."""

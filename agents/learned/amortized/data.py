@@ -20,6 +20,7 @@ from mapgym.mapspace import MapSpace
 from mapgym.spec import catalog
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.levels import Mac, StorageLevel
+from mapgym.spec.rules import DEFAULT_RULES
 from mapgym.spec.splits import TRAINING, is_held_out, load_split, training_layers
 from mapgym.spec.workload import Workload, conv2d, depthwise_conv2d, matmul
 
@@ -48,20 +49,20 @@ def random_layer(rng: np.random.Generator) -> Workload:
             return layer
 
 
-def random_accelerator(rng: np.random.Generator) -> Accelerator:
+def random_accelerator(rng: np.random.Generator, rules: str = DEFAULT_RULES) -> Accelerator:
     """An accelerator of the training split (seven of ten), or a random one; links between neighbours for half."""
     names = load_split(TRAINING).accelerators
     accelerator = catalog.accelerator(_one_of(rng, names)) if rng.random() < 0.7 else _made_up_accelerator(rng)
-    return replace(accelerator, peer_links=bool(rng.random() < 0.5))
+    return replace(accelerator, peer_links=bool(rng.random() < 0.5), rules=rules)
 
 
-def random_task(rng: np.random.Generator) -> tuple[MapSpace, str]:
+def random_task(rng: np.random.Generator, rules: str = DEFAULT_RULES) -> tuple[MapSpace, str]:
     """A map space and an objective: mostly EDP with every tensor kept, sometimes another, or with bypass."""
     while True:
-        layer, accelerator = random_layer(rng), random_accelerator(rng)
+        layer, accelerator = random_layer(rng), random_accelerator(rng, rules)
         if rng.random() < 0.03:
             name = _one_of(rng, load_split(TRAINING).accelerators)
-            accelerator = catalog.accelerator(f"{name}_sparse")
+            accelerator = catalog.accelerator(f"{name}_sparse").counted_by(rules)
             densities = {tensor.name: float(rng.uniform(0.1, 1.0)) for tensor in layer.tensors if not tensor.is_output}
             layer = layer.with_densities(densities)
         axes = (*AXES, "bypass") if rng.random() < 0.12 else AXES

@@ -13,9 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.agents.learned.amortized.episodes_kernels import CHOICE_FEATURES, STATE_FEATURES
-from mapgym.agents.learned.stored_arrays import SHIPPED, check_finite, read_arrays, reading, write_arrays
+from mapgym.agents.learned.stored_arrays import (
+    SHIPPED,
+    check_finite,
+    read_arrays,
+    reading,
+    rules_remark,
+    write_arrays,
+)
 from mapgym.errors import SpecificationError, suggest
 from mapgym.errors.text import quoted
+from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.rules import stored_rules
 
 if TYPE_CHECKING:
     import torch
@@ -68,6 +77,13 @@ class Policy:
 
     def _where(self) -> str:
         return "" if self.path is None else f" in {quoted(self.path)}"
+
+    def remark(self, accelerator: Accelerator) -> str:
+        """A sentence about it having been trained under other counting rules than a task has; "" if it was not.
+
+        It can be used all the same: its proposals are priced under the rules of the task.
+        """
+        return rules_remark(f"the policy of the agent 'amortized'{self._where()}", self.about, accelerator)
 
     def save(self, path: Path) -> None:
         """Writes the file, atomically; weights as float16, which changes a logit by about a thousandth."""
@@ -126,6 +142,12 @@ def shipped_models() -> list[str]:
 def shipped_path(model: str = DEFAULT_MODEL) -> Path:
     """The file of a policy that comes with the package."""
     return SHIPPED / f"{_PREFIX}{model}{_SUFFIX}"
+
+
+@cache
+def shipped_rules() -> str:
+    """The counting rules under which the standard policy was trained."""
+    return stored_rules(read_arrays(shipped_path())[1])
 
 
 def find_policy(model: str) -> Path:

@@ -14,6 +14,7 @@ from mapgym.agents.search.evolution.evolution import Evolution
 from mapgym.cost import CostModel
 from mapgym.errors import SpecificationError
 from mapgym.mapping import MappingBatch
+from mapgym.spec.rules import DEFAULT_RULES
 
 SOLVER_SAMPLES = 1500
 ELITES = 8
@@ -41,11 +42,11 @@ class TrainingTask:
         model: who prices.
     """
 
-    def __init__(self, seed: tuple[int, ...]) -> None:
-        """Draws the task."""
+    def __init__(self, seed: tuple[int, ...], rules: str = DEFAULT_RULES) -> None:
+        """Draws the task, under some counting rules."""
         rng = np.random.default_rng(seed)
         while True:
-            space, objective = random_task(rng)
+            space, objective = random_task(rng, rules)
             try:
                 self.task, self.model = PolicyTask(space, objective), CostModel(space.workload, space.accelerator)
                 break

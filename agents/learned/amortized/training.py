@@ -148,7 +148,7 @@ class AmortizedTrainer(Trainer):
 
     name = "amortized"
     summary = "the policy that proposes mappings of any layer on any accelerator"
-    options = ("samples",)
+    options = ("rules", "samples")
 
     def __init__(self, recipe: Recipe | None = None) -> None:
         self._recipe = recipe or Recipe()
@@ -172,13 +172,13 @@ class _Session:
         # The references of validation take seconds, which count against the limit that the user gives.
         self._started = time.perf_counter()
         self._request, self._recipe, self._progress = request, recipe, progress
-        self._identity = {"recipe": asdict(recipe), "seed": request.seed}
+        self._identity = {"recipe": asdict(recipe), "seed": request.seed, "rules": request.rules}
         progress.total = recipe.iterations * recipe.tasks * recipe.group
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(request.seed)
         self._network = make_network().to(self._device)
         self._optimizer = torch.optim.Adam(self._network.parameters())
-        self._validation = Validation()
+        self._validation = Validation(request.rules)
         self._tasks: dict[int, TrainingTask] = {}
         self._done, self._spent = 0, 0.0
         self._history: list[dict[str, float]] = []
@@ -256,7 +256,7 @@ class _Session:
     def _task(self, number: int) -> TrainingTask:
         """A task is a function of the seed and of its number; those that left the pool are forgotten."""
         if number not in self._tasks:
-            self._tasks[number] = TrainingTask((self._request.seed, 1, number))
+            self._tasks[number] = TrainingTask((self._request.seed, 1, number), self._request.rules)
             self._tasks.pop(number - self._recipe.pool, None)
         return self._tasks[number]
 

@@ -18,6 +18,7 @@ from mapgym.evaluation.best_known import best_known
 from mapgym.evaluation.evaluator import Budget, Evaluator
 from mapgym.mapspace import MapSpace
 from mapgym.spec import catalog
+from mapgym.spec.rules import DEFAULT_RULES
 from mapgym.spec.splits import TRAINING, VALIDATION, load_split
 
 SIZES = (1, 16, 256)
@@ -39,16 +40,16 @@ class Validation:
 
     selected_by = "selection"
 
-    def __init__(self) -> None:
-        """Prepares the tasks and their references; takes a few seconds."""
+    def __init__(self, rules: str = DEFAULT_RULES) -> None:
+        """Prepares the tasks and their references, under some counting rules; takes a few seconds."""
         rng = np.random.default_rng(_SEED)
         spaces = [
-            MapSpace(layer, replace(catalog.accelerator(name), peer_links=False), AXES)
+            MapSpace(layer, replace(catalog.accelerator(name), peer_links=False, rules=rules), AXES)
             for layer in load_split(VALIDATION).layers()
             for name in (*load_split(TRAINING).accelerators, *load_split(VALIDATION).accelerators)
         ]
         while len(spaces) < len(load_split(VALIDATION).layers()) * 3 + _RANDOM_LAYERS:
-            space = MapSpace(random_layer(rng), random_accelerator(rng), AXES)
+            space = MapSpace(random_layer(rng), random_accelerator(rng, rules), AXES)
             if space.log10_size() > 3:
                 spaces.append(space)
         self._tasks = [PolicyTask(space, "edp") for space in spaces]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mapgym.agents.base import AskTellAgent, parameter, register
 from mapgym.agents.learned.mind_mappings.encoding import Encoding
-from mapgym.agents.learned.mind_mappings.model import LOSSES, load_surrogate
+from mapgym.agents.learned.mind_mappings.model import LOSSES, load_surrogate, shipped_rules
 from mapgym.cost import OBJECTIVES, CostBatch
 from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
@@ -33,7 +33,8 @@ class MindMappings(AskTellAgent):
     questions to the surrogate are none.
 
     On an accelerator that the surrogate was not trained for, it is used all the same, so that one can see how far it
-    carries: it knows nothing of other capacities, of fan-out at other levels or of other energies.
+    carries: it knows nothing of other capacities, of fan-out at other levels or of other energies. Costs that other
+    rules count are other costs, and a surrogate that learned them is refused.
 
     What differs from the released code, and why:
 
@@ -92,6 +93,11 @@ class MindMappings(AskTellAgent):
         finally:
             torch.set_num_threads(threads)
 
+    @classmethod
+    def trained_under(cls) -> str:
+        """The counting rules of the shipped surrogates."""
+        return shipped_rules()
+
     def start(self, space: MapSpace, rng: np.random.Generator, objective: str) -> None:
         """Loads the surrogate; raises SpecificationError where it does not apply."""
         self._space, self._rng, self._objective = space, rng, objective
@@ -104,6 +110,12 @@ class MindMappings(AskTellAgent):
                 f"'mapgym train mind-mappings --accelerator {space.accelerator.name} -o DIR' and search with model=DIR"
             )
         self._encoding = Encoding(space.workload, levels)
+        if (trained := self._surrogate.rules) != (rules := space.accelerator.rules):
+            raise SpecificationError(
+                f"agent 'mind-mappings': the model {quoted(self.model)} predicts costs under {trained}, and this task "
+                f"counts as {rules}; train one with 'mapgym train mind-mappings --accelerator {space.accelerator.name} "
+                f"--rules {rules} -o DIR' and search with model=DIR, or give --rules {trained}"
+            )
         self._visible = self._surrogate.norm.input_scale > 0
         self._vectors = np.empty((0, self._encoding.width), np.float32)
         self._given: MappingBatch | None = None

@@ -18,6 +18,7 @@ from mapgym.agents.learned.mind_mappings.encoding import vector_width
 from mapgym.agents.learned.stored_arrays import SHIPPED, check_finite, part, read_arrays, reading, write_arrays
 from mapgym.errors import SpecificationError, suggest
 from mapgym.errors.text import quoted
+from mapgym.spec.rules import stored_rules
 
 if TYPE_CHECKING:
     import torch
@@ -69,6 +70,11 @@ class Surrogate:
     levels: int
     norm: Normalisation
     about: dict[str, Any]
+
+    @property
+    def rules(self) -> str:
+        """The counting rules of the costs that it learned to predict."""
+        return stored_rules(self.about)
 
     def predict(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
         """float32[n, targets]: ln of predicted costs over their lower bounds."""
@@ -136,6 +142,12 @@ def make_network(widths: list[int]) -> torch.nn.Sequential:
 def shipped_models() -> list[str]:
     """Names of the models that come with the package."""
     return sorted(path.name[len(_PREFIX) : -len(_SUFFIX)] for path in SHIPPED.glob(f"{_PREFIX}*{_SUFFIX}"))
+
+
+def shipped_rules() -> str:
+    """The counting rules under which the shipped models were trained."""
+    found = (read_arrays(SHIPPED / f"{_PREFIX}{model}{_SUFFIX}")[1] for model in shipped_models())
+    return ", ".join(dict.fromkeys(map(stored_rules, found)))
 
 
 def load_surrogate(model: str) -> Surrogate:

@@ -107,7 +107,7 @@ class MindMappingsTrainer(Trainer):
 
     name = "mind-mappings"
     summary = "the surrogate of the costs of mappings on one accelerator"
-    options = ("accelerator", "samples", "full")
+    options = ("accelerator", "rules", "samples", "full")
     needs = ("accelerator",)
 
     def __init__(self, recipe: Recipe | None = None) -> None:
@@ -145,6 +145,7 @@ class _Session:
             "recipe": {**asdict(recipe), "hidden": list(recipe.hidden)},
             "seed": request.seed,
             "accelerator": self._accelerator.to_dict(),
+            "rules": self._accelerator.rules,
         }
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         levels = len(self._accelerator.levels)

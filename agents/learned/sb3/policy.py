@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from mapgym import __version__
 from mapgym.agents.base import agent_class
-from mapgym.agents.learned.stored_arrays import check_finite, read_arrays, reading, write_arrays
+from mapgym.agents.learned.stored_arrays import check_finite, read_arrays, reading, rules_remark, write_arrays
 from mapgym.cost import OBJECTIVES
 from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
 from mapgym.evaluation.sparsity_aware import plain_objective
+from mapgym.spec.accelerator import Accelerator
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -99,6 +100,13 @@ class StoredPolicy:
     path: Path
     about: dict[str, Any]
     arrays: Arrays
+
+    def remark(self, accelerator: Accelerator) -> str:
+        """A sentence about it having been trained under other counting rules than a task has; empty if it was not.
+
+        It can be sampled all the same: what it proposes is priced under the rules of the task.
+        """
+        return rules_remark(f"the policy in {quoted(self.path)}", self.about, accelerator)
 
     def mismatch(self, objective: str) -> str:
         """A sentence about it having been trained for another objective; empty if it was not.

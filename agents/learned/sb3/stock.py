@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mapgym.evaluation.evaluator import Evaluator
     from mapgym.mapping import MappingBatch
     from mapgym.mapspace import MapSpace
+    from mapgym.spec.accelerator import Accelerator
 
 DEFAULT_ENV = "MapSpace-v0"
 
@@ -206,6 +207,10 @@ class StockAgent(Agent):
                 tiny = replace(self, num_envs=2, policy="", **self.smallest)
                 tiny.train_until(Evaluator(space, objective), 0, 8)
                 _loaded.add(which)
+
+    def remark(self, accelerator: Accelerator) -> str:
+        """Says so if the policy that is sampled was trained under other counting rules."""
+        return read_policy(self.policy).remark(accelerator) if self.policy else ""
 
     def search(self, evaluator: Evaluator, seed: int, initial: MappingBatch | None = None) -> None:
         """Trains, or samples a trained policy, until the budget is spent.

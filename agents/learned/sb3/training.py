@@ -59,7 +59,7 @@ class StockTrainer(Trainer):
 
     summary = "a policy in an environment"
     requires: ClassVar[tuple[str, ...]] = ("torch", "stable_baselines3", "safetensors")
-    options = ("env", "workload", "accelerator", "objective", "steps", "parameter")
+    options = ("env", "workload", "accelerator", "rules", "objective", "steps", "parameter")
     needs = ("workload", "accelerator", "steps")
 
     def train(self, request: TrainingRequest, progress: TrainingProgress) -> str:
@@ -164,6 +164,7 @@ class _Session:
             "env": agent.env,
             "workloads": [workload.to_dict() for workload in request.workloads],
             "accelerator": request.accelerator.to_dict(),
+            "rules": request.accelerator.rules,
             "objective": request.objective,
             "seed": request.seed,
             "sizes": sizes_of(self._env),

@@ -10,8 +10,10 @@ import numpy as np
 
 from mapgym.agents.experiment.report.summary import Summary
 from mapgym.agents.files.tables import Table
+from mapgym.evaluation.task import rules_text
 from mapgym.spec import catalog
 from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.rules import stored_rules
 from mapgym.spec.workload import Workload
 from mapgym.system.yaml_loader import load_yaml
 
@@ -21,7 +23,8 @@ class TimeloopRun:
     """One run of timeloop-mapper.
 
     Attributes:
-        workload, accelerator: the task; all mappings of it were allowed, bypass included.
+        workload, accelerator: the task, under the rules of that version of Timeloop; all mappings were allowed, bypass
+            included.
         edp: of its best mapping, pJ * cycles.
         valid: mappings that it had priced by then.
     """
@@ -38,7 +41,10 @@ def timeloop_runs() -> list[TimeloopRun]:
     assert isinstance(rows, list)
     return [
         TimeloopRun(
-            catalog.workload(row["workload"]), catalog.accelerator(row["accelerator"]), float(row["edp"]), row["valid"]
+            catalog.workload(row["workload"]),
+            catalog.accelerator(row["accelerator"]).counted_by(stored_rules(row)),
+            float(row["edp"]),
+            row["valid"],
         )
         for row in rows
     ]
@@ -62,7 +68,8 @@ def timeloop_table(summary: Summary, runs: Sequence[TimeloopRun]) -> Table:
         rows.append([task.workload.name, task.accelerator.name, best.edp, f"{best.valid:,}"])
         rows[-1] += [median / best.edp for median in medians]
     note = (
-        "Bypass an axis. Timeloop's random-pruned mapper: the best EDP of all its runs (seeds) that are stored, in "
+        f"Bypass an axis; counted as {rules_text(task.accelerator for task in summary.tasks)}, as Timeloop then "
+        "counted. Timeloop's random-pruned mapper: the best EDP of all its runs (seeds) that are stored, in "
         "pJ * cycles, and the valid mappings that this run had priced. Agents: median over the seeds of the best EDP "
         f"after {summary.budgets[-1]:,.0f} samples, over that of Timeloop's mapper; below 1 is better than it."
     )

@@ -13,7 +13,7 @@ from mapgym.agents.files.text_tables import csv_text, markdown, markdown_code, m
 from mapgym.agents.labels import OBJECTIVE_NAMES, OBJECTIVE_UNITS, percent, short_gap
 from mapgym.agents.studies.optimum.structure import Structure, dim_label
 from mapgym.agents.studies.optimum.study import Outcome
-from mapgym.evaluation.task import KEEP_ALL, Task, axes_label
+from mapgym.evaluation.task import KEEP_ALL, Task, axes_label, rules_text
 from mapgym.mapping import Mapping
 
 LIMIT_SECONDS = 60.0
@@ -30,7 +30,7 @@ _OVERVIEW = (
     "gap: the largest that is left."
 )
 _COLUMNS = (
-    *("workload", "accelerator", "axes", "objective", "peer_links", "macs", "log10_map_space_size", "value"),
+    *("workload", "accelerator", "axes", "objective", "peer_links", "rules", "macs", "log10_map_space_size", "value"),
     *("lower_bound", "gap", "certified", "nodes", "seconds", "cpu_seconds", "seconds_allowed", "utilization"),
     *("stationary", "parallel", "bypassed", "note"),
 )
@@ -66,7 +66,8 @@ def to_csv(outcomes: Outcomes) -> str:
     table: list[Sequence[object]] = [_COLUMNS]
     for task, outcome in outcomes.items():
         row: list[object] = [task.workload.name, *series_of(task), task.objective]
-        row += [str(task.accelerator.peer_links).lower(), task.workload.macs, outcome.log10_size]
+        row += [str(task.accelerator.peer_links).lower(), task.accelerator.rules]
+        row += [task.workload.macs, outcome.log10_size]
         certificate = outcome.certificate
         if certificate is None:
             row += [""] * 6 + [outcome.cpu_seconds, outcome.seconds_allowed, *[""] * 4, outcome.unsupported]
@@ -101,6 +102,8 @@ def to_markdown(outcomes: Outcomes, command: str) -> str:
         f"Made by mapgym {__version__} with",
         "",
         markdown_code(command),
+        "",
+        f"Costs are counted as {rules_text(task.accelerator for task in outcomes)}.",
         "",
         f"Objective: {OBJECTIVE_NAMES[objective]} ({OBJECTIVE_UNITS[objective]}). Times are CPU seconds of one thread; "
         "compilation is not in them if compiled code had been stored before.",

@@ -176,6 +176,7 @@ def _entry(task: Task, certificate: Certificate, command: str) -> BestKnown:
         workload=task.workload.name,
         accelerator=task.accelerator.name,
         peer_links=task.accelerator.peer_links,
+        rules=task.accelerator.rules,
         axes=task.axes,
         objective=task.objective,
         value=certificate.value,

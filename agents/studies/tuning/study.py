@@ -15,10 +15,11 @@ from mapgym.evaluation.best_known import best_known
 from mapgym.evaluation.evaluator import Budget, Evaluator
 from mapgym.mapspace import MapSpace
 from mapgym.spec import catalog
+from mapgym.spec.rules import DEFAULT_RULES
 
 
-def tuning_cells(agent: str, tuning: Tuning) -> list[Cell]:
-    """One piece of work for each setting and task."""
+def tuning_cells(agent: str, tuning: Tuning, rules: str = DEFAULT_RULES) -> list[Cell]:
+    """One piece of work for each setting and task, under some counting rules."""
     cells = []
     for number, setting in enumerate(tuning.agents[agent].settings):
         for workload, accelerator in tuning.tasks:
@@ -26,18 +27,21 @@ def tuning_cells(agent: str, tuning: Tuning) -> list[Cell]:
                 "agent": agent,
                 "setting": setting,
                 "task": [workload, accelerator],
+                "rules": rules,
                 "samples": tuning.samples,
                 "seeds": tuning.seeds,
             }
-            compute = partial(_search, agent, number, setting, workload, accelerator, tuning.samples, tuning.seeds)
+            task = workload, accelerator, rules
+            compute = partial(_search, agent, number, setting, task, tuning.samples, tuning.seeds)
             cells.append(Cell(f"{agent} {number}, {workload} on {accelerator}", settings, compute))
     return cells
 
 
 def _search(
-    agent: str, number: int, setting: dict[str, Any], workload: str, accelerator: str, samples: int, seeds: int
+    agent: str, number: int, setting: dict[str, Any], task: tuple[str, str, str], samples: int, seeds: int
 ) -> Result:
-    space = MapSpace(catalog.workload(workload), catalog.accelerator(accelerator))
+    workload, accelerator, rules = task
+    space = MapSpace(catalog.workload(workload), catalog.accelerator(accelerator).counted_by(rules))
     load_compiled_code(space)
     values = []
     for seed in range(seeds):

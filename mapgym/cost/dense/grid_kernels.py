@@ -8,6 +8,9 @@ may lie between two rows. docs/cost_model.md, "Energy".
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mapgym.compilation import kernel
 from mapgym.cost.dense.offset_kernels import (
     add_class,
@@ -32,10 +35,9 @@ from mapgym.cost.dense.scratch import (
     USED_X,
     USED_Y,
     WAY,
-    WAY_KEYS,
     Scratch,
 )
-from mapgym.cost.dense.tables import FANOUT_X, FANOUT_Y, KEY, SLIDING, Tables
+from mapgym.cost.dense.tables import FANOUT_X, FANOUT_Y, KEY, SLIDING, WAY_KEYS, Features, Tables
 
 # What a digit does to the offsets of instances, in descriptions of grids.
 _ALIKE, _APART = 0, 1  # nothing; tells all of its iterations apart
@@ -52,7 +54,9 @@ def grid_of(tables: Tables, scratch: Scratch, s: int) -> tuple[int, int]:
 
 
 @kernel
-def total_way(tables: Tables, scratch: Scratch, t: int, s: int, row: int, translation: int, mixed: bool) -> int:
+def total_way(
+    tables: Tables, features: Features, scratch: Scratch, t: int, s: int, row: int, translation: int, mixed: bool
+) -> int:
     """Half hops of one word to each instance below level s, or to those that neighbours do not serve.
 
     Mappings by the thousand lay instances out in a few hundred ways, so that looking at each instance is worth
@@ -63,16 +67,16 @@ def total_way(tables: Tables, scratch: Scratch, t: int, s: int, row: int, transl
         translation: says at which of their ends they stand still.
         mixed: whether offsets of different iterations coincide, where they do in two digits of one rank.
     """
-    ways = scratch.ways
-    fits = _describe_grid(tables, scratch, t, s, row, translation, mixed)
+    ways, wanted = features.ways, features.wanted
+    fits = _describe_grid(tables, scratch, wanted, t, s, row, translation, mixed)
     mixture = 0
     for k in range(WAY_KEYS):
-        mixture = (mixture ^ scratch.wanted[k]) * -7046029254386353131
+        mixture = (mixture ^ wanted[k]) * -7046029254386353131
     entry = (mixture >> 40) & (len(ways) - 1)
     if fits:
         same = True
         for k in range(WAY_KEYS):
-            same = same and ways[entry, k] == scratch.wanted[k]
+            same = same and ways[entry, k] == wanted[k]
         if same:
             return ways[entry, WAY_KEYS]
     classes, _, _ = enumerate_grid(tables, scratch, t, s, row != s, translation, False)
@@ -81,19 +85,27 @@ def total_way(tables: Tables, scratch: Scratch, t: int, s: int, row: int, transl
         way += scratch.classes[MORE, c, 2]
     if fits:
         for k in range(WAY_KEYS):
-            ways[entry, k] = scratch.wanted[k]
+            ways[entry, k] = wanted[k]
         ways[entry, WAY_KEYS] = way
     return way
 
 
 @kernel
-def _describe_grid(tables: Tables, scratch: Scratch, t: int, s: int, row: int, translation: int, mixed: bool) -> bool:
-    """Writes what ways depend on into ``scratch.wanted``: the grid, and of each digit its span and what it does.
+def _describe_grid(
+    tables: Tables,
+    scratch: Scratch,
+    wanted: NDArray[np.int64],
+    t: int,
+    s: int,
+    row: int,
+    translation: int,
+    mixed: bool,
+) -> bool:
+    """Writes what ways depend on into ``wanted``: the grid, and of each digit its span and what it does.
 
     Digits side by side that tell nothing apart count as one, and so do those that tell all apart. Returns whether there
     is room for all of it.
     """
-    wanted = scratch.wanted
     width, height = grid_of(tables, scratch, s)
     wanted[0] = width << 31 | height
     for k in range(1, WAY_KEYS):

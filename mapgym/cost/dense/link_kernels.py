@@ -35,7 +35,7 @@ from mapgym.cost.dense.scratch import (
     X_DIGITS,
     Scratch,
 )
-from mapgym.cost.dense.tables import FANOUT_X, FANOUT_Y, KEY, PINNING, PLAIN, Tables
+from mapgym.cost.dense.tables import FANOUT_X, FANOUT_Y, KEY, PINNING, PLAIN, Features, Tables
 from mapgym.cost.dense.traffic_kernels import Movement
 
 # What peer links can do for the steps with one translation.
@@ -173,6 +173,8 @@ class Sharing(NamedTuple):
     """How the instances below a level share words."""
 
     distinct: int  # groups of instances that receive the same words
+    mixed: bool  # whether groups differ in size
+    enumerated: bool  # whether finding that out took looking at every instance
     list_classes: bool  # whether classes are wanted
     ways: int  # whether their ways on the grid are wanted too: NO_WAYS, TOTAL_WAY or CLASS_WAYS
     is_unicast: bool  # whether every instance is a group of its own, whatever its offset
@@ -181,6 +183,7 @@ class Sharing(NamedTuple):
 @kernel
 def _serve(
     tables: Tables,
+    features: Features | None,
     scratch: Scratch,
     t: int,
     s: int,
@@ -214,15 +217,17 @@ def _serve(
             return 0, 0, count
         if sharing.list_classes and sharing.ways != CLASS_WAYS:
             way = 0
-            if sharing.ways == TOTAL_WAY:
-                way = total_way(tables, scratch, t, s, spare, translation, True)
+            if features is not None:
+                if sharing.ways == TOTAL_WAY:
+                    way = total_way(tables, features, scratch, t, s, spare, translation, True)
             classes = multiplicities(tables, scratch, t, s, spare, unserved)
             scratch.classes[MORE, 0, 2] = way
     elif sharing.ways == NO_WAYS and not sharing.is_unicast:
         height = max(tables.levels[s, FANOUT_Y], scratch.levels[s, USED_Y])
         classes, remaining, served = enumerate_instances(tables, scratch, t, s, True, translation, width, height)
-    if classes == 0 and (sharing.ways != NO_WAYS or sharing.is_unicast):
-        classes, remaining, served = enumerate_grid(tables, scratch, t, s, True, translation, sharing.is_unicast)
+    if features is not None:
+        if classes == 0 and (sharing.ways != NO_WAYS or sharing.is_unicast):
+            classes, remaining, served = enumerate_grid(tables, scratch, t, s, True, translation, sharing.is_unicast)
     if remaining >= sharing.distinct:
         return 0, 0, count
     if sharing.list_classes:
@@ -232,8 +237,22 @@ def _serve(
 
 
 @inlined_kernel
+def _effect_at_rest(tables: Tables, scratch: Scratch, t: int, s: int, width: int) -> int:
+    """What peer links can do for a step that leaves the tiles of a plain tensor where they are, in aligned rows.
+
+    Ranks of one term cannot make up for each other: only instances side by side along an irrelevant first digit of the
+    row, or of the column, have equal offsets.
+    """
+    is_shared = tables.dims[KEY, t, scratch.places[DIGIT, s, 0]] == 0
+    if scratch.levels[s, USED] > width:
+        is_shared = is_shared or tables.dims[KEY, t, scratch.places[DIGIT, s, scratch.levels[s, X_DIGITS]]] == 0
+    return _ALL if is_shared else _NONE
+
+
+@inlined_kernel
 def link_steps(
     tables: Tables,
+    features: Features | None,
     scratch: Scratch,
     t: int,
     s: int,
@@ -267,7 +286,6 @@ def link_steps(
     rest_is_free = tables.switches.reuse_survives and not forgets
     width = max(tables.levels[s, FANOUT_X], scratch.levels[s, USED_X])
     aligned = scratch.levels[s, USED_X] == width
-    row_end = scratch.levels[s, X_DIGITS]
     differences = _NOT_LISTED
     inner = 0
     while j < loops:
@@ -292,13 +310,7 @@ def link_steps(
                     words = 0
         if words > 0:
             if plain and (aligned or scratch.levels[s, USED] <= width):
-                # Ranks of one term cannot make up for each other: only instances side by side along an irrelevant
-                # first digit of the row, or of the column, have equal offsets.
-                effect = _NONE
-                if tables.dims[KEY, t, scratch.places[DIGIT, s, 0]] == 0:
-                    effect = _ALL
-                elif scratch.levels[s, USED] > width:
-                    effect = _ALL if tables.dims[KEY, t, scratch.places[DIGIT, s, row_end]] == 0 else _NONE
+                effect = _effect_at_rest(tables, scratch, t, s, width)
             else:
                 if differences == _NOT_LISTED:
                     differences = neighbour_differences(tables, scratch, t, s, width)
@@ -316,7 +328,7 @@ def link_steps(
                 words_linked += words
             elif effect != _NONE:
                 own = (effect, step - inner, words)
-                more, rest, count = _serve(tables, scratch, t, s, own, width, sharing, count)
+                more, rest, count = _serve(tables, features, scratch, t, s, own, width, sharing, count)
                 if more > 0:
                     passed += more
                     remaining += rest

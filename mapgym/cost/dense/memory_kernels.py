@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mapgym.compilation import inlined_kernel
 from mapgym.cost.dense.scratch import Scratch
-from mapgym.cost.dense.tables import Switches, Tables
+from mapgym.cost.dense.tables import Features, Switches, Tables
 
 _ROW = 5  # of the directory that the memory begins with: where an array begins, and up to four lengths
 
@@ -22,12 +22,13 @@ class Memory(NamedTuple):
     """What the kernels read and write beside mappings."""
 
     tables: Tables
+    features: Features
     rules: NDArray[np.int64]
     scratch: Scratch
 
 
 def pack_memory(
-    tables: Tables, rules: NDArray[np.int64], scratch: Scratch
+    tables: Tables, features: Features, rules: NDArray[np.int64], scratch: Scratch
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Packs a task for :func:`open_memory`: the same memory as int64[...] and as float64[...]."""
     # What every mapping needs lies close together, what few need behind it.
@@ -36,8 +37,9 @@ def pack_memory(
         *(np.array([tables.mac_energy]), np.array(tables.switches, np.int64), rules),
         *(scratch.places, scratch.levels, scratch.loops, scratch.tiles),
         *(scratch.extents, scratch.tile_words, scratch.demand),
-        *(tables.pairs, scratch.classes, scratch.traffic, scratch.differences, scratch.instances),
-        *(scratch.ways, scratch.wanted),
+        *(scratch.classes, scratch.traffic, scratch.differences, scratch.instances),
+        *(features.levels, features.energies, features.pairs, np.array([features.hops_on_grid], np.int64)),
+        *(features.ways, features.wanted),
     ]
     directory = np.zeros((len(arrays), _ROW), np.int64)
     directory[:, 0] = directory.size + np.cumsum([0, *(array.size for array in arrays)])[:-1]
@@ -85,17 +87,12 @@ def open_memory(whole: NDArray[np.int64], floats: NDArray[np.float64]) -> Memory
         tensors=_two(whole, whole, 3),
         levels=_two(whole, whole, 4),
         energies=_two(floats, whole, 5),
-        pairs=_three(floats, whole, 16),
         mac_energy=_one(floats, whole, 6)[0],
         switches=Switches(
             peer_links=switches[0] != 0,
             has_bandwidth=switches[1] != 0,
-            has_address_energy=switches[2] != 0,
-            has_leakage=switches[3] != 0,
-            has_restrictions=switches[4] != 0,
-            first_fills_elided=switches[5] != 0,
-            reuse_survives=switches[6] != 0,
-            hops_on_grid=switches[7] != 0,
+            first_fills_elided=switches[2] != 0,
+            reuse_survives=switches[3] != 0,
         ),
     )
     scratch = Scratch(
@@ -105,12 +102,18 @@ def open_memory(whole: NDArray[np.int64], floats: NDArray[np.float64]) -> Memory
         levels=_two(whole, whole, 10),
         loops=_two(whole, whole, 11),
         tiles=_three(whole, whole, 12),
-        classes=_three(whole, whole, 17),
-        traffic=_two(floats, whole, 18),
+        classes=_three(whole, whole, 16),
+        traffic=_two(floats, whole, 17),
         demand=_two(floats, whole, 15),
-        differences=_one(whole, whole, 19),
-        instances=_two(whole, whole, 20),
-        ways=_two(whole, whole, 21),
-        wanted=_one(whole, whole, 22),
+        differences=_one(whole, whole, 18),
+        instances=_two(whole, whole, 19),
     )
-    return Memory(tables, _one(whole, whole, 8), scratch)
+    features = Features(
+        levels=_two(whole, whole, 20),
+        energies=_two(floats, whole, 21),
+        pairs=_three(floats, whole, 22),
+        hops_on_grid=_one(whole, whole, 23)[0] != 0,
+        ways=_two(whole, whole, 24),
+        wanted=_one(whole, whole, 25),
+    )
+    return Memory(tables, features, _one(whole, whole, 8), scratch)

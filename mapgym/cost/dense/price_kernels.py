@@ -69,6 +69,7 @@ from mapgym.cost.dense.tables import (
     UNLIMITED,
     UPDATE,
     WRITABLE,
+    Features,
     Tables,
 )
 from mapgym.cost.dense.traffic_kernels import Movement, list_loops, move_tile, slowed
@@ -114,7 +115,7 @@ def _all_classes(tables: Tables, scratch: Scratch, t: int, s: int, enumerated: b
 
 @inlined_kernel
 def _network(
-    tables: Tables, scratch: Scratch, s: int, count: int, doubled: bool, part: int, links: float
+    features: Features, scratch: Scratch, s: int, count: int, doubled: bool, part: int, links: float
 ) -> tuple[float, float, float, int, int]:
     """Network below one instance of level s: energy (pJ), words entering it, hops, reductions, largest multicast."""
     hops, routed, entering, reductions, widest = 0.0, 0.0, 0.0, 0, 0
@@ -126,7 +127,7 @@ def _network(
             # read are taken off once for each multicast class.
             words = max(2 * words - part, 0.0)
         multiplicity = scratch.classes[OWN, c, 0]
-        if tables.switches.hops_on_grid:
+        if features.hops_on_grid:
             # QUIRK: what travels both ways is measured one way, and what a bypassed level hands on as if it did not.
             way = scratch.traffic[HOPS, c] if words > 0.0 else 0.0
             routers = 1.0 + math.floor(way / words) if words > 0.0 else 0.0
@@ -139,27 +140,27 @@ def _network(
         entering += words
         reductions += int((multiplicity - 1) * words)
         widest = max(widest, multiplicity)
-    hop, router = tables.energies[s, HOP], tables.energies[s, ROUTER]
-    energy = hops * hop + routed * router + links * (hop + 2 * router) + entering * tables.energies[s, INGRESS]
+    hop, router = features.energies[s, HOP], features.energies[s, ROUTER]
+    energy = hops * hop + routed * router + links * (hop + 2 * router) + entering * features.energies[s, INGRESS]
     return energy, entering, hops, reductions, widest
 
 
 @inlined_kernel
-def _asks_for_networks(detail: Detail | None) -> bool:
-    """Whether counts of networks are wanted; sparse pricing wants those of levels alone, and gives no room for them."""
-    return detail is not None and len(detail.hops) > 0
+def _asks_for_networks(features: Features, s: int, detail: Detail | None) -> bool:
+    """Whether the network below level s costs energy, or its counts are asked for.
 
-
-@inlined_kernel
-def _needs_network(tables: Tables, s: int, detail: Detail | None) -> bool:
-    """Whether the network below level s costs energy, or its counts are wanted."""
-    energy = tables.energies[s, HOP] + tables.energies[s, ROUTER] + tables.energies[s, INGRESS]
-    return energy > 0.0 or _asks_for_networks(detail)
+    Sparse pricing asks for the counts of levels alone: its detail has no room for those of networks.
+    """
+    asked = False
+    if detail is not None:
+        asked = len(detail.hops) > 0
+    return asked or features.energies[s, HOP] + features.energies[s, ROUTER] + features.energies[s, INGRESS] > 0.0
 
 
 @inlined_kernel
 def _networks(
     tables: Tables,
+    features: Features,
     scratch: Scratch,
     keep: NDArray[np.bool_],
     i: int,
@@ -171,7 +172,7 @@ def _networks(
     """Energy (pJ) of the networks below all instances of a level, of one tensor.
 
     Args:
-        tables, scratch, keep, i, detail: see :func:`_price_tensor`.
+        tables, features, scratch, keep, i, detail: see :func:`_price_tensor`.
         place: the tensor and the level.
         count: classes of instances that receive the same words.
         links: words that links pass on.
@@ -180,16 +181,16 @@ def _networks(
     is_output = tables.tensors[t, IS_OUTPUT] != 0
     doubled = is_output and tables.levels[s, UNLIMITED] != 0
     part = scratch.levels[s, PARTITION] if doubled and keep[i, s, t] else 0
-    energy, entering, hops, reductions, widest = _network(tables, scratch, s, count, doubled, part, links)
+    energy, entering, hops, reductions, widest = _network(features, scratch, s, count, doubled, part, links)
     energy *= scratch.levels[s, REPLICATION]
     if detail is not None:
         detail.network_energy_pj[i, s, t] = energy
-    if detail is not None and len(detail.hops) > 0:
-        detail.ingresses[i, s, t] = entering
-        detail.hops[i, s, t] = hops
-        detail.link_transfers[i, s, t] = links
-        detail.spatial_reductions[i, s, t] = reductions if is_output else 0
-        detail.multicast[i, s, t] = widest
+        if len(detail.hops) > 0:
+            detail.ingresses[i, s, t] = entering
+            detail.hops[i, s, t] = hops
+            detail.link_transfers[i, s, t] = links
+            detail.spatial_reductions[i, s, t] = reductions if is_output else 0
+            detail.multicast[i, s, t] = widest
     return energy
 
 
@@ -206,30 +207,32 @@ def _distinct_offsets(tables: Tables, scratch: Scratch, t: int, s: int) -> tuple
     return distinct, mixed, False
 
 
-class Pattern(NamedTuple):
-    """How the offsets of the instances below a level coincide."""
-
-    mixed: bool  # whether multiplicities differ
-    enumerated: bool  # whether finding out took looking at every instance
-
-
 @kernel
 def _append_own_classes(
-    tables: Tables, scratch: Scratch, t: int, s: int, pattern: Pattern, sharing: Sharing, words: int, count: int
+    tables: Tables,
+    features: Features | None,
+    scratch: Scratch,
+    t: int,
+    s: int,
+    sharing: Sharing,
+    words: int,
+    count: int,
 ) -> int:
     """Adds the accesses of the steps without links, so many words per instance; returns the number of classes."""
-    has_ways = sharing.ways != NO_WAYS
-    if has_ways and (pattern.enumerated or sharing.is_unicast or (pattern.mixed and sharing.ways == CLASS_WAYS)):
-        classes, _, _ = enumerate_grid(tables, scratch, t, s, False, 0, sharing.is_unicast)
-    else:
-        way = total_way(tables, scratch, t, s, s, 0, pattern.mixed) if has_ways else 0
+    classes = 0
+    if features is not None:
+        if sharing.ways == CLASS_WAYS or sharing.is_unicast or (sharing.ways != NO_WAYS and sharing.enumerated):
+            classes, _, _ = enumerate_grid(tables, scratch, t, s, False, 0, sharing.is_unicast)
+    if classes == 0:
+        way = 0
+        if features is not None:
+            if sharing.ways != NO_WAYS:
+                way = total_way(tables, features, scratch, t, s, s, 0, sharing.mixed)
         classes = 1
-        scratch.classes[MORE, 0, 0], scratch.classes[MORE, 0, 1] = (
-            scratch.levels[s, USED] // sharing.distinct,
-            sharing.distinct,
-        )
-        if pattern.mixed:
-            classes = _all_classes(tables, scratch, t, s, pattern.enumerated)
+        scratch.classes[MORE, 0, 0] = scratch.levels[s, USED] // sharing.distinct
+        scratch.classes[MORE, 0, 1] = sharing.distinct
+        if sharing.mixed:
+            classes = _all_classes(tables, scratch, t, s, sharing.enumerated)
         scratch.classes[MORE, 0, 2] = way
     for c in range(classes):
         count = append_class(scratch, count, c, words)
@@ -237,8 +240,8 @@ def _append_own_classes(
 
 
 @inlined_kernel
-def _offsets(tables: Tables, scratch: Scratch, t: int, s: int) -> tuple[int, Pattern]:
-    """Distinct offsets of the instances below level s, and how they coincide."""
+def _offsets(tables: Tables, scratch: Scratch, t: int, s: int) -> tuple[int, bool, bool]:
+    """(distinct offsets of the instances below level s, whether multiplicities differ, whether it took enumeration)."""
     distinct = 1
     # Offsets coincide only if two spatial dims share a rank, or a dim is in two ranks.
     shared = tables.tensors[t, IRREGULAR] != 0
@@ -254,7 +257,7 @@ def _offsets(tables: Tables, scratch: Scratch, t: int, s: int) -> tuple[int, Pat
     mixed, enumerated = False, False
     if shared:
         distinct, mixed, enumerated = _distinct_offsets(tables, scratch, t, s)
-    return distinct, Pattern(mixed, enumerated)
+    return distinct, mixed, enumerated
 
 
 class Below(NamedTuple):
@@ -276,6 +279,7 @@ class Flow(NamedTuple):
 @inlined_kernel
 def _cross_boundary(
     tables: Tables,
+    features: Features | None,
     scratch: Scratch,
     keep: NDArray[np.bool_],
     i: int,
@@ -288,7 +292,7 @@ def _cross_boundary(
     """Accesses of level s that serve the level below it, before bypassing (sections 3 and 4).
 
     Args:
-        tables, scratch, keep, i, detail: see :func:`_price_tensor`.
+        tables, features, scratch, keep, i, detail: see :func:`_price_tensor`.
         tensor: the tensor, whether it is the output, and whether it is plain.
         s: the level.
         below: the level below.
@@ -299,10 +303,16 @@ def _cross_boundary(
     instances = scratch.levels[s, USED]
     full = scratch.tiles[WORDS, s - 1, t] if s > 0 else 1
     moved = Movement(0, 0, 0, 0, 0)
-    forgets, is_unicast = s == 0, False
-    if tables.switches.has_restrictions:
-        forgets = forgets or tables.pairs[FORGETS, s - 1, t] != 0.0
-        is_unicast = instances > 1 and tables.pairs[UNICAST, s, t] != 0.0
+    forgets, is_unicast, has_network, ways = s == 0, False, False, NO_WAYS
+    if features is not None:
+        forgets = forgets or features.pairs[FORGETS, s - 1, t] != 0.0
+        is_unicast = instances > 1 and features.pairs[UNICAST, s, t] != 0.0
+        has_network = _asks_for_networks(features, s, detail)
+        if has_network and instances > 1 and features.hops_on_grid:
+            by_class = features.energies[s, ROUTER] > 0.0 or (is_output and tables.levels[s, UNLIMITED] != 0)
+            if detail is not None:
+                by_class = by_class or len(detail.hops) > 0
+            ways = CLASS_WAYS if by_class else TOTAL_WAY
     if s == 0:
         # Without reuse at the MACs each of them reads its operands and updates its output in every cycle.
         words = compute_cycles
@@ -313,75 +323,68 @@ def _cross_boundary(
     else:
         moved = move_tile(tables, scratch, t, s, full, loops)
         words = moved.words
-    distinct, links_words, remaining, count = 1, 0, 0, 0
-    pattern = Pattern(False, False)
+    distinct, mixed, enumerated = 1, False, False
+    list_classes, links_words, remaining, count = has_network, 0, 0, 0
     unlinked = words
-    has_network = _needs_network(tables, s, detail)
-    sharing = Sharing(1, has_network, NO_WAYS, False)
     if instances > 1:
         if is_unicast:
             distinct = instances
         else:
-            distinct, pattern = _offsets(tables, scratch, t, s)
+            distinct, mixed, enumerated = _offsets(tables, scratch, t, s)
         # Sums over classes are exact, in any order, where the fan-out is a power of two and no level below hands on its
         # demand.
         list_classes = has_network or not below.is_kept or instances & (instances - 1) != 0
-        ways = NO_WAYS
-        if has_network and tables.switches.hops_on_grid:
-            doubled = is_output and tables.levels[s, UNLIMITED] != 0
-            is_total_enough = not _asks_for_networks(detail) and tables.energies[s, ROUTER] == 0.0 and not doubled
-            ways = TOTAL_WAY if is_total_enough else CLASS_WAYS
-        sharing = Sharing(distinct, list_classes, ways, is_unicast)
         if tables.switches.peer_links:
-            linked = link_steps(tables, scratch, t, s, full, moved, forgets, sharing)
+            sharing = Sharing(distinct, mixed, enumerated, list_classes, ways, is_unicast)
+            linked = link_steps(tables, features, scratch, t, s, full, moved, forgets, sharing)
             links_words, words_linked, remaining, count = linked
             unlinked -= words_linked
     received = float(words) * instances - links_words
+    if list_classes and (mixed or count > 0 or (enumerated and ways != NO_WAYS) or (is_unicast and ways != NO_WAYS)):
+        sharing = Sharing(distinct, mixed, enumerated, list_classes, ways, is_unicast)
+        steps = (unlinked, count, links_words)
+        return _cross_by_class(tables, features, scratch, keep, i, (t, s), below, sharing, steps, detail)
     content, links, network = float(distinct) * unlinked + remaining, float(links_words), 0.0
-    by_class = pattern.mixed or count > 0 or (sharing.ways != NO_WAYS and (pattern.enumerated or is_unicast))
-    if sharing.list_classes and by_class:
-        return _cross_by_class(
-            tables, scratch, keep, i, (t, s), below, pattern, sharing, (unlinked, count, links), detail
-        )
     if not below.is_kept:
         # The bypassed level below hands its demand on, in proportion; its links are dropped.
         content *= below.content * instances / received
         links = 0.0
-    if has_network:
-        way = 0.0
-        if sharing.ways != NO_WAYS:
-            way = 0.5 * total_way(tables, scratch, t, s, s, 0, False) * unlinked
-        scratch.classes[OWN, 0, 0], scratch.classes[OWN, 0, 1] = instances // distinct, distinct
-        scratch.traffic[ACCESSES, 0], scratch.traffic[HOPS, 0] = content, way
-        network = _networks(tables, scratch, keep, i, (t, s), 1, links, detail)
+    if features is not None:
+        if has_network:
+            way = 0.0
+            if ways != NO_WAYS:
+                way = 0.5 * total_way(tables, features, scratch, t, s, s, 0, False) * unlinked
+            scratch.classes[OWN, 0, 0], scratch.classes[OWN, 0, 1] = instances // distinct, distinct
+            scratch.traffic[ACCESSES, 0], scratch.traffic[HOPS, 0] = content, way
+            network = _networks(tables, features, scratch, keep, i, (t, s), 1, links, detail)
     return Flow(content, received / instances, links, network)
 
 
 @kernel
 def _cross_by_class(
     tables: Tables,
+    features: Features | None,
     scratch: Scratch,
     keep: NDArray[np.bool_],
     i: int,
     place: tuple[int, int],
     below: Below,
-    pattern: Pattern,
     sharing: Sharing,
-    steps: tuple[int, int, float],
+    steps: tuple[int, int, int],
     detail: Detail | None,
 ) -> Flow:
-    """As _cross_boundary, summed over classes of instances that receive the same words, with the networks.
+    """As _cross_boundary, summed over classes of instances that receive the same words.
 
     Args:
-        tables, scratch, keep, i, below, detail: see there.
+        tables, features, scratch, keep, i, below, detail: see there.
         place: the tensor and the level.
-        pattern, sharing: of the offsets of the instances.
+        sharing: of the instances.
         steps: words per instance of the steps without links, classes of those with links, words that links pass on.
     """
     t, s = place
-    unlinked, count, links = steps
+    unlinked, count, links = steps[0], steps[1], float(steps[2])
     instances = scratch.levels[s, USED]
-    count = _append_own_classes(tables, scratch, t, s, pattern, sharing, unlinked, count)
+    count = _append_own_classes(tables, features, scratch, t, s, sharing, unlinked, count)
     received, share, content = 0.0, 0.0, 0.0
     for c in range(count):
         product = scratch.traffic[ACCESSES, c] * scratch.classes[OWN, c, 0]
@@ -396,14 +399,17 @@ def _cross_by_class(
             scratch.traffic[ACCESSES, c] *= factor
             content += scratch.traffic[ACCESSES, c]
         links = 0.0
-    has_network = _needs_network(tables, s, detail)
-    network = _networks(tables, scratch, keep, i, place, count, links, detail) if has_network else 0.0
+    network = 0.0
+    if features is not None:
+        if _asks_for_networks(features, s, detail):
+            network = _networks(tables, features, scratch, keep, i, place, count, links, detail)
     return Flow(content, share, links, network)
 
 
 @inlined_kernel
 def _complete_level(
     tables: Tables,
+    features: Features | None,
     scratch: Scratch,
     i: int,
     place: tuple[int, int],
@@ -416,7 +422,7 @@ def _complete_level(
     """Energy of level s, whose accesses are all known: what it serves, what it receives, what its neighbours pass on.
 
     Args:
-        tables, scratch, i, t, compute_cycles, detail: see :func:`_price_tensor`.
+        tables, features, scratch, i, compute_cycles, detail: see :func:`_price_tensor`.
         place: the tensor, and the level, which keeps it.
         is_outermost: whether no level further out keeps it.
         content: accesses that serve the level below.
@@ -450,19 +456,19 @@ def _complete_level(
         storage += math.ceil(updates / block) * energies[s, UPDATE]
     else:
         storage = reads * energies[s, READ] + fills * energies[s, FILL] + updates * energies[s, UPDATE]
-    # A cluster is charged as a whole, once.
-    clusters = min(used, tables.levels[s, CLUSTERS])
+    clusters, scale, addresses = used, 1.0, 0.0
+    if features is not None:
+        # A cluster is charged as a whole, once.
+        clusters = min(used, features.levels[s, CLUSTERS])
+        scale = features.pairs[SCALE, s, t]
+        # An update reads the word that it writes at the same address.
+        accesses = (updates if tables.tensors[t, IS_OUTPUT] != 0 else reads) + fills
+        addresses = accesses * features.energies[s, ADDRESS] * clusters
     storage *= clusters
     if tables.switches.has_bandwidth:
         # Added up tensor by tensor, as Timeloop does: the last digit decides where cycles are rounded up.
-        scale = tables.pairs[SCALE, s, t]
         scratch.demand[s, 0] += reads / compute_cycles * scale
         scratch.demand[s, 1] += (updates + fills) / compute_cycles * scale
-    addresses = 0.0
-    if tables.switches.has_address_energy:
-        # An update reads the word that it writes at the same address.
-        written = updates if tables.tensors[t, IS_OUTPUT] != 0 else reads
-        addresses = (written + fills) * energies[s, ADDRESS] * clusters
     if detail is not None:
         detail.reads[i, s, t] = reads
         detail.fills[i, s, t] = fills
@@ -477,6 +483,7 @@ def _complete_level(
 @inlined_kernel
 def _price_tensor(
     tables: Tables,
+    features: Features | None,
     scratch: Scratch,
     keep: NDArray[np.bool_],
     i: int,
@@ -487,7 +494,7 @@ def _price_tensor(
     """Energy of one tensor at all storage levels and networks, pJ; adds its demands to scratch.demand.
 
     Args:
-        tables: of the task.
+        tables, features: of the task.
         scratch: where the loops of the mapping are listed.
         keep: of the batch.
         i: which mapping of it.
@@ -498,7 +505,10 @@ def _price_tensor(
     is_output = tables.tensors[t, IS_OUTPUT] != 0
     tensor = (t, is_output, tables.tensors[t, PLAIN] != 0)
     run = (compute_cycles, scratch.levels[scratch.tiles.shape[1], FIRST_LOOP])
-    if is_output or _asks_for_networks(detail):
+    needs_partition = is_output
+    if detail is not None:
+        needs_partition = is_output or len(detail.hops) > 0
+    if needs_partition:
         partition_chain(tables, scratch, keep, i, t)
     outermost = scratch.tiles.shape[1] - 1
     while not keep[i, outermost, t]:
@@ -508,11 +518,11 @@ def _price_tensor(
     for s in range(outermost + 2):
         flow = Flow(0.0, 0.0, 0.0, 0.0)
         if s <= outermost:
-            flow = _cross_boundary(tables, scratch, keep, i, tensor, s, below, run, detail)
+            flow = _cross_boundary(tables, features, scratch, keep, i, tensor, s, below, run, detail)
             energy += flow.network
         if s > 0 and below.is_kept:
             energy += _complete_level(
-                tables, scratch, i, (t, s - 1), below.content, flow, s > outermost, compute_cycles, detail
+                tables, features, scratch, i, (t, s - 1), below.content, flow, s > outermost, compute_cycles, detail
             )
         if s <= outermost:
             below = Below(flow.content, keep[i, s, t])
@@ -533,10 +543,10 @@ def _level_cycles(tables: Tables, s: int, scratch: Scratch, compute_cycles: int)
 
 
 @inlined_kernel
-def leaking_instances(tables: Tables, scratch: Scratch, s: int) -> float:
+def leaking_instances(features: Features, scratch: Scratch, s: int) -> float:
     """Instances of level s that are switched on: used ones, or all those that a used instance of the gate feeds."""
-    gate = tables.levels[s, GATE]
-    fed = tables.levels[s, INSTANCES] / tables.levels[gate, INSTANCES]
+    gate = features.levels[s, GATE]
+    fed = features.levels[s, INSTANCES] / features.levels[gate, INSTANCES]
     if fed > 1.0:
         return fed * max(1, scratch.levels[gate, REPLICATION])
     return float(max(1, scratch.levels[s, REPLICATION]))
@@ -544,9 +554,15 @@ def leaking_instances(tables: Tables, scratch: Scratch, s: int) -> float:
 
 @inlined_kernel
 def price_one(
-    tables: Tables, rules: NDArray[np.int64], scratch: Scratch, maps: Maps, i: int, detail: Detail | None
+    tables: Tables,
+    features: Features | None,
+    rules: NDArray[np.int64],
+    scratch: Scratch,
+    maps: Maps,
+    i: int,
+    detail: Detail | None,
 ) -> tuple[int, float, float]:
-    """Prices mapping i of a batch; returns (status, energy in pJ, cycles)."""
+    """Prices mapping i of a batch; returns (status, energy in pJ, cycles). See price_batch."""
     keep = maps.keep
     status = legality_status(i, maps, rules, scratch.extents, scratch.tile_words)
     if status != 0:
@@ -559,7 +575,7 @@ def price_one(
     macs = compute_cycles * scratch.levels[0, REPLICATION] * scratch.levels[0, USED]
     energy = macs * tables.mac_energy
     for t in range(tensors):
-        energy += _price_tensor(tables, scratch, keep, i, t, compute_cycles, detail)
+        energy += _price_tensor(tables, features, scratch, keep, i, t, compute_cycles, detail)
     cycles = compute_cycles
     if has_bandwidth or detail is not None:
         for s in range(levels):
@@ -568,14 +584,14 @@ def price_one(
             if detail is not None:
                 detail.level_cycles[i, s] = needed
                 detail.used_instances[i, s] = scratch.levels[s, REPLICATION]
-                detail.used_clusters[i, s] = min(scratch.levels[s, REPLICATION], tables.levels[s, CLUSTERS])
                 detail.fanout_used[i, s] = scratch.levels[s, USED]
-    if tables.switches.has_leakage:
+    if features is not None:
         for s in range(levels):
-            leak = tables.energies[s, LEAK] * cycles * leaking_instances(tables, scratch, s)
+            leak = features.energies[s, LEAK] * cycles * leaking_instances(features, scratch, s)
             energy += leak
             if detail is not None:
                 detail.leakage_energy_pj[i, s] = leak
+                detail.used_clusters[i, s] = min(scratch.levels[s, REPLICATION], features.levels[s, CLUSTERS])
     if detail is not None:
         detail.compute_cycles[i] = compute_cycles
     return status, energy, float(cycles)
@@ -584,6 +600,7 @@ def price_one(
 @kernel
 def price_batch(
     tables: Tables,
+    features: Features | None,
     rules: NDArray[np.int64],
     arrays: Arrays,
     scratch: Scratch,
@@ -595,14 +612,15 @@ def price_batch(
 
     Args:
         tables, rules, scratch: of the task.
+        features: of the task; None for hardware that has none of them, which is priced faster then.
         arrays: of n mappings.
         status: int32[n], receives 0 or what is illegal.
         costs: float64[2, n], receives ENERGY in pJ and LATENCY in cycles.
-        detail: receives the counts, unless it is None.
+        detail: receives the counts, unless it is None; needs features.
     """
     maps = Maps(*arrays)
     for i in range(len(status)):
-        status[i], costs[ENERGY, i], costs[LATENCY, i] = price_one(tables, rules, scratch, maps, i, detail)
+        status[i], costs[ENERGY, i], costs[LATENCY, i] = price_one(tables, features, rules, scratch, maps, i, detail)
 
 
 @kernel
@@ -613,11 +631,24 @@ def price_small_batch(
     status: NDArray[np.int32],
     costs: NDArray[np.float64],
 ) -> None:
-    """As :func:`price_batch`, through a door that costs a few microseconds less.
+    """As :func:`price_batch` without features, through a door that costs a few microseconds less.
 
     Args:
         arrays, status, costs: see there.
         whole, floats: of the task, see :func:`mapgym.cost.dense.memory_kernels.pack_memory`.
     """
     memory = open_memory(whole, floats)
-    price_batch(memory.tables, memory.rules, arrays, memory.scratch, status, costs, None)
+    price_batch(memory.tables, None, memory.rules, arrays, memory.scratch, status, costs, None)
+
+
+@kernel
+def price_small_batch_with_features(
+    arrays: Arrays,
+    whole: NDArray[np.int64],
+    floats: NDArray[np.float64],
+    status: NDArray[np.int32],
+    costs: NDArray[np.float64],
+) -> None:
+    """As :func:`price_small_batch`, with features."""
+    memory = open_memory(whole, floats)
+    price_batch(memory.tables, memory.features, memory.rules, arrays, memory.scratch, status, costs, None)

@@ -23,8 +23,6 @@ class Scratch(NamedTuple):
     traffic: NDArray[np.float64]  # [2, capacity] of each class of plane OWN: planes ACCESSES, HOPS
     demand: NDArray[np.float64]  # [L, 2] words per cycle, reads and writes
     differences: NDArray[np.int64]  # [..] what the offsets of grid neighbours can differ by
-    ways: NDArray[np.int64]  # [any, WAY_KEYS + 1] what is known of grids: their description, half hops to all instances
-    wanted: NDArray[np.int64]  # [WAY_KEYS] description of one grid
     instances: NDArray[np.int64]  # [6, slots] planes KEYS (or marks) ... ROW; for each instance, or hash slot
 
 
@@ -51,11 +49,6 @@ WAY, COLUMN, ROW = 3, 4, 5  # of the group in a slot: half hops so far, and wher
 MAX_PATTERN_DIGITS = 6
 """Spatial loops of one level up to which all patterns of carries between grid rows are tried."""
 
-WAY_KEYS = 4
-"""Words that describe a grid."""
-
-_REMEMBERED_WAYS = 2**12
-
 MARKS_PER_ENTRY = 32
 MAX_MARKS = 2**22
 """Words of an output with holes up to which they are looked at one by one."""
@@ -64,7 +57,6 @@ MAX_MARKS = 2**22
 def make_scratch(levels: int, dims: int, tensors: int, accelerator: Accelerator, marks: int) -> Scratch:
     """Allocates the working memory for one task; ``marks``: words of an output with holes, 0 for another one."""
     loops, macs = levels * dims, accelerator.mac.instances
-    has_networks = any(level.hop_energy_pj or level.router_energy_pj for level in accelerator.levels)
     # n instances have at most sqrt(2n) different multiplicities, and each temporal loop can add a histogram.
     capacity = int((2 * macs) ** 0.5 + 2) * (loops + 2)
     # An open-addressing table needs a power of two of slots, at least twice as many as instances.
@@ -79,8 +71,6 @@ def make_scratch(levels: int, dims: int, tensors: int, accelerator: Accelerator,
         classes=np.zeros((3, capacity, 3), np.int64),
         traffic=np.zeros((2, capacity)),
         demand=np.zeros((levels, 2)),
-        ways=np.zeros((_REMEMBERED_WAYS if has_networks else 1, WAY_KEYS + 1), np.int64),
-        wanted=np.zeros(WAY_KEYS, np.int64),
         differences=np.zeros(dims + 2**MAX_PATTERN_DIGITS, np.int64),
         instances=np.zeros((6, slots), np.int64),
     )

@@ -17,16 +17,27 @@ from mapgym.spec.workload import Workload
 
 
 class Switches(NamedTuple):
-    """Which rules hold, and which features of hardware there are: what is off must not cost time."""
+    """Which rules hold, and whether bandwidths are limited."""
 
     peer_links: bool
     has_bandwidth: bool
-    has_address_energy: bool
-    has_leakage: bool
-    has_restrictions: bool  # of reuse: planes UNICAST and FORGETS of the pairs
     first_fills_elided: bool
     reuse_survives: bool
+
+
+class Features(NamedTuple):
+    """What only some hardware has: networks that cost energy, clusters, leakage, restricted reuse and the like.
+
+    Kernels take None for hardware without any of it, and are compiled for that, so that it costs them nothing.
+    """
+
+    levels: NDArray[np.int64]  # [L, 3] columns INSTANCES, CLUSTERS, GATE
+    energies: NDArray[np.float64]  # [L, 5] columns HOP, ROUTER, INGRESS, ADDRESS, LEAK (pJ)
+    pairs: NDArray[np.float64]  # [3, L, T] planes SCALE, UNICAST, FORGETS
     hops_on_grid: bool
+    # Working memory.
+    ways: NDArray[np.int64]  # [any, WAY_KEYS + 1] what is known of grids: their description, half hops to all instances
+    wanted: NDArray[np.int64]  # [WAY_KEYS] description of one grid
 
 
 class Tables(NamedTuple):
@@ -45,9 +56,8 @@ class Tables(NamedTuple):
     product_dims: NDArray[np.int64]  # [T, 1 + D] count, then the dims whose extent is a factor of the tile size
     affine: NDArray[np.int64]  # [5, T, R, K] the other ranks: planes TERMS, GROUP, RADIX (in [.., 0]), DIM, COEFFICIENT
     tensors: NDArray[np.int64]  # [T, 4] columns PLAIN, IRREGULAR, IS_OUTPUT, HOLES
-    levels: NDArray[np.int64]  # [L, 7] columns UNLIMITED, FANOUT_X, FANOUT_Y, BLOCK, INSTANCES, CLUSTERS, GATE
-    energies: NDArray[np.float64]  # [L, 11] columns READ ... LEAK (pJ), READABLE, WRITABLE, SHARED (words per cycle)
-    pairs: NDArray[np.float64]  # [3, L, T] planes SCALE, UNICAST, FORGETS
+    levels: NDArray[np.int64]  # [L, 4] columns UNLIMITED, FANOUT_X, FANOUT_Y, BLOCK
+    energies: NDArray[np.float64]  # [L, 6] columns READ ... UPDATE (pJ), READABLE ... SHARED (words per cycle)
     mac_energy: float  # pJ
     switches: Switches
 
@@ -72,19 +82,26 @@ HOLES = 3  # words of the largest group of ranks, of an output whose tiles can h
 # Columns of Tables.levels.
 UNLIMITED = 0  # 1: no capacity limit, which is how Timeloop tells a DRAM
 FANOUT_X, FANOUT_Y, BLOCK = 1, 2, 3
-INSTANCES = 4
-CLUSTERS = 5  # groups of instances that are charged as one
-GATE = 6  # the level whose instances switch those of this one
 # Columns of Tables.energies.
 READ, FILL, UPDATE = 0, 1, 2  # of a block
-HOP, ROUTER, INGRESS = 3, 4, 5  # of a word in the network below
-ADDRESS = 6  # of a word
-LEAK = 7  # of an instance in a cycle
-READABLE, WRITABLE, SHARED = 8, 9, 10  # bandwidths
-# Planes of Tables.pairs.
+READABLE, WRITABLE, SHARED = 3, 4, 5  # bandwidths
+# Columns of Features.levels.
+INSTANCES = 0
+CLUSTERS = 1  # groups of instances that are charged as one
+GATE = 2  # the level whose instances switch those of this one
+# Columns of Features.energies.
+HOP, ROUTER, INGRESS = 0, 1, 2  # of a word in the network below
+ADDRESS = 3  # of a word
+LEAK = 4  # of an instance in a cycle
+# Planes of Features.pairs.
 SCALE = 0  # how much an access counts towards the bandwidths
 UNICAST = 1  # 1: no multicast of the tensor below the level
 FORGETS = 2  # 1: the level does not reuse the tensor's tile from step to step
+
+WAY_KEYS = 4
+"""Words that describe a grid."""
+
+_REMEMBERED_WAYS = 2**12
 
 
 def make_tables(workload: Workload, accelerator: Accelerator) -> Tables:
@@ -130,13 +147,9 @@ def make_tables(workload: Workload, accelerator: Accelerator) -> Tables:
             of_tensors[t, HOLES] = _number_words(affine[:, t], of_dims[:, t], workload.bounds)
     energies = np.array([_level_energies(level, accelerator.counting) for level in levels])
     of_levels = [
-        [
-            *(level.capacity_words is None, accelerator.fanout_x[s], accelerator.fanout_y[s], level.block_size_words),
-            *(level.instances, level.clusters, accelerator.level_index(level.power_gated_at or level.name)),
-        ]
+        [level.capacity_words is None, accelerator.fanout_x[s], accelerator.fanout_y[s], level.block_size_words]
         for s, level in enumerate(levels)
     ]
-    pairs = _level_tensor_pairs(workload, accelerator)
     return Tables(
         dims=of_dims,
         product_dims=product_dims,
@@ -144,17 +157,12 @@ def make_tables(workload: Workload, accelerator: Accelerator) -> Tables:
         tensors=of_tensors,
         levels=np.array(of_levels, np.int64),
         energies=energies,
-        pairs=pairs,
         mac_energy=accelerator.mac.energies_pj(accelerator.counting.action_names)["compute"],
         switches=Switches(
             peer_links=accelerator.peer_links,
             has_bandwidth=bool(np.isfinite(energies[:, READABLE:]).any()),
-            has_address_energy=bool(energies[:, ADDRESS].any()),
-            has_leakage=bool(energies[:, LEAK].any()),
-            has_restrictions=bool(pairs[UNICAST:].any()),
             first_fills_elided=accelerator.counting.first_fills_elided,
             reuse_survives=accelerator.counting.reuse_survives_stationary_steps,
-            hops_on_grid=accelerator.counting.hops_on_grid,
         ),
     )
 
@@ -164,24 +172,49 @@ def _level_energies(level: StorageLevel, rules: CountingRules) -> list[float]:
     actions = level.energies_pj(rules.action_names)
     return [
         *(actions["read"], actions["fill"], actions["update"]),
-        *(level.hop_energy_pj, level.router_energy_pj, level.energy_per_ingress_pj if rules.hops_on_grid else 0.0),
-        *(level.address_energy_pj, actions["leak"]),
         level.read_bandwidth_words_per_cycle or math.inf,
         level.write_bandwidth_words_per_cycle or math.inf,
         level.shared_bandwidth_words_per_cycle or math.inf,
     ]
 
 
-def _level_tensor_pairs(workload: Workload, accelerator: Accelerator) -> NDArray[np.float64]:
-    """``Tables.pairs``."""
-    pairs = np.zeros((3, len(accelerator.levels), len(workload.tensors)))
-    for s, level in enumerate(accelerator.levels):
-        scales = dict(level.bandwidth_scale) if accelerator.counting.leakage else {}
+def make_features(workload: Workload, accelerator: Accelerator) -> Features:
+    """Packs what only some hardware has; :func:`has_features` says whether this does."""
+    rules, levels = accelerator.counting, accelerator.levels
+    pairs = np.zeros((3, len(levels), len(workload.tensors)))
+    for s, level in enumerate(levels):
+        scales = dict(level.bandwidth_scale) if rules.leakage else {}
         for t, tensor in enumerate(workload.tensors):
             pairs[SCALE, s, t] = scales.get(tensor.name, 1.0)
             pairs[UNICAST, s, t] = tensor.name in level.no_multicast
             pairs[FORGETS, s, t] = tensor.name in level.no_temporal_reuse
-    return pairs
+    energies = [
+        [
+            *(level.hop_energy_pj, level.router_energy_pj, level.energy_per_ingress_pj if rules.hops_on_grid else 0.0),
+            *(level.address_energy_pj, level.energies_pj(rules.action_names)["leak"]),
+        ]
+        for level in levels
+    ]
+    counts = [
+        [level.instances, level.clusters, accelerator.level_index(level.power_gated_at or level.name)]
+        for level in levels
+    ]
+    remembered = _REMEMBERED_WAYS if any(hop or router for hop, router, *_ in energies) else 1
+    return Features(
+        np.array(counts, np.int64),
+        np.array(energies),
+        pairs,
+        rules.hops_on_grid,
+        np.zeros((remembered, WAY_KEYS + 1), np.int64),
+        np.zeros(WAY_KEYS, np.int64),
+    )
+
+
+def has_features(features: Features) -> bool:
+    """Whether any feature changes a cost."""
+    clustered = features.levels[:, INSTANCES] != features.levels[:, CLUSTERS]
+    restricted = features.pairs[SCALE] != 1, features.pairs[UNICAST], features.pairs[FORGETS]
+    return any(np.any(part) for part in (clustered, features.energies, *restricted))
 
 
 def _number_words(affine: NDArray[np.int64], of_dims: NDArray[np.int64], bounds: Sequence[int]) -> int:

@@ -45,13 +45,17 @@ def _list_buffer_options(problem: Problem, work: Work, s: OrderScratch) -> bool:
 
 
 @inlined_kernel
-def _set_shares(problem: Problem, work: Work, chains: Chains) -> None:
-    """What coincidences leave of the traffic of each tensor while other loops keep it in place."""
+def _set_shares(problem: Problem, work: Work, s: OrderScratch, chains: Chains) -> None:
+    """What is left of the traffic of each tensor after loops that do not move it, at least."""
     for t in range(problem.words.shape[0]):
         work.rest[t] = 1.0
         for d in range(problem.bounds.shape[0]):
             other = problem.partner[t, d]
-            if other > d:
+            if problem.reuse_survives_stationary_steps:
+                # The loop that moves it first counts as if it were the first of all.
+                if other >= 0 and s.extent[BLOCK, d] < problem.bounds[d]:
+                    work.rest[t] = min(work.rest[t], _slide(problem, work, s, chains, t, d, -1))
+            elif other > d:
                 share = chains.resting[t, d, work.block_index[d], work.block_index[other]]
                 work.rest[t] = min(work.rest[t], 1.0 - share)
 
@@ -63,17 +67,16 @@ def _slide(problem: Problem, work: Work, s: OrderScratch, chains: Chains, t: int
     if other < 0:
         return 1.0
     length = sliding_length(problem, s.extent, t, d, TILE)
-    distance = problem.coefficient[t, d] * s.extent[BLOCK, d]
-    if distance >= length:
+    distance = min(length, problem.coefficient[t, d] * s.extent[BLOCK, d])
+    if distance == length and not problem.reuse_survives_stationary_steps:
         return 1.0
-    block, other_block = work.block_index[d], work.block_index[other]
-    share = 0.0
-    if v >= 0:
-        share = chains.sliding[t, d, block, v, other_block]
-    else:
-        for w in range(block, problem.counts[d]):
-            share = max(share, chains.sliding[t, d, block, w, other_block])
-    return 1.0 - (1.0 - distance / length) * share
+    block, other_block, saved = work.block_index[d], work.block_index[other], 0.0
+    for w in range(block if v < 0 else v, problem.counts[d] if v < 0 else v + 1):
+        share = (1.0 - distance / length) * chains.sliding[t, d, block, w, other_block]
+        if problem.reuse_survives_stationary_steps:
+            share += chains.returning[t, d, block, w, other_block]
+        saved = max(saved, share)
+    return 1.0 - saved
 
 
 @kernel
@@ -204,7 +207,7 @@ def bound_tile(problem: Problem, keep: NDArray[np.bool_], lattice: Lattice, chai
     least = energy + largest_gain(problem, work, s) + lattice.anywhere[tile]
     if least >= limit:
         return least
-    _set_shares(problem, work, chains)
+    _set_shares(problem, work, s, chains)
     set_first_weights(problem, work, s, chains)
     bound = energy + lattice.anywhere[tile] + _quickest(problem, work, s, chains, steps)
     if bound >= limit:
@@ -252,7 +255,8 @@ def _most_served(problem: Problem, work: Work, s: OrderScratch, chains: Chains, 
         # Tiles that overlap: only steps of the same length meet tiles of the same shape.
         return served if chains.repeats[t, d, work.block_index[d], work.block_index[other]] else 0.0
     later = served_anywhere(problem, work.spread, s.extent, t)
-    if s.extent[BLOCK, other] < problem.bounds[other] and shares_offsets(problem, work.spread, t):
+    costs_to_rest = not problem.reuse_survives_stationary_steps
+    if costs_to_rest and s.extent[BLOCK, other] < problem.bounds[other] and shares_offsets(problem, work.spread, t):
         # The other dim's loops may bring the tile back to where it was.
         later = count_offsets(problem, work.spread, s.extent, t, False)
     factor, bound = 2, problem.bounds[d] // s.extent[BLOCK, d]

@@ -29,8 +29,11 @@ class Lattice(NamedTuple):
 class Chains(NamedTuple):
     """How much of a sliding tensor's traffic steps of equal translation can save, at most, as shares of the whole."""
 
-    resting: NDArray[np.float64]  # [T, D, V, V] blocks of a dim and its partner; after loops that do not move the tile
-    sliding: NDArray[np.float64]  # [T, D, V, V, V] block, buffer extent, partner's block; the dim is the first loop
+    resting: NDArray[np.float64]  # [T, D, V, V] blocks of a dim and its partner; steps that do not move the tile
+    returning: NDArray[
+        np.float64
+    ]  # [T, D, V, V, V] block, buffer extent, partner's block; the same if the dim is first
+    sliding: NDArray[np.float64]  # [T, D, V, V, V] the same; steps equal to the first
     repeats: NDArray[np.bool_]  # [T, D, V, V] whether a later step can equal the first, which is of the dim
 
 
@@ -137,5 +140,6 @@ def _try_orders(problem: Problem, chains: Chains, step: NDArray[np.int64], bound
             inside *= bound[k]
         chains.resting[t, a, ba, bb] = max(chains.resting[t, a, ba, bb], resting)
         if first >= 0 and (first & 1) == (swaps >> (first >> 1) & 1):
+            chains.returning[t, a, ba, ea, bb] = max(chains.returning[t, a, ba, ea, bb], resting)
             chains.sliding[t, a, ba, ea, bb] = max(chains.sliding[t, a, ba, ea, bb], sliding)
             chains.repeats[t, a, ba, bb] |= repeats

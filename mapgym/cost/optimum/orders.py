@@ -22,8 +22,9 @@ def make_order_scratch(dims: int, tensors: int) -> OrderScratch:
     return OrderScratch(
         bound=np.ones((2, dims), np.int64), extent=np.ones((3, dims), np.int64), weight=np.zeros((2, tensors)),
         tile=np.zeros((2, tensors)), spread=np.ones((1, dims), np.int64), link=np.zeros(tensors),
-        boost=np.ones((depth, 2, tensors)), total=np.ones(2), suffix=np.zeros((depth, 2)),
-        saved=np.zeros((depth, 2, tensors)), part=np.zeros((depth, 2, tensors)), first=whole(depth, 2, tensors),
+        boost=np.ones((depth, 2, tensors)), total=np.ones(2), still=np.zeros((depth, 2, tensors)),
+        suffix=np.zeros((depth, 2)), saved=np.zeros((depth, 2, tensors)), part=np.zeros((depth, 2, tensors)),
+        reach=np.zeros((depth, 2, tensors)), first=whole(depth, 2, tensors),
         moved=whole(depth, 2, tensors), state=whole(depth, 2, tensors), left=whole(depth, 2), turn=whole(depth),
         chosen=whole(depth), best_loops=np.full(2 * dims, -1, np.int64), of_class=np.zeros(tensors + 1),
         recorded=np.full(1, -1, np.int64), records=whole(MOST_RECORDS, 5 * dims),

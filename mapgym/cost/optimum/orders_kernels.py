@@ -37,10 +37,12 @@ class OrderScratch(NamedTuple):
     link: NDArray[np.float64]  # [T] share of the energy of a word that is spared for each offset that links serve
     boost: NDArray[np.float64]  # [depth, 2, T] what a later step saves at most, links included
     total: NDArray[np.float64]  # [2] product of the loops above each boundary
+    still: NDArray[np.float64]  # [depth, 2, T] weights of the steps that need nothing
     suffix: NDArray[np.float64]  # [depth, 2] product of the loops not yet placed
     saved: NDArray[np.float64]  # [depth, 2, T] weights of the steps that need only the words of the first one
     part: NDArray[np.float64]  # [depth, 2, T] share of the tile that such a step needs
-    first: NDArray[np.int64]  # [depth, 2, T] translation of the first step
+    reach: NDArray[np.float64]  # [depth, 2, T] weight that the loops not yet placed may add to these, at most
+    first: NDArray[np.int64]  # [depth, 2, T] translation of the first step that counts
     moved: NDArray[np.int64]  # [depth, 2, T] sum of the steps placed
     state: NDArray[np.int64]  # [depth, 2, T]
     left: NDArray[np.int64]  # [depth, 2] bit masks of the loops not yet placed
@@ -70,50 +72,63 @@ def tile_words(problem: Problem, extent: NDArray[np.int64], row: int, t: int) ->
 @kernel
 def _account(problem: Problem, s: OrderScratch, depth: int, b: int, t: int, d: int, step_extent: int, n: int) -> None:
     """Accounts for a loop of dim d at one boundary for one tensor: state of depth + 1 from that of depth."""
-    state = s.state[depth, b, t]
+    state, still = s.state[depth, b, t], s.still[depth, b, t]
     saved, part, first = s.saved[depth, b, t], s.part[depth, b, t], s.first[depth, b, t]
     moved, boost = s.moved[depth, b, t], s.boost[depth, b, t]
+    survives = problem.reuse_survives_stationary_steps
+    reach = 0.0
     if state != DEAD:
         weight = s.suffix[depth, b] - s.suffix[depth, b] / n
         role = problem.role[t, d]
         step = problem.key[t, d] * step_extent
-        if state == FRESH:
+        if state == FRESH or (state == STATIONARY and survives):
             if role == IRRELEVANT:
-                state, part, first, saved = STATIONARY, 0.0, 0, weight
+                state, still = STATIONARY, still + weight
             else:
+                # Links need a tile that came a step before, so there is none after a step at rest.
+                linked = b == INNER and s.link[t] > 0.0 and state == FRESH
                 state = DEAD
                 if role != PINNED:
                     length = sliding_length(problem, s.extent, t, d, TILE if b == INNER else BUFFER_TILE)
                     distance = problem.coefficient[t, d] * step_extent
-                    linked = b == INNER and s.link[t] > 0.0
                     if distance < length:
                         state, part, first, saved = role, distance / length, step, weight
                         if linked:
                             served = served_along(problem, s.spread, s.extent, t, d, distance)
                             boost += s.link[t] * served * n * part / (1.0 - part)
                     elif linked:
-                        state, part = PASSED + role, 0.0
+                        state, part, first = PASSED + role, 0.0, step
                         boost = s.link[t] * count_offsets(problem, s.spread, s.extent, t, False)
                         saved = weight * s.link[t] * served_along(problem, s.spread, s.extent, t, d, distance)
+                    elif survives:
+                        state, first = role, step
         elif state >= SCATTERED:
             if role == PINNED:
                 state = DEAD
             else:
                 if role >= 0 and role != state - PASSED:
                     state = SCATTERED
-                saved += weight * s.link[t] * _passed_on(problem, s, t, state, step - moved)
+                if survives and step == moved:
+                    still += weight
+                else:
+                    saved += weight * s.link[t] * _passed_on(problem, s, t, state, step - moved)
         else:
-            if step - moved == first:
+            if step == moved and (survives or first == 0):
+                still += weight
+            elif step - moved == first:
                 saved += weight * boost
             if role == PINNED or (role >= 0 and state >= 0 and role != state):
                 state = DEAD
             elif role >= 0:
                 state = role
         moved += step
-        if state != DEAD and not _can_save(problem, s, depth + 1, b, t, state):
-            state = DEAD
+        if state != DEAD:
+            reach = _reach(problem, s, depth + 1, b, t, state, moved, first)
+            state = state if reach > 0.0 else DEAD
     s.state[depth + 1, b, t] = state
+    s.still[depth + 1, b, t] = still
     s.saved[depth + 1, b, t] = saved
+    s.reach[depth + 1, b, t] = reach
     s.part[depth + 1, b, t] = part
     s.first[depth + 1, b, t] = first
     s.moved[depth + 1, b, t] = moved
@@ -133,15 +148,23 @@ def _passed_on(problem: Problem, s: OrderScratch, t: int, state: int, translatio
 
 
 @kernel
-def _can_save(problem: Problem, s: OrderScratch, depth: int, b: int, t: int, state: int) -> bool:
-    """Whether a loop that is still to be placed could save words of a tensor."""
-    mask = s.left[depth, OUTER] if b == OUTER else s.left[depth, INNER] | s.left[depth, OUTER]
+def _reach(problem: Problem, s: OrderScratch, depth: int, b: int, t: int, state: int, moved: int, first: int) -> float:
+    """Weight of the steps in which loops that are still to be placed could save words of a tensor, at most."""
+    loops, count, translation = 1, 0, 0
     for d in range(problem.bounds.shape[0]):
-        if mask >> d & 1:
-            role = problem.role[t, d]
-            if role == state or (state == STATIONARY and role >= 0) or (state >= SCATTERED and role != PINNED):
-                return True
-    return False
+        role = problem.role[t, d]
+        if role == state or (state == STATIONARY and role >= 0) or (state >= SCATTERED and role != PINNED):
+            for level in range(b, 2):
+                if s.left[depth, level] >> d & 1:
+                    loops *= s.bound[level, d]
+                    count += 1
+                    translation = problem.key[t, d] * s.extent[BLOCK + level, d] - moved
+    # If only one loop can, it is known what it does.
+    rests = translation == 0 and problem.reuse_survives_stationary_steps
+    if 0 <= state < SCATTERED and count == 1 and translation != first and not rests:
+        return 0.0
+    # Weights are largest if these loops come next.
+    return float(s.suffix[depth, b] - s.suffix[depth, b] / loops)
 
 
 @kernel
@@ -231,7 +254,7 @@ def _start(problem: Problem, s: OrderScratch, both: bool) -> float:
         s.suffix[0, b] = s.total[b]
         for t in range(tensors):
             s.tile[b, t] = tile_words(problem, s.extent, TILE if b == INNER else BUFFER_TILE, t)
-            s.saved[0, b, t], s.part[0, b, t] = 0.0, 1.0
+            s.still[0, b, t], s.saved[0, b, t], s.part[0, b, t] = 0.0, 0.0, 1.0
             s.first[0, b, t] = s.moved[0, b, t] = 0
             s.boost[0, b, t] = 1.0
             s.state[0, b, t] = DEAD if s.weight[b, t] == 0.0 or (b == INNER and not both) else FRESH
@@ -259,7 +282,7 @@ def _place_loop(
     s.left[depth + 1, level] &= ~(1 << d)
     buffer_energy, outer_energy, potential = 0.0, 0.0, 0.0
     buffer_open, outer_open = False, False
-    for b in range(2):
+    for b in range(INNER if both else OUTER, 2):
         counted = b == INNER or level == OUTER
         s.suffix[depth + 1, b] = s.suffix[depth, b] / n if counted else s.suffix[depth, b]
         for t in range(problem.words.shape[0]):
@@ -267,17 +290,20 @@ def _place_loop(
                 _account(problem, s, depth, b, t, d, step_extent, n)
             else:
                 s.state[depth + 1, b, t] = s.state[depth, b, t]
-                s.saved[depth + 1, b, t], s.part[depth + 1, b, t] = 0.0, 1.0
+                s.still[depth + 1, b, t], s.saved[depth + 1, b, t], s.part[depth + 1, b, t] = 0.0, 0.0, 1.0
                 s.first[depth + 1, b, t] = s.moved[depth + 1, b, t] = 0
                 s.boost[depth + 1, b, t] = 1.0
             unit = s.weight[b, t] * s.tile[b, t]
             spared = unit * (1.0 - s.part[depth + 1, b, t])
-            energy = unit * s.total[b] - spared * s.saved[depth + 1, b, t]
+            energy = unit * (s.total[b] - s.still[depth + 1, b, t]) - spared * s.saved[depth + 1, b, t]
             is_open = s.state[depth + 1, b, t] != DEAD
-            if is_open:
-                potential += spared * s.boost[depth + 1, b, t] * (s.suffix[depth + 1, b] - 1.0) if counted else 0.0
+            if is_open and counted:
+                most = spared * s.boost[depth + 1, b, t]
+                if problem.reuse_survives_stationary_steps or s.first[depth + 1, b, t] == 0:
+                    most = max(most, unit)
+                potential += most * s.reach[depth + 1, b, t]
             if b == INNER:
-                buffer_energy += energy if both else 0.0
+                buffer_energy += energy
                 buffer_open |= is_open
             else:
                 outer_energy += energy

@@ -25,6 +25,7 @@ from mapgym.mapping.mapping import divisors
 
 if TYPE_CHECKING:
     from mapgym.mapspace import MapSpace
+    from mapgym.spec.accelerator import Accelerator
     from mapgym.spec.workload import Workload
 
 MAX_LATTICE = 20_000_000
@@ -34,8 +35,8 @@ MAX_LATTICE = 20_000_000
 IRRELEVANT = -2  # the tensor does not depend on the dim
 PINNED = -1  # the dim makes up a rank alone
 
-REGISTERS, BUFFER, MEMORY, MACS = range(4)
-"""Places in arrays with an entry for each level, and in the energies also one for all MACs."""
+REGISTERS, BUFFER, MEMORY = range(3)
+"""Places in arrays with an entry for each level."""
 
 TILE, BLOCK, BUFFER_TILE = range(3)
 """Rows of extents: of the registers, of all of them together, and of the buffer."""
@@ -57,15 +58,22 @@ class Problem(NamedTuple):
     coefficient: NDArray[np.int64]  # [T, D]
     partner: NDArray[np.int64]  # [T, D] the other dim of its rank, -1 without
     key: NDArray[np.int64]  # [T, D] step of one iteration, as one number for all ranks
-    is_output: NDArray[np.int64]  # [T]
     words: NDArray[np.float64]  # [T] of the whole tensors
-    energy: NDArray[np.float64]  # [4] pJ per word of each level; of all MACs
+    read: NDArray[np.float64]  # [3, T] pJ for each word that a level reads
+    fill: NDArray[np.float64]  # [3, T] pJ for each word that it receives from outside
+    update: NDArray[np.float64]  # [3, T] pJ for each partial sum that it receives from inside; 0 for operands
+    first_read: NDArray[np.float64]  # [3, T] pJ that the first visit of a word saves of reads; 0 for operands
+    first_fill: NDArray[np.float64]  # [3, T] pJ that it saves of fills
+    mac_energy: float  # pJ of all MACs
+    leak: NDArray[np.float64]  # [2] pJ per cycle: at all times; for each register level in use
+    clusters: float  # most register levels that are charged for an access
     capacity: NDArray[np.float64]  # [2] words of each level
     allowed: NDArray[np.bool_]  # [2, D, V] whether fixed factors leave an extent of the registers, of the buffer
     temporal: NDArray[np.int64]  # [2, D] fixed temporal factor of each level, 0 if free
     place: NDArray[np.int64]  # [2, D] by boundary: place in the fixed order of its loops; -1 if the order is free
     macs: float
     peer_links: bool
+    reuse_survives_stationary_steps: bool
     lanes_x: int  # most lanes of a register level along X
     lanes_y: int
     blocks_y: int  # most register levels along Y
@@ -106,10 +114,15 @@ def check_supported(space: MapSpace) -> None:
         raise SpecificationError(
             f"{where}several instances of {quoted(accelerator.level_names[1])} are not covered; use one instance of it"
         )
-    if any(level.energy_per_hop_pj or level.router_energy_pj for level in accelerator.levels):
+    if any(
+        level.hop_energy_pj or level.router_energy_pj or level.energy_per_ingress_pj for level in accelerator.levels
+    ):
         raise SpecificationError(
-            f"{where}network energy is not covered; set energy_per_hop_pj and router_energy_pj to 0"
+            f"{where}network energy is not covered; set the energies per hop, wire, router and ingress to 0"
         )
+    for key in ("no_temporal_reuse", "no_multicast", "minimum_utilization"):
+        if any(getattr(level, key) for level in accelerator.levels):
+            raise SpecificationError(f"{where}{key} is not covered; leave it out, or use a search such as gamma")
     if any(level.formats for level in accelerator.levels):
         raise SpecificationError(f"{where}metadata of tiles are not covered; take an accelerator without formats")
     _check_workload(workload, where)
@@ -182,10 +195,12 @@ def _make_problem(space: MapSpace, dims: tuple[int, ...]) -> Problem:
         absent = np.flatnonzero(role[:, k] == IRRELEVANT)
         if len(absent) == 1:
             group[k] = absent[0]
-    per_word = [level.access_energy_pj / level.block_size_words for level in accelerator.levels]
     # Two levels are three of which the middle one keeps nothing, holds the whole problem and costs nothing.
-    middle = accelerator.levels[BUFFER].capacity_words if len(per_word) == 3 else None
-    inner = accelerator.levels[REGISTERS].capacity_words
+    middle = accelerator.levels[BUFFER].usable_words if len(accelerator.levels) == 3 else None
+    inner = accelerator.levels[REGISTERS].usable_words
+    outputs = np.array([tensor.is_output for tensor in tensors], np.int64)
+    read, fill, update = _energies(accelerator, outputs)
+    elided = outputs if accelerator.counting.first_fills_elided else 0
     allowed, temporal = _fixed_factors(space, dims, values, bounds)
     return Problem(
         bounds=bounds,
@@ -198,26 +213,58 @@ def _make_problem(space: MapSpace, dims: tuple[int, ...]) -> Problem:
         coefficient=coefficient,
         partner=partner,
         key=np.ascontiguousarray(make_tables(workload, accelerator).dims[KEY][:, list(dims)]),
-        is_output=np.array([tensor.is_output for tensor in tensors], np.int64),
         words=np.array([float(workload.tensor_size(tensor.name)) for tensor in tensors]),
-        energy=np.array(
-            [
-                per_word[REGISTERS],
-                per_word[BUFFER] if middle else 0.0,
-                per_word[-1],
-                workload.macs * accelerator.mac.energy_pj,
-            ]
-        ),
+        read=read,
+        fill=fill,
+        update=update,
+        first_read=read * outputs,
+        first_fill=fill * elided,
+        mac_energy=workload.macs * accelerator.mac.energies_pj(accelerator.counting.action_names)["compute"],
+        leak=_leakage(accelerator),
+        clusters=float(accelerator.levels[REGISTERS].clusters),
         capacity=np.array([float(inner or math.inf), float(middle or math.inf)]),
         allowed=allowed,
         temporal=temporal,
         place=_fixed_places(space, dims),
         macs=float(workload.macs),
         peer_links=accelerator.peer_links,
+        reuse_survives_stationary_steps=accelerator.counting.reuse_survives_stationary_steps,
         lanes_x=accelerator.fanout_x[REGISTERS],
         lanes_y=accelerator.fanout_y[REGISTERS],
         blocks_y=accelerator.fanout_y[BUFFER],
     )
+
+
+def _energies(
+    accelerator: Accelerator, outputs: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Energies of reads, fills and updates, float64[3, T] pJ per word each, with what their addresses take."""
+    read, fill, update = np.zeros((3, 3, len(outputs)))
+    for s, level in enumerate(accelerator.levels):
+        place = MEMORY if s == len(accelerator.levels) - 1 else s
+        energies = level.energies_pj(accelerator.counting.action_names)
+        block, address = level.block_size_words, level.address_energy_pj
+        # A partial sum is read by the address that it is then written to.
+        read[place] = energies["read"] / block + address * (1 - outputs)
+        update[place] = (energies["update"] / block + address) * outputs
+        if place != MEMORY:
+            fill[place] = energies["fill"] / block + address
+    return read, fill, update
+
+
+def _leakage(accelerator: Accelerator) -> NDArray[np.float64]:
+    """Energy per cycle, float64[2] pJ: at all times, and for each register level in use."""
+    always, used = 0.0, 0.0
+    for s, level in enumerate(accelerator.levels):
+        leak = level.energies_pj(accelerator.counting.action_names)["leak"]
+        gate = accelerator.levels[accelerator.level_index(level.power_gated_at or level.name)]
+        # Of the other levels one instance is used; it leaks, or all that are switched on together with it.
+        switched = max(1, level.instances // gate.instances)
+        if s == REGISTERS and switched == 1:
+            used += leak
+        else:
+            always += leak * switched
+    return np.array([always, used])
 
 
 def _fixed_factors(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mapgym.compilation import inlined_kernel, kernel
 from mapgym.cost.optimum.lane_kernels import Lanes, asked_outside, list_layouts, place_loop, start_orders
 from mapgym.cost.optimum.offset_kernels import count_offsets, has_sliding_rank, product_of, shares_offsets, slides
-from mapgym.cost.optimum.problem import BUFFER, IRRELEVANT, MACS, MEMORY, PINNED, REGISTERS, TILE, Problem
+from mapgym.cost.optimum.problem import BUFFER, IRRELEVANT, MEMORY, PINNED, REGISTERS, TILE, Problem
 from mapgym.cost.optimum.work import Work
 
 
@@ -81,9 +81,9 @@ def _lane_offsets(problem: Problem, work: Work, extent: NDArray[np.int64], t: in
 
 
 @kernel
-def _fed(problem: Problem, work: Work, t: int, content: float) -> float:
+def _fed(work: Work, t: int, words: float) -> float:
     """Energy of a tensor's accesses where the MACs are fed; outputs are read and updated, but for first visits."""
-    return max(content, 2.0 * content - work.first_visits[t]) if problem.is_output[t] else content
+    return work.update[t] * words + max(0.0, work.read[t] * words - work.first_visits[t])
 
 
 @kernel
@@ -93,8 +93,60 @@ def lane_gain(problem: Problem, work: Work, c: int, run: float) -> float:
         return 0.0
     energy = work.lane_base[c]
     if c < problem.words.shape[0] and work.lanes_open[c] != 0:
-        energy = min(energy, work.rest_of_lanes[c] + _fed(problem, work, c, work.lanes_at_rest[c] / run))
+        energy = min(energy, work.rest_of_lanes[c] + _fed(work, c, work.lanes_at_rest[c] / run))
     return energy - work.lane_energy[0]
+
+
+@inlined_kernel
+def _weigh_fills(problem: Problem, keep: NDArray[np.bool_], work: Work, t: int, distinct: float, spread: float) -> None:
+    """Sets the weights of the words that each register level receives of a tensor it keeps; adds to work.slack[0].
+
+    Args:
+        problem, keep, work: see :func:`energy_at_registers`.
+        t: the tensor.
+        distinct: different offsets of the blocks.
+        spread: number of blocks.
+    """
+    outer = BUFFER if keep[BUFFER, t] else MEMORY
+    charged = min(spread, problem.clusters)
+    slid = problem.peer_links and slides(problem, work.spread, t, False)
+    # A share that is a sum over multiplicities may be cut to the whole number below it.
+    mixed = slid or distinct < product_of(problem, work.spread, t, PINNED) * _sliding_product(problem, work.spread, t)
+    if mixed and int(spread) & (int(spread) - 1) != 0:
+        work.slack[0] += problem.fill[REGISTERS, t] * charged
+    if slid:
+        # What neighbours read is rounded for each of them.
+        work.slack[0] += 0.5 * problem.read[REGISTERS, t] * charged
+    served = (problem.read[outer, t] + problem.update[outer, t]) * distinct
+    work.weight[t] = work.linked_weight[t] = served + problem.fill[REGISTERS, t] * charged
+    work.spared[t] = max(0.0, problem.read[outer, t] - problem.read[REGISTERS, t] * charged / spread)
+    if problem.peer_links and has_sliding_rank(problem, t):
+        # Neighbours pass words on, at one read more for each.
+        remaining = product_of(problem, work.spread, t, PINNED) if slid else distinct
+        if not problem.reuse_survives_stationary_steps and shares_offsets(problem, work.spread, t):
+            remaining *= 0.5
+        work.linked_weight[t] -= work.spared[t] * (distinct - remaining)
+
+
+@inlined_kernel
+def _set_feeding(problem: Problem, keep: NDArray[np.bool_], work: Work, t: int, spread: float) -> float:
+    """Sets a tensor's energies where the MACs are fed; returns what first visits save elsewhere, and of fills."""
+    outer = BUFFER if keep[BUFFER, t] else MEMORY
+    feeding = REGISTERS if keep[REGISTERS, t] else outer
+    # Instances that are built as one are charged once.
+    share = min(spread, problem.clusters) / spread if feeding == REGISTERS else 1.0
+    work.read[t], work.update[t] = problem.read[feeding, t] * share, problem.update[feeding, t] * share
+    # The innermost level that keeps it sees the first visit of a word in each instance that gets a part of its sum.
+    words = problem.words[t]
+    if feeding == REGISTERS:
+        words *= product_of(problem, work.spread, t, IRRELEVANT)
+    work.first_visits[t] = problem.first_read[feeding, t] * share * words
+    saved = problem.first_fill[feeding, t] * share * words
+    if feeding == REGISTERS and outer == BUFFER:
+        saved += (problem.first_read[BUFFER, t] + problem.first_fill[BUFFER, t]) * problem.words[t]
+    if feeding != MEMORY:
+        saved += problem.first_read[MEMORY, t] * problem.words[t]
+    return saved
 
 
 @kernel
@@ -115,57 +167,30 @@ def energy_at_registers(problem: Problem, keep: NDArray[np.bool_], work: Work, e
     for d in range(problem.bounds.shape[0]):
         lanes *= work.lanes[0, d]
         spread *= work.spread[0, d]
-    energy = problem.energy[MACS]
+    cycles = problem.macs / (lanes * spread)
+    energy = problem.mac_energy + cycles * (problem.leak[0] + problem.leak[1] * spread)
     work.slack[0] = 0.0
     for t in range(tensors):
-        outer = problem.energy[BUFFER] if keep[BUFFER, t] else problem.energy[MEMORY]
         distinct = count_offsets(problem, work.spread, extent, t, least)
-        work.spared[t] = work.weight[t] = work.linked_weight[t] = work.unit[t] = work.first_visits[t] = 0.0
-        work.lanes_open[t] = 0
         if keep[REGISTERS, t]:
-            # A share that is a sum over multiplicities may be cut to the whole number below it.
-            mixed = distinct < product_of(problem, work.spread, t, PINNED) * _sliding_product(problem, work.spread, t)
-            mixed |= problem.peer_links and slides(problem, work.spread, t, False)
-            if mixed and int(spread) & (int(spread) - 1) != 0:
-                work.slack[0] += problem.energy[REGISTERS] * spread
-            work.unit[t] = problem.energy[REGISTERS] * problem.macs / lanes
-            served = (2.0 if problem.is_output[t] else 1.0) * outer * distinct
-            work.weight[t] = work.linked_weight[t] = served + problem.energy[REGISTERS] * spread
-            work.spared[t] = max(0.0, outer - problem.energy[REGISTERS])
-            if problem.peer_links and has_sliding_rank(problem, t):
-                # Neighbours pass words on, at one read more for each.
-                remaining = distinct
-                if slides(problem, work.spread, t, False):
-                    remaining = product_of(problem, work.spread, t, PINNED)
-                if shares_offsets(problem, work.spread, t):
-                    remaining *= 0.5
-                work.linked_weight[t] -= work.spared[t] * (distinct - remaining)
+            work.unit[t] = problem.macs / lanes
+            _weigh_fills(problem, keep, work, t, distinct, spread)
         else:
-            if problem.peer_links:
-                distinct = _least_served(problem, work.spread, t)
-            work.unit[t] = outer * distinct * problem.macs / (lanes * spread)
-        if problem.is_output[t]:
-            # First visits read nothing: once for each word at the levels outside the innermost that keeps it, and
-            # there once in each instance that gets a part of the same sum.
-            if keep[REGISTERS, t]:
-                work.first_visits[t] = (
-                    problem.energy[REGISTERS] * problem.words[t] * product_of(problem, work.spread, t, IRRELEVANT)
-                )
-                energy -= problem.energy[BUFFER] * problem.words[t] if keep[BUFFER, t] else 0.0
-                energy -= problem.energy[MEMORY] * problem.words[t]
-            else:
-                work.first_visits[t] = outer * problem.words[t]
-                energy -= problem.energy[MEMORY] * problem.words[t] if keep[BUFFER, t] else 0.0
+            served = _least_served(problem, work.spread, t) if problem.peer_links else distinct
+            work.unit[t] = cycles * served
+            work.weight[t] = work.linked_weight[t] = work.spared[t] = 0.0
+        work.lanes_open[t] = 0
+        energy -= _set_feeding(problem, keep, work, t, spread)
     least_lanes = np.inf
     for c in range(tensors + 1 if problem.peer_links else 1):
         rest, own = 0.0, 0.0
         for t in range(tensors):
-            content = work.unit[t] * _lane_offsets(problem, work, extent, t, c, least)
+            words = work.unit[t] * _lane_offsets(problem, work, extent, t, c, least)
             if t == c:
-                work.lanes_at_rest[t] = content
-                own = _fed(problem, work, t, content)
+                work.lanes_at_rest[t] = words
+                own = _fed(work, t, words)
             else:
-                rest += _fed(problem, work, t, content)
+                rest += _fed(work, t, words)
         if c < tensors:
             work.rest_of_lanes[c] = rest
         least_lanes = min(least_lanes, rest + own)
@@ -255,7 +280,7 @@ def _least_with_first(problem: Problem, work: Work, lanes: Lanes, extent: NDArra
                     at_rest = work.unit[t] * outside / lanes.inside[depth]
                     work.lanes_at_rest[t] = min(work.lanes_at_rest[t], at_rest)
             open_ |= t == c and lanes.moved[depth, t] == 0
-        energy = _fed(problem, work, t, work.unit[t] * (lanes.asked[depth, t] + outside / lanes.inside[depth]))
+        energy = _fed(work, t, work.unit[t] * (lanes.asked[depth, t] + outside / lanes.inside[depth]))
         if t == c:
             own = energy
         else:

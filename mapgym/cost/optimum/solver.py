@@ -384,7 +384,7 @@ def _conclude(solver: Solver, bound: float, gap: float, seconds: float, interrup
             "enlarge the capacities or loosen the constraints"
         )
     space, (mapping, cost) = solver.task.space, solver.best
-    if bound == 0.0 and space.accelerator.mac.energy_pj > 0.0:
+    if bound == 0.0 and solver.task.problem.mac_energy > 0.0:
         # Stopped before the first bound.
         bound = float(lower_bound(space.workload, space.accelerator).objective(solver.objective))
     value = float(cost.objective(solver.objective))

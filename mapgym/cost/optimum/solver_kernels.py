@@ -196,21 +196,16 @@ def search_node(problem: Problem, keep: NDArray[np.bool_], lattice: Lattice, cha
 
 @kernel
 def _compulsory(problem: Problem, work: Work, t: int) -> float:
-    """Words that each register level must receive of a tensor, at least."""
-    pinned, whole, sliding = 1.0, 1.0, np.inf
+    """Words that each register level must receive of a tensor, at least: those that it uses."""
+    words = 1
     for d in range(problem.bounds.shape[0]):
+        own, other = problem.bounds[d] // work.spread[0, d], problem.partner[t, d]
         if problem.role[t, d] == PINNED:
-            pinned *= problem.bounds[d] // work.spread[0, d]
-        other = problem.partner[t, d]
-        if other > d:
-            larger = max(problem.bounds[d] // work.spread[0, d], problem.bounds[other] // work.spread[0, other])
-            smaller = min(problem.bounds[d], problem.bounds[other])
-            # One rank slides, the others do not; larger >= 1 cancels.
-            sliding = min(sliding, smaller / larger)
-            whole *= larger
-    if sliding < np.inf:
-        return pinned * whole * min(0.5, sliding)
-    return pinned
+            words *= own
+        elif other > d:
+            # Sums of one number from each of two sets: at least as many as there are numbers, but for one.
+            words *= own + problem.bounds[other] // work.spread[0, other] - 1
+    return float(words)
 
 
 @kernel

@@ -27,10 +27,12 @@ class Work(NamedTuple):
     linked_weight: NDArray[np.float64]  # [T] the same, at least, where neighbours pass words on
     spared: NDArray[np.float64]  # [T] pJ for each word that a neighbour passes on, at most
     first_weight: NDArray[np.float64]  # [T, D] the same, by the dim of the first loop outside the registers
-    unit: NDArray[np.float64]  # [T] pJ of all cycles for each word that its lanes ask for in a cycle
-    first_visits: NDArray[np.float64]  # [T] pJ of the reads that first visits save where the MACs are fed
+    unit: NDArray[np.float64]  # [T] words of all cycles for each word that its lanes ask for in a cycle
+    read: NDArray[np.float64]  # [T] pJ for each word read where the MACs are fed
+    update: NDArray[np.float64]  # [T] pJ for each partial sum that comes back there; 0 for operands
+    first_visits: NDArray[np.float64]  # [T] pJ of the reads that first visits save there
     rest_of_lanes: NDArray[np.float64]  # [T] pJ for the other tensors where the MACs are fed; first loop in group t
-    lanes_at_rest: NDArray[np.float64]  # [T] pJ for the tensor itself, by the register's loops alone
+    lanes_at_rest: NDArray[np.float64]  # [T] words of the tensor itself, by the register's loops alone
     lanes_open: NDArray[np.int64]  # [T] whether loops outside the registers make that less
     lane_base: NDArray[np.float64]  # [T + 1] least pJ where the MACs are fed, without that; first loop in each group
     lane_energy: NDArray[np.float64]  # [1] least pJ where the MACs are fed, by the register's loops alone
@@ -60,7 +62,8 @@ def make_work(problem: Problem) -> Work:
         register_options=whole(dims, most), register_counts=whole(dims), register_turn=whole(dims),
         buffer_options=whole(dims, most), buffer_counts=whole(dims), buffer_turn=whole(dims), block_index=whole(dims),
         weight=real(tensors), linked_weight=real(tensors), spared=real(tensors), first_weight=real(tensors, dims),
-        unit=real(tensors), first_visits=real(tensors), rest_of_lanes=real(tensors), lanes_at_rest=real(tensors),
+        unit=real(tensors), read=real(tensors), update=real(tensors), first_visits=real(tensors),
+        rest_of_lanes=real(tensors), lanes_at_rest=real(tensors),
         lanes_open=whole(tensors), lane_base=real(tensors + 1), lane_energy=real(1), slack=real(1), accepted=real(1),
         words=real(tensors), rest=real(tensors), best_lanes=whole(dims), best_extent=whole(3, dims),
         best_loops=whole(2 * dims), nodes=np.zeros(1, np.int64),

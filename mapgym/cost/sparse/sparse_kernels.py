@@ -380,7 +380,7 @@ def _price_zeros(work: SparseWork, i: int, out: SparseDetail | None) -> tuple[fl
 def _price_dense(memory: Memory, row: Maps, dense: Detail) -> tuple[int, float, float]:
     """(status, energy in pJ, cycles) if nothing were zero; in a function of its own, so that it is compiled once."""
     dense.network_energy_pj[:] = 0.0
-    return price_one(memory.tables, memory.rules, memory.scratch, row, 0, dense)
+    return price_one(memory.tables, memory.features, memory.rules, memory.scratch, row, 0, dense)
 
 
 @kernel

@@ -193,12 +193,9 @@ def _counts_metadata(
     accelerator: Accelerator, energies: NDArray[np.float64], bandwidths: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
     """bool[level]: whether a cost depends on how often metadata are moved there, which takes time to find out."""
-    counts = [
-        bool(level.formats and level.metadata_width_bits)
-        and bool(energies[s, META:DECOMPRESSION].any() or np.isfinite(bandwidths[s]).any())
-        for s, level in enumerate(accelerator.levels)
-    ]
-    return np.array(counts)
+    costly = energies[:, META:DECOMPRESSION].any(axis=1) | np.isfinite(bandwidths).any(axis=1)
+    stored = np.array([bool(level.formats) and level.metadata_width_bits > 0 for level in accelerator.levels])
+    return np.logical_and(costly, stored)
 
 
 def make_sparse_detail(n: int, tables: SparseTables) -> SparseDetail:

@@ -498,19 +498,20 @@ class TestCompare:
 
 class TestValidate:
     def test_text(self, mapgym):
-        status, text, error = mapgym("validate", DENSE_SAMPLE)
+        status, text, error = mapgym("validate", "--rules", "timeloop-2022", DENSE_SAMPLE)
         assert (status, error) == (0, "")
         for expected in ("passed", "verdicts that agree", "cases exact", "largest relative error", "counts"):
             assert expected in text
 
     def test_json(self, mapgym):
-        status, text, _ = mapgym("validate", DENSE_SAMPLE, DENSE_SAMPLE, "--json")
+        status, text, _ = mapgym("validate", "--rules", "timeloop-2022", DENSE_SAMPLE, DENSE_SAMPLE, "--json")
         assert status == 0
         files = json.loads(text)["files"]
         assert len(files) == 2
         for found in files:
             counts = {"cases", "verdicts_agree", "artefacts", "compared", "exact", "close"}
-            assert set(found) == counts | {"file", "max_rel_error"}
+            assert set(found) == counts | {"file", "rules", "not_supported", "max_rel_error"}
+            assert (found["rules"], found["not_supported"]) == ("timeloop-2022", 0)
             assert set(found["max_rel_error"]) == {"energy_pj", "latency_cycles", "counts"}
             assert found["cases"] == found["verdicts_agree"] > found["compared"] == found["exact"] > 0
             assert found["artefacts"] == found["close"] == 0
@@ -519,17 +520,17 @@ class TestValidate:
         record = next(record for record in read_records(DENSE_SAMPLE) if record["valid"])
         record["cycles"] += 1
         (tmp_path / "changed.jsonl").write_text(json.dumps(record))
-        status, text, _ = mapgym("validate", tmp_path / "changed.jsonl")
+        status, text, _ = mapgym("validate", "--rules", "timeloop-2022", tmp_path / "changed.jsonl")
         assert status == 1
         assert "FAILED" in text
         assert record["id"] in text
-        status, text, _ = mapgym("validate", tmp_path / "changed.jsonl", "--json")
+        status, text, _ = mapgym("validate", "--rules", "timeloop-2022", tmp_path / "changed.jsonl", "--json")
         assert status == 1
         (found,) = json.loads(text)["files"]
         assert (found["cases"], found["verdicts_agree"], found["compared"], found["exact"]) == (1, 1, 1, 0)
 
     def test_a_truncated_file(self, mapgym, tmp_path):
         (tmp_path / "half.jsonl.gz").write_bytes(DENSE_SAMPLE.read_bytes()[:2000])
-        status, text, error = mapgym("validate", tmp_path / "half.jsonl.gz")
+        status, text, error = mapgym("validate", "--rules", "timeloop-2022", tmp_path / "half.jsonl.gz")
         assert (status, text) == (2, "")
         assert "half.jsonl.gz" in one_sentence(error)

@@ -166,7 +166,7 @@ class TestNames:
         assert ":smile: [red]" in out
         assert mapgym("report", folder)[0] == 0
         rows = list(csv.reader((folder / "summary.csv").read_text(encoding="utf-8").splitlines()))
-        assert {f"'{label}" for label in labels[:2]} <= {row[5] for row in rows}
+        assert {f"'{label}" for label in labels[:2]} <= {row[6] for row in rows}
         page = (folder / "summary.md").read_text(encoding="utf-8")
         assert "<img" not in page
         assert "](" not in page.replace(r"\](", "")

@@ -344,7 +344,9 @@ class TestModels:
                 arrays[name] = np.where(np.arange(array.size) % 2, 1e38, -1e38).astype(np.float32).reshape(array.shape)
         write_arrays(path, arrays, about)
         with pytest.raises(SpecificationError, match="diverged"):
-            make_agent("mind-mappings", model=str(path)).search(Evaluator(MapSpace(LAYER, small_accelerator())), 0)
+            make_agent("mind-mappings", model=str(path)).search(
+                Evaluator(MapSpace(LAYER, small_accelerator(rules=about["rules"]))), 0
+            )
 
     def test_an_amortized_policy(self, tmp_path: Path) -> None:
         arrays, about = read_arrays(shipped_path())

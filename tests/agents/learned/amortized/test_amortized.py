@@ -20,13 +20,14 @@ from mapgym.agents.experiment.report.report import warm_start_lines
 from mapgym.agents.experiment.storage.folder import load_results
 from mapgym.cost import CostModel
 from mapgym.errors import SpecificationError
-from mapgym.evaluation.best_known import best_known
+from mapgym.evaluation.best_known import all_best_known, best_known
 from mapgym.evaluation.evaluator import Budget, Evaluator
 from mapgym.evaluation.task import Task
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
 from mapgym.spec import catalog
 from mapgym.spec.constraints import Constraints
+from mapgym.spec.rules import DEFAULT_RULES, RULE_SETS, RULES_BEFORE_NAMES
 from mapgym.spec.workload import Workload, conv2d, depthwise_conv2d, matmul, mttkrp
 from mapgym.testing.agents import RecordingEvaluator, small_accelerator
 
@@ -36,14 +37,14 @@ pytest.importorskip("safetensors")
 import torch
 
 from mapgym.agents.learned.amortized import episodes_kernels as kernels, training, validation
-from mapgym.agents.learned.amortized.data import AXES
+from mapgym.agents.learned.amortized.data import AXES, random_task
 from mapgym.agents.learned.amortized.episodes import ROLES, PolicyTask, retrace, roll_out
 from mapgym.agents.learned.amortized.model import Policy, load_policy, make_network, shipped_models
 from mapgym.agents.learned.amortized.proposals import Proposals, _busy_first, propose
 from mapgym.agents.learned.amortized.tasks import SOLVER_SAMPLES
 from mapgym.agents.learned.amortized.training import Recipe, advantages
 from mapgym.agents.learned.amortized.validation import Validation, best_of_logs, validation_mappings
-from mapgym.agents.learned.stored_arrays import SHIPPED, read_arrays
+from mapgym.agents.learned.stored_arrays import SHIPPED, read_arrays, write_arrays
 from mapgym.agents.learned.training import CHECKPOINT, TrainingProgress, TrainingRequest, make_trainer
 
 BYPASS = (*AXES, "bypass")
@@ -260,7 +261,7 @@ def _small_validation(monkeypatch: pytest.MonkeyPatch) -> None:
         values = CostModel(space.workload, space.accelerator).evaluate(batch).edp
         return {self.selected_by: float(np.exp(np.log(values).mean()))}
 
-    monkeypatch.setattr(Validation, "__init__", lambda self: None)
+    monkeypatch.setattr(Validation, "__init__", lambda self, rules: None)
     monkeypatch.setattr(Validation, "scores", scores)
 
 
@@ -296,7 +297,7 @@ def test_training_is_repeatable_and_survives_interruptions(tmp_path: Path) -> No
 def test_preparing_the_validation_counts_against_the_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
 
-    def prepare(self: Validation) -> None:
+    def prepare(self: Validation, rules: str) -> None:
         clock[0] += 100.0
 
     monkeypatch.setattr(training, "time", SimpleNamespace(perf_counter=lambda: clock[0], process_time=lambda: clock[0]))
@@ -343,7 +344,8 @@ def test_a_training_prices_what_its_recipe_says(tmp_path: Path, priced: list[int
 def test_a_validation_prices_what_it_says(monkeypatch: pytest.MonkeyPatch, priced: list[int]) -> None:
     monkeypatch.setattr(validation, "_REFERENCE_SAMPLES", 20)
     monkeypatch.setattr(validation, "SIZES", (1, 4))
-    prepared = Validation()
+    # Tasks whose optima are stored are free.
+    prepared = Validation(all_best_known()[0].rules)
     random_layers = [task.space for task in prepared._tasks[-30:]]
     free = 20 * sum(best_known(space, "edp") is not None for space in random_layers)
     assert sum(priced) == validation_mappings(0) - free
@@ -357,6 +359,39 @@ def test_another_training_in_the_folder_is_refused(tmp_path: Path) -> None:
     train(tmp_path)
     with pytest.raises(SpecificationError, match="holds a training with another seed; give the options"):
         train(tmp_path, seed=1)
+    remedy = "under timeloop-2025, this one counts as timeloop-2022; give --rules timeloop-2025, or another folder"
+    with pytest.raises(SpecificationError, match=remedy):
+        train(tmp_path, rules="timeloop-2022")
+
+
+@pytest.mark.usefixtures("_small_validation")
+def test_a_checkpoint_of_before_rules_had_names_is_one_of_the_first_rules(tmp_path: Path) -> None:
+    train(tmp_path, rules=RULES_BEFORE_NAMES)
+    arrays, about = read_arrays(tmp_path / CHECKPOINT)
+    assert about.pop("rules") == RULES_BEFORE_NAMES
+    write_arrays(tmp_path / CHECKPOINT, arrays, about)
+    train(tmp_path, rules=RULES_BEFORE_NAMES)
+    with pytest.raises(SpecificationError, match=f"a training under {RULES_BEFORE_NAMES}, this one counts as"):
+        train(tmp_path)
+
+
+@pytest.mark.usefixtures("_small_validation")
+@pytest.mark.parametrize("rules", RULE_SETS)
+def test_a_policy_says_under_which_rules_it_was_trained(tmp_path: Path, rules: str) -> None:
+    train(tmp_path, rules=rules)
+    policy = load_policy(str(tmp_path))
+    assert policy.about["rules"] == rules
+    for other in RULE_SETS:
+        remark = policy.remark(catalog.accelerator("tiny").counted_by(other))
+        assert remark == "" if other == rules else f"was trained under {rules}, this task counts as {other}" in remark
+
+
+def test_every_accelerator_of_training_counts_by_the_rules() -> None:
+    for rules in RULE_SETS:
+        rng = np.random.default_rng(3)
+        spaces = [random_task(rng, rules)[0] for _ in range(200)]
+        assert {space.accelerator.rules for space in spaces} == {rules}
+        assert any(space.accelerator.is_sparse for space in spaces)
 
 
 @pytest.mark.usefixtures("_small_validation")
@@ -379,7 +414,7 @@ def test_training_learns(tmp_path: Path, imitated: float) -> None:
         validations=1,
     )
     training.AmortizedTrainer(recipe).train(TrainingRequest(None, tmp_path), progress)
-    before = Validation().scores(Policy(make_network()))[Validation.selected_by]
+    before = Validation(DEFAULT_RULES).scores(Policy(make_network()))[Validation.selected_by]
     assert seen[-1] == pytest.approx(0.0, abs=0.5 * before)
 
 

@@ -19,6 +19,7 @@ from mapgym.evaluation.evaluator import Budget, Evaluator
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
 from mapgym.spec import catalog
+from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.workload import Workload, conv2d, depthwise_conv2d, matmul, mttkrp
 from mapgym.testing.agents import small_accelerator
 
@@ -26,6 +27,7 @@ pytest.importorskip("torch")
 pytest.importorskip("safetensors")
 
 from mapgym.agents.learned.mind_mappings import model as models, training
+from mapgym.agents.learned.stored_arrays import read_arrays, write_arrays
 from mapgym.agents.learned.training import TrainingProgress, TrainingRequest, make_trainer
 
 AXES = ("tile", "order", "parallelism", "bypass")
@@ -128,7 +130,7 @@ def test_steps_keep_products() -> None:
 
 
 def test_a_workload_of_another_kind_is_refused() -> None:
-    space = MapSpace(mttkrp(I=4, J=4, K=4, L=4), small_accelerator())
+    space = MapSpace(mttkrp(I=4, J=4, K=4, L=4), small_accelerator(rules=models.shipped_rules()))
     with pytest.raises(SpecificationError, match=r"cannot describe the workload 'mttkrp' .* use another agent"):
         make_agent("mind-mappings").search(Evaluator(space), 0)
 
@@ -249,7 +251,9 @@ def test_another_number_of_levels_says_how_to_train() -> None:
 def test_the_shipped_model_says_where_it_is_from() -> None:
     for name in models.shipped_models():
         about = models.load_surrogate(name).about
-        assert about["accelerator"] == catalog.accelerator(name).to_dict()
+        machine = Accelerator.from_stored(about["accelerator"])
+        assert machine == catalog.accelerator(name).counted_by(about["rules"])
+        assert make_agent("mind-mappings").trained_under() == about["rules"] == machine.rules
         assert about["command"].startswith("mapgym train mind-mappings")
         assert about["rank_correlation"] > 0.9
         json.dumps(about)
@@ -258,7 +262,8 @@ def test_the_shipped_model_says_where_it_is_from() -> None:
 
 def test_it_descends_what_it_was_trained_for() -> None:
     """With its own accelerator's surrogate, 200 samples are better than 200 random ones; the seeds are fixed."""
-    space = MapSpace(catalog.workload("resnet18/conv4_shortcut"), catalog.accelerator("accel_a"))
+    machine = catalog.accelerator("accel_a").counted_by(models.shipped_rules())
+    space = MapSpace(catalog.workload("resnet18/conv4_shortcut"), machine)
     values = {}
     for name in ("random", "mind-mappings"):
         evaluators = [Evaluator(space, budget=Budget(samples=300)) for _ in range(3)]
@@ -266,6 +271,30 @@ def test_it_descends_what_it_was_trained_for() -> None:
             make_agent(name).search(evaluator, seed)
         values[name] = np.median([evaluator.ratio for evaluator in evaluators])
     assert values["mind-mappings"] < values["random"], values
+
+
+def test_costs_of_other_rules_are_refused(trained: Path) -> None:
+    agent = make_agent("mind-mappings", model=str(trained))
+    agent.search(Evaluator(_space(), budget=Budget(samples=1)), 0)
+    other = MapSpace(_space().workload, small_accelerator(rules="timeloop-3.0.3"))
+    message = (
+        r"predicts costs under timeloop-2025, and this task counts as timeloop-3.0.3; train one with .*--rules "
+        r"timeloop-3.0.3 -o DIR' and search with model=DIR, or give --rules timeloop-2025"
+    )
+    with pytest.raises(SpecificationError, match=message):
+        agent.search(Evaluator(other), 0)
+    request = TrainingRequest(other.accelerator, trained)
+    with pytest.raises(
+        SpecificationError, match=r"under timeloop-2025, this one counts as timeloop-3\.0\.3; give --rules"
+    ):
+        training.MindMappingsTrainer(TINY).train(request, TrainingProgress())
+
+
+def test_a_surrogate_of_before_rules_had_names_is_one_of_the_first_rules(trained: Path, tmp_path: Path) -> None:
+    arrays, about = read_arrays(trained / training.MODEL)
+    del about["rules"], about["accelerator"]["rules"]
+    write_arrays(tmp_path / training.MODEL, arrays, about)
+    assert models.load_surrogate(str(tmp_path)).rules == "timeloop-2022"
 
 
 def test_predictions_follow_the_objective(trained: Path) -> None:

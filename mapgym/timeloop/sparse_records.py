@@ -69,9 +69,9 @@ def with_record_densities(workload: Workload, densities: AbcMapping[str, Any]) -
 
 def set_spatial_orders(mapping: Mapping, record: AbcMapping[str, Any]) -> None:
     """Puts spatial loops where a record has them, those of bound 1 too: some of Timeloop's sparse counts need it."""
-    for level, entry in zip(reversed(mapping.levels), record["mapping"]["levels"], strict=True):
+    for entry in record["mapping"]["levels"]:
         if entry["spatial_permutation"] is not None and entry.get("split") is not None:
-            s = mapping.levels.index(level)
+            s = mapping.levels.index(entry["name"])
             mapping.spatial_order[s] = [mapping.dims.index(dim) for dim in entry["spatial_permutation"]]
             mapping.spatial_split[s] = entry["split"]
 
@@ -103,7 +103,7 @@ def _has_wrapped(data: Any) -> bool:
 
 
 def _metadata(counts: NDArray[np.int64]) -> Iterator[tuple[Keys, int]]:
-    """Accesses to the metadata of a tensor at a level, int64[access, outcome, rank, part], by their places in a record."""
+    """Accesses to the metadata of a tensor at a level, int64[access, outcome, rank, part], by their places."""
     for (access, outcome, rank, part), count in np.ndenumerate(counts):
         yield (f"{_OUTCOMES[outcome]}format_{_ACCESSES[access]}", str(rank), str(part)), int(count)
 

@@ -102,6 +102,20 @@ def _has_wrapped(data: Any) -> bool:
     return isinstance(data, int | float) and data >= _WRAPPED_COUNT
 
 
+def gives_metadata(record: AbcMapping[str, Any]) -> bool:
+    """Whether a record says how often metadata are moved; older ones do not."""
+    levels = record.get("per_level")
+    tensors = (
+        (level.values() for level in levels.values() if isinstance(level, dict)) if isinstance(levels, dict) else ()
+    )
+    return any("format_" in key for level in tensors for tensor in level if isinstance(tensor, dict) for key in tensor)
+
+
+def without_metadata(figures: dict[Keys, Any]) -> dict[Keys, Any]:
+    """The figures but for those of single ranks of metadata."""
+    return {path: figure for path, figure in figures.items() if len(path) < 5}
+
+
 def _metadata(counts: NDArray[np.int64]) -> Iterator[tuple[Keys, int]]:
     """Accesses to the metadata of a tensor at a level, int64[access, outcome, rank, part], by their places."""
     for (access, outcome, rank, part), count in np.ndenumerate(counts):

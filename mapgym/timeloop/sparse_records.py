@@ -105,10 +105,10 @@ def _has_wrapped(data: Any) -> bool:
 def gives_metadata(record: AbcMapping[str, Any]) -> bool:
     """Whether a record says how often metadata are moved; older ones do not."""
     levels = record.get("per_level")
-    tensors = (
-        (level.values() for level in levels.values() if isinstance(level, dict)) if isinstance(levels, dict) else ()
-    )
-    return any("format_" in key for level in tensors for tensor in level if isinstance(tensor, dict) for key in tensor)
+    found = list(levels.values()) if isinstance(levels, dict) else []
+    tensors = [tensor for level in found if isinstance(level, dict) for tensor in level.values()]
+    keys = {key for tensor in tensors if isinstance(tensor, dict) for key in tensor}
+    return not keys.isdisjoint(f"{outcome}format_{access}" for outcome in _OUTCOMES for access in _ACCESSES)
 
 
 def without_metadata(figures: dict[Keys, Any]) -> dict[Keys, Any]:

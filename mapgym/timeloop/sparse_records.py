@@ -108,7 +108,7 @@ def gives_metadata(record: AbcMapping[str, Any]) -> bool:
     found = list(levels.values()) if isinstance(levels, dict) else []
     tensors = [tensor for level in found if isinstance(level, dict) for tensor in level.values()]
     keys = {key for tensor in tensors if isinstance(tensor, dict) for key in tensor}
-    return not keys.isdisjoint(f"{outcome}format_{access}" for outcome in _OUTCOMES for access in _ACCESSES)
+    return not keys.isdisjoint(f"format_{access}" for access in _ACCESSES)
 
 
 def without_metadata(figures: dict[Keys, Any]) -> dict[Keys, Any]:

@@ -126,7 +126,7 @@ def reason(status: int, workload: Workload, accelerator: Accelerator, mapping: M
     if kind == KEEP:
         return _keep_reason(index, workload, accelerator, mapping)
     if kind == CAPACITY:
-        extents = np.cumprod(mapping.temporal * mapping.spatial.astype(np.float64), axis=0, dtype=np.float64)
+        extents = np.cumprod(mapping.temporal * mapping.spatial.astype(np.float64), axis=0).astype(np.float64)
         tile = dict(zip(workload.dims, map(int, extents[index]), strict=True))
         table = pack_rules(workload, accelerator)
         words = sum(

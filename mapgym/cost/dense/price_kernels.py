@@ -407,6 +407,15 @@ def _cross_by_class(
 
 
 @inlined_kernel
+def _blocks(words: int, block: int) -> float:
+    """Accesses to so many words, in blocks of words.
+
+    In float64: counts are far below 2**50, where the rounded-up quotient is exact, and it is faster.
+    """
+    return float(math.ceil(words / block)) if block > 1 else float(words)
+
+
+@inlined_kernel
 def _complete_level(
     tables: Tables,
     features: Features | None,
@@ -432,11 +441,14 @@ def _complete_level(
     used = scratch.levels[s, REPLICATION]
     peer = above.links / used
     served = content + peer
+    block, energies = tables.levels[s, BLOCK], tables.energies
+    updates, updating = 0, 0.0
     if tables.tensors[t, IS_OUTPUT] != 0:
         # The first visit of a word needs no read. Where links have taken accesses away, the estimate of first visits
         # can be more than is left.
         reads = int(max(math.floor(served - scratch.levels[s, PARTITION] + 0.5), 0.0))
         updates = math.floor(content + 0.5)
+        updating = _blocks(updates, block) * energies[s, UPDATE]
         if not tables.switches.first_fills_elided:
             # QUIRK: the fills do not know about first visits.
             fills = int(above.share + peer)
@@ -446,16 +458,8 @@ def _complete_level(
             first = scratch.levels[s, FIRST_FILLS if tables.tensors[t, HOLES] != 0 else PARTITION]
             fills = int(max(math.floor(above.share + peer - first + 0.5), 0.0))
     else:
-        reads, updates = math.floor(served + 0.5), 0
-        fills = int(above.share + peer)
-    block = tables.levels[s, BLOCK]
-    # In float64: counts are far below 2**50, where the rounded-up quotient is exact, and it is faster.
-    energies = tables.energies
-    if block > 1:
-        storage = math.ceil(reads / block) * energies[s, READ] + math.ceil(fills / block) * energies[s, FILL]
-        storage += math.ceil(updates / block) * energies[s, UPDATE]
-    else:
-        storage = reads * energies[s, READ] + fills * energies[s, FILL] + updates * energies[s, UPDATE]
+        reads, fills = math.floor(served + 0.5), int(above.share + peer)
+    storage = updating + _blocks(reads, block) * energies[s, READ] + _blocks(fills, block) * energies[s, FILL]
     clusters, scale, addresses = used, 1.0, 0.0
     if features is not None:
         # A cluster is charged as a whole, once.

@@ -101,7 +101,7 @@ FORGETS = 2  # 1: the level does not reuse the tensor's tile from step to step
 WAY_KEYS = 4
 """Words that describe a grid."""
 
-_REMEMBERED_WAYS = 2**12
+_REMEMBERED_WAYS = 2**14
 
 
 def make_tables(workload: Workload, accelerator: Accelerator) -> Tables:

@@ -89,11 +89,17 @@ class SparseCostDetail(SparseDetail):
     Attributes:
         reads, fills, updates: int64 accesses that are done.
         gated_reads, gated_updates, skipped_reads, skipped_updates: int64 accesses that the level's own actions save.
+        decompressions, compressions: int64 words that the level stores uncompressed, but gets and gives compressed.
         occupied_words: int64 words that a tile takes, at most.
         used_instances: float64 instances in use on average; those that get an empty tile are not.
-        metadata_bits: float64 bits of metadata of the tile, at most; reading them costs nothing, as in Timeloop's
-            public energy tables.
-        energy_pj: float64 storage energy of all instances.
+        metadata_bits: float64 bits of metadata of the tile, at most.
+        metadata_accesses: int64[level, tensor, access, outcome, rank, part] accesses to metadata, in words of metadata
+            or, for metadata of the format B, bits. Accesses are reads, fills and updates; outcomes are done, gated and
+            skipped; ranks are counted from the innermost; the parts of a rank are metadata and payload.
+        energy_pj: float64 storage energy of all instances, with that of metadata and of saved accesses.
+        metadata_energy_pj: float64 the part of it that metadata cost.
+        address_energy_pj: float64 energy of all instances for generating addresses.
+        leakage_energy_pj: float64[level] what all instances leak during the run.
         level_cycles: int64[level] cycles that the level needs at its bandwidth.
         computes: int64[3] multiply-accumulates done, gated and skipped, in all.
         artefacts: int64, ABORTED and WRAPPED of :mod:`mapgym.cost.sparse.tables`: where Timeloop gives no sane figures.
@@ -276,7 +282,10 @@ class CostModel:
         n = len(mapping)
         status, costs = np.empty(n, np.int32), np.empty((2, n))
         if detail:
-            size = n * 8 * (len(Detail._fields) + len(SparseDetail._fields)) * self._shape[0] * self._shape[2]
+            fields = len(Detail._fields) + len(SparseDetail._fields)
+            if self._sparse is not None:
+                fields += 18 * self._sparse.sparse.formats.codes.shape[2]
+            size = n * 8 * fields * self._shape[0] * self._shape[2]
             require_memory(size, f"the counts of {n:,} mappings", "price fewer at a time, or without detail")
         counts = self._make_detail(n) if detail else None
         savings: SparseCostDetail | None = None

@@ -122,7 +122,7 @@ def child_of(keep: NDArray[np.bool_], i: int, t: int, s: int) -> int:
     return child
 
 
-@kernel
+@inlined_kernel
 def packed_words(formats: Formats, t: int, extents: NDArray[np.int64], row: int) -> int:
     """Words of the tile of a tensor that so many iterations of each dim span, [any, dim], of which one row counts."""
     return int(rank_words(formats.projections, formats.projection[t], extents, row)[0])

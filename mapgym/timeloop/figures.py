@@ -146,5 +146,8 @@ def relative_error(path: Keys, ours: Any, theirs: Any) -> float:
 
 def _at(data: Any, path: Keys) -> Any:
     for key in path:
-        data = data.get(key, 0) if isinstance(data, dict) else 0
+        if isinstance(data, list):
+            data = data[int(key)] if key.isdecimal() and int(key) < len(data) else 0
+        else:
+            data = data.get(key, 0) if isinstance(data, dict) else 0
     return data

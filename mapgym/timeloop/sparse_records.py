@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping as AbcMapping
+from collections.abc import Iterator, Mapping as AbcMapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mapgym.cost.sparse.tables import ABORTED, WRAPPED
 from mapgym.spec.accelerator import Accelerator
@@ -19,6 +22,8 @@ Keys = tuple[str, ...]
 
 _DISTRIBUTIONS = {"fixed": "fixed-structured", "fixed_structured": "fixed-structured", "diagonal": "banded"}
 """What Timeloop's files also call distributions."""
+
+_ACCESSES, _OUTCOMES = ("reads", "fills", "updates"), ("", "gated_", "skipped_")
 
 _WRAPPED_COUNT = 2.0**63
 """A count from here on has fallen below zero and wrapped around modulo 2**64."""
@@ -64,9 +69,9 @@ def with_record_densities(workload: Workload, densities: AbcMapping[str, Any]) -
 
 def set_spatial_orders(mapping: Mapping, record: AbcMapping[str, Any]) -> None:
     """Puts spatial loops where a record has them, those of bound 1 too: some of Timeloop's sparse counts need it."""
-    for level, entry in zip(reversed(mapping.levels), record["mapping"]["levels"], strict=True):
+    for entry in record["mapping"]["levels"]:
         if entry["spatial_permutation"] is not None and entry.get("split") is not None:
-            s = mapping.levels.index(level)
+            s = mapping.levels.index(entry["name"])
             mapping.spatial_order[s] = [mapping.dims.index(dim) for dim in entry["spatial_permutation"]]
             mapping.spatial_split[s] = entry["split"]
 
@@ -97,6 +102,26 @@ def _has_wrapped(data: Any) -> bool:
     return isinstance(data, int | float) and data >= _WRAPPED_COUNT
 
 
+def gives_metadata(record: AbcMapping[str, Any]) -> bool:
+    """Whether a record says how often metadata are moved; older ones do not."""
+    levels = record.get("per_level")
+    found = list(levels.values()) if isinstance(levels, dict) else []
+    tensors = [tensor for level in found if isinstance(level, dict) for tensor in level.values()]
+    keys = {key for tensor in tensors if isinstance(tensor, dict) for key in tensor}
+    return not keys.isdisjoint(f"format_{access}" for access in _ACCESSES)
+
+
+def without_metadata(figures: dict[Keys, Any]) -> dict[Keys, Any]:
+    """The figures but for those of single ranks of metadata."""
+    return {path: figure for path, figure in figures.items() if len(path) < 5}
+
+
+def _metadata(counts: NDArray[np.int64]) -> Iterator[tuple[Keys, int]]:
+    """Accesses to the metadata of a tensor at a level, int64[access, outcome, rank, part], by their places."""
+    for (access, outcome, rank, part), count in np.ndenumerate(counts):
+        yield (f"{_OUTCOMES[outcome]}format_{_ACCESSES[access]}", str(rank), str(part)), int(count)
+
+
 def sparse_figures(accelerator: Accelerator, workload: Workload, cost: Cost) -> dict[Keys, Any]:
     """Our figures by the path that they have in a record, those that sparse hardware changes."""
     savings = cost.savings
@@ -111,6 +136,7 @@ def sparse_figures(accelerator: Accelerator, workload: Workload, cost: Cost) -> 
     }
     for s, level in enumerate(accelerator.level_names):
         figures["per_level", level, "cycles"] = int(savings.level_cycles[s])
+        figures["per_level", level, "leakage_energy_pJ"] = float(savings.leakage_energy_pj[s])
         for t, tensor in enumerate(workload.tensors):
             if not savings.occupied_words[s, t]:
                 continue
@@ -118,8 +144,11 @@ def sparse_figures(accelerator: Accelerator, workload: Workload, cost: Cost) -> 
             figures[*path, "utilized_capacity"] = int(savings.occupied_words[s, t])
             figures[*path, "utilized_instances_average"] = float(savings.used_instances[s, t])
             figures[*path, "energy_total_pJ"] = float(savings.energy_pj[s, t])
-            for name in ("reads", "fills", "updates"):
+            figures[*path, "addr_gen_energy_pJ"] = float(savings.address_energy_pj[s, t])
+            for name in _ACCESSES:
                 figures[*path, f"actual_{name}"] = int(getattr(savings, name)[s, t])
+            if accelerator.levels[s].metadata_width_bits:
+                figures |= {(*path, *place): count for place, count in _metadata(savings.metadata_accesses[s, t])}
             for name in ("gated_reads", "gated_updates", "skipped_reads", "skipped_updates"):
                 figures[*path, name] = int(getattr(savings, name)[s, t])
     return figures

@@ -86,7 +86,7 @@ def enumerate_space(space: MapSpace) -> set[Key]:
 
 
 def _enumerate_keeps(space: MapSpace, s: int) -> list[tuple[bool, ...]]:
-    level, tensors = space.accelerator.levels[s], space.workload.tensors
+    level, tensors = space.accelerator.for_workload(space.workload).levels[s], space.workload.tensors
     if "bypass" not in space.axes or s == len(space.accelerator.levels) - 1:
         return [tuple(bool(kept) for kept in space.base.keep[s])]
     options = [(False, True) if level.keep_only is None or t.name in level.keep_only else (False,) for t in tensors]
@@ -114,7 +114,7 @@ def _fits_capacity(
     space: MapSpace, temporal: list[list[int]], spatial: list[list[int]], keep: tuple[tuple[bool, ...], ...]
 ) -> bool:
     extents = dict.fromkeys(space.workload.dims, 1)
-    for s, level in enumerate(space.accelerator.levels):
+    for s, level in enumerate(space.accelerator.for_workload(space.workload).levels):
         for d, dim in enumerate(space.workload.dims):
             extents[dim] *= temporal[s][d] * spatial[s][d]
         words = 0

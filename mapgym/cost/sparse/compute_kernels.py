@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.compilation import kernel
+from mapgym.compilation import inlined_kernel, kernel
 from mapgym.cost.sparse.tables import ABORTED, SparseTables
 from mapgym.mapping.density_kernels import RECORD, mean_density
 
@@ -15,7 +15,7 @@ ABSENT, ZERO, NONZERO = range(3)
 """States of an operand: its format leaves the zero out, it is a zero, or it is not."""
 
 
-@kernel
+@inlined_kernel
 def _set_states(
     sparse: SparseTables,
     keep: NDArray[np.bool_],
@@ -49,7 +49,7 @@ def _set_states(
     return artefacts
 
 
-@kernel
+@inlined_kernel
 def _combine(left: int, states: NDArray[np.float64]) -> tuple[float, float, float, float]:
     """Computations with (a zero but nothing absent, two of them zero, some operands absent, all of them absent).
 

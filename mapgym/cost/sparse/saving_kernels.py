@@ -178,7 +178,7 @@ def _save_here(
         save_metadata(sparse, t, s, child_of(keep, i, t, s), fraction, is_inner)
 
 
-@kernel
+@inlined_kernel
 def _save_tensor(sparse: SparseTables, keep: NDArray[np.bool_], i: int, t: int, counts_all: bool) -> tuple[float, int]:
     """Applies all actions on a tensor; returns (fraction of the computes that they save, -1 for none, artefacts).
 

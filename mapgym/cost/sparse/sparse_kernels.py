@@ -133,7 +133,7 @@ def _expect(sparse: SparseTables, t: int, s: int, tile: tuple[int, int], is_filt
         sparse.density[s, t], sparse.instances[s, t] = total / words, instances
 
 
-@kernel
+@inlined_kernel
 def _count(sparse: SparseTables, keep: NDArray[np.bool_], dense: Detail, counts_all: bool) -> None:
     """Sets the counts of what the formats leave of the dense accesses, of row 0 of keep and dense."""
     levels, tensors = keep.shape[1:]
@@ -347,7 +347,7 @@ class SparseWork(NamedTuple):
     states: NDArray[np.float64]  # [operands, 3]
 
 
-@kernel
+@inlined_kernel
 def _price_zeros(work: SparseWork, i: int, out: SparseDetail | None) -> tuple[float, int, int]:
     """(energy in pJ, cycles, computes that take time) of mapping i; its dense counts and its nest are known."""
     sparse, dense, keep = work.sparse, work.dense, work.row.keep
@@ -377,10 +377,10 @@ def _price_zeros(work: SparseWork, i: int, out: SparseDetail | None) -> tuple[fl
 
 
 @kernel
-def _price_dense(memory: Memory, work: SparseWork) -> tuple[int, float, float]:
+def _price_dense(memory: Memory, row: Maps, dense: Detail) -> tuple[int, float, float]:
     """(status, energy in pJ, cycles) if nothing were zero; in a function of its own, so that it is compiled once."""
-    work.dense.network_energy_pj[:] = 0.0
-    return price_one(memory.tables, memory.features, memory.rules, memory.scratch, work.row, 0, work.dense)
+    dense.network_energy_pj[:] = 0.0
+    return price_one(memory.tables, memory.features, memory.rules, memory.scratch, row, 0, dense)
 
 
 @kernel
@@ -409,7 +409,7 @@ def price_sparse_batch(
     for i in range(len(status)):
         copy_mapping(i, maps, 0, work.row)
         busy[i] = 0
-        status[i], costs[ENERGY, i], costs[LATENCY, i] = _price_dense(memory, work)
+        status[i], costs[ENERGY, i], costs[LATENCY, i] = _price_dense(memory, work.row, work.dense)
         if status[i] != LEGAL:
             continue
         list_nest(work.row, 0, nest, work.sorting)

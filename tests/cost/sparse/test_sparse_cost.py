@@ -26,7 +26,7 @@ from mapgym.mapping.legality_kernels import CAPACITY, METADATA
 from mapgym.spec import catalog
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.levels import Mac, StorageLevel
-from mapgym.spec.workload import Workload, conv2d, matmul, mttkrp
+from mapgym.spec.workload import Workload, conv2d, matmul
 from mapgym.timeloop import validate_file
 
 SPARSE = ("accel_a_sparse", "accel_b_sparse", "accel_b_sparse_md", "tiny_sparse", "tiny_sparse_md")
@@ -196,12 +196,12 @@ class TestDensities:
 
     def test_fixed_structured_rounds_up_and_down(self):
         table = self.record(0.25)
-        assert probability(table, 1, 2, 0) == 0.5
-        assert probability(table, 1, 2, 1) == 0.5
-        assert probability(table, 1, 8, 2) == 1.0
-        assert [largest_occupancy(table, 1, n) for n in (1, 4, 5, 8)] == [1, 1, 2, 2]
+        assert probability(table, 1, 2, 1, 0) == 0.5
+        assert probability(table, 1, 2, 1, 1) == 0.5
+        assert probability(table, 1, 8, 1, 2) == 1.0
+        assert [largest_occupancy(table, 1, n, 1) for n in (1, 4, 5, 8)] == [1, 1, 2, 2]
         assert [smallest_occupancy(table, 1, n) for n in (1, 4, 5, 8)] == [0, 1, 1, 2]
-        assert probability_empty_within(table, 1, 1, 8, 2) == 0.75
+        assert probability_empty_within(table, 1, (1, 1), (8, 1), 2) == 0.75
 
     @pytest.mark.parametrize("words", [10, 100, 5000])
     def test_hypergeometric_sums_to_one(self, words):
@@ -211,7 +211,7 @@ class TestDensities:
             chances = [hypergeometric(k, words, nonzeros, drawn) for k in range(drawn + 1)]
             assert sum(chances) == pytest.approx(1)
             assert sum(k * p for k, p in enumerate(chances)) == pytest.approx(drawn * nonzeros / words)
-            assert largest_occupancy(table, 1, drawn) == min(drawn, nonzeros)
+            assert largest_occupancy(table, 1, drawn, 1) == min(drawn, nonzeros)
 
     def test_hypergeometric_by_hand(self):
         # Two of four words are not zero; two are drawn: 1/6, 4/6, 1/6.
@@ -271,9 +271,11 @@ def test_mistakes_in_features_are_answered(change, message):
         Accelerator.from_dict(data)
 
 
-def test_tasks_that_cannot_be_sparse_are_refused():
-    with pytest.raises(SpecificationError, match="has 3 operands, but sparse hardware is modelled for two"):
-        CostModel(mttkrp(I=2, J=2, K=2, L=2), catalog.accelerator("tiny_sparse"))
+def test_hardware_that_names_tensors_refuses_others():
+    machine = catalog.accelerator("tiny_sparse")
     renamed = Workload("w", LAYER.dims, LAYER.bounds, tuple(replace(t, name=f"{t.name}2") for t in LAYER.tensors))
+    assert CostModel(renamed, machine).evaluate(Mapping.trivial(renamed, machine)).legal
+    actions = [{"type": "skipping", "target": "Inputs", "condition_on": ["Weights"]}]
+    named = replace(machine, levels=(replace(machine.levels[0], actions=actions), *machine.levels[1:]))
     with pytest.raises(SpecificationError, match="'tiny_sparse': actions of 'RF': workload 'w' has no tensor 'Inputs'"):
-        CostModel(renamed, catalog.accelerator("tiny_sparse"))
+        CostModel(renamed, named)

@@ -12,6 +12,7 @@ from mapgym.errors.text import quoted
 from mapgym.spec.actions import ACCESSES
 from mapgym.spec.format_rules import check_ranks
 from mapgym.spec.levels import Mac, StorageLevel
+from mapgym.spec.ranges import LEAST_BANDWIDTH, MOST_BANDWIDTH, number
 from mapgym.spec.roles import Named, has_roles, name_tensors
 from mapgym.spec.rules import DEFAULT_RULES, CountingRules, counting_rules, stored_rules
 
@@ -96,6 +97,11 @@ class Accelerator:
             self.peer_links or (on_grid and level.hop_energy_pj + level.router_energy_pj > 0) for level in self.levels
         )
 
+    @cached_property
+    def action_energies(self) -> tuple[dict[str, float], ...]:
+        """For each level the energy of each action of :data:`mapgym.spec.actions.STORAGE_ACTIONS`, in pJ."""
+        return tuple(level.energies_pj(self.counting.action_names) for level in self.levels)
+
     @property
     def counting(self) -> CountingRules:
         """The rules themselves."""
@@ -168,7 +174,8 @@ class Accelerator:
 
         Args:
             data: keys ``name``, ``levels`` (a list, **outermost first**, as architects draw them; keys are the
-                attributes of :class:`StorageLevel`), ``mac`` (attributes of :class:`Mac`), ``peer_links``,
+                attributes of :class:`StorageLevel`, and ``bandwidth_words_per_cycle``, of which reads and writes get
+                one half each), ``mac`` (attributes of :class:`Mac`), ``peer_links``,
                 ``fanout_check``, ``rules``.
             where: file and key, for error messages.
 
@@ -283,7 +290,17 @@ _Part = TypeVar("_Part", Mac, StorageLevel)
 def _level(entry: object, where: str) -> StorageLevel:
     if not isinstance(entry, Mapping):
         raise SpecificationError(f"{where} is {quoted(entry)}; give a mapping with at least name and access_energy_pj")
-    return _construct(StorageLevel, entry, where)
+    return _construct(StorageLevel, _split_bandwidth(entry, where), where)
+
+
+def _split_bandwidth(entry: Mapping[str, object], where: str) -> Mapping[str, object]:
+    """Replaces one bandwidth by half of it for reads and half for writes, as Timeloop reads its old key."""
+    key = "bandwidth_words_per_cycle"
+    if key not in entry:
+        return entry
+    whole = number(entry[key], f"{where}: {key}", "a number above 0, or leave it out", LEAST_BANDWIDTH, MOST_BANDWIDTH)
+    halves = dict.fromkeys((f"read_{key}", f"write_{key}"), whole / 2)
+    return {**halves, **{name: value for name, value in entry.items() if name != key}}
 
 
 def _construct(kind: type[_Part], entry: Mapping[str, object], where: str) -> _Part:

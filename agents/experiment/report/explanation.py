@@ -66,8 +66,10 @@ def explain(
                 "used_instances": instances,
                 "instances": level.instances,
                 "words_held": int(detail.tile_words[s].sum()),
-                "capacity_words": level.capacity_words,
+                "capacity_words": level.usable_words,
                 "energy_pj": float(detail.energy_pj[s].sum()),
+                "address_energy_pj": float(detail.address_energy_pj[s].sum()),
+                "leakage_energy_pj": float(detail.leakage_energy_pj[s]),
                 "network_energy_pj": float(detail.network_energy_pj[s].sum()),
                 "cycles": int(detail.level_cycles[s]),
                 "read_words_per_cycle": float(detail.reads[s].sum() / cost.latency_cycles),
@@ -87,7 +89,7 @@ def explain(
         "lower_bound_energy_pj": float(bound.energy_pj),
         "lower_bound_latency_cycles": float(bound.latency_cycles),
         "limited_by": _limit(accelerator, mapping, cost, levels),
-        "mac_energy_pj": workload.macs * accelerator.mac.energy_pj,
+        "mac_energy_pj": workload.macs * accelerator.mac.energies_pj(accelerator.counting.action_names)["compute"],
         "compute_cycles": int(detail.compute_cycles),
         "used_macs": int(np.prod(mapping.spatial.astype(np.int64))),
         "macs": accelerator.mac.instances,
@@ -127,13 +129,18 @@ def energy_table(workload: Workload, accelerator: Accelerator, report: dict[str,
         for level in report["levels"]
         for name, counts in level["tensors"].items()
     )
-    network = sum(level["network_energy_pj"] for level in report["levels"])
+    # What most hardware does not have is shown where it costs something.
+    others = [
+        (title, *[""] * 5, *energy(spent))
+        for title, key in (("addresses", "address"), ("leakage", "leakage"), ("networks", "network"))
+        if (spent := sum(level[f"{key}_energy_pj"] for level in report["levels"])) or key == "network"
+    ]
     macs = (accelerator.mac.name, "", "", f"{workload.macs:,} MACs", "", "", *energy(report["mac_energy_pj"]))
     return Breakdown(
         "Where the energy goes (accesses of all instances, in words)",
         ("level", "tensor"),
         ("tile", "reads", "fills", "updates", "energy (pJ)", "share"),
-        (accesses, (("networks", *[""] * 5, *energy(network)), macs), (("total", *[""] * 5, *energy(total)),)),
+        (accesses, (*others, macs), (("total", *[""] * 5, *energy(total)),)),
     )
 
 

@@ -182,14 +182,17 @@ def _made_up_accelerator(rng: np.random.Generator) -> Accelerator:
     for k, words in enumerate(capacities):
         block = _one_of(rng, (1, 4, 8)) if k < levels - 1 else 1
         # As in the catalog: a small SRAM costs as much as a multiply-accumulate, main memory 200 times that.
-        energy = 200.0 if words is None else 1.0 + words / 10_000
+        energy = (200.0 if words is None else 1.0 + words / 10_000) * block * 2.0 ** rng.normal(0, 0.5)
+        # In tables of energies, writing costs about as much as reading, or somewhat more.
+        table = {"write": energy * 2.0 ** rng.normal(0.2, 0.3)} if rng.random() < 0.5 else {}
         storage.append(
             StorageLevel(
                 f"Level{k}",
                 capacity_words=words,
                 mesh_x=meshes[k][0],
                 mesh_y=meshes[k][1],
-                access_energy_pj=energy * block * 2.0 ** rng.normal(0, 0.5),
+                access_energy_pj=energy,
+                action_energies_pj=tuple(table.items()),
                 block_size_words=block,
                 shared_bandwidth_words_per_cycle=2.0 ** rng.uniform(1, 7) if is_limited else None,
                 energy_per_hop_pj=2.0 ** rng.uniform(-6, 0) if rng.random() < 0.3 else 0.0,

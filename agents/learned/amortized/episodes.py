@@ -21,6 +21,7 @@ from mapgym.mapspace.construction.construction import Construction
 from mapgym.mapspace.construction.decision_kernels import choices_size
 from mapgym.mapspace.construction.packed_kernels import ORDER, SIDE_X, SIDE_Y, TILE
 from mapgym.mapspace.projection import mesh_sides
+from mapgym.spec.actions import ACCESSES
 
 ROLES = "GNCMPQRS"
 """Roles of dims in the order in which the policy knows them, see :mod:`mapgym.agents.search.dataflow.templates`."""
@@ -109,12 +110,12 @@ def _static(space: MapSpace, objective: str) -> NDArray[np.float64]:
 
 
 def _metrics(space: MapSpace) -> NDArray[np.float64]:
-    """float64[levels, LEVEL_METRICS]: capacity, energy per word, fan-outs, bandwidth, energy of the network."""
+    """float64[levels, LEVEL_METRICS]: capacity, energies per word, fan-outs, bandwidth, energy of the network."""
     accelerator = space.accelerator
     # A multiply-accumulate can cost nothing; then a picojoule is the unit.
     unit = accelerator.mac.energy_pj or 1.0
     metrics = []
-    for s, level in enumerate(accelerator.levels):
+    for s, (level, energies) in enumerate(zip(accelerator.levels, accelerator.action_energies, strict=True)):
         limits = (
             level.read_bandwidth_words_per_cycle,
             level.write_bandwidth_words_per_cycle,
@@ -123,12 +124,12 @@ def _metrics(space: MapSpace) -> NDArray[np.float64]:
         bandwidth = min((limit for limit in limits if limit), default=2.0**16)
         metrics.append(
             [
-                math.log2(level.capacity_words or 2**32),
-                math.log2(max(level.access_energy_pj / level.block_size_words / unit, 2.0**-8)),
+                math.log2(level.usable_words or 2**32),
+                *(math.log2(max(energies[action] / level.block_size_words / unit, 2.0**-8)) for action in ACCESSES),
                 math.log2(accelerator.fanout_x[s]),
                 math.log2(accelerator.fanout_y[s]),
                 math.log2(bandwidth),
-                math.log2(max((level.energy_per_hop_pj + level.router_energy_pj) / unit, 2.0**-8)),
+                math.log2(max((level.hop_energy_pj + level.router_energy_pj) / unit, 2.0**-8)),
             ]
         )
     return np.array(metrics) / kernels.SCALE

@@ -42,7 +42,7 @@ from mapgym.mapspace.construction.packed_kernels import (
     TILE,
 )
 
-KINDS, ROLES, OPERANDS, LEVEL_METRICS = 4, 8, 3, 6
+KINDS, ROLES, OPERANDS, LEVEL_METRICS = 4, 8, 3, 8
 STATIC = 27
 SCALE = 8.0
 _NEAR = 3

@@ -98,7 +98,8 @@ def cost_targets(encoding: Encoding, accelerator: Accelerator, batch: MappingBat
     assert costs.detail is not None
     bound = lower_bound(workload, accelerator)
     words = np.array([workload.tensor_size(workload.tensors[t].name) for t in encoding.tensor_of])
-    per_word = np.array([level.access_energy_pj / level.block_size_words for level in accelerator.levels])
+    reading = [energies["read"] for energies in accelerator.action_energies]
+    per_word = np.array(reading) / [level.block_size_words for level in accelerator.levels]
     energies = costs.detail.energy_pj[:, :, encoding.tensor_of] / np.maximum(per_word[:, None] * words, 1e-9)
     ratios = np.column_stack(
         [

@@ -166,9 +166,9 @@ class Program:
     def _limit_tiles(self) -> None:
         for s, level in enumerate(self.accelerator.levels[:-1]):
             kept = [t for t in range(len(self.workload.tensors)) if self.keep[s, t]]
-            if level.capacity_words is None or not kept:
+            if level.usable_words is None or not kept:
                 continue
-            size = math.log2(level.capacity_words)
+            size = math.log2(level.usable_words)
             if len(kept) == 1:
                 self.row(self.tiles[s][kept[0]], upper=size + 1e-9)
                 continue
@@ -213,15 +213,21 @@ class Program:
 
         First reads of outputs, which need none, are counted all the same; networks and rounding to blocks are not.
         """
-        per_word = [level.access_energy_pj / level.block_size_words for level in self.accelerator.levels]
         shares: Expression = {}
         for s, inner, t, words, copies in self._flows():
-            accesses = 2.0 if self.workload.tensors[t].is_output else 1.0
-            for level, amount, factor in ((s, words, accesses), (inner, copies, 1.0)):
-                if level >= 0 and per_word[level] > 0.0:
-                    scale = math.log2(factor * per_word[level] / energy_pj)
-                    shares[self.exponential(total(amount, {-1: scale}))] = 1.0
+            served = ("read", "update") if self.workload.tensors[t].is_output else ("read",)
+            for level, amount, actions in ((s, words, served), (inner, copies, ("fill",))):
+                per_word = self._energy_per_word(level, actions)
+                if per_word > 0.0:
+                    shares[self.exponential(total(amount, {-1: math.log2(per_word / energy_pj)}))] = 1.0
         return shares
+
+    def _energy_per_word(self, level: int, actions: tuple[str, ...]) -> float:
+        """Energy (pJ) of some actions on a word, with its address; 0 at the MACs, level -1."""
+        if level < 0:
+            return 0.0
+        energies, storage = self.accelerator.action_energies[level], self.accelerator.levels[level]
+        return sum(energies[action] for action in actions) / storage.block_size_words + storage.address_energy_pj
 
     def _flows(self) -> list[tuple[int, int, int, Expression, Expression]]:
         """For each tensor and level that keeps it: (level, the next inner one or -1, tensor, log2 of words, of copies).

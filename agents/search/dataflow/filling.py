@@ -185,7 +185,7 @@ class _Filling:
     def _fits(self, levels: range) -> bool:
         """Whether the kept tiles of these levels fit."""
         for s in levels:
-            capacity, extents = self.space.accelerator.levels[s].capacity_words, self.extents[s]
+            capacity, extents = self.space.accelerator.levels[s].usable_words, self.extents[s]
             if capacity is not None and capacity < sum(
                 math.prod(1 + sum(c * (extents[d] - 1) for d, c in rank) for rank in ranks)
                 for ranks, kept in zip(self.tensors, self.keep[s], strict=True)

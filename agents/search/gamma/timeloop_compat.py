@@ -173,7 +173,7 @@ def _make_rules(space: MapSpace, rng: np.random.Generator) -> CompatRules:
     return CompatRules(
         temporal=fixed[: len(levels)],
         spatial=fixed[len(levels) :],
-        capacity=np.array([np.inf if level.capacity_words is None else level.capacity_words for level in levels]),
+        capacity=np.array([np.inf if level.usable_words is None else level.usable_words for level in levels]),
         fanout=fanout,
         side_free=entries.side_free,
         on_y=entries.on_y,

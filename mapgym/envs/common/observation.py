@@ -93,7 +93,13 @@ class ObservationLayout:
             "level_capacity": (levels,),
             "level_fanout_x": (levels,),
             "level_fanout_y": (levels,),
-            "level_access_energy": (levels,),
+            "level_read_energy": (levels,),
+            "level_fill_energy": (levels,),
+            "level_update_energy": (levels,),
+            "level_metadata_energy": (levels,),
+            "level_address_energy": (levels,),
+            "level_leak": (levels,),
+            "level_cluster_size": (levels,),
             "level_block_size": (levels,),
             "level_word_bits": (levels,),
             "level_read_bandwidth": (levels,),
@@ -101,11 +107,17 @@ class ObservationLayout:
             "level_shared_bandwidth": (levels,),
             "level_hop_energy": (levels,),
             "level_router_energy": (levels,),
+            "level_ingress_energy": (levels,),
+            "level_minimum_utilization": (levels,),
+            "level_bandwidth_scale": (levels, tensors),
+            "level_no_temporal_reuse": (levels, tensors),
+            "level_no_multicast": (levels, tensors),
             "level_may_keep": (levels, tensors),
             "mac_energy": (1,),
             "mac_units": (1,),
             "peer_links": (1,),
             "cumulative_fanout": (1,),
+            "rules": (3,),
         }
 
     @cached_property
@@ -164,25 +176,40 @@ def _workload(workload: Workload) -> dict[str, ArrayLike]:
 
 
 def _accelerator(task: Task) -> dict[str, ArrayLike]:
-    accelerator: Accelerator = task.accelerator
-    levels, mac = accelerator.for_workload(task.workload).levels, accelerator.mac
+    accelerator: Accelerator = task.accelerator.for_workload(task.workload)
+    levels, energies = accelerator.levels, accelerator.action_energies
+    mac, rules = accelerator.mac, accelerator.counting
     names = [tensor.name for tensor in task.workload.tensors]
     return {
         "level_exists": [1.0] * len(levels),
-        "level_capacity": [squash(level.capacity_words) for level in levels],
+        "level_capacity": [squash(level.usable_words) for level in levels],
         "level_fanout_x": [math.log2(fanout) / _LOG2_MAX_MACS for fanout in accelerator.fanout_x],
         "level_fanout_y": [math.log2(fanout) / _LOG2_MAX_MACS for fanout in accelerator.fanout_y],
-        "level_access_energy": [squash(level.access_energy_pj) for level in levels],
+        "level_read_energy": [squash(energy["read"]) for energy in energies],
+        "level_fill_energy": [squash(energy["fill"]) for energy in energies],
+        "level_update_energy": [squash(energy["update"]) for energy in energies],
+        "level_metadata_energy": [squash(energy["metadata_read"]) for energy in energies],
+        "level_address_energy": [squash(level.address_energy_pj) for level in levels],
+        "level_leak": [squash(energy["leak"]) for energy in energies],
+        "level_cluster_size": [squash(level.cluster_size) for level in levels],
         "level_block_size": [squash(level.block_size_words) for level in levels],
         "level_word_bits": [squash(level.word_bits) for level in levels],
         "level_read_bandwidth": [squash(level.read_bandwidth_words_per_cycle) for level in levels],
         "level_write_bandwidth": [squash(level.write_bandwidth_words_per_cycle) for level in levels],
         "level_shared_bandwidth": [squash(level.shared_bandwidth_words_per_cycle) for level in levels],
-        "level_hop_energy": [squash(level.energy_per_hop_pj) for level in levels],
+        "level_hop_energy": [squash(level.hop_energy_pj) for level in levels],
         "level_router_energy": [squash(level.router_energy_pj) for level in levels],
+        "level_ingress_energy": [squash(level.energy_per_ingress_pj) for level in levels],
+        "level_minimum_utilization": [level.minimum_utilization for level in levels],
+        "level_bandwidth_scale": [[squash(dict(level.bandwidth_scale).get(n, 1.0)) for n in names] for level in levels],
+        "level_no_temporal_reuse": [[float(n in level.no_temporal_reuse) for n in names] for level in levels],
+        "level_no_multicast": [[float(n in level.no_multicast) for n in names] for level in levels],
         "level_may_keep": [[float(level.keep_only is None or n in level.keep_only) for n in names] for level in levels],
-        "mac_energy": squash(mac.energy_pj),
+        "mac_energy": squash(mac.energies_pj(rules.action_names)["compute"]),
         "mac_units": math.log2(mac.instances) / _LOG2_MAX_MACS,
         "peer_links": float(accelerator.peer_links),
         "cumulative_fanout": float(accelerator.fanout_check == "cumulative"),
+        "rules": [
+            *(float(rules.first_fills_elided), float(rules.reuse_survives_stationary_steps), float(rules.hops_on_grid))
+        ],
     }

@@ -117,7 +117,7 @@ def draw(
             _draw_bar(image, y, left + 30, parts, task.workload.bounds[d])
             text = "" if temporal == spatial == 1 else f"{temporal}" if spatial == 1 else f"{temporal} X {spatial}"
             _write(image, y, left + 36 + _BAR_WIDTH, text)
-        capacity = levels[s].capacity_words
+        capacity = levels[s].usable_words
         if capacity is not None:
             y = top + len(dims) * _BAR_HEIGHT
             share = words(s) / capacity

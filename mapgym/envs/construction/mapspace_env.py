@@ -88,9 +88,12 @@ class MapSpaceEnv(ScalarFace[int]):
     | workload_outputs, workload_densities | tensors | 1 for the output; density |
     | level_exists | levels | 1 for the levels of this accelerator |
     | level_fanout_x, level_fanout_y, mac_units | levels; levels; 1 | log2 over 20 |
-    | level_capacity, level_access_energy, level_block_size, level_word_bits, level_read_bandwidth, level_write_bandwidth, level_shared_bandwidth, level_hop_energy, level_router_energy, mac_energy | levels; mac_energy: 1 | :func:`mapgym.envs.common.observation.squash` of the quantity |
-    | level_may_keep | levels, tensors | 1 if the level may hold the tensor |
+    | level_capacity, level_read_energy, level_fill_energy, level_update_energy, level_metadata_energy, level_address_energy, level_leak, level_cluster_size, level_block_size, level_word_bits, level_read_bandwidth, level_write_bandwidth, level_shared_bandwidth, level_hop_energy, level_router_energy, level_ingress_energy, mac_energy | levels; mac_energy: 1 | :func:`mapgym.envs.common.observation.squash` of the quantity |
+    | level_may_keep, level_no_temporal_reuse, level_no_multicast | levels, tensors | 1 if the level may hold the tensor; does not reuse it over time; does not share it in space |
+    | level_bandwidth_scale | levels, tensors | squash of how much an access counts towards bandwidths |
+    | level_minimum_utilization | levels | the share of the capacity that tiles must fill |
     | peer_links, cumulative_fanout | 1 | switches of the accelerator |
+    | rules | 3 | counting rules: first fills elided, reuse survives stationary steps, hops on the grid |
 
     ## Rewards
     0 until the mapping is complete, then ``-ln(cost / lower bound)`` of the objective: a mapping as good as the bound

@@ -121,7 +121,7 @@ class RefineTask:
         if accelerator.fanout_check == "cumulative":
             # A level may use more than its own fan-out there, but never more than there are MACs.
             sides[:] = [[accelerator.mac.mesh_x], [accelerator.mac.mesh_y]]
-        capacities = [level.capacity_words or 0 for level in accelerator.levels]
+        capacities = [level.usable_words or 0 for level in accelerator.levels]
         self.scales = inverse_logs, np.array([*sides, capacities], np.float64), layout.table
         self.static = layout.static_features(task)
 

@@ -9,7 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.agents.base import AskTellAgent, parameter, register
-from mapgym.agents.search.evolution.evolution_kernels import Breeding, make_children, select_survivors
+from mapgym.agents.search.evolution.evolution_kernels import (
+    MOVES_WINDOW,
+    SLIDES,
+    Breeding,
+    make_children,
+    select_survivors,
+)
 from mapgym.agents.search.gamma.gamma import log_energy_and_latency
 from mapgym.agents.search.gamma.genome import make_memory
 from mapgym.agents.search.gamma.nondominated_sorting import select_nondominated
@@ -185,7 +191,7 @@ class Evolution(AskTellAgent):
             rules=make_rules(space),
             table=space.definition.rules,
             alike=np.array(_alike(space.workload) if simple else [], np.int64),
-            slides=np.array(_slides(space.workload)),
+            windows=np.array(_windows(space.workload), np.int64),
             weights=mutation_weights(self, MUTATIONS, space.axes),
             items=np.array([] if "tile" in space.axes else [ITEMS[axis] for axis in space.axes], np.int64),
             crossover=self.crossover,
@@ -216,9 +222,16 @@ def _ranks(workload: Workload) -> list[list[tuple[str, int]]]:
     return [rank for rank in ranks if rank]
 
 
-def _slides(workload: Workload) -> list[bool]:
-    """Whether a tile that a dim moves may overlap the one before: it shares a rank with another dim."""
-    return [any(len(rank) > 1 and dim in dict(rank) for rank in _ranks(workload)) for dim in workload.dims]
+def _windows(workload: Workload) -> list[int]:
+    """For each dim whether it moves a tile with a window (MOVES_WINDOW), or along it, so that tiles overlap (SLIDES)."""
+    slides: set[str] = set()
+    moves: set[str] = set()
+    for tensor in workload.tensors:
+        ranks = [dict(rank) for rank in tensor.ranks]
+        if any(len(rank) > 1 for rank in ranks):
+            moves |= set().union(*ranks)
+            slides |= set().union(*(rank for rank in ranks if len(rank) > 1))
+    return [SLIDES if dim in slides else MOVES_WINDOW if dim in moves else 0 for dim in workload.dims]
 
 
 def _alike(workload: Workload) -> list[int]:

@@ -43,13 +43,17 @@ SPATIAL_LOOP = np.uint64(0xC2B2AE3D27D4EB4F)
 PRIME = np.uint64(0xA0761D6478BD642F)
 
 
+# What a dim does to the tiles of tensors with windows.
+MOVES_WINDOW, SLIDES = 1, 2
+
+
 class Breeding(NamedTuple):
     """How children are made."""
 
     rules: Rules
     table: NDArray[np.int64]  # from mapgym.mapping.legality_kernels.pack_rules
     alike: NDArray[np.int64]  # [dim] the first dim that cannot be told apart by costs; empty where whole orders count
-    slides: NDArray[np.bool_]  # [dim] whether it shares a rank of a tensor with another dim
+    windows: NDArray[np.int64]  # [dim] MOVES_WINDOW, SLIDES or 0: what it does to tensors with windows
     weights: NDArray[np.float64]  # [11] cumulative probabilities of the mutations
     items: NDArray[np.int64]  # [any] what crosses by itself: PARALLELISM, ORDERS, BYPASS; empty where tiles cross
     crossover: float  # probability of crossover
@@ -85,9 +89,10 @@ def cost_hash(g: Genome, breeding: Breeding) -> np.uint64:
         total = np.uint64(0)
         # The tensors that no loop so far has moved; below level 0 are the MACs, which hold nothing.
         held = (1 << tensors) - 1 if level > 0 else 0
-        # How many of the first two loops slide: the second one can move a tile exactly as the first one does.
+        # Of the first two loops that move a tensor with a window, how many slide along it: the second one can move a
+        # tile exactly as the first one does. Loops inside that leave the tile in place change nothing about that.
         sliding = 0
-        loops = 0
+        moving = 0
         for position in range(dims):
             d = g[ORDER, level, position]
             if g[TEMPORAL, level, d] == 1:
@@ -96,10 +101,11 @@ def cost_hash(g: Genome, breeding: Breeding) -> np.uint64:
                 if rules.relevant[d, t]:
                     held &= ~(1 << t)
             place = held * 3
-            if level > 0 and loops == sliding and loops < 2 and breeding.slides[d]:
-                sliding += 1
-                place += sliding
-            loops += 1
+            if level > 0 and breeding.windows[d] != 0:
+                if moving == sliding and moving < 2 and breeding.windows[d] == SLIDES:
+                    sliding += 1
+                    place += sliding
+                moving += 1
             key = mix(mix(TEMPORAL_LOOP, breeding.alike[d]), place)
             total += key * _log(g[TEMPORAL, level, d], rules.primes[d])
         for d in range(dims):

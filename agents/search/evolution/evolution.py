@@ -223,7 +223,11 @@ def _ranks(workload: Workload) -> list[list[tuple[str, int]]]:
 
 
 def _windows(workload: Workload) -> list[int]:
-    """For each dim whether it moves a tile with a window (MOVES_WINDOW), or along it, so that tiles overlap (SLIDES)."""
+    """What each dim does to tiles with windows: it moves them (MOVES_WINDOW), or so that they overlap (SLIDES).
+
+    Returns:
+        One of the two, or 0, for each dim.
+    """
     slides: set[str] = set()
     moves: set[str] = set()
     for tensor in workload.tensors:

@@ -167,7 +167,7 @@ def test_redundancy_does_not_change_the_cost(case, seed, links):
     shuffled = case.batch.copy()
     for i, s in np.ndindex(shuffled.spatial_split.shape):
         shuffled.order[i, s] = insert_units(rng, shuffled.order[i, s], shuffled.temporal[i, s])
-        shuffle_spatial(rng, shuffled, i, s, links)
+        shuffle_spatial(rng, shuffled, i, s, accelerator.spatial_order_counts[s])
     assert space.canonical(shuffled) == space.canonical(case.batch)
     assert space.canonical(space.canonical(shuffled)) == space.canonical(shuffled)
     model = CostModel(case.workload, accelerator)

@@ -295,7 +295,7 @@ class TestBestKnownFile:
             ("status: certified", "status: sure"),
             ("objective: edp", "objective: edf"),
             ("axes: [tile", "axes: [tyle"),
-            ("lower_bound: 1", "lower_bound: -1"),
+            ("lower_bound: ", "lower_bound: -"),
             ("    levels:", "    levels: &a [*a]\n    more:"),
             ("task: {", "task: {{"),
             ("command: ", "command: !!float "),

@@ -145,7 +145,7 @@ def test_proposals_that_keep_the_array_busy_come_first() -> None:
 
 @pytest.mark.parametrize("objective", ["edp", "latency", "energy"])
 def test_what_comes_first_is_busy_unless_only_energy_counts(objective: str) -> None:
-    space = MapSpace(catalog.workload("bert_large/projection"), catalog.accelerator("accel_b"), AXES)
+    space = MapSpace(catalog.workload("paper/resnet_conv4"), catalog.accelerator("accel_b"), AXES)
     batch = propose(space, objective, np.random.default_rng(0), 64)
     used = batch.spatial.prod(axis=(1, 2))
     busy = (used >= 0.9 * used.max()).tolist()

@@ -205,6 +205,7 @@ class Accelerator:
             for entry, level in zip(levels, accelerator.levels[::-1], strict=True):
                 if "access_energy_pj" not in entry:
                     _require_energies(level, accelerator.counting)
+                _require_formats(level)
         except SpecificationError as error:
             raise SpecificationError(f"{where}: {error}") from None
         return accelerator
@@ -268,6 +269,16 @@ def _part_to_dict(part: Mac | StorageLevel) -> dict[str, object]:
             value = [action.to_dict() for action in value]
         entry[field.name] = list(value) if isinstance(value, tuple) else value
     return entry
+
+
+def _require_formats(level: StorageLevel) -> None:
+    """Raises SpecificationError if a level has an energy of metadata, but nothing that has metadata."""
+    for name, energy in level.action_energies_pj:
+        if "metadata" in name and energy and not level.formats:
+            raise SpecificationError(
+                f"storage level {quoted(level.name)} has an energy of {name}, but stores nothing in a format; add "
+                "formats, or leave the energy out"
+            )
 
 
 def _require_energies(level: StorageLevel, rules: CountingRules) -> None:

@@ -1,6 +1,6 @@
 """The compiled sparse cost kernel: what zeros save, as corrections of the dense counts.
 
-The rules are those of Timeloop v3 (Sparseloop); docs/sparse.md explains them. What actions save is in
+The rules are those of Sparseloop, in all versions of Timeloop; docs/sparse.md explains them. What actions save is in
 :mod:`mapgym.cost.sparse.saving_kernels`, metadata are counted in :mod:`mapgym.cost.sparse.metadata_count_kernels`.
 """
 

@@ -1,9 +1,9 @@
 """Which formats go together: of the ranks of one list, and of two levels that pass a tensor to each other.
 
 The rules are those of Timeloop, in all versions, which ends with an error or an assertion where they are broken
-(docs/sparse.md, "Which formats go together"). A format is *compressed* if one of its ranks leaves zeros out. What no mapping can mend is
-refused when an accelerator is made; what depends on the levels that a mapping keeps a tensor at is a matter of
-legality.
+(docs/sparse.md, "Which formats go together"). A format is *compressed* if one of its ranks leaves zeros out. What no
+mapping can mend is refused when an accelerator is made; what depends on the levels that a mapping keeps a tensor at is
+a matter of legality.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Compiled savings: which accesses to a tensor actions on zeros save, and what that leaves for others and the MACs.
 
 The rules are those of Sparseloop, in all versions of Timeloop; docs/sparse.md explains them. Everything that Timeloop
-does and one would not expect is marked QUIRK. Where its figures are no result, ours are the sane ones and the mapping is marked:
-ABORTED where Timeloop stops at an assertion, WRAPPED where a count of its falls below zero and wraps around.
+does and one would not expect is marked QUIRK. Where its figures are no result, ours are the sane ones and the mapping
+is marked: ABORTED where Timeloop stops at an assertion, WRAPPED where a count of its falls below zero and wraps around.
 """
 
 from __future__ import annotations

@@ -82,8 +82,9 @@ class Surrogate:
 
         with torch.inference_mode():
             outputs = self.network(torch.from_numpy(self.norm.inputs(vectors))).numpy()
-        predicted = np.asarray(outputs * self.norm.target_std + self.norm.target_mean)
-        if np.isnan(predicted).any():
+        with np.errstate(over="ignore"):
+            predicted = np.asarray(outputs * self.norm.target_std + self.norm.target_mean)
+        if not np.isfinite(predicted).all():
             raise SpecificationError(
                 "the model of the agent 'mind-mappings' has diverged: its answers are no numbers; train it anew with "
                 "'mapgym train mind-mappings', or search with a lower learning_rate"

@@ -61,7 +61,7 @@ def lower_bound(workload: Workload, accelerator: Accelerator) -> LowerBound:
             ratio to it would mean anything.
     """
     accelerator = accelerator.for_workload(workload)
-    mac_energy = _mac_energy(accelerator)
+    mac_energy = accelerator.mac_energies["compute"]
     if mac_energy == 0:
         raise SpecificationError(
             f"accelerator {quoted(accelerator.name)} charges no energy for a multiply-accumulate, so that there is no "
@@ -81,10 +81,6 @@ def lower_bound(workload: Workload, accelerator: Accelerator) -> LowerBound:
     return LowerBound(cycles, energy * _ROUNDING)
 
 
-def _mac_energy(accelerator: Accelerator) -> float:
-    return accelerator.mac.energies_pj(accelerator.counting.action_names)["compute"]
-
-
 class _Access(NamedTuple):
     """Energies of the accesses of one level to one tensor, pJ per word, at least."""
 
@@ -97,8 +93,7 @@ def _accesses(accelerator: Accelerator, is_output: bool) -> list[_Access]:
     """By level."""
     counting = accelerator.counting
     found = []
-    for level in accelerator.levels:
-        energies = level.energies_pj(counting.action_names)
+    for level, energies in zip(accelerator.levels, accelerator.action_energies, strict=True):
         # Instances that are built as one are charged once, however many of them are used.
         words, clustered = level.block_size_words, level.cluster_size
         read, fill, update = (energies[action] / words / clustered for action in ACCESSES)
@@ -116,7 +111,7 @@ def _leakage(accelerator: Accelerator, cycles: float, macs: int) -> float:
         switched = level.instances / accelerator.levels[gate].instances
         if switched <= 1:
             gate, switched = s, 1.0
-        leak = level.energies_pj(accelerator.counting.action_names)["leak"]
+        leak = accelerator.action_energies[s]["leak"]
         energy += leak * switched * max(cycles, macs / _parallelism_below(accelerator, gate))
     return energy
 
@@ -196,7 +191,7 @@ def _latency(workload: Workload, accelerator: Accelerator, traffic: list[_Traffi
     cycles = workload.macs / max_parallelism(workload.bounds, accelerator)
     outermost = accelerator.levels[-1]
     boundaries = range(len(accelerator.levels))
-    scales = dict(outermost.bandwidth_scale) if accelerator.counting.leakage else {}
+    scales = accelerator.bandwidth_scales[-1]
     words = [
         tensor.compulsory(len(accelerator.levels) - 1, boundaries) * scales.get(tensor.tensor.name, 1.0)
         for tensor in traffic

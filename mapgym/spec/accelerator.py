@@ -102,6 +102,16 @@ class Accelerator:
         """For each level the energy of each action of :data:`mapgym.spec.actions.STORAGE_ACTIONS`, in pJ."""
         return tuple(level.energies_pj(self.counting.action_names) for level in self.levels)
 
+    @cached_property
+    def mac_energies(self) -> dict[str, float]:
+        """The energy of each action of :data:`mapgym.spec.actions.MAC_ACTIONS`, in pJ."""
+        return self.mac.energies_pj(self.counting.action_names)
+
+    @cached_property
+    def bandwidth_scales(self) -> tuple[dict[str, float], ...]:
+        """For each level how much accesses to a tensor count towards bandwidths, if not as 1; empty by older rules."""
+        return tuple(dict(level.bandwidth_scale) if self.counting.leakage else {} for level in self.levels)
+
     @property
     def counting(self) -> CountingRules:
         """The rules themselves."""

@@ -14,13 +14,9 @@ import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from mapgym.errors import SpecificationError, require_keys, suggest
 from mapgym.errors.text import quoted
-
-if TYPE_CHECKING:
-    pass
 
 SAVINGS = ("gating", "skipping")
 """Ways to save an access or a computation."""

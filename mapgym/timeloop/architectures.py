@@ -110,7 +110,6 @@ def _level(level: AbcMapping[str, Any]) -> StorageLevel:
         "multiple_buffering": level.get("multiple_buffering") or 1.0,
         "bandwidth_scale": tuple((level.get("bw_scale") or {}).items()),
         "action_energies_pj": _energies(level),
-        "metadata_access_bits": level.get("metadata_storage_width_bits") or None,
     }
     return StorageLevel(
         name=level["name"],

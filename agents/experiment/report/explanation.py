@@ -89,7 +89,7 @@ def explain(
         "lower_bound_energy_pj": float(bound.energy_pj),
         "lower_bound_latency_cycles": float(bound.latency_cycles),
         "limited_by": _limit(accelerator, mapping, cost, levels),
-        "mac_energy_pj": workload.macs * accelerator.mac.energies_pj(accelerator.counting.action_names)["compute"],
+        "mac_energy_pj": workload.macs * accelerator.mac_energies["compute"],
         "compute_cycles": int(detail.compute_cycles),
         "used_macs": int(np.prod(mapping.spatial.astype(np.int64))),
         "macs": accelerator.mac.instances,

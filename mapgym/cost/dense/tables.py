@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.counts import active_ranks, rank_length
 from mapgym.spec.levels import StorageLevel
-from mapgym.spec.rules import CountingRules
 from mapgym.spec.workload import Workload
 
 
@@ -145,7 +144,7 @@ def make_tables(workload: Workload, accelerator: Accelerator) -> Tables:
                 r += 1
         if tensors[t].is_output and (irregular or any(c > 1 for rank in ranks for _, c in rank)):
             of_tensors[t, HOLES] = _number_words(affine[:, t], of_dims[:, t], workload.bounds)
-    energies = np.array([_level_energies(level, accelerator.counting) for level in levels])
+    energies = np.array(list(map(_level_energies, levels, accelerator.action_energies)))
     of_levels = [
         [level.capacity_words is None, accelerator.fanout_x[s], accelerator.fanout_y[s], level.block_size_words]
         for s, level in enumerate(levels)
@@ -157,7 +156,7 @@ def make_tables(workload: Workload, accelerator: Accelerator) -> Tables:
         tensors=of_tensors,
         levels=np.array(of_levels, np.int64),
         energies=energies,
-        mac_energy=accelerator.mac.energies_pj(accelerator.counting.action_names)["compute"],
+        mac_energy=accelerator.mac_energies["compute"],
         switches=Switches(
             peer_links=accelerator.peer_links,
             has_bandwidth=bool(np.isfinite(energies[:, READABLE:]).any()),
@@ -167,9 +166,8 @@ def make_tables(workload: Workload, accelerator: Accelerator) -> Tables:
     )
 
 
-def _level_energies(level: StorageLevel, rules: CountingRules) -> list[float]:
+def _level_energies(level: StorageLevel, actions: dict[str, float]) -> list[float]:
     """A row of ``Tables.energies``."""
-    actions = level.energies_pj(rules.action_names)
     return [
         *(actions["read"], actions["fill"], actions["update"]),
         level.read_bandwidth_words_per_cycle or math.inf,
@@ -183,17 +181,16 @@ def make_features(workload: Workload, accelerator: Accelerator) -> Features:
     rules, levels = accelerator.counting, accelerator.levels
     pairs = np.zeros((3, len(levels), len(workload.tensors)))
     for s, level in enumerate(levels):
-        scales = dict(level.bandwidth_scale) if rules.leakage else {}
         for t, tensor in enumerate(workload.tensors):
-            pairs[SCALE, s, t] = scales.get(tensor.name, 1.0)
+            pairs[SCALE, s, t] = accelerator.bandwidth_scales[s].get(tensor.name, 1.0)
             pairs[UNICAST, s, t] = tensor.name in level.no_multicast
             pairs[FORGETS, s, t] = tensor.name in level.no_temporal_reuse
     energies = [
         [
             *(level.hop_energy_pj, level.router_energy_pj, level.energy_per_ingress_pj if rules.hops_on_grid else 0.0),
-            *(level.address_energy_pj, level.energies_pj(rules.action_names)["leak"]),
+            *(level.address_energy_pj, actions["leak"]),
         ]
-        for level in levels
+        for level, actions in zip(levels, accelerator.action_energies, strict=True)
     ]
     counts = [
         [level.instances, level.clusters, accelerator.level_index(level.power_gated_at or level.name)]

@@ -219,7 +219,7 @@ def _make_problem(space: MapSpace, dims: tuple[int, ...]) -> Problem:
         update=update,
         first_read=read * outputs,
         first_fill=fill * elided,
-        mac_energy=workload.macs * accelerator.mac.energies_pj(accelerator.counting.action_names)["compute"],
+        mac_energy=workload.macs * accelerator.mac_energies["compute"],
         leak=_leakage(accelerator),
         clusters=float(accelerator.levels[REGISTERS].clusters),
         capacity=np.array([float(inner or math.inf), float(middle or math.inf)]),
@@ -242,7 +242,7 @@ def _energies(
     read, fill, update = np.zeros((3, 3, len(outputs)))
     for s, level in enumerate(accelerator.levels):
         place = MEMORY if s == len(accelerator.levels) - 1 else s
-        energies = level.energies_pj(accelerator.counting.action_names)
+        energies = accelerator.action_energies[s]
         block, address = level.block_size_words, level.address_energy_pj
         # A partial sum is read by the address that it is then written to.
         read[place] = energies["read"] / block + address * (1 - outputs)
@@ -256,7 +256,7 @@ def _leakage(accelerator: Accelerator) -> NDArray[np.float64]:
     """Energy per cycle, float64[2] pJ: at all times, and for each register level in use."""
     always, used = 0.0, 0.0
     for s, level in enumerate(accelerator.levels):
-        leak = level.energies_pj(accelerator.counting.action_names)["leak"]
+        leak = accelerator.action_energies[s]["leak"]
         gate = accelerator.levels[accelerator.level_index(level.power_gated_at or level.name)]
         # Of the other levels one instance is used; it leaks, or all that are switched on together with it.
         switched = max(1, level.instances // gate.instances)

@@ -49,8 +49,8 @@ def least_traffic_share(workload: Workload, accelerator: Accelerator) -> float:
 
 def lost_to_rounding(accelerator: Accelerator) -> float:
     """Energy (pJ) of one read of each instance: what an action saves of the reads of outputs is rounded up."""
-    names = accelerator.counting.action_names
-    return sum(level.energies_pj(names)["read"] * level.instances for level in accelerator.levels if level.actions)
+    parts = zip(accelerator.levels, accelerator.action_energies, strict=True)
+    return sum(energies["read"] * level.instances for level, energies in parts if level.actions)
 
 
 def _least_sent(workload: Workload, accelerator: Accelerator, target: str) -> float:

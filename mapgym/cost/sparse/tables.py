@@ -113,7 +113,7 @@ def make_sparse_tables(workload: Workload, accelerator: Accelerator, is_canonica
     """Packs the sparse features of a task; the accelerator names tensors of the workload only."""
     names = [tensor.name for tensor in workload.tensors]
     operands = [t for t, tensor in enumerate(workload.tensors) if not tensor.is_output]
-    levels, rules = accelerator.levels, accelerator.counting
+    levels = accelerator.levels
     rows = []
     for code, saving in enumerate(SAVINGS):
         for s, level in enumerate(levels):
@@ -127,10 +127,8 @@ def make_sparse_tables(workload: Workload, accelerator: Accelerator, is_canonica
         [getattr(level, f"{key}_bandwidth_words_per_cycle") for key in ("read", "write", "shared")] for level in levels
     ]
     bandwidths = np.array([[math.inf if limit is None else limit for limit in of] for of in limits])
-    scales = [
-        [dict(level.bandwidth_scale).get(name, 1.0) if rules.leakage else 1.0 for name in names] for level in levels
-    ]
-    mac = accelerator.mac.energies_pj(rules.action_names)
+    scales = [[scale.get(name, 1.0) for name in names] for scale in accelerator.bandwidth_scales]
+    mac = accelerator.mac_energies
     per_level = [
         (level.block_size_words, level.word_bits, level.metadata_width_bits, level.instances, level.clusters)
         for level in levels
@@ -179,14 +177,8 @@ def _energies(accelerator: Accelerator) -> NDArray[np.float64]:
     """float64[level, 22]: what each action costs, in the columns named above."""
     kinds = ("", "gated_", "skipped_", "metadata_", "gated_metadata_", "skipped_metadata_")
     columns = [f"{kind}{access}" for kind in kinds for access in ACCESSES] + ["decompression", "compression", "leak"]
-    rules = accelerator.counting
-    energies = []
-    for level in accelerator.levels:
-        given = level.energies_pj(rules.action_names)
-        energies.append([*(given[column] for column in columns), level.address_energy_pj])
-    table = np.array(energies, np.float64)
-    table[:, LEAK] *= rules.leakage
-    return table
+    parts = zip(accelerator.levels, accelerator.action_energies, strict=True)
+    return np.array([[*(given[column] for column in columns), level.address_energy_pj] for level, given in parts])
 
 
 def _counts_metadata(

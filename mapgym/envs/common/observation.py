@@ -205,7 +205,7 @@ def _accelerator(task: Task) -> dict[str, ArrayLike]:
         "level_no_temporal_reuse": [[float(n in level.no_temporal_reuse) for n in names] for level in levels],
         "level_no_multicast": [[float(n in level.no_multicast) for n in names] for level in levels],
         "level_may_keep": [[float(level.keep_only is None or n in level.keep_only) for n in names] for level in levels],
-        "mac_energy": squash(mac.energies_pj(rules.action_names)["compute"]),
+        "mac_energy": squash(accelerator.mac_energies["compute"]),
         "mac_units": math.log2(mac.instances) / _LOG2_MAX_MACS,
         "peer_links": float(accelerator.peer_links),
         "cumulative_fanout": float(accelerator.fanout_check == "cumulative"),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.compilation import kernel
+from mapgym.compilation import inlined_kernel, kernel
 from mapgym.cost.dense.offset_kernels import (
     add_class,
     find_slot,
@@ -44,76 +44,66 @@ _ALIKE, _APART = 0, 1  # nothing; tells all of its iterations apart
 _AT_FIRST, _AT_LAST = 2, 3  # stands still at one of its ends
 _PAIRED = 4  # from here on: tells iterations apart up to those of another digit
 _SPAN_BITS, _CODE_BITS = 11, 9
+_ENTRIES = 3  # digits that one word describes
+_MIXER = -7046029254386353131
 
 
-@kernel
+@inlined_kernel
 def grid_of(tables: Tables, scratch: Scratch, s: int) -> tuple[int, int]:
     """Columns and rows of the grid of instances below level s."""
     width = max(tables.levels[s, FANOUT_X], scratch.levels[s, USED_X])
     return width, max(tables.levels[s, FANOUT_Y], scratch.levels[s, USED_Y])
 
 
+@inlined_kernel
+def way_to_all(tables: Tables, features: Features, scratch: Scratch, t: int, s: int) -> int:
+    """Half hops of one word to each instance below level s, where all groups are of one size."""
+    return features.ways[_find_groups(tables, features, scratch, t, s, s, 0, False), WAY_KEYS + 3]
+
+
 @kernel
-def total_way(
+def list_groups(
     tables: Tables, features: Features, scratch: Scratch, t: int, s: int, row: int, translation: int, mixed: bool
 ) -> int:
-    """Half hops of one word to each instance below level s, or to those that neighbours do not serve.
-
-    Mappings by the thousand lay instances out in a few hundred ways, so that looking at each instance is worth
-    remembering.
+    """Histogram of multiplicities with the half hops of their groups, into plane MORE.
 
     Args:
-        row: the row of places with the spatial factors: s, or the last one, in which digits that stand still are 1.
+        row: the row of places with the spatial factors: s, or the last one, in which digits that stand still are 1, so
+            that what neighbours serve at their ends is left out.
         translation: says at which of their ends they stand still.
         mixed: whether offsets of different iterations coincide, where they do in two digits of one rank.
+
+    Returns:
+        The number of classes.
     """
-    ways, wanted = features.ways, features.wanted
-    fits = _describe_grid(tables, scratch, wanted, t, s, row, translation, mixed)
-    mixture = 0
-    for k in range(WAY_KEYS):
-        mixture = (mixture ^ wanted[k]) * -7046029254386353131
-    entry = (mixture >> 40) & (len(ways) - 1)
-    if fits:
-        same = True
-        for k in range(WAY_KEYS):
-            same = same and ways[entry, k] == wanted[k]
-        if same:
-            return ways[entry, WAY_KEYS]
-    classes, _, _ = enumerate_grid(tables, scratch, t, s, row != s, translation, False)
-    way = 0
+    remembered = features.ways[_find_groups(tables, features, scratch, t, s, row, translation, mixed)]
+    classes = remembered[WAY_KEYS]
+    if classes == 0:
+        classes, _, _ = enumerate_grid(tables, scratch, t, s, row != s, translation, False)
+        return classes
     for c in range(classes):
-        way += scratch.classes[MORE, c, 2]
-    if fits:
-        for k in range(WAY_KEYS):
-            ways[entry, k] = wanted[k]
-        ways[entry, WAY_KEYS] = way
-    return way
+        for column in range(3):
+            scratch.classes[MORE, c, column] = remembered[WAY_KEYS + 1 + 3 * c + column]
+    return classes
 
 
-@kernel
-def _describe_grid(
-    tables: Tables,
-    scratch: Scratch,
-    wanted: NDArray[np.int64],
-    t: int,
-    s: int,
-    row: int,
-    translation: int,
-    mixed: bool,
-) -> bool:
-    """Writes what ways depend on into ``wanted``: the grid, and of each digit its span and what it does.
+@inlined_kernel
+def _find_groups(
+    tables: Tables, features: Features, scratch: Scratch, t: int, s: int, row: int, translation: int, mixed: bool
+) -> int:
+    """The row of ``Features.ways`` with the classes of a grid, see :func:`list_groups`.
 
-    Digits side by side that tell nothing apart count as one, and so do those that tell all apart. Returns whether there
-    is room for all of it.
+    Mappings by the thousand lay instances out in a few hundred ways, so that looking at each instance is worth
+    remembering. A grid is described by its size and by each digit's span and what it does. Digits side by side that
+    tell nothing apart count as one, and so do those that tell all apart.
     """
     width, height = grid_of(tables, scratch, s)
-    wanted[0] = width << 31 | height
-    for k in range(1, WAY_KEYS):
-        wanted[k] = 0
-    entries, span_before, code_before = 0, 1, _APART
-    for k in range(scratch.levels[s, DIGITS] + 1):
+    first, second, third = 0, 0, 0
+    entries, fits, span_before, code_before = 0, True, 1, _APART
+    digits = scratch.levels[s, DIGITS]
+    for k in range(digits + 1):
         span, code = 1, -1
-        if k < scratch.levels[s, DIGITS]:
+        if k < digits:
             d = scratch.places[DIGIT, s, k]
             span, code = scratch.places[SPAN, s, d], _ALIKE
             step = tables.dims[KEY, t, d] * scratch.places[STEP, s, d]
@@ -125,13 +115,42 @@ def _describe_grid(
             span_before *= span
             continue
         if span_before > 1:
-            if entries == 3 * (WAY_KEYS - 1) or span_before >= 1 << _SPAN_BITS or code_before >= 1 << _CODE_BITS:
-                return False
-            place = 1 + entries // 3
-            wanted[place] = (wanted[place] << _SPAN_BITS | span_before) << _CODE_BITS | code_before
+            described = span_before << _CODE_BITS | code_before
+            fits = fits and span_before < 1 << _SPAN_BITS and code_before < 1 << _CODE_BITS
+            if entries < _ENTRIES:
+                first = first << _SPAN_BITS + _CODE_BITS | described
+            elif entries < 2 * _ENTRIES:
+                second = second << _SPAN_BITS + _CODE_BITS | described
+            elif entries < 3 * _ENTRIES:
+                third = third << _SPAN_BITS + _CODE_BITS | described
+            else:
+                fits = False
             entries += 1
         span_before, code_before = span, code
-    return True
+    size = width << 31 | height
+    mixture = ((size * _MIXER ^ first) * _MIXER ^ second) * _MIXER ^ third
+    ways = features.ways
+    # The last row is for grids that cannot be described.
+    entry = ((mixture * _MIXER) >> 40) & (len(ways) - 2) if fits else len(ways) - 1
+    known = ways[entry, 0] == size and ways[entry, 1] == first and ways[entry, 2] == second and ways[entry, 3] == third
+    if not (fits and known):
+        ways[entry, 0], ways[entry, 1], ways[entry, 2], ways[entry, 3] = size, first, second, third
+        _remember(tables, ways[entry], scratch, t, s, row, translation)
+    return entry
+
+
+@kernel
+def _remember(
+    tables: Tables, remembered: NDArray[np.int64], scratch: Scratch, t: int, s: int, row: int, translation: int
+) -> None:
+    """Writes the classes of a grid into its row of ``Features.ways``; 0 classes if there is no room for all of them."""
+    classes, _, _ = enumerate_grid(tables, scratch, t, s, row != s, translation, False)
+    if WAY_KEYS + 1 + 3 * classes > len(remembered):
+        classes = 0
+    remembered[WAY_KEYS] = classes
+    for c in range(classes):
+        for column in range(3):
+            remembered[WAY_KEYS + 1 + 3 * c + column] = scratch.classes[MORE, c, column]
 
 
 @kernel

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from mapgym.compilation import inlined_kernel, kernel
-from mapgym.cost.dense.grid_kernels import enumerate_grid, total_way
+from mapgym.cost.dense.grid_kernels import enumerate_grid, list_groups
 from mapgym.cost.dense.offset_kernels import count_distinct, enumerate_instances, multiplicities, needs_enumeration
 from mapgym.cost.dense.scratch import (
     ACCESSES,
@@ -164,11 +164,6 @@ def append_class(scratch: Scratch, count: int, c_more: int, words: int) -> int:
     return count + 1
 
 
-NO_WAYS = 0
-TOTAL_WAY = 1  # only the sum over all classes matters; it is that of the first one
-CLASS_WAYS = 2
-
-
 class Sharing(NamedTuple):
     """How the instances below a level share words."""
 
@@ -176,7 +171,7 @@ class Sharing(NamedTuple):
     mixed: bool  # whether groups differ in size
     enumerated: bool  # whether finding that out took looking at every instance
     list_classes: bool  # whether classes are wanted
-    ways: int  # whether their ways on the grid are wanted too: NO_WAYS, TOTAL_WAY or CLASS_WAYS
+    on_grid: bool  # whether their ways on the grid are wanted too
     is_unicast: bool  # whether every instance is a group of its own, whatever its offset
 
 
@@ -215,18 +210,16 @@ def _serve(
         served = scratch.levels[s, USED] - unserved
         if remaining >= sharing.distinct:
             return 0, 0, count
-        if sharing.list_classes and sharing.ways != CLASS_WAYS:
-            way = 0
-            if features is not None:
-                if sharing.ways == TOTAL_WAY:
-                    way = total_way(tables, features, scratch, t, s, spare, translation, True)
+        if features is not None:
+            if sharing.on_grid and not sharing.is_unicast:
+                classes = list_groups(tables, features, scratch, t, s, spare, translation, True)
+        if sharing.list_classes and not sharing.on_grid:
             classes = multiplicities(tables, scratch, t, s, spare, unserved)
-            scratch.classes[MORE, 0, 2] = way
-    elif sharing.ways == NO_WAYS and not sharing.is_unicast:
+    elif not sharing.on_grid and not sharing.is_unicast:
         height = max(tables.levels[s, FANOUT_Y], scratch.levels[s, USED_Y])
         classes, remaining, served = enumerate_instances(tables, scratch, t, s, True, translation, width, height)
     if features is not None:
-        if classes == 0 and (sharing.ways != NO_WAYS or sharing.is_unicast):
+        if classes == 0 and (sharing.on_grid or sharing.is_unicast):
             classes, remaining, served = enumerate_grid(tables, scratch, t, s, True, translation, sharing.is_unicast)
     if remaining >= sharing.distinct:
         return 0, 0, count

@@ -39,7 +39,7 @@ def pack_memory(
         *(scratch.extents, scratch.tile_words, scratch.demand),
         *(scratch.classes, scratch.traffic, scratch.differences, scratch.instances),
         *(features.levels, features.energies, features.pairs, np.array([features.hops_on_grid], np.int64)),
-        *(features.ways, features.wanted),
+        features.ways,
     ]
     directory = np.zeros((len(arrays), _ROW), np.int64)
     directory[:, 0] = directory.size + np.cumsum([0, *(array.size for array in arrays)])[:-1]
@@ -114,6 +114,5 @@ def open_memory(whole: NDArray[np.int64], floats: NDArray[np.float64]) -> Memory
         pairs=_three(floats, whole, 22),
         hops_on_grid=_one(whole, whole, 23)[0] != 0,
         ways=_two(whole, whole, 24),
-        wanted=_one(whole, whole, 25),
     )
     return Memory(tables, features, _one(whole, whole, 8), scratch)

@@ -13,15 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.compilation import inlined_kernel, kernel
-from mapgym.cost.dense.grid_kernels import enumerate_grid, total_way
-from mapgym.cost.dense.link_kernels import (
-    CLASS_WAYS,
-    NO_WAYS,
-    TOTAL_WAY,
-    Sharing,
-    append_class,
-    link_steps,
-)
+from mapgym.cost.dense.grid_kernels import enumerate_grid, list_groups, way_to_all
+from mapgym.cost.dense.link_kernels import Sharing, append_class, link_steps
 from mapgym.cost.dense.memory_kernels import open_memory
 from mapgym.cost.dense.offset_kernels import count_distinct, enumerate_instances, multiplicities, needs_enumeration
 from mapgym.cost.dense.partition_kernels import partition_chain
@@ -118,8 +111,8 @@ def _network(
     features: Features, scratch: Scratch, s: int, count: int, doubled: bool, part: int, links: float
 ) -> tuple[float, float, float, int, int]:
     """Network below one instance of level s: energy (pJ), words entering it, hops, reductions, largest multicast."""
+    hop, router = features.energies[s, HOP], features.energies[s, ROUTER]
     hops, routed, entering, reductions, widest = 0.0, 0.0, 0.0, 0, 0
-    size = math.sqrt(scratch.levels[s, USED])
     for c in range(count):
         words = scratch.traffic[ACCESSES, c]
         if doubled:
@@ -130,17 +123,17 @@ def _network(
         if features.hops_on_grid:
             # QUIRK: what travels both ways is measured one way, and what a bypassed level hands on as if it did not.
             way = scratch.traffic[HOPS, c] if words > 0.0 else 0.0
-            routers = 1.0 + math.floor(way / words) if words > 0.0 else 0.0
+            if router > 0.0 and words > 0.0:
+                routed = math.floor(routed + (1.0 + math.floor(way / words)) * words)
         else:
-            fan = math.sqrt(multiplicity)
+            size, fan = math.sqrt(scratch.levels[s, USED]), math.sqrt(multiplicity)
             distance = size * fan + 0.5 * (size - fan) - size / fan + 0.5
-            way, routers = distance * words, 1.0 + distance
+            way = distance * words
+            routed = math.floor(routed + (1.0 + distance) * words)
         hops += way
-        routed = math.floor(routed + routers * words)
         entering += words
         reductions += int((multiplicity - 1) * words)
         widest = max(widest, multiplicity)
-    hop, router = features.energies[s, HOP], features.energies[s, ROUTER]
     energy = hops * hop + routed * router + links * (hop + 2 * router) + entering * features.energies[s, INGRESS]
     return energy, entering, hops, reductions, widest
 
@@ -221,19 +214,17 @@ def _append_own_classes(
     """Adds the accesses of the steps without links, so many words per instance; returns the number of classes."""
     classes = 0
     if features is not None:
-        if sharing.ways == CLASS_WAYS or sharing.is_unicast or (sharing.ways != NO_WAYS and sharing.enumerated):
+        if sharing.is_unicast or (sharing.on_grid and sharing.enumerated):
             classes, _, _ = enumerate_grid(tables, scratch, t, s, False, 0, sharing.is_unicast)
+        elif sharing.on_grid:
+            classes = list_groups(tables, features, scratch, t, s, s, 0, sharing.mixed)
     if classes == 0:
-        way = 0
-        if features is not None:
-            if sharing.ways != NO_WAYS:
-                way = total_way(tables, features, scratch, t, s, s, 0, sharing.mixed)
         classes = 1
         scratch.classes[MORE, 0, 0] = scratch.levels[s, USED] // sharing.distinct
         scratch.classes[MORE, 0, 1] = sharing.distinct
+        scratch.classes[MORE, 0, 2] = 0
         if sharing.mixed:
             classes = _all_classes(tables, scratch, t, s, sharing.enumerated)
-        scratch.classes[MORE, 0, 2] = way
     for c in range(classes):
         count = append_class(scratch, count, c, words)
     return count
@@ -298,21 +289,17 @@ def _cross_boundary(
         below: the level below.
         run: cycles of the MACs alone, and number of loops.
     """
-    t, is_output, is_plain = tensor
+    t, _is_output, is_plain = tensor
     compute_cycles, loops = run
     instances = scratch.levels[s, USED]
     full = scratch.tiles[WORDS, s - 1, t] if s > 0 else 1
     moved = Movement(0, 0, 0, 0, 0)
-    forgets, is_unicast, has_network, ways = s == 0, False, False, NO_WAYS
+    forgets, is_unicast, has_network, on_grid = s == 0, False, False, False
     if features is not None:
         forgets = forgets or features.pairs[FORGETS, s - 1, t] != 0.0
         is_unicast = instances > 1 and features.pairs[UNICAST, s, t] != 0.0
         has_network = _asks_for_networks(features, s, detail)
-        if has_network and instances > 1 and features.hops_on_grid:
-            by_class = features.energies[s, ROUTER] > 0.0 or (is_output and tables.levels[s, UNLIMITED] != 0)
-            if detail is not None:
-                by_class = by_class or len(detail.hops) > 0
-            ways = CLASS_WAYS if by_class else TOTAL_WAY
+        on_grid = has_network and instances > 1 and features.hops_on_grid
     if s == 0:
         # Without reuse at the MACs each of them reads its operands and updates its output in every cycle.
         words = compute_cycles
@@ -335,13 +322,13 @@ def _cross_boundary(
         # demand.
         list_classes = has_network or not below.is_kept or instances & (instances - 1) != 0
         if tables.switches.peer_links:
-            sharing = Sharing(distinct, mixed, enumerated, list_classes, ways, is_unicast)
+            sharing = Sharing(distinct, mixed, enumerated, list_classes, on_grid, is_unicast)
             linked = link_steps(tables, features, scratch, t, s, full, moved, forgets, sharing)
             links_words, words_linked, remaining, count = linked
             unlinked -= words_linked
     received = float(words) * instances - links_words
-    if list_classes and (mixed or count > 0 or (enumerated and ways != NO_WAYS) or (is_unicast and ways != NO_WAYS)):
-        sharing = Sharing(distinct, mixed, enumerated, list_classes, ways, is_unicast)
+    if list_classes and (mixed or count > 0 or (on_grid and (enumerated or is_unicast))):
+        sharing = Sharing(distinct, mixed, enumerated, list_classes, on_grid, is_unicast)
         steps = (unlinked, count, links_words)
         return _cross_by_class(tables, features, scratch, keep, i, (t, s), below, sharing, steps, detail)
     content, links, network = float(distinct) * unlinked + remaining, float(links_words), 0.0
@@ -352,8 +339,8 @@ def _cross_boundary(
     if features is not None:
         if has_network:
             way = 0.0
-            if ways != NO_WAYS:
-                way = 0.5 * total_way(tables, features, scratch, t, s, s, 0, False) * unlinked
+            if on_grid:
+                way = 0.5 * way_to_all(tables, features, scratch, t, s) * unlinked
             scratch.classes[OWN, 0, 0], scratch.classes[OWN, 0, 1] = instances // distinct, distinct
             scratch.traffic[ACCESSES, 0], scratch.traffic[HOPS, 0] = content, way
             network = _networks(tables, features, scratch, keep, i, (t, s), 1, links, detail)
@@ -591,7 +578,9 @@ def price_one(
                 detail.fanout_used[i, s] = scratch.levels[s, USED]
     if features is not None:
         for s in range(levels):
-            leak = features.energies[s, LEAK] * cycles * leaking_instances(features, scratch, s)
+            leak = 0.0
+            if features.energies[s, LEAK] > 0.0:
+                leak = features.energies[s, LEAK] * cycles * leaking_instances(features, scratch, s)
             energy += leak
             if detail is not None:
                 detail.leakage_energy_pj[i, s] = leak

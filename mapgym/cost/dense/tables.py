@@ -34,9 +34,7 @@ class Features(NamedTuple):
     energies: NDArray[np.float64]  # [L, 5] columns HOP, ROUTER, INGRESS, ADDRESS, LEAK (pJ)
     pairs: NDArray[np.float64]  # [3, L, T] planes SCALE, UNICAST, FORGETS
     hops_on_grid: bool
-    # Working memory.
-    ways: NDArray[np.int64]  # [any, WAY_KEYS + 1] what is known of grids: their description, half hops to all instances
-    wanted: NDArray[np.int64]  # [WAY_KEYS] description of one grid
+    ways: NDArray[np.int64]  # [any, 16] working memory: descriptions of grids, number of their classes, and classes
 
 
 class Tables(NamedTuple):
@@ -100,7 +98,8 @@ FORGETS = 2  # 1: the level does not reuse the tensor's tile from step to step
 WAY_KEYS = 4
 """Words that describe a grid."""
 
-_REMEMBERED_WAYS = 2**14
+_REMEMBERED_WAYS = 2**13  # and one row for grids that cannot be described
+_WORDS_OF_A_GRID = 16
 
 
 def make_tables(workload: Workload, accelerator: Accelerator) -> Tables:
@@ -202,8 +201,7 @@ def make_features(workload: Workload, accelerator: Accelerator) -> Features:
         np.array(energies),
         pairs,
         rules.hops_on_grid,
-        np.zeros((remembered, WAY_KEYS + 1), np.int64),
-        np.zeros(WAY_KEYS, np.int64),
+        np.zeros((remembered + 1, _WORDS_OF_A_GRID), np.int64),
     )
 
 

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from mapgym.compilation.ahead import compile_ahead
 from mapgym.cost.checks import check_task
+from mapgym.cost.dense.detail import Detail
 from mapgym.cost.dense.memory_kernels import pack_memory
 from mapgym.cost.dense.price_kernels import (
     ENERGY,
     LATENCY,
-    Detail,
     price_batch,
     price_small_batch,
     price_small_batch_with_features,

@@ -43,9 +43,10 @@ from mapgym.cost.dense.tables import FANOUT_X, FANOUT_Y, KEY, SLIDING, WAY_KEYS,
 _ALIKE, _APART = 0, 1  # nothing; tells all of its iterations apart
 _AT_FIRST, _AT_LAST = 2, 3  # stands still at one of its ends
 _PAIRED = 4  # from here on: tells iterations apart up to those of another digit
-_SPAN_BITS, _CODE_BITS = 11, 9
-_ENTRIES = 3  # digits that one word describes
+_CODE_BITS, _ENTRY_BITS, _WORD_BITS = 9, 20, 60
+_WORD = (1 << _WORD_BITS) - 1
 _MIXER = -7046029254386353131
+_PLACES = 4  # rows in which a grid may be remembered
 
 
 @inlined_kernel
@@ -58,7 +59,8 @@ def grid_of(tables: Tables, scratch: Scratch, s: int) -> tuple[int, int]:
 @inlined_kernel
 def way_to_all(tables: Tables, features: Features, scratch: Scratch, t: int, s: int) -> int:
     """Half hops of one word to each instance below level s, where all groups are of one size."""
-    return features.ways[_find_groups(tables, features, scratch, t, s, s, 0, False), WAY_KEYS + 3]
+    entry = _find_groups(tables, features, scratch, t, s, s, 0, False)
+    return features.ways[entry, WAY_KEYS + 3]
 
 
 @kernel
@@ -76,7 +78,8 @@ def list_groups(
     Returns:
         The number of classes.
     """
-    remembered = features.ways[_find_groups(tables, features, scratch, t, s, row, translation, mixed)]
+    entry = _find_groups(tables, features, scratch, t, s, row, translation, mixed)
+    remembered = features.ways[entry]
     classes = remembered[WAY_KEYS]
     if classes == 0:
         classes, _, _ = enumerate_grid(tables, scratch, t, s, row != s, translation, False)
@@ -98,59 +101,79 @@ def _find_groups(
     tell nothing apart count as one, and so do those that tell all apart.
     """
     width, height = grid_of(tables, scratch, s)
-    first, second, third = 0, 0, 0
-    entries, fits, span_before, code_before = 0, True, 1, _APART
+    inner, outer, entries, too_large = 0, 0, 0, 0
+    span_before, code_before = 1, _APART
     digits = scratch.levels[s, DIGITS]
     for k in range(digits + 1):
         span, code = 1, -1
         if k < digits:
             d = scratch.places[DIGIT, s, k]
-            span, code = scratch.places[SPAN, s, d], _ALIKE
-            step = tables.dims[KEY, t, d] * scratch.places[STEP, s, d]
+            span, key = scratch.places[SPAN, s, d], tables.dims[KEY, t, d]
+            code = _APART if key != 0 else _ALIKE
             if scratch.places[SPAN, row, d] < span:
-                code = _AT_LAST if step == translation else _AT_FIRST
-            elif step != 0:
-                code = _code_of(tables, scratch, t, s, row, d) if mixed else _APART
+                code = _AT_LAST if key * scratch.places[STEP, s, d] == translation else _AT_FIRST
+            elif mixed and key != 0:
+                code = _code_of(tables, scratch, t, s, row, d)
         if code == code_before and code <= _APART:
             span_before *= span
-            continue
-        if span_before > 1:
-            described = span_before << _CODE_BITS | code_before
-            fits = fits and span_before < 1 << _SPAN_BITS and code_before < 1 << _CODE_BITS
-            if entries < _ENTRIES:
-                first = first << _SPAN_BITS + _CODE_BITS | described
-            elif entries < 2 * _ENTRIES:
-                second = second << _SPAN_BITS + _CODE_BITS | described
-            elif entries < 3 * _ENTRIES:
-                third = third << _SPAN_BITS + _CODE_BITS | described
-            else:
-                fits = False
-            entries += 1
-        span_before, code_before = span, code
-    size = width << 31 | height
-    mixture = ((size * _MIXER ^ first) * _MIXER ^ second) * _MIXER ^ third
-    ways = features.ways
+        else:
+            # Without a branch that would be guessed wrongly half of the time.
+            is_entry = int(span_before > 1)
+            shift = is_entry * _ENTRY_BITS
+            described = (span_before << _CODE_BITS | code_before) * is_entry
+            outer = outer << shift | (inner >> _WORD_BITS - _ENTRY_BITS) * is_entry
+            inner = (inner << shift | described) & _WORD
+            entries += is_entry
+            too_large |= span_before >> _ENTRY_BITS - _CODE_BITS | code_before >> _CODE_BITS
+            span_before, code_before = span, code
+    ways, size = features.ways, width << 31 | height
     # The last row is for grids that cannot be described.
-    entry = ((mixture * _MIXER) >> 40) & (len(ways) - 2) if fits else len(ways) - 1
-    known = ways[entry, 0] == size and ways[entry, 1] == first and ways[entry, 2] == second and ways[entry, 3] == third
-    if not (fits and known):
-        ways[entry, 0], ways[entry, 1], ways[entry, 2], ways[entry, 3] = size, first, second, third
-        _remember(tables, ways[entry], scratch, t, s, row, translation)
+    entry, is_known = len(ways) - 1, False
+    if entries <= 2 * _WORD_BITS // _ENTRY_BITS and too_large == 0:
+        entry, is_known = _look_up(ways, size, inner, outer)
+    if not is_known:
+        _remember(tables, ways, scratch, (t, s), entry, row, translation)
     return entry
+
+
+@inlined_kernel
+def _look_up(ways: NDArray[np.int64], size: int, inner: int, outer: int) -> tuple[int, bool]:
+    """The row of ``Features.ways`` for a grid, and whether its classes are there already."""
+    mixture = size * _MIXER ^ inner
+    mixture = (mixture ^ mixture >> 32) * _MIXER ^ outer
+    mixture = (mixture ^ mixture >> 32) * _MIXER
+    first = (mixture >> 40) & (len(ways) - 2)
+    entry = first
+    for k in range(_PLACES):
+        entry = first ^ k
+        if ways[entry, 0] == size and ways[entry, 1] == inner and ways[entry, 2] == outer:
+            return entry, True
+        if ways[entry, 0] == 0:
+            break
+    # Where all places are taken, the last one is given away.
+    ways[entry, 0], ways[entry, 1], ways[entry, 2] = size, inner, outer
+    return entry, False
 
 
 @kernel
 def _remember(
-    tables: Tables, remembered: NDArray[np.int64], scratch: Scratch, t: int, s: int, row: int, translation: int
+    tables: Tables,
+    ways: NDArray[np.int64],
+    scratch: Scratch,
+    place: tuple[int, int],
+    entry: int,
+    row: int,
+    translation: int,
 ) -> None:
     """Writes the classes of a grid into its row of ``Features.ways``; 0 classes if there is no room for all of them."""
+    t, s = place
     classes, _, _ = enumerate_grid(tables, scratch, t, s, row != s, translation, False)
-    if WAY_KEYS + 1 + 3 * classes > len(remembered):
+    if WAY_KEYS + 1 + 3 * classes > ways.shape[1]:
         classes = 0
-    remembered[WAY_KEYS] = classes
+    ways[entry, WAY_KEYS] = classes
     for c in range(classes):
         for column in range(3):
-            remembered[WAY_KEYS + 1 + 3 * c + column] = scratch.classes[MORE, c, column]
+            ways[entry, WAY_KEYS + 1 + 3 * c + column] = scratch.classes[MORE, c, column]
 
 
 @kernel

@@ -38,8 +38,8 @@ def pack_memory(
         *(scratch.places, scratch.levels, scratch.loops, scratch.tiles),
         *(scratch.extents, scratch.tile_words, scratch.demand),
         *(scratch.classes, scratch.traffic, scratch.differences, scratch.instances),
-        *(features.levels, features.energies, features.pairs, np.array([features.hops_on_grid], np.int64)),
-        features.ways,
+        *(features.levels, features.energies, features.flags, features.scales),
+        *(np.array([features.hops_on_grid], np.int64), features.ways),
     ]
     directory = np.zeros((len(arrays), _ROW), np.int64)
     directory[:, 0] = directory.size + np.cumsum([0, *(array.size for array in arrays)])[:-1]
@@ -107,12 +107,16 @@ def open_memory(whole: NDArray[np.int64], floats: NDArray[np.float64]) -> Memory
         demand=_two(floats, whole, 15),
         differences=_one(whole, whole, 18),
         instances=_two(whole, whole, 19),
+        crossings=_three(floats, whole, 26),
     )
+    networks = _one(whole, whole, 24)
     features = Features(
         levels=_two(whole, whole, 20),
         energies=_two(floats, whole, 21),
-        pairs=_three(floats, whole, 22),
-        hops_on_grid=_one(whole, whole, 23)[0] != 0,
-        ways=_two(whole, whole, 24),
+        flags=_two(whole, whole, 22),
+        scales=_two(floats, whole, 23),
+        hops_on_grid=networks[0] != 0,
+        has_networks=networks[1] != 0,
+        ways=_two(whole, whole, 25),
     )
     return Memory(tables, features, _one(whole, whole, 8), scratch)

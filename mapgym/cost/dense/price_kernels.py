@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.compilation import inlined_kernel, kernel
-from mapgym.cost.dense.grid_kernels import enumerate_grid, list_groups, way_to_all
+from mapgym.cost.dense.detail import Detail
+from mapgym.cost.dense.grid_kernels import enumerate_grid, list_groups
 from mapgym.cost.dense.link_kernels import Sharing, append_class, link_steps
 from mapgym.cost.dense.memory_kernels import open_memory
+from mapgym.cost.dense.network_kernels import asks_for_networks, charge_classes, charge_networks, note_crossing
 from mapgym.cost.dense.offset_kernels import count_distinct, enumerate_instances, multiplicities, needs_enumeration
 from mapgym.cost.dense.partition_kernels import partition_chain
 from mapgym.cost.dense.scratch import (
@@ -24,7 +26,6 @@ from mapgym.cost.dense.scratch import (
     DIGITS,
     FIRST_FILLS,
     FIRST_LOOP,
-    HOPS,
     INNERMOST,
     MORE,
     OUTSIDE,
@@ -39,13 +40,12 @@ from mapgym.cost.dense.scratch import (
 from mapgym.cost.dense.tables import (
     ADDRESS,
     BLOCK,
+    CHARGED_APART,
     CLUSTERS,
     FILL,
     FORGETS,
     GATE,
     HOLES,
-    HOP,
-    INGRESS,
     INSTANCES,
     IRREGULAR,
     IS_OUTPUT,
@@ -54,12 +54,9 @@ from mapgym.cost.dense.tables import (
     PLAIN,
     READ,
     READABLE,
-    ROUTER,
-    SCALE,
     SHARED,
     SLIDING,
     UNICAST,
-    UNLIMITED,
     UPDATE,
     WRITABLE,
     Features,
@@ -73,30 +70,6 @@ ENERGY, LATENCY = 0, 1
 """Rows of the array of costs: pJ and cycles."""
 
 
-class Detail(NamedTuple):
-    """Counts of every mapping, level and tensor; see CostDetail for the meaning."""
-
-    reads: NDArray[np.int64]
-    fills: NDArray[np.int64]
-    updates: NDArray[np.int64]
-    tile_words: NDArray[np.int64]
-    partition_words: NDArray[np.int64]
-    energy_pj: NDArray[np.float64]
-    address_energy_pj: NDArray[np.float64]
-    leakage_energy_pj: NDArray[np.float64]
-    network_energy_pj: NDArray[np.float64]
-    ingresses: NDArray[np.float64]
-    hops: NDArray[np.float64]
-    link_transfers: NDArray[np.float64]
-    spatial_reductions: NDArray[np.int64]
-    multicast: NDArray[np.int64]
-    used_instances: NDArray[np.int64]
-    used_clusters: NDArray[np.int64]
-    fanout_used: NDArray[np.int64]
-    compute_cycles: NDArray[np.int64]
-    level_cycles: NDArray[np.int64]
-
-
 @kernel
 def _all_classes(tables: Tables, scratch: Scratch, t: int, s: int, enumerated: bool) -> int:
     """Histogram of the multiplicities of all instances below level s, into plane MORE; returns its classes."""
@@ -104,87 +77,6 @@ def _all_classes(tables: Tables, scratch: Scratch, t: int, s: int, enumerated: b
         count, _, _ = enumerate_instances(tables, scratch, t, s, False, 0, 1, 1)
         return count
     return multiplicities(tables, scratch, t, s, s, scratch.levels[s, USED])
-
-
-@inlined_kernel
-def _network(
-    features: Features, scratch: Scratch, s: int, count: int, doubled: bool, part: int, links: float
-) -> tuple[float, float, float, int, int]:
-    """Network below one instance of level s: energy (pJ), words entering it, hops, reductions, largest multicast."""
-    hop, router = features.energies[s, HOP], features.energies[s, ROUTER]
-    hops, routed, entering, reductions, widest = 0.0, 0.0, 0.0, 0, 0
-    for c in range(count):
-        words = scratch.traffic[ACCESSES, c]
-        if doubled:
-            # QUIRK: without reduction in place the partial sums travel both ways, and the first visits that need no
-            # read are taken off once for each multicast class.
-            words = max(2 * words - part, 0.0)
-        multiplicity = scratch.classes[OWN, c, 0]
-        if features.hops_on_grid:
-            # QUIRK: what travels both ways is measured one way, and what a bypassed level hands on as if it did not.
-            way = scratch.traffic[HOPS, c] if words > 0.0 else 0.0
-            if router > 0.0 and words > 0.0:
-                routed = math.floor(routed + (1.0 + math.floor(way / words)) * words)
-        else:
-            size, fan = math.sqrt(scratch.levels[s, USED]), math.sqrt(multiplicity)
-            distance = size * fan + 0.5 * (size - fan) - size / fan + 0.5
-            way = distance * words
-            routed = math.floor(routed + (1.0 + distance) * words)
-        hops += way
-        entering += words
-        reductions += int((multiplicity - 1) * words)
-        widest = max(widest, multiplicity)
-    energy = hops * hop + routed * router + links * (hop + 2 * router) + entering * features.energies[s, INGRESS]
-    return energy, entering, hops, reductions, widest
-
-
-@inlined_kernel
-def _asks_for_networks(features: Features, s: int, detail: Detail | None) -> bool:
-    """Whether the network below level s costs energy, or its counts are asked for.
-
-    Sparse pricing asks for the counts of levels alone: its detail has no room for those of networks.
-    """
-    asked = False
-    if detail is not None:
-        asked = len(detail.hops) > 0
-    return asked or features.energies[s, HOP] + features.energies[s, ROUTER] + features.energies[s, INGRESS] > 0.0
-
-
-@inlined_kernel
-def _networks(
-    tables: Tables,
-    features: Features,
-    scratch: Scratch,
-    keep: NDArray[np.bool_],
-    i: int,
-    place: tuple[int, int],
-    count: int,
-    links: float,
-    detail: Detail | None,
-) -> float:
-    """Energy (pJ) of the networks below all instances of a level, of one tensor.
-
-    Args:
-        tables, features, scratch, keep, i, detail: see :func:`_price_tensor`.
-        place: the tensor and the level.
-        count: classes of instances that receive the same words.
-        links: words that links pass on.
-    """
-    t, s = place
-    is_output = tables.tensors[t, IS_OUTPUT] != 0
-    doubled = is_output and tables.levels[s, UNLIMITED] != 0
-    part = scratch.levels[s, PARTITION] if doubled and keep[i, s, t] else 0
-    energy, entering, hops, reductions, widest = _network(features, scratch, s, count, doubled, part, links)
-    energy *= scratch.levels[s, REPLICATION]
-    if detail is not None:
-        detail.network_energy_pj[i, s, t] = energy
-        if len(detail.hops) > 0:
-            detail.ingresses[i, s, t] = entering
-            detail.hops[i, s, t] = hops
-            detail.link_transfers[i, s, t] = links
-            detail.spatial_reductions[i, s, t] = reductions if is_output else 0
-            detail.multicast[i, s, t] = widest
-    return energy
 
 
 @kernel
@@ -264,7 +156,6 @@ class Flow(NamedTuple):
     content: float  # accesses of one instance of the level
     share: float  # words that one instance below receives
     links: float  # words that links pass on among those below
-    network: float  # energy of the networks in pJ
 
 
 @inlined_kernel
@@ -296,9 +187,10 @@ def _cross_boundary(
     moved = Movement(0, 0, 0, 0, 0)
     forgets, is_unicast, has_network, on_grid = s == 0, False, False, False
     if features is not None:
-        forgets = forgets or features.pairs[FORGETS, s - 1, t] != 0.0
-        is_unicast = instances > 1 and features.pairs[UNICAST, s, t] != 0.0
-        has_network = _asks_for_networks(features, s, detail)
+        flags = features.flags[s, t]
+        forgets = forgets or flags & FORGETS != 0
+        is_unicast = instances > 1 and flags & UNICAST != 0
+        has_network = asks_for_networks(features, (t, s), detail)
         on_grid = has_network and instances > 1 and features.hops_on_grid
     if s == 0:
         # Without reuse at the MACs each of them reads its operands and updates its output in every cycle.
@@ -331,20 +223,16 @@ def _cross_boundary(
         sharing = Sharing(distinct, mixed, enumerated, list_classes, on_grid, is_unicast)
         steps = (unlinked, count, links_words)
         return _cross_by_class(tables, features, scratch, keep, i, (t, s), below, sharing, steps, detail)
-    content, links, network = float(distinct) * unlinked + remaining, float(links_words), 0.0
+    content, links = float(distinct) * unlinked + remaining, float(links_words)
     if not below.is_kept:
         # The bypassed level below hands its demand on, in proportion; its links are dropped.
         content *= below.content * instances / received
         links = 0.0
     if features is not None:
         if has_network:
-            way = 0.0
-            if on_grid:
-                way = 0.5 * way_to_all(tables, features, scratch, t, s) * unlinked
-            scratch.classes[OWN, 0, 0], scratch.classes[OWN, 0, 1] = instances // distinct, distinct
-            scratch.traffic[ACCESSES, 0], scratch.traffic[HOPS, 0] = content, way
-            network = _networks(tables, features, scratch, keep, i, (t, s), 1, links, detail)
-    return Flow(content, received / instances, links, network)
+            to_each = unlinked if on_grid else 0
+            note_crossing(tables, scratch, (t, s), keep[i, s, t], content, links, to_each, instances // distinct)
+    return Flow(content, received / instances, links)
 
 
 @kernel
@@ -386,11 +274,10 @@ def _cross_by_class(
             scratch.traffic[ACCESSES, c] *= factor
             content += scratch.traffic[ACCESSES, c]
         links = 0.0
-    network = 0.0
     if features is not None:
-        if _asks_for_networks(features, s, detail):
-            network = _networks(tables, features, scratch, keep, i, place, count, links, detail)
-    return Flow(content, share, links, network)
+        if asks_for_networks(features, place, detail):
+            charge_classes(tables, features, scratch, keep, i, place, count, links, detail)
+    return Flow(content, share, links)
 
 
 @inlined_kernel
@@ -449,12 +336,13 @@ def _complete_level(
     storage = updating + _blocks(reads, block) * energies[s, READ] + _blocks(fills, block) * energies[s, FILL]
     clusters, scale, addresses = used, 1.0, 0.0
     if features is not None:
-        # A cluster is charged as a whole, once.
-        clusters = min(used, features.levels[s, CLUSTERS])
-        scale = features.pairs[SCALE, s, t]
-        # An update reads the word that it writes at the same address.
-        accesses = (updates if tables.tensors[t, IS_OUTPUT] != 0 else reads) + fills
-        addresses = accesses * features.energies[s, ADDRESS] * clusters
+        if features.flags[s, t] & CHARGED_APART != 0:
+            # A cluster is charged as a whole, once.
+            clusters = min(used, features.levels[s, CLUSTERS])
+            scale = features.scales[s, t]
+            # An update reads the word that it writes at the same address.
+            accesses = (updates if tables.tensors[t, IS_OUTPUT] != 0 else reads) + fills
+            addresses = accesses * features.energies[s, ADDRESS] * clusters
     storage *= clusters
     if tables.switches.has_bandwidth:
         # Added up tensor by tensor, as Timeloop does: the last digit decides where cycles are rounded up.
@@ -482,7 +370,7 @@ def _price_tensor(
     compute_cycles: int,
     detail: Detail | None,
 ) -> float:
-    """Energy of one tensor at all storage levels and networks, pJ; adds its demands to scratch.demand.
+    """Energy of one tensor at all storage levels, pJ; adds its demands to scratch.demand.
 
     Args:
         tables, features: of the task.
@@ -507,10 +395,9 @@ def _price_tensor(
     energy = 0.0
     below = Below(0.0, True)
     for s in range(outermost + 2):
-        flow = Flow(0.0, 0.0, 0.0, 0.0)
+        flow = Flow(0.0, 0.0, 0.0)
         if s <= outermost:
             flow = _cross_boundary(tables, features, scratch, keep, i, tensor, s, below, run, detail)
-            energy += flow.network
         if s > 0 and below.is_kept:
             energy += _complete_level(
                 tables, features, scratch, i, (t, s - 1), below.content, flow, s > outermost, compute_cycles, detail
@@ -567,6 +454,9 @@ def price_one(
     energy = macs * tables.mac_energy
     for t in range(tensors):
         energy += _price_tensor(tables, features, scratch, keep, i, t, compute_cycles, detail)
+    if features is not None:
+        if features.has_networks or detail is not None:
+            energy += charge_networks(tables, features, scratch, keep, i, detail)
     cycles = compute_cycles
     if has_bandwidth or detail is not None:
         for s in range(levels):

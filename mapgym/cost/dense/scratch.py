@@ -21,6 +21,7 @@ class Scratch(NamedTuple):
     tiles: NDArray[np.int64]  # [2, L, T] planes WORDS, INNERMOST
     classes: NDArray[np.int64]  # [3, capacity, 3] planes OWN, MORE, SPARE; multiplicity, number of offsets, half hops
     traffic: NDArray[np.float64]  # [2, capacity] of each class of plane OWN: planes ACCESSES, HOPS
+    crossings: NDArray[np.float64]  # [L, T, 5] of the network below a level: columns ENTERING ... CHARGED
     demand: NDArray[np.float64]  # [L, 2] words per cycle, reads and writes
     differences: NDArray[np.int64]  # [..] what the offsets of grid neighbours can differ by
     instances: NDArray[np.int64]  # [6, slots] planes KEYS (or marks) ... ROW; for each instance, or hash slot
@@ -43,6 +44,9 @@ LOOP_DIM, BOUND, LOOP_STEP, OUTSIDE = 0, 1, 2, 3
 WORDS, INNERMOST = 0, 1
 OWN, MORE, SPARE = 0, 1, 2
 ACCESSES, HOPS = 0, 1
+# Columns of Scratch.crossings: words that enter the network, that links pass on, and for each instance; how many
+# instances receive a word together, 0 if the energy is known; the energy (pJ).
+ENTERING, LINKED, TO_EACH, MULTIPLICITY, CHARGED = range(5)
 KEYS, SLOTS, COUNTS = 0, 1, 2
 WAY, COLUMN, ROW = 3, 4, 5  # of the group in a slot: half hops so far, and where its last instance is
 
@@ -70,6 +74,7 @@ def make_scratch(levels: int, dims: int, tensors: int, accelerator: Accelerator,
         tiles=np.zeros((2, levels, tensors), np.int64),
         classes=np.zeros((3, capacity, 3), np.int64),
         traffic=np.zeros((2, capacity)),
+        crossings=np.zeros((levels, tensors, 5)),
         demand=np.zeros((levels, 2)),
         differences=np.zeros(dims + 2**MAX_PATTERN_DIGITS, np.int64),
         instances=np.zeros((6, slots), np.int64),

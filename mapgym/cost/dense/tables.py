@@ -32,9 +32,11 @@ class Features(NamedTuple):
 
     levels: NDArray[np.int64]  # [L, 3] columns INSTANCES, CLUSTERS, GATE
     energies: NDArray[np.float64]  # [L, 5] columns HOP, ROUTER, INGRESS, ADDRESS, LEAK (pJ)
-    pairs: NDArray[np.float64]  # [3, L, T] planes SCALE, UNICAST, FORGETS
+    flags: NDArray[np.int64]  # [L, T] bits NETWORKED ... CHARGED_APART
+    scales: NDArray[np.float64]  # [L, T] how much an access counts towards the bandwidths
     hops_on_grid: bool
-    ways: NDArray[np.int64]  # [any, 16] working memory: descriptions of grids, number of their classes, and classes
+    has_networks: bool  # whether any network costs energy
+    ways: NDArray[np.int64]  # [any, 16] working memory: descriptions of grids, number of classes, and the classes
 
 
 class Tables(NamedTuple):
@@ -90,12 +92,13 @@ GATE = 2  # the level whose instances switch those of this one
 HOP, ROUTER, INGRESS = 0, 1, 2  # of a word in the network below
 ADDRESS = 3  # of a word
 LEAK = 4  # of an instance in a cycle
-# Planes of Features.pairs.
-SCALE = 0  # how much an access counts towards the bandwidths
-UNICAST = 1  # 1: no multicast of the tensor below the level
-FORGETS = 2  # 1: the level does not reuse the tensor's tile from step to step
+# Bits of Features.flags.
+NETWORKED = 1  # the network below the level costs energy
+UNICAST = 2  # no multicast of the tensor below the level
+FORGETS = 4  # the level below does not reuse the tensor's tile from step to step
+CHARGED_APART = 8  # the level has clusters, addresses or a bandwidth scale
 
-WAY_KEYS = 4
+WAY_KEYS = 3
 """Words that describe a grid."""
 
 _REMEMBERED_WAYS = 2**13  # and one row for grids that cannot be described
@@ -178,12 +181,6 @@ def _level_energies(level: StorageLevel, actions: dict[str, float]) -> list[floa
 def make_features(workload: Workload, accelerator: Accelerator) -> Features:
     """Packs what only some hardware has; :func:`has_features` says whether this does."""
     rules, levels = accelerator.counting, accelerator.levels
-    pairs = np.zeros((3, len(levels), len(workload.tensors)))
-    for s, level in enumerate(levels):
-        for t, tensor in enumerate(workload.tensors):
-            pairs[SCALE, s, t] = accelerator.bandwidth_scales[s].get(tensor.name, 1.0)
-            pairs[UNICAST, s, t] = tensor.name in level.no_multicast
-            pairs[FORGETS, s, t] = tensor.name in level.no_temporal_reuse
     energies = [
         [
             *(level.hop_energy_pj, level.router_energy_pj, level.energy_per_ingress_pj if rules.hops_on_grid else 0.0),
@@ -195,21 +192,32 @@ def make_features(workload: Workload, accelerator: Accelerator) -> Features:
         [level.instances, level.clusters, accelerator.level_index(level.power_gated_at or level.name)]
         for level in levels
     ]
-    remembered = _REMEMBERED_WAYS if any(hop or router for hop, router, *_ in energies) else 1
+    names = [tensor.name for tensor in workload.tensors]
+    scales = np.array([[scale.get(name, 1.0) for name in names] for scale in accelerator.bandwidth_scales])
+    flags = np.zeros((len(levels), len(names)), np.int64)
+    for s, level in enumerate(levels):
+        has_network = any(energies[s][: INGRESS + 1])
+        is_apart = level.instances != level.clusters or level.address_energy_pj > 0
+        for t, name in enumerate(names):
+            flags[s, t] |= NETWORKED * has_network | UNICAST * (name in level.no_multicast)
+            flags[s, t] |= CHARGED_APART * (is_apart or scales[s, t] != 1)
+            if name in level.no_temporal_reuse and s + 1 < len(levels):
+                flags[s + 1, t] |= FORGETS
+    remembered = _REMEMBERED_WAYS if any(hop or router for hop, router, *_ in energies) else 4
     return Features(
         np.array(counts, np.int64),
         np.array(energies),
-        pairs,
+        flags,
+        scales,
         rules.hops_on_grid,
+        bool((flags & NETWORKED).any()),
         np.zeros((remembered + 1, _WORDS_OF_A_GRID), np.int64),
     )
 
 
 def has_features(features: Features) -> bool:
     """Whether any feature changes a cost."""
-    clustered = features.levels[:, INSTANCES] != features.levels[:, CLUSTERS]
-    restricted = features.pairs[SCALE] != 1, features.pairs[UNICAST], features.pairs[FORGETS]
-    return any(np.any(part) for part in (clustered, features.energies, *restricted))
+    return bool(features.flags.any() or features.energies[:, LEAK].any())
 
 
 def _number_words(affine: NDArray[np.int64], of_dims: NDArray[np.int64], bounds: Sequence[int]) -> int:

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.compilation import inlined_kernel, kernel
+from mapgym.cost.dense.detail import Detail
 from mapgym.cost.dense.memory_kernels import Memory, open_memory
-from mapgym.cost.dense.price_kernels import ENERGY, LATENCY, Detail, price_one
+from mapgym.cost.dense.price_kernels import ENERGY, LATENCY, price_one
 from mapgym.cost.dense.traffic_kernels import slowed
 from mapgym.cost.sparse.compute_kernels import compute
 from mapgym.cost.sparse.metadata_count_kernels import count_metadata, metadata_bits

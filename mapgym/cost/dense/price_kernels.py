@@ -455,7 +455,10 @@ def price_one(
     for t in range(tensors):
         energy += _price_tensor(tables, features, scratch, keep, i, t, compute_cycles, detail)
     if features is not None:
-        if features.has_networks or detail is not None:
+        has_networks = features.has_networks
+        if detail is not None:
+            has_networks = has_networks or len(detail.hops) > 0
+        if has_networks:
             energy += charge_networks(tables, features, scratch, keep, i, detail)
     cycles = compute_cycles
     if has_bandwidth or detail is not None:

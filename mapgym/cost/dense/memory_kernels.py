@@ -39,7 +39,7 @@ def pack_memory(
         *(scratch.extents, scratch.tile_words, scratch.demand),
         *(scratch.classes, scratch.traffic, scratch.differences, scratch.instances),
         *(features.levels, features.energies, features.flags, features.scales),
-        *(np.array([features.hops_on_grid], np.int64), features.ways),
+        *(np.array([features.hops_on_grid, features.has_networks], np.int64), features.ways, scratch.crossings),
     ]
     directory = np.zeros((len(arrays), _ROW), np.int64)
     directory[:, 0] = directory.size + np.cumsum([0, *(array.size for array in arrays)])[:-1]

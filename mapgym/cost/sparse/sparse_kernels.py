@@ -153,7 +153,9 @@ def _count(sparse: SparseTables, keep: NDArray[np.bool_], dense: Detail, counts_
             tile, parent = _shape(sparse, dense, t, s), _parent_of(keep, 0, t, s)
             is_filtered = parent >= 0 and formats.ranks[parent, t] > 0
             is_filtered = is_filtered and smallest_occupancy(formats.densities, t * RECORD, tile[0]) == 0
-            _expect(sparse, t, s, tile, is_filtered, sparse.instances[s, t])
+            if is_filtered or formats.ranks[s, t] > 0:
+                # Of a tile that is stored word by word nobody asks for the density.
+                _expect(sparse, t, s, tile, is_filtered, sparse.instances[s, t])
             if formats.ranks[s, t] > 0:
                 if counts_all or sparse.counts_metadata[s]:
                     dense_counts = (counts[READS, s, t], counts[FILLS, s, t], counts[UPDATES, s, t])

@@ -78,8 +78,9 @@ class RandomAccelerators:
         levels = within(rng, int(rng.choice((2, 3, 4), p=(0.1, 0.65, 0.25))), self.levels)
         is_flat, is_limited = bool(rng.random() < 0.4), bool(rng.random() < self.limited)
         meshes = self._meshes(rng, levels, is_flat)
-        logs = [math.log2(words) for words in self.capacities]
-        capacities = [None, *np.sort(2.0 ** rng.uniform(*logs, levels - 1))[::-1].astype(int).tolist()]
+        low, high = (math.log2(words) for words in self.capacities)
+        capacities = [None, *np.sort(2.0 ** rng.uniform(low, high, levels - 1))[::-1].astype(int).tolist()]
+        slowest, fastest = (math.log2(bandwidth) for bandwidth in self.bandwidths)
         storage = []
         for k, words in enumerate(capacities):
             block = one_of(rng, (1, 4, 8)) if k < levels - 1 else 1
@@ -87,7 +88,6 @@ class RandomAccelerators:
             energy = (200.0 if words is None else 1.0 + words / 10_000) * block * 2.0 ** rng.normal(0, 0.5)
             # In tables of energies, writing costs about as much as reading, or somewhat more.
             table = {"write": energy * 2.0 ** rng.normal(0.2, 0.3)} if rng.random() < 0.5 else {}
-            limits = [math.log2(bandwidth) for bandwidth in self.bandwidths]
             storage.append(
                 StorageLevel(
                     f"Level{k}",
@@ -97,7 +97,7 @@ class RandomAccelerators:
                     access_energy_pj=energy,
                     action_energies_pj=tuple(table.items()),
                     block_size_words=block,
-                    shared_bandwidth_words_per_cycle=2.0 ** rng.uniform(*limits) if is_limited else None,
+                    shared_bandwidth_words_per_cycle=2.0 ** rng.uniform(slowest, fastest) if is_limited else None,
                     energy_per_hop_pj=2.0 ** rng.uniform(-6, 0) if rng.random() < 0.3 else 0.0,
                 )
             )

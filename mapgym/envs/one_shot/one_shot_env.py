@@ -17,14 +17,14 @@ from mapgym.envs.common.faces import count_of
 from mapgym.envs.common.observation import DYNAMIC_FIELDS, ObservationLayout
 from mapgym.envs.common.reward import Pricing
 from mapgym.envs.common.task import Task
-from mapgym.envs.common.tasks import EnvironmentTasks
+from mapgym.envs.common.tasks import EnvironmentTasks, TaskArguments
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapspace import MapSpace
 from mapgym.mapspace.projection import Target, mesh_sides
 from mapgym.mapspace.size import prime_exponents
 
 if TYPE_CHECKING:
-    from mapgym.envs.common.task import TaskGenerator
+    from mapgym.envs.common.tasks import TaskSource
     from mapgym.evaluation.evaluator import Evaluator
 
 PLACES = 3
@@ -62,21 +62,15 @@ class OneShotTasks(EnvironmentTasks[OneShotTask]):
 
     def __init__(
         self,
-        workload: Any,
-        accelerator: Any,
-        objective: str | None,
+        arguments: TaskArguments,
         axes: Sequence[str] | None,
         constraints: Any,
-        evaluator: Evaluator | None,
     ) -> None:
         """Reads the arguments; see :class:`mapgym.envs.MapSpaceOneShotEnv`."""
-        super().__init__(workload, accelerator, objective, axes, constraints, evaluator, OneShotLayout)
-        layout, tasks = self.layout, self.generator.tasks
-        self.has_keep = any("bypass" in self.space_of(task).axes for task in tasks[:1])
-        self.columns = [0] * layout.dims
-        for task in tasks:
-            for d, bound in enumerate(task.workload.bounds):
-                self.columns[d] = max(self.columns[d], len(prime_factors(bound)))
+        super().__init__(arguments, axes, constraints, OneShotLayout)
+        layout = self.layout
+        self.has_keep = "bypass" in self._axes
+        self.columns = list(self.sizes.primes)
         nvec = [PLACES * layout.levels] * sum(self.columns) + [layout.dims] * (layout.levels * layout.dims)
         nvec += [2] * (layout.levels * layout.tensors * self.has_keep)
         self.action_space = spaces.MultiDiscrete(nvec)
@@ -132,7 +126,7 @@ class OneShotEpisodes(Episodes):
         self,
         rows: NDArray[np.int64],
         generators: Sequence[np.random.Generator],
-        fixed: TaskGenerator | None,
+        fixed: Sequence[TaskSource] | None,
         seeded: NDArray[np.bool_],
     ) -> None:
         """Starts an episode in some environments; see :class:`mapgym.envs.common.episodes.Episodes`."""
@@ -254,14 +248,17 @@ class MapSpaceOneShotEnv(EpisodesEnv[OneShotEpisodes, NDArray[np.int64]]):
         constraints: Any = None,
         render_mode: str | None = None,
         evaluator: Evaluator | None = None,
+        tasks: Any = None,
+        sizes: Any = None,
+        sizes_for: Any = None,
     ) -> None:
         """Makes the environment; the class documents the arguments.
 
         Raises:
             SpecificationError: an unknown name or value, or an empty map space.
         """
-        tasks = OneShotTasks(workload, accelerator, objective, axes, constraints, evaluator)
-        super().__init__(OneShotEpisodes(1, tasks), render_mode)
+        arguments = TaskArguments(workload, accelerator, objective, tasks, sizes, sizes_for, evaluator)
+        super().__init__(OneShotEpisodes(1, OneShotTasks(arguments, axes, constraints)), render_mode)
 
 
 class MapSpaceOneShotVectorEnv(EpisodesVectorEnv[OneShotEpisodes]):
@@ -284,12 +281,16 @@ class MapSpaceOneShotVectorEnv(EpisodesVectorEnv[OneShotEpisodes]):
         evaluator: Evaluator | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         max_episode_steps: int | None = None,
+        tasks: Any = None,
+        sizes: Any = None,
+        sizes_for: Any = None,
     ) -> None:
         """Makes the environments; :class:`MapSpaceOneShotEnv` documents the arguments they share.
 
         Raises:
             SpecificationError: an unknown name or value, or an empty map space.
         """
-        tasks = OneShotTasks(workload, accelerator, objective, axes, constraints, evaluator)
-        episodes = OneShotEpisodes(count_of(num_envs, tasks), tasks)
+        arguments = TaskArguments(workload, accelerator, objective, tasks, sizes, sizes_for, evaluator)
+        ready = OneShotTasks(arguments, axes, constraints)
+        episodes = OneShotEpisodes(count_of(num_envs, ready), ready)
         super().__init__(episodes, render_mode, autoreset_mode, max_episode_steps)

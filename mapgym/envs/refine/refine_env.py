@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mapgym.envs.common.episodes import EpisodesEnv, EpisodesVectorEnv
 from mapgym.envs.common.faces import count_of
+from mapgym.envs.common.tasks import TaskArguments
 from mapgym.envs.refine.refine_episodes import RefineEpisodes
 from mapgym.envs.refine.refine_tasks import RefineTasks, place_of
 from mapgym.errors import SpecificationError
@@ -126,14 +127,17 @@ class MapSpaceRefineEnv(EpisodesEnv[RefineEpisodes, int]):
         constraints: Any = None,
         render_mode: str | None = None,
         evaluator: Evaluator | None = None,
+        tasks: Any = None,
+        sizes: Any = None,
+        sizes_for: Any = None,
     ) -> None:
         """Makes the environment; the class documents the arguments.
 
         Raises:
             SpecificationError: an unknown name or value, an empty map space, or a start that is not in it.
         """
-        tasks = RefineTasks(workload, accelerator, objective, axes, steps, start, constraints, evaluator)
-        super().__init__(RefineEpisodes(1, tasks), render_mode)
+        arguments = TaskArguments(workload, accelerator, objective, tasks, sizes, sizes_for, evaluator)
+        super().__init__(RefineEpisodes(1, RefineTasks(arguments, axes, steps, start, constraints)), render_mode)
 
     @property
     def best_mapping(self) -> Mapping:
@@ -193,14 +197,18 @@ class MapSpaceRefineVectorEnv(EpisodesVectorEnv[RefineEpisodes]):
         evaluator: Evaluator | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         max_episode_steps: int | None = None,
+        tasks: Any = None,
+        sizes: Any = None,
+        sizes_for: Any = None,
     ) -> None:
         """Makes the environments; :class:`mapgym.envs.MapSpaceRefineEnv` documents the arguments they share.
 
         Raises:
             SpecificationError: an unknown name or value, an empty map space, or a start that is not in it.
         """
-        tasks = RefineTasks(workload, accelerator, objective, axes, steps, start, constraints, evaluator)
-        episodes = RefineEpisodes(count_of(num_envs, tasks), tasks)
+        arguments = TaskArguments(workload, accelerator, objective, tasks, sizes, sizes_for, evaluator)
+        ready = RefineTasks(arguments, axes, steps, start, constraints)
+        episodes = RefineEpisodes(count_of(num_envs, ready), ready)
         super().__init__(episodes, render_mode, autoreset_mode, max_episode_steps)
 
     def action_masks(self) -> NDArray[np.bool_]:

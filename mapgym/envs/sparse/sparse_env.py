@@ -9,6 +9,7 @@ from gymnasium.vector import AutoresetMode
 
 from mapgym.envs.common.episodes import EpisodesVectorEnv
 from mapgym.envs.common.faces import count_of
+from mapgym.envs.common.tasks import TaskArguments
 from mapgym.envs.construction.mapspace_env import MapSpaceEnv, MapSpaceVectorEnv
 from mapgym.envs.construction.mapspace_episodes import MapSpaceEpisodes
 from mapgym.envs.sparse.sparse_tasks import SparseTasks
@@ -112,6 +113,9 @@ class MapSpaceSparseEnv(MapSpaceEnv):
         constraints: Any = None,
         render_mode: str | None = None,
         evaluator: Evaluator | None = None,
+        tasks: Any = None,
+        sizes: Any = None,
+        sizes_for: Any = None,
     ) -> None:
         """Makes the environment; the class documents the arguments.
 
@@ -119,20 +123,9 @@ class MapSpaceSparseEnv(MapSpaceEnv):
             SpecificationError: an unknown name or value, an accelerator without sparse features, an empty map space,
                 or constraints without exact masks.
         """
-        tasks = SparseTasks(
-            workload,
-            accelerator,
-            objective,
-            weight_densities,
-            densities,
-            density_weights,
-            axes,
-            orders,
-            reward,
-            constraints,
-            evaluator,
-        )
-        self._open(tasks, render_mode)
+        arguments = TaskArguments(workload, accelerator, objective, tasks, sizes, sizes_for, evaluator)
+        ready = SparseTasks(arguments, weight_densities, densities, density_weights, axes, orders, reward, constraints)
+        self._open(ready, render_mode)
 
 
 class MapSpaceSparseVectorEnv(MapSpaceVectorEnv):
@@ -161,6 +154,9 @@ class MapSpaceSparseVectorEnv(MapSpaceVectorEnv):
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         max_episode_steps: int | None = None,
         copy: bool = True,
+        tasks: Any = None,
+        sizes: Any = None,
+        sizes_for: Any = None,
     ) -> None:
         """Makes the environments; :class:`MapSpaceSparseEnv` documents the arguments they share.
 
@@ -168,18 +164,7 @@ class MapSpaceSparseVectorEnv(MapSpaceVectorEnv):
             SpecificationError: an unknown name or value, an accelerator without sparse features, an empty map space,
                 or constraints without exact masks.
         """
-        tasks = SparseTasks(
-            workload,
-            accelerator,
-            objective,
-            weight_densities,
-            densities,
-            density_weights,
-            axes,
-            orders,
-            reward,
-            constraints,
-            evaluator,
-        )
-        episodes = MapSpaceEpisodes(count_of(num_envs, tasks), tasks, copies=copy)
+        arguments = TaskArguments(workload, accelerator, objective, tasks, sizes, sizes_for, evaluator)
+        ready = SparseTasks(arguments, weight_densities, densities, density_weights, axes, orders, reward, constraints)
+        episodes = MapSpaceEpisodes(count_of(num_envs, ready), ready, copies=copy)
         EpisodesVectorEnv.__init__(self, episodes, render_mode, autoreset_mode, max_episode_steps)

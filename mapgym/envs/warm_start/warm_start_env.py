@@ -9,6 +9,7 @@ from gymnasium.vector import AutoresetMode
 
 from mapgym.envs.common.episodes import EpisodesEnv, EpisodesVectorEnv
 from mapgym.envs.common.faces import count_of
+from mapgym.envs.common.tasks import TaskArguments
 from mapgym.envs.refine.refine_env import DEFAULT_STEPS, MapSpaceRefineEnv, MapSpaceRefineVectorEnv
 from mapgym.envs.warm_start.warm_start_episodes import WarmStartEpisodes, WarmStartTasks
 from mapgym.warmstart import ReplayBuffer, Similarity
@@ -92,15 +93,19 @@ class MapSpaceWarmStartEnv(MapSpaceRefineEnv):
         record: Any = None,
         constraints: Any = None,
         render_mode: str | None = None,
+        tasks: Any = None,
+        sizes: Any = None,
+        sizes_for: Any = None,
     ) -> None:
         """Makes the environment; the class documents the arguments.
 
         Raises:
             SpecificationError: an unknown name or value, an empty map space, or a buffer that is not there.
         """
-        tasks = WarmStartTasks(network, accelerator, objective, axes, steps, similarity, buffer, record, constraints)
+        arguments = TaskArguments(network, accelerator, objective, tasks, sizes, sizes_for)
+        ready = WarmStartTasks(arguments, axes, steps, similarity, buffer, record, constraints)
         # Refine differs in its arguments and episodes only.
-        EpisodesEnv.__init__(self, WarmStartEpisodes(1, tasks), render_mode)
+        EpisodesEnv.__init__(self, WarmStartEpisodes(1, ready), render_mode)
 
     @property
     def buffer(self) -> ReplayBuffer:
@@ -134,14 +139,18 @@ class MapSpaceWarmStartVectorEnv(MapSpaceRefineVectorEnv):
         render_mode: str | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         max_episode_steps: int | None = None,
+        tasks: Any = None,
+        sizes: Any = None,
+        sizes_for: Any = None,
     ) -> None:
         """Makes the environments; :class:`mapgym.envs.MapSpaceWarmStartEnv` documents the arguments they share.
 
         Raises:
             SpecificationError: an unknown name or value, an empty map space, or a buffer that is not there.
         """
-        tasks = WarmStartTasks(network, accelerator, objective, axes, steps, similarity, buffer, record, constraints)
-        episodes = WarmStartEpisodes(count_of(num_envs, tasks), tasks)
+        arguments = TaskArguments(network, accelerator, objective, tasks, sizes, sizes_for)
+        ready = WarmStartTasks(arguments, axes, steps, similarity, buffer, record, constraints)
+        episodes = WarmStartEpisodes(count_of(num_envs, ready), ready)
         EpisodesVectorEnv.__init__(self, episodes, render_mode, autoreset_mode, max_episode_steps)
 
     @property

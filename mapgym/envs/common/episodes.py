@@ -82,7 +82,7 @@ class Infos:
         selected = {}
         for name, array in self.data.items():
             if not name.startswith("_") and (said := self.data[f"_{name}"] & chosen).any():
-                blank = np.zeros((), array.dtype)
+                blank = np.array(None) if array.dtype == object else np.zeros((), array.dtype)
                 selected[name] = np.where(said.reshape(-1, *(1,) * (array.ndim - 1)), array, blank)
                 selected[f"_{name}"] = said
         return selected

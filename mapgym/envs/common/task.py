@@ -97,6 +97,8 @@ class TaskDistribution(Storable):
             SpecificationError: something is unknown, a list is empty, or arguments exclude each other.
         """
         given = (workloads, accelerators, objectives, densities, weights, tasks, random_layers, random_accelerators)
+        given = tuple(map(_held, given))
+        workloads, accelerators, objectives, densities, weights, tasks, random_layers, random_accelerators = given
         pairs = zip(_ARGUMENTS, given, strict=True)
         self._arguments = {name: value for name, value in pairs if value is not None and value is not False}
         self.random_layers = _generator(random_layers, RandomLayers, "random_layers")
@@ -134,6 +136,7 @@ class TaskDistribution(Storable):
         """
         if isinstance(spec, TaskDistribution):
             return spec
+        spec = _held(spec)
         if isinstance(spec, Task):
             return cls(tasks=[spec])
         if isinstance(spec, Mapping) and not _is_task(spec):
@@ -308,6 +311,12 @@ def listed(spec: Any, what: str) -> list[Any]:
     if not specs:
         raise SpecificationError(f"{what} is an empty list; name at least one")
     return specs
+
+
+def _held(argument: Any) -> Any:
+    """An argument that can be looked at twice: a list in the place of what is gone through once."""
+    is_plain = isinstance(argument, str | Mapping) or not isinstance(argument, Iterable)
+    return argument if is_plain else list(argument)
 
 
 def is_split(spec: Any) -> bool:

@@ -104,16 +104,18 @@ class MapSpaceEnv(ScalarFace[int]):
     the return of each episode as it is; :mod:`mapgym.envs.common.reward` defines the potential. Use gamma = 1.
 
     ## Starting State
-    Nothing is decided except what is forced. The task is drawn uniformly with ``self.np_random`` from all combinations
-    of workload and accelerator, or fixed for one episode by
-    ``reset(options={"workload": ..., "accelerator": ..., "objective": ...})``; any other key is an error. Such a task
-    must not be larger than those with which the environment was made.
+    Nothing is decided except what is forced. The task is drawn with ``self.np_random``: uniformly from all combinations
+    of workload and accelerator, or as ``tasks`` says, or as :meth:`set_tasks` has said since; or it is fixed for one
+    episode by ``reset(options={"workload": ..., "accelerator": ..., "objective": ...})``; any other key is an error.
+    Such a task must not be larger than what the spaces have room for (``env.unwrapped.sizes``).
 
     ## Episode End
     The episode terminates when the mapping is complete. It is never truncated.
 
     ## Information
-    ``action_mask`` (int8) and ``illegal_action`` (bool) always. After the last step also the metrics of the mapping,
+    ``action_mask`` (int8), ``illegal_action`` (bool), ``task_index`` (int, in the order of
+    ``env.unwrapped.task_distribution.tasks``; -1 for a task that is none of them) and ``task_id`` (str, such as
+    "paper/resnet_conv4 @ accel_b, edp") always. After the last step also the metrics of the mapping,
     floats: ``latency_cycles``, ``energy_pj``, ``edp`` (pJ * cycles), ``utilization``, ``lower_bound`` and ``ratio``
     (objective over its lower bound); the mapping itself is ``env.unwrapped.mapping``. For the tasks of
     :mod:`mapgym.evaluation.best_known` also ``gap`` (float): objective over the best lower bound that is proven for the map space,
@@ -137,6 +139,9 @@ class MapSpaceEnv(ScalarFace[int]):
     | constraints | None | a :class:`mapgym.spec.constraints.Constraints` or its dict; must allow exact masks |
     | render_mode | None | "ansi": the loop nest so far; "rgb_array": a picture of it |
     | evaluator | None | an :class:`mapgym.evaluation.evaluator.Evaluator` that prices (and counts) finished mappings; it also gives the task, axes and constraints, which must then be left out |
+    | tasks | None | instead of workload, accelerator and objective: a :class:`mapgym.envs.TaskDistribution`, its dict, a list of tasks, or names of workloads, networks and splits such as "split:training" |
+    | sizes | None | what the spaces have room for, whatever the tasks: "all" for the catalog and most random tasks, or the sizes of another environment; None for those of the tasks ("all" if they are generated) |
+    | sizes_for | None | instead of sizes: what has to fit; a list of what ``tasks`` takes |
 
     ## References
     - Kao et al., Demystifying Map Space Exploration for NPUs, IISWC 2022.

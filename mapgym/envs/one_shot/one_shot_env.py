@@ -211,15 +211,15 @@ class MapSpaceOneShotEnv(EpisodesEnv[OneShotEpisodes, NDArray[np.int64]]):
     ``-ln(cost / lower bound)`` of the objective, as in ``MapSpace-v0``.
 
     ## Starting State
-    The task is drawn uniformly with ``self.np_random`` from all combinations of workload and accelerator, or fixed
-    for one episode by ``reset(options={"workload": ..., "accelerator": ..., "objective": ...})``; any other key is an
-    error. Such a task must not be larger than those with which the environment was made.
+    The task is drawn with ``self.np_random`` as in ``MapSpace-v0``, or fixed for one episode by
+    ``reset(options={"workload": ..., "accelerator": ..., "objective": ...})``; any other key is an error. Such a task
+    must not be larger than what the spaces have room for.
 
     ## Episode End
     The episode terminates with its only step.
 
     ## Information
-    After the step, ``repaired`` (bool): whether factors, their mesh sides or kept tensors are other than the action
+    ``task_index`` (int) and ``task_id`` (str) always, as in ``MapSpace-v0``. After the step, ``repaired`` (bool): whether factors, their mesh sides or kept tensors are other than the action
     says; and the metrics of the mapping, as in ``MapSpace-v0`` (``latency_cycles``, ``energy_pj``, ``edp``,
     ``utilization``, ``lower_bound``, ``ratio`` and perhaps ``gap``). The mapping is ``env.unwrapped.mapping``. If an
     evaluator's budget is spent, the reward is 0 and ``budget_exhausted`` (True) takes the place of the metrics.
@@ -229,8 +229,8 @@ class MapSpaceOneShotEnv(EpisodesEnv[OneShotEpisodes, NDArray[np.int64]]):
     gymnasium.make("MapSpaceOneShot-v0", workload="paper/resnet_conv4", accelerator="accel_b", objective="edp")
     ```
 
-    ``workload``, ``accelerator``, ``objective``, ``axes``, ``constraints``, ``render_mode`` and ``evaluator`` are
-    those of ``MapSpace-v0``; constraints need no exact masks here.
+    ``workload``, ``accelerator``, ``objective``, ``axes``, ``constraints``, ``render_mode``, ``evaluator``, ``tasks``,
+    ``sizes`` and ``sizes_for`` are those of ``MapSpace-v0``; constraints need no exact masks here.
 
     ## References
     - Kao et al., Demystifying Map Space Exploration for NPUs, IISWC 2022.

@@ -63,7 +63,7 @@ class MapSpaceWarmStartEnv(MapSpaceRefineEnv):
 
     | argument | default | meaning |
     |---|---|---|
-    | network | "resnet18" | what ``workload`` of ``MapSpaceRefine-v0`` may be: a network, a workload, or a list of these, in order |
+    | network | "resnet18" | what ``workload`` of ``MapSpaceRefine-v0`` may be: a network, a workload, a split such as "split:training", or a list of these, in order |
     | accelerator | "accel_b" | catalog name, path, dict, Accelerator, or a list of these, which are gone through one after the other |
     | objective | "edp" | "edp", "energy" or "latency" |
     | axes | ("tile", "order", "parallelism") | what is searched, also "bypass"; an axis left out stays trivial |
@@ -73,6 +73,8 @@ class MapSpaceWarmStartEnv(MapSpaceRefineEnv):
     | record | None | a ReplayBuffer, or the path of one, that what is found is added to; it is not read |
     | constraints | None | a :class:`mapgym.spec.constraints.Constraints` or its dict |
     | render_mode | None | "ansi": the loop nest; "rgb_array": a picture of it |
+    | tasks | None | in place of network, accelerator and objective: as in ``MapSpace-v0``, gone through in order, accelerator by accelerator; nothing is drawn, so that weights and generated tasks are refused |
+    | sizes, sizes_for | None | those of ``MapSpaceRefine-v0`` |
 
     ## References
     - Kao et al., Demystifying Map Space Exploration for NPUs, IISWC 2022 (warm start by the editing distance).

@@ -24,7 +24,7 @@ LANGUAGES = {"python", "console", "sh", "yaml", "text", "", "{toctree}"}
 SHELL_ASSIGNMENT = re.compile(r"[A-Z_]+=\S+")
 SNIPPETS = [
     (page, snippet)
-    for page in ("README.md", "docs/sparse.md", "docs/warm_start.md")
+    for page in ("README.md", "docs/generalisation.md", "docs/sparse.md", "docs/warm_start.md")
     for snippet in re.findall(r"```python\n(.*?)```", (REPOSITORY / page).read_text(), re.DOTALL)
 ]
 

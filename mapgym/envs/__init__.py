@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mapgym.envs.common.task import Task, TaskGenerator
+from mapgym.envs.common.sizes import Sizes
+from mapgym.envs.common.task import Task, TaskDistribution
 from mapgym.envs.construction.mapspace_env import MapSpaceEnv, MapSpaceVectorEnv
 from mapgym.envs.evaluated import make_env, make_vec_env
 from mapgym.envs.one_shot.one_shot_env import MapSpaceOneShotEnv, MapSpaceOneShotVectorEnv
@@ -23,8 +24,9 @@ __all__ = [
     "MapSpaceVectorEnv",
     "MapSpaceWarmStartEnv",
     "MapSpaceWarmStartVectorEnv",
+    "Sizes",
     "Task",
-    "TaskGenerator",
+    "TaskDistribution",
     "make_env",
     "make_vec_env",
     "register_environments",

@@ -228,10 +228,14 @@ def _blocks() -> dict[str, str]:
     return _cut((resources.files("mapgym.envs_config") / "best_known.yaml").read_text(encoding="utf-8"))
 
 
-@cache
 def _stored(key: str) -> BestKnown | None:
-    block = _blocks().get(key)
-    return None if block is None else _parse(key, block)
+    # There is no end of tasks of which nothing is stored, so that nothing is kept of them.
+    return _read(key) if key in _blocks() else None
+
+
+@cache
+def _read(key: str) -> BestKnown:
+    return _parse(key, _blocks()[key])
 
 
 def _cut(text: str) -> dict[str, str]:

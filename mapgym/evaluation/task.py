@@ -54,6 +54,12 @@ class Task:
         return ", ".join([f"{self.workload.name} on {self.accelerator.name}", *self._peculiarities])
 
     @property
+    def id(self) -> str:
+        """Such as "paper/resnet_conv4 @ accel_b, edp"; what is out of the ordinary stands before the objective."""
+        parts = [self.accelerator.name, *self._unusual, str(self.objective)]
+        return f"{self.workload.name} @ {', '.join(parts)}"
+
+    @property
     def file_stem(self) -> str:
         """A file name without an ending, such as "paper-resnet_conv4__accel_b"; others for tasks of other names."""
         peculiarities = ("no-links" if text == _NO_LINKS else text for text in self._peculiarities)
@@ -87,10 +93,15 @@ class Task:
 
     @property
     def _peculiarities(self) -> list[str]:
+        return self._unusual + ([] if self.objective == "edp" else [self.objective])
+
+    @property
+    def _unusual(self) -> list[str]:
+        """What is out of the ordinary about the map space and its densities."""
         links = [] if self.accelerator.peer_links else [_NO_LINKS]
         axes = [] if set(self.axes) == set(KEEP_ALL) else [axes_label(self.axes)]
         densities = [text] if (text := density_text(self.workload)) else []
-        return links + self._rules + axes + densities + ([] if self.objective == "edp" else [self.objective])
+        return links + self._rules + axes + densities
 
     @property
     def _rules(self) -> list[str]:

@@ -117,6 +117,68 @@ class EnvironmentContract:
             assert terminated or truncated
             assert env.observation_space.contains(observation)
 
+    def test_info_names_the_task(self) -> None:
+        """By its index and its id, after reset and after every step, in the same words throughout an episode."""
+        env = self.make()
+        _skip_without_tasks(env)
+        distribution = env.get_wrapper_attr("task_distribution")
+        for seed in range(3):
+            told = {(info["task_index"], info["task_id"]) for *_, info in _episode(env, seed)}
+            assert len(told) == 1
+            index, name = told.pop()
+            assert (type(index), type(name)) == (int, str)
+            assert name == env.get_wrapper_attr("task").id
+            assert (index >= 0) is distribution.is_finite
+
+    def test_tasks_can_be_set_while_it_runs(self) -> None:
+        """They hold from the next reset on; what was refused has changed nothing."""
+        env, twin = self.make(), self.make()
+        _skip_without_tasks(env)
+        rng = np.random.default_rng(0)
+        for made in (env, twin):
+            _, info = made.reset(seed=4)
+        own = env.get_wrapper_attr("task_distribution")
+        for wrong in (5, [], "resnet19", [None], {"workloads": "resnet18", "weight": 1}, {"tasks": [{"workload": 1}]}):
+            with pytest.raises(ValueError, match=r"."):
+                env.get_wrapper_attr("set_tasks")(wrong)
+        assert env.get_wrapper_attr("task_distribution") is own
+        env.get_wrapper_attr("set_tasks")(own.to_dict())
+        action = _legal_action(env.action_space, info, rng)
+        assert data_equivalence(env.step(action), twin.step(action), exact=True)
+        assert data_equivalence(env.reset(seed=5), twin.reset(seed=5), exact=True)
+        # Of a vector, for some of them.
+        task = env.get_wrapper_attr("task")
+        vector, scalars = self.make_vector(3), [self.make() for _ in range(3)]
+        vector.reset(seed=0)
+        for rows in (3, [-1], [], [0.5], "1", [True]):
+            with pytest.raises(ValueError, match="rows"):
+                vector.unwrapped.set_tasks(own, rows=rows)  # type: ignore[attr-defined]
+        vector.unwrapped.set_tasks(task, rows=[1])  # type: ignore[attr-defined]
+        scalars[1].get_wrapper_attr("set_tasks")(task)
+        expected = [scalar.reset(seed=7 + k) for k, scalar in enumerate(scalars)]
+        observations, infos = vector.reset(seed=7)
+        assert np.array_equal(observations, [observation for observation, _ in expected])
+        assert infos["task_id"].tolist() == [info["task_id"] for _, info in expected]
+        assert infos["task_id"][1] == task.id
+
+    def test_equal_sizes_make_equal_spaces(self) -> None:
+        """Whatever the tasks are, so that a policy for some of them acts in others as well."""
+        env = self.make()
+        _skip_without_tasks(env)
+        if "sizes" in self.env_kwargs or "sizes_for" in self.env_kwargs:
+            pytest.skip("has sizes already")
+        task, sizes = env.get_wrapper_attr("task"), env.get_wrapper_attr("sizes")
+        drop = ("workload", "network", "accelerator", "objective", "tasks", "weight_densities")
+        others = {name: value for name, value in self.env_kwargs.items() if name not in drop}
+        few = gym.make(self.env_id, **others, tasks=[task], sizes=sizes)
+        many = gym.make(self.env_id, **self.env_kwargs, sizes=sizes.to_dict())
+        assert few.observation_space == many.observation_space == env.observation_space
+        assert few.action_space == many.action_space
+        assert few.reset(seed=0)[1]["task_id"] == task.id
+        twin = gym.make_vec(self.env_id, num_envs=2, **others, tasks=[task], sizes=sizes)
+        assert twin.single_action_space == few.action_space
+        assert twin.single_observation_space == few.observation_space
+
     def test_same_seed_same_episode(self) -> None:
         """Observations, rewards, flags and info repeat."""
         first, second = self.make(), self.make()
@@ -397,6 +459,11 @@ def _legal_actions(
 def _skip_without_masks(env: gym.Env[Any, Any]) -> None:
     if "action_mask" not in env.reset(seed=0)[1]:
         pytest.skip("every action is legal")
+
+
+def _skip_without_tasks(env: gym.Env[Any, Any]) -> None:
+    if not env.has_wrapper_attr("set_tasks"):
+        pytest.skip("has no distribution of tasks")
 
 
 def _check_mask(env: gym.Env[Any, Any], info: dict[str, Any]) -> None:

@@ -23,6 +23,25 @@ SEVERAL = {
 }
 BYPASS = {"accelerator": "simba_like", "axes": ["tile", "order", "parallelism", "bypass"]}
 
+GENERATED = {
+    "tasks": {
+        "random_layers": {"families": ["product", "depthwise"], "bounds": {"P": [4, 28], "K": [8, 512]}},
+        "random_accelerators": {"mac_units": [4, 256]},
+        "objectives": ["edp", "latency"],
+        "densities": {"Inputs": [1.0, 0.5]},
+    }
+}
+WEIGHTED = {
+    "tasks": {
+        "tasks": [
+            {"workload": "paper/bert_kqv", "accelerator": "eyeriss_like", "objective": "energy"},
+            {"workload": SEVERAL["workload"][1], "densities": {"Weights": 0.5}},
+        ],
+        "weights": [1, 3],
+    },
+    "sizes": "all",
+}
+
 # Arguments with which each id is tested; all of them are JSON-able.
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "MapSpace-v0": {
@@ -30,12 +49,22 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
         "shaped": {"reward": "shaped", "objective": "energy"},
         "several tasks": SEVERAL,
         "bypass, innermost orders": {**BYPASS, "orders": "innermost", "reward": "shaped"},
+        "generated tasks": GENERATED,
+        "weighted tasks of fixed sizes": WEIGHTED,
     },
-    "MapSpaceOneShot-v0": {"default": {}, "several tasks": SEVERAL, "bypass": BYPASS},
+    "MapSpaceOneShot-v0": {
+        "default": {},
+        "several tasks": SEVERAL,
+        "bypass": BYPASS,
+        "generated tasks": GENERATED,
+        "weighted tasks of fixed sizes": WEIGHTED,
+    },
     "MapSpaceRefine-v0": {
         "default": {"steps": 20},
         "several tasks": {**SEVERAL, "steps": 12},
         "bypass, trivial start": {**BYPASS, "steps": 10, "start": "trivial"},
+        "generated tasks": {**GENERATED, "steps": 5},
+        "weighted tasks of fixed sizes": {**WEIGHTED, "steps": 10},
     },
     "MapSpaceSparse-v0": {
         "default": {},
@@ -52,6 +81,13 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
             "orders": "innermost",
             "reward": "shaped",
         },
+        "generated tasks": {
+            "tasks": {
+                "random_layers": {"families": "convolution", "bounds": {"C": [4, 64], "M": [4, 64]}},
+                "accelerators": ["accel_a_sparse_md", "tiny_sparse"],
+                "densities": {"Weights": [1.0, 0.3]},
+            }
+        },
     },
     "MapSpaceWarmStart-v0": {
         "default": {"steps": 8},
@@ -62,6 +98,7 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
             "similarity": "editing",
             "steps": 6,
         },
+        "tasks of fixed sizes": {"tasks": WEIGHTED["tasks"]["tasks"], "sizes": "all", "steps": 6},
     },
 }
 CASES = [(env_id, variant) for env_id in REGISTERED for variant in VARIANTS.get(env_id, {"default": {}})]

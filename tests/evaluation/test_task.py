@@ -18,7 +18,7 @@ PLAIN = Task(LAYER, MACHINE)
 
 def test_environments_have_the_same():
     assert envs.Task is Task
-    assert envs.TaskGenerator(LAYER, MACHINE).tasks == (PLAIN,)
+    assert envs.TaskDistribution(LAYER, MACHINE).tasks == (PLAIN,)
 
 
 def test_names_leave_out_what_is_ordinary_and_full_names_do_not():

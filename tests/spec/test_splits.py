@@ -7,9 +7,10 @@ import itertools
 import numpy as np
 import pytest
 
-from mapgym.agents.learned.amortized.data import random_layer, random_task
+from mapgym.agents.learned.amortized.data import random_task
 from mapgym.errors import SpecificationError
 from mapgym.spec import catalog
+from mapgym.spec.random_layers import RandomLayers
 from mapgym.spec.splits import NAMES, is_held_out, load_split, shape_of, training_layers
 
 
@@ -47,7 +48,7 @@ def test_a_shape_has_neither_name_nor_densities() -> None:
 
 def test_random_layers_are_not_held_out() -> None:
     rng = np.random.default_rng(0)
-    layers = [random_layer(rng) for _ in range(300)]
+    layers = [RandomLayers().draw(rng) for _ in range(300)]
     assert not any(is_held_out(layer) for layer in layers)
     assert {len(layer.dims) for layer in layers} == {4, 6, 7}  # matrix products, depthwise, all others
 
@@ -55,7 +56,8 @@ def test_random_layers_are_not_held_out() -> None:
 def test_random_accelerators_are_not_held_out() -> None:
     rng = np.random.default_rng(1)
     names = {random_task(rng)[0].accelerator.name for _ in range(60)}
-    assert {"accel_a", "accel_b", "made up"} <= names
+    assert {"accel_a", "accel_b"} <= names
+    assert any(name.startswith("random/") for name in names)
     held_out = {*load_split("validation").accelerators, *load_split("test").accelerators}
     assert not names & held_out
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.agents.learned.amortized.data import AXES, random_accelerator, random_layer
+from mapgym.agents.learned.amortized.data import AXES
 from mapgym.agents.learned.amortized.episodes import PolicyTask, roll_out
 from mapgym.agents.learned.amortized.model import Policy
 from mapgym.agents.search.evolution.evolution import Evolution
@@ -18,6 +18,8 @@ from mapgym.evaluation.best_known import best_known
 from mapgym.evaluation.evaluator import Budget, Evaluator
 from mapgym.mapspace import MapSpace
 from mapgym.spec import catalog
+from mapgym.spec.random_accelerators import RandomAccelerators
+from mapgym.spec.random_layers import RandomLayers
 from mapgym.spec.rules import DEFAULT_RULES
 from mapgym.spec.splits import TRAINING, VALIDATION, load_split
 
@@ -48,8 +50,9 @@ class Validation:
             for layer in load_split(VALIDATION).layers()
             for name in (*load_split(TRAINING).accelerators, *load_split(VALIDATION).accelerators)
         ]
+        layers, accelerators = RandomLayers(), RandomAccelerators(rules=rules)
         while len(spaces) < len(load_split(VALIDATION).layers()) * 3 + _RANDOM_LAYERS:
-            space = MapSpace(random_layer(rng), random_accelerator(rng, rules), AXES)
+            space = MapSpace(layers.draw(rng), accelerators.draw(rng), AXES)
             if space.log10_size() > 3:
                 spaces.append(space)
         self._tasks = [PolicyTask(space, "edp") for space in spaces]

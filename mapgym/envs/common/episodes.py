@@ -19,10 +19,11 @@ from numpy.typing import NDArray
 
 from mapgym.envs.common.faces import ScalarFace, VectorFace
 from mapgym.envs.common.inputs import require_columns
+from mapgym.envs.common.task import NO_INDEX
 
 if TYPE_CHECKING:
-    from mapgym.envs.common.task import Task, TaskGenerator
-    from mapgym.envs.common.tasks import EnvironmentTasks
+    from mapgym.envs.common.task import Task
+    from mapgym.envs.common.tasks import EnvironmentTasks, TaskSource
     from mapgym.mapping import Mapping
 
 _FIRST, _RUNNING = np.zeros(1, np.int64), np.ones(1, np.bool_)
@@ -81,7 +82,7 @@ class Infos:
         selected = {}
         for name, array in self.data.items():
             if not name.startswith("_") and (said := self.data[f"_{name}"] & chosen).any():
-                blank = np.zeros((), array.dtype)
+                blank = np.array(None) if array.dtype == object else np.zeros((), array.dtype)
                 selected[name] = np.where(said.reshape(-1, *(1,) * (array.ndim - 1)), array, blank)
                 selected[f"_{name}"] = said
         return selected
@@ -89,7 +90,7 @@ class Infos:
     def only(self) -> dict[str, Any]:
         """The info of a single environment."""
         return {
-            name: array[0].copy() if array.ndim > 1 else array[0].item()
+            name: array[0].copy() if array.ndim > 1 else array.item(0)
             for name, array in self.data.items()
             if not name.startswith("_")
         }
@@ -101,7 +102,10 @@ class Episodes(ABC):
     Attributes:
         n: how many.
         tasks: their arguments and spaces.
+        sources: where the tasks of each come from.
         task_of: int64[n], number of the task of each.
+        task_index, task_id: int64[n], object[n], its index in the distribution and what it is called. They are
+            replaced, never changed, because callers get them as they are.
         observations: float32[n, size], the present ones.
         copies: whether callers get copies of them; otherwise they see the present ones, and cannot write.
     """
@@ -111,7 +115,14 @@ class Episodes(ABC):
     def __init__(self, n: int, tasks: EnvironmentTasks[Any]) -> None:
         self.n = n
         self.tasks = tasks
+        self.sources = [tasks.source] * n
         self.task_of = np.zeros(n, np.int64)
+        self.task_index = read_only(np.full(n, NO_INDEX, np.int64))
+        self.task_id = read_only(np.full(n, tasks.ids[0], object))
+        self._all = read_only(np.ones(n, np.bool_))
+        # The source of all environments, if it is one; whether it has one task only, and all of them have that.
+        self._common: TaskSource | None = tasks.source
+        self._is_settled = False
         self.observations = np.zeros((n, tasks.layout.size), np.float32)
 
     @abstractmethod
@@ -119,7 +130,7 @@ class Episodes(ABC):
         self,
         rows: NDArray[np.int64],
         generators: Sequence[np.random.Generator],
-        fixed: TaskGenerator | None,
+        fixed: Sequence[TaskSource] | None,
         seeded: NDArray[np.bool_],
     ) -> None:
         """Starts an episode in some environments.
@@ -127,7 +138,7 @@ class Episodes(ABC):
         Args:
             rows: which.
             generators: the random numbers of every environment.
-            fixed: the tasks to choose from; None for those of the environment.
+            fixed: for every environment the tasks to choose from; None for its own.
             seeded: bool[len(rows)], whether the reset has a seed.
         """
 
@@ -176,14 +187,62 @@ class Episodes(ABC):
         return [(self.tasks.prepared[k], int(k), np.flatnonzero(numbers == k)) for k in np.unique(numbers)]
 
     def draw(
-        self, rows: NDArray[np.int64], generators: Sequence[np.random.Generator], fixed: TaskGenerator | None
+        self, rows: NDArray[np.int64], generators: Sequence[np.random.Generator], fixed: Sequence[TaskSource] | None
     ) -> None:
         """Draws the tasks of some environments, each from its own random numbers; a single task needs none."""
-        source = self.tasks.generator if fixed is None else fixed
-        drawn: Any = [source.draw(generators[i]) for i in rows] if len(source) > 1 else 0
-        if fixed is not None:
-            drawn = self.tasks.numbers_of([fixed.tasks[k] for k in np.broadcast_to(drawn, len(rows))], self.task_of)
-        self.task_of[rows] = drawn
+        if fixed is None and self._common is not None and self._common.numbers is not None:
+            self._draw_from(self._common, self._common.numbers, rows, generators)
+            return
+        sources = self.sources if fixed is None else fixed
+        numbers, indices = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
+        # Tasks that are in use stay as they are, also if this raises an error.
+        in_use = set(self.task_of.tolist())
+        for k, i in enumerate(rows):
+            rng = None if sources[i].is_single else generators[i]
+            numbers[k], indices[k] = self.tasks.draw(sources[i], rng, in_use)
+            in_use.add(int(numbers[k]))
+        self.assign(rows, numbers, indices)
+
+    def _draw_from(
+        self,
+        source: TaskSource,
+        numbers: NDArray[np.int64],
+        rows: NDArray[np.int64],
+        generators: Sequence[np.random.Generator],
+    ) -> None:
+        """Draws tasks of a source that all environments have, and whose tasks are ready."""
+        if source.is_single:
+            if not self._is_settled:
+                self.assign(rows, np.repeat(numbers, len(rows)), np.zeros(len(rows), np.int64))
+                self._is_settled = len(rows) == self.n
+            return
+        drawn = np.array([source.distribution.draw_index(generators[i]) for i in rows], np.int64)
+        self.assign(rows, numbers[drawn], drawn)
+
+    def assign(self, rows: NDArray[np.int64], numbers: NDArray[np.int64], indices: NDArray[np.int64]) -> None:
+        """Gives some environments tasks, by their numbers and by their indices in their distributions."""
+        self.task_of[rows] = numbers
+        index_of, id_of = self.task_index.copy(), self.task_id.copy()
+        index_of[rows], id_of[rows] = indices, [self.tasks.ids[k] for k in numbers]
+        self.task_index, self.task_id = read_only(index_of), read_only(id_of)
+        self._is_settled = False
+
+    def set_source(self, source: TaskSource, rows: NDArray[np.int64]) -> None:
+        """Lets the tasks of some environments come from somewhere else, from their next episodes on."""
+        for i in rows:
+            self.sources[i] = source
+        self._common = source if all(one is source for one in self.sources) else None
+        self._is_settled = False
+        self.tasks.keep(dict.fromkeys(self.sources))
+
+    def report_tasks(self, infos: Infos) -> None:
+        """Says of which tasks the episodes of all environments are."""
+        infos.data |= {
+            "task_index": self.task_index,
+            "_task_index": self._all,
+            "task_id": self.task_id,
+            "_task_id": self._all,
+        }
 
 
 State = TypeVar("State", bound=Episodes)
@@ -208,6 +267,13 @@ class EpisodesEnv(ScalarFace[Action], Generic[State, Action]):
         """The present mapping."""
         return self._episodes.mapping(0)
 
+    @property
+    def _source(self) -> TaskSource:
+        return self._episodes.sources[0]
+
+    def _set_source(self, source: TaskSource) -> None:
+        self._episodes.set_source(source, _FIRST)
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
@@ -222,8 +288,10 @@ class EpisodesEnv(ScalarFace[Action], Generic[State, Action]):
         """
         fixed = self._read_reset(seed, options)
         infos = Infos(1)
-        self._episodes.begin(_FIRST, [self.np_random], fixed, np.array([seed is not None]))
+        chosen = None if fixed is None else [fixed]
+        self._episodes.begin(_FIRST, [self.np_random], chosen, np.array([seed is not None]))
         self._episodes.report(_FIRST, infos)
+        self._episodes.report_tasks(infos)
         self._must_reset = False
         return self._episodes.observations[0].copy(), infos.only()
 
@@ -237,6 +305,7 @@ class EpisodesEnv(ScalarFace[Action], Generic[State, Action]):
         self._require_episode()
         infos = Infos(1)
         rewards, over = self._episodes.step(self._read_action(action)[None], _RUNNING, infos)
+        self._episodes.report_tasks(infos)
         self._must_reset = bool(over[0])
         return self._episodes.observations[0].copy(), float(rewards[0]), self._must_reset, False, infos.only()
 
@@ -261,6 +330,17 @@ class EpisodesVectorEnv(VectorFace, Generic[State]):
         self._over = np.ones(self.num_envs, np.bool_)
         self._generators = Generators(self.num_envs)
         self._returned: list[NDArray[np.float32]] = []
+
+    @property
+    def _sources(self) -> list[TaskSource]:
+        return self._episodes.sources
+
+    @property
+    def _in_use(self) -> set[int]:
+        return set(self._episodes.task_of.tolist())
+
+    def _set_source(self, source: TaskSource, rows: NDArray[np.int64]) -> None:
+        self._episodes.set_source(source, rows)
 
     def tasks(self) -> list[Task]:
         """The current task of each environment."""
@@ -290,6 +370,7 @@ class EpisodesVectorEnv(VectorFace, Generic[State]):
         self._over[rows] = self._must_reset = False
         infos = Infos(self.num_envs)
         self._episodes.report(np.arange(self.num_envs), infos)
+        self._episodes.report_tasks(infos)
         return self._output(), infos.data
 
     def step(
@@ -312,6 +393,7 @@ class EpisodesVectorEnv(VectorFace, Generic[State]):
         self._begin_next(self._over.nonzero()[0])
         infos = Infos(self.num_envs)
         rewards, self._over = self._episodes.step(actions, running, infos)
+        self._episodes.report_tasks(infos)
         terminations = self._over.copy()
         if self.autoreset_mode is AutoresetMode.SAME_STEP and terminations.any():
             infos = self._restart_now(terminations, infos)
@@ -332,6 +414,7 @@ class EpisodesVectorEnv(VectorFace, Generic[State]):
             final_obs[i] = self._episodes.observations[i].copy()
         self._begin_next(rows)
         self._episodes.report(rows, infos)
+        self._episodes.report_tasks(infos)
         infos.data |= {
             "final_obs": final_obs,
             "_final_obs": done.copy(),

@@ -18,14 +18,15 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from mapgym.envs.common.inputs import read_action, read_actions, read_reset_mask, read_seed, read_seeds
+from mapgym.envs.common.inputs import read_action, read_actions, read_reset_mask, read_rows, read_seed, read_seeds
 from mapgym.envs.common.stored_spec import stored
 from mapgym.errors import SpecificationError, positive_int, require_one_of
 from mapgym.errors.text import quoted
 
 if TYPE_CHECKING:
-    from mapgym.envs.common.task import TaskGenerator
-    from mapgym.envs.common.tasks import EnvironmentTasks
+    from mapgym.envs.common.sizes import Sizes
+    from mapgym.envs.common.task import TaskDistribution
+    from mapgym.envs.common.tasks import EnvironmentTasks, TaskSource
 
 RENDER_MODES = ("ansi", "rgb_array")
 
@@ -50,6 +51,11 @@ class Described:
 
     _spec: EnvSpec | None = None
     _tasks: EnvironmentTasks[Any]
+
+    @property
+    def sizes(self) -> Sizes:
+        """What the spaces have room for; environments that are made with equal ``sizes=`` have equal spaces."""
+        return self._tasks.sizes
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """A copy goes on by itself, but what the caller gave it to write to, or to read, stays one and the same."""
@@ -93,14 +99,40 @@ class ScalarFace(Described, gym.Env[NDArray[np.float32], Action]):
         """Name of each part of the observation -> its slice."""
         return self._tasks.layout.fields
 
-    def _read_reset(self, seed: Any, options: Any) -> TaskGenerator | None:
+    @property
+    @abstractmethod
+    def _source(self) -> TaskSource:
+        """Where tasks come from."""
+
+    @abstractmethod
+    def _set_source(self, source: TaskSource) -> None:
+        """Lets tasks come from somewhere else."""
+
+    @property
+    def task_distribution(self) -> TaskDistribution:
+        """What the tasks of the next episodes are drawn from."""
+        return self._source.distribution
+
+    def set_tasks(self, tasks: Any) -> None:
+        """Lets the tasks of the next episodes come from another distribution; the present episode goes on.
+
+        Args:
+            tasks: what the argument ``tasks`` takes.
+
+        Raises:
+            SpecificationError: something is unknown, or a task does not fit the spaces or has no legal mapping; tasks
+                then come from where they came from before.
+        """
+        self._set_source(self._tasks.other_source(tasks))
+
+    def _read_reset(self, seed: Any, options: Any) -> TaskSource | None:
         """Reads the arguments of reset, then seeds ``np_random``; returns the tasks to which options fix the episode.
 
         Raises:
             SpecificationError: an argument of another kind, an unknown option, or a task that does not fit the spaces.
         """
         seed = read_seed(seed, self.where)
-        fixed = self._tasks.fixed_by(options)
+        fixed = self._tasks.fixed_by(options, self._source)
         gym.Env.reset(self, seed=seed)
         return fixed
 
@@ -172,11 +204,47 @@ class VectorFace(Described, gym.vector.VectorEnv[NDArray[np.float32], NDArray[np
         """Name of each part of an observation -> its slice."""
         return self._tasks.layout.fields
 
-    def _read_reset(self, seed: Any, options: Any) -> tuple[NDArray[np.int64], list[int | None], TaskGenerator | None]:
+    @property
+    @abstractmethod
+    def _sources(self) -> list[TaskSource]:
+        """Where the tasks of each environment come from."""
+
+    @abstractmethod
+    def _set_source(self, source: TaskSource, rows: NDArray[np.int64]) -> None:
+        """Lets the tasks of some environments come from somewhere else."""
+
+    @property
+    def task_distributions(self) -> list[TaskDistribution]:
+        """What the tasks of the next episodes of each environment are drawn from."""
+        return [source.distribution for source in self._sources]
+
+    def set_tasks(self, tasks: Any, rows: Any = None) -> None:
+        """Lets the tasks of the next episodes come from another distribution; the present episodes go on.
+
+        Args:
+            tasks: what the argument ``tasks`` takes.
+            rows: of which environments, indices or bool[num_envs]; all when left out.
+
+        Raises:
+            SpecificationError: something is unknown, a task does not fit the spaces or has no legal mapping, or there
+                is no such environment; tasks then come from where they came from before.
+        """
+        chosen = np.arange(self.num_envs) if rows is None else read_rows(rows, self.num_envs, self.where)
+        self._set_source(self._tasks.other_source(tasks, self._in_use), chosen)
+
+    @property
+    @abstractmethod
+    def _in_use(self) -> set[int]:
+        """Numbers of the tasks of the present episodes."""
+
+    def _read_reset(
+        self, seed: Any, options: Any
+    ) -> tuple[NDArray[np.int64], list[int | None], list[TaskSource] | None]:
         """Reads the arguments of reset.
 
         Returns:
-            which environments to reset, the seed of every environment, and the tasks to which options fix the episodes.
+            which environments to reset, the seed of every environment, and for every environment the tasks to which
+            options fix the episodes.
 
         Raises:
             SpecificationError: an argument of another kind, an unknown option, a task that does not fit the spaces, or
@@ -187,7 +255,12 @@ class VectorFace(Described, gym.vector.VectorEnv[NDArray[np.float32], NDArray[np
         if "reset_mask" in options:
             chosen = read_reset_mask(options.pop("reset_mask"), self.num_envs, self.where)
         seeds = read_seeds(seed, self.num_envs, self.where)
-        return np.flatnonzero(chosen), seeds, self._tasks.fixed_by(options)
+        rows = np.flatnonzero(chosen)
+        # Environments that do not begin anew need none, whatever options say.
+        fixed = {one: self._tasks.fixed_by(options, one) for one in dict.fromkeys(self._sources[i] for i in rows)}
+        if not options:
+            return rows, seeds, None
+        return rows, seeds, [fixed.get(source) or source for source in self._sources]
 
     def _read_actions(self, actions: Any) -> NDArray[np.int64]:
         # Small vectors step in a few microseconds, so that what is right already does not go through the door.

@@ -112,6 +112,24 @@ def read_reset_mask(mask: Any, num_envs: int, where: str) -> NDArray[np.bool_]:
     return array
 
 
+def read_rows(rows: Any, num_envs: int, where: str) -> NDArray[np.int64]:
+    """Reads some of the environments, as indices or as bool[num_envs].
+
+    Raises:
+        SpecificationError: it is something else, or names none, or one that does not exist.
+    """
+    array = _array(rows)
+    if array is not None and array.shape == (num_envs,) and array.dtype == np.bool_ and array.any():
+        return np.flatnonzero(array)
+    indices = _integers(rows)
+    if indices is None or not indices.size or indices.ndim > 1 or not ((indices >= 0) & (indices < num_envs)).all():
+        raise SpecificationError(
+            f"{where}: rows is {_described(rows)}; give indices from 0 to {num_envs - 1}, or bool[{num_envs}] with at "
+            "least one True"
+        )
+    return np.unique(indices)
+
+
 def _array(value: Any) -> NDArray[Any] | None:
     """The array that a value is; None for what cannot be one."""
     try:

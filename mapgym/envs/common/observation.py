@@ -9,7 +9,7 @@ bound of their dim, so that 1 means the whole bound.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mapgym.cost import OBJECTIVES
 from mapgym.envs.common.observation_kernels import DYNAMIC_FIELDS
-from mapgym.envs.common.task import Task
+from mapgym.evaluation.task import Task
 from mapgym.mapspace.construction.packed_kernels import KIND_NAMES
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.workload import Workload
@@ -49,19 +49,11 @@ class ObservationLayout:
     dims: int
     tensors: int
 
-    @classmethod
-    def of(cls, tasks: Sequence[Task]) -> ObservationLayout:
-        """The layout that holds all of the tasks."""
-        return cls(
-            max(len(task.accelerator.levels) for task in tasks),
-            max(len(task.workload.dims) for task in tasks),
-            max(len(task.workload.tensors) for task in tasks),
-        )
-
     def holds(self, task: Task) -> bool:
         """Whether a task fits."""
-        needed = ObservationLayout.of([task])
-        return needed.levels <= self.levels and needed.dims <= self.dims and needed.tensors <= self.tensors
+        workload = task.workload
+        has_dims_and_tensors = len(workload.dims) <= self.dims and len(workload.tensors) <= self.tensors
+        return has_dims_and_tensors and len(task.accelerator.levels) <= self.levels
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:

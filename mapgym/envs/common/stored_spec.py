@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping as AbcMapping
 from enum import Enum
 from typing import Any
@@ -15,14 +16,27 @@ from typing import Any
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
+from mapgym.envs.common.sizes import Sizes
 from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
+from mapgym.evaluation.task import Task
 from mapgym.mapping import Mapping
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.catalog import Network
 from mapgym.spec.constraints import Constraints
+from mapgym.spec.random_accelerators import RandomAccelerators
+from mapgym.spec.random_layers import RandomLayers
 from mapgym.spec.workload import Workload
 from mapgym.warmstart import ReplayBuffer
+
+
+class Storable(ABC):
+    """Something whose plain form is that of the arguments that it was made of."""
+
+    @property
+    @abstractmethod
+    def arguments(self) -> dict[str, Any]:
+        """The arguments by their names."""
 
 
 class UnstorableSpec(EnvSpec):
@@ -78,6 +92,12 @@ def plain(value: Any) -> Any:
             return plain(data)
     if isinstance(value, Mapping | Constraints):
         return plain(value.to_dict())
+    if isinstance(value, Storable):
+        return plain(value.arguments)
+    if isinstance(value, Sizes | RandomLayers | RandomAccelerators):
+        return plain({field.name: getattr(value, field.name) for field in dataclasses.fields(value)})
+    if isinstance(value, Task):
+        return plain({"workload": value.workload, "accelerator": value.accelerator, "objective": value.objective})
     if isinstance(value, Network):
         return [plain(layer.workload) for layer in value.layers]
     if isinstance(value, AbcMapping) and all(isinstance(key, str) for key in value):

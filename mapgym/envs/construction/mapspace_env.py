@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from mapgym.envs.common import rendering
 from mapgym.envs.common.episodes import EpisodesVectorEnv
 from mapgym.envs.common.faces import ScalarFace, count_of
+from mapgym.envs.common.task import NO_INDEX
+from mapgym.envs.common.tasks import TaskArguments
 from mapgym.envs.construction import step_kernels as kernels
 from mapgym.envs.construction.mapspace_episodes import MapSpaceEpisodes
 from mapgym.envs.construction.mapspace_tasks import MapSpaceTasks
@@ -19,6 +21,7 @@ from mapgym.mapping import Mapping, MappingBatch
 
 if TYPE_CHECKING:
     from mapgym.envs.common.task import Task
+    from mapgym.envs.common.tasks import TaskSource
     from mapgym.evaluation.evaluator import Evaluator
 
 _FIRST = np.zeros(1, np.int64)
@@ -101,16 +104,18 @@ class MapSpaceEnv(ScalarFace[int]):
     the return of each episode as it is; :mod:`mapgym.envs.common.reward` defines the potential. Use gamma = 1.
 
     ## Starting State
-    Nothing is decided except what is forced. The task is drawn uniformly with ``self.np_random`` from all combinations
-    of workload and accelerator, or fixed for one episode by
-    ``reset(options={"workload": ..., "accelerator": ..., "objective": ...})``; any other key is an error. Such a task
-    must not be larger than those with which the environment was made.
+    Nothing is decided except what is forced. The task is drawn with ``self.np_random``: uniformly from all combinations
+    of workload and accelerator, or as ``tasks`` says, or as :meth:`set_tasks` has said since; or it is fixed for one
+    episode by ``reset(options={"workload": ..., "accelerator": ..., "objective": ...})``; any other key is an error.
+    Such a task must not be larger than what the spaces have room for (``env.unwrapped.sizes``).
 
     ## Episode End
     The episode terminates when the mapping is complete. It is never truncated.
 
     ## Information
-    ``action_mask`` (int8) and ``illegal_action`` (bool) always. After the last step also the metrics of the mapping,
+    ``action_mask`` (int8), ``illegal_action`` (bool), ``task_index`` (int, in the order of
+    ``env.unwrapped.task_distribution.tasks``; -1 for a task that is none of them) and ``task_id`` (str, such as
+    "paper/resnet_conv4 @ accel_b, edp") always. After the last step also the metrics of the mapping,
     floats: ``latency_cycles``, ``energy_pj``, ``edp`` (pJ * cycles), ``utilization``, ``lower_bound`` and ``ratio``
     (objective over its lower bound); the mapping itself is ``env.unwrapped.mapping``. For the tasks of
     :mod:`mapgym.evaluation.best_known` also ``gap`` (float): objective over the best lower bound that is proven for the map space,
@@ -134,6 +139,9 @@ class MapSpaceEnv(ScalarFace[int]):
     | constraints | None | a :class:`mapgym.spec.constraints.Constraints` or its dict; must allow exact masks |
     | render_mode | None | "ansi": the loop nest so far; "rgb_array": a picture of it |
     | evaluator | None | an :class:`mapgym.evaluation.evaluator.Evaluator` that prices (and counts) finished mappings; it also gives the task, axes and constraints, which must then be left out |
+    | tasks | None | instead of workload, accelerator and objective: a :class:`mapgym.envs.TaskDistribution`, its dict, a list of tasks, or names of workloads, networks and splits such as "split:training" |
+    | sizes | None | what the spaces have room for, whatever the tasks: "all" for the catalog and most random tasks, or the sizes of another environment; None for those of the tasks ("all" if they are generated) |
+    | sizes_for | None | instead of sizes: what has to fit; a list of what ``tasks`` takes |
 
     ## References
     - Kao et al., Demystifying Map Space Exploration for NPUs, IISWC 2022.
@@ -157,22 +165,26 @@ class MapSpaceEnv(ScalarFace[int]):
         constraints: Any = None,
         render_mode: str | None = None,
         evaluator: Evaluator | None = None,
+        tasks: Any = None,
+        sizes: Any = None,
+        sizes_for: Any = None,
     ) -> None:
         """Makes the environment; the class documents the arguments.
 
         Raises:
             SpecificationError: an unknown name or value, an empty map space, or constraints without exact masks.
         """
-        tasks = MapSpaceTasks(workload, accelerator, objective, axes, orders, reward, constraints, evaluator)
-        self._open(tasks, render_mode)
+        arguments = TaskArguments(workload, accelerator, objective, tasks, sizes, sizes_for, evaluator)
+        self._open(MapSpaceTasks(arguments, axes, orders, reward, constraints), render_mode)
 
     def _open(self, tasks: MapSpaceTasks, render_mode: str | None) -> None:
         """Makes the environment of tasks that are ready."""
         self._show(tasks, render_mode)
+        self._present_source = tasks.source
         self._layout = tasks.layout.table
         self._is_shaped = tasks.is_shaped
         self._actions = int(tasks.action_space.n)
-        self._begin(0)
+        self._begin(0, NO_INDEX)
 
     @property
     def task(self) -> Task:
@@ -188,8 +200,17 @@ class MapSpaceEnv(ScalarFace[int]):
         """bool[actions]: which actions are legal now (the name is sb3-contrib's)."""
         return self._mask.astype(np.bool_)
 
-    def _begin(self, number: int) -> None:
+    @property
+    def _source(self) -> TaskSource:
+        return self._present_source
+
+    def _set_source(self, source: TaskSource) -> None:
+        self._present_source = source
+        self._tasks.keep([source])
+
+    def _begin(self, number: int, index: int) -> None:
         self._prepared = self._tasks.prepared[number]
+        self._index, self._id = index, self._tasks.ids[number]
         self._table, self._numbers = self._prepared.table, self._prepared.numbers
         self._state = self._prepared.initial_state.copy()
         self._observation = self._prepared.initial_observation.copy()
@@ -207,13 +228,10 @@ class MapSpaceEnv(ScalarFace[int]):
         Raises:
             SpecificationError: an unknown option, or a task that does not fit the spaces.
         """
-        fixed = self._read_reset(seed, options)
-        if fixed is None:
-            self._begin(self._tasks.generator.draw(self.np_random))
-        else:
-            self._begin(self._tasks.number_of(fixed.tasks[fixed.draw(self.np_random)]))
+        source = self._read_reset(seed, options) or self._source
+        self._begin(*self._tasks.draw(source, self.np_random))
         self._must_reset = False
-        return self._observation.copy(), {"action_mask": self._mask.copy(), "illegal_action": False}
+        return self._observation.copy(), self._info(False)
 
     def step(self, action: int | np.int64) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Takes one decision.
@@ -240,11 +258,20 @@ class MapSpaceEnv(ScalarFace[int]):
             action,
             self._is_shaped,
         )
-        info = {"action_mask": self._mask.copy(), "illegal_action": is_illegal}
+        info = self._info(is_illegal)
         if is_complete:
             self._must_reset = True
             reward += self._price(info)
         return self._observation.copy(), reward, is_complete, False, info
+
+    def _info(self, is_illegal: bool) -> dict[str, Any]:
+        """What the info of every reset and step says."""
+        return {
+            "action_mask": self._mask.copy(),
+            "illegal_action": is_illegal,
+            "task_index": self._index,
+            "task_id": self._id,
+        }
 
     def _price(self, info: dict[str, Any]) -> float:
         """Prices the finished mapping; returns its reward and adds the metrics to info."""
@@ -297,14 +324,18 @@ class MapSpaceVectorEnv(EpisodesVectorEnv[MapSpaceEpisodes]):
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         max_episode_steps: int | None = None,
         copy: bool = True,
+        tasks: Any = None,
+        sizes: Any = None,
+        sizes_for: Any = None,
     ) -> None:
         """Makes the environments; :class:`mapgym.envs.MapSpaceEnv` documents the arguments they share.
 
         Raises:
             SpecificationError: an unknown name or value, an empty map space, or constraints without exact masks.
         """
-        tasks = MapSpaceTasks(workload, accelerator, objective, axes, orders, reward, constraints, evaluator)
-        episodes = MapSpaceEpisodes(count_of(num_envs, tasks), tasks, copies=copy)
+        arguments = TaskArguments(workload, accelerator, objective, tasks, sizes, sizes_for, evaluator)
+        ready = MapSpaceTasks(arguments, axes, orders, reward, constraints)
+        episodes = MapSpaceEpisodes(count_of(num_envs, ready), ready, copies=copy)
         super().__init__(episodes, render_mode, autoreset_mode, max_episode_steps)
 
     @property

@@ -15,7 +15,7 @@ from mapgym.envs.construction.step_kernels import reset_many, step_many
 from mapgym.mapping import Mapping, MappingBatch
 
 if TYPE_CHECKING:
-    from mapgym.envs.common.task import TaskGenerator
+    from mapgym.envs.common.tasks import TaskSource
 
 
 class MapSpaceEpisodes(Episodes):
@@ -47,7 +47,7 @@ class MapSpaceEpisodes(Episodes):
         self,
         rows: NDArray[np.int64],
         generators: Sequence[np.random.Generator],
-        fixed: TaskGenerator | None,
+        fixed: Sequence[TaskSource] | None,
         seeded: NDArray[np.bool_],
     ) -> None:
         """Starts an episode in some environments; see :class:`mapgym.envs.common.episodes.Episodes`."""

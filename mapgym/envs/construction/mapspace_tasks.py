@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from mapgym.envs.common.observation import ObservationLayout
 from mapgym.envs.common.reward import REWARDS, Pricing, potential_weights
 from mapgym.envs.common.task import Task
-from mapgym.envs.common.tasks import EnvironmentTasks
+from mapgym.envs.common.tasks import EnvironmentTasks, TaskArguments
 from mapgym.envs.construction import step_kernels as kernels
 from mapgym.errors import SpecificationError, require_one_of
 from mapgym.errors.text import quoted
-from mapgym.evaluation.sparsity_aware import SparsityAware
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapping.mapping import divisors
 from mapgym.mapspace import MapSpace
@@ -116,25 +115,21 @@ class MapSpaceTasks(EnvironmentTasks[PreparedTask]):
 
     def __init__(
         self,
-        workload: Any,
-        accelerator: Any,
-        objective: str | SparsityAware | None,
+        arguments: TaskArguments,
         axes: Sequence[str] | None,
         orders: str,
         reward: str,
         constraints: Any,
-        evaluator: Evaluator | None,
         layout: type[ObservationLayout] = ObservationLayout,
     ) -> None:
         """Reads the arguments; see :class:`mapgym.envs.MapSpaceEnv`."""
         require_one_of(reward, REWARDS, "reward")
         require_one_of(orders, ORDERS, "orders")
-        super().__init__(workload, accelerator, objective, axes, constraints, evaluator, layout)
+        super().__init__(arguments, axes, constraints, layout)
         self.orders, self.is_shaped = orders, reward == "shaped"
-        self._max_divisors = max(_divisor_count(task) for task in self.generator.tasks)
-        has_y = any(max(task.accelerator.fanout_y) > 1 for task in self.generator.tasks)
-        self._choices = self._max_divisors * (2 if has_y else 1)
-        self.action_space = spaces.Discrete(max(self._choices, self.layout.dims, 2))
+        self._max_divisors = self.sizes.divisors
+        choices = self._max_divisors * (2 if any(self.sizes.fanout_y) else 1)
+        self.action_space = spaces.Discrete(max(choices, self.layout.dims, 2))
         self.make_ready()
 
     def prepare(self, task: Task) -> PreparedTask:
@@ -144,9 +139,6 @@ class MapSpaceTasks(EnvironmentTasks[PreparedTask]):
 
     def fits(self, task: Task) -> bool:
         """Whether the spaces of the environment have room for a task."""
-        needs_y = max(task.accelerator.fanout_y) > 1 and self._choices == self._max_divisors
-        return self.layout.holds(task) and _divisor_count(task) <= self._max_divisors and not needs_y
-
-
-def _divisor_count(task: Task) -> int:
-    return max(len(divisors(bound)) for bound in task.workload.bounds)
+        has_sides = max(task.accelerator.fanout_y) == 1 or any(self.sizes.fanout_y)
+        most = max(len(divisors(bound)) for bound in task.workload.bounds)
+        return self.layout.holds(task) and most <= self._max_divisors and has_sides

@@ -17,14 +17,14 @@ from mapgym.envs.common.faces import count_of
 from mapgym.envs.common.observation import DYNAMIC_FIELDS, ObservationLayout
 from mapgym.envs.common.reward import Pricing
 from mapgym.envs.common.task import Task
-from mapgym.envs.common.tasks import EnvironmentTasks
+from mapgym.envs.common.tasks import EnvironmentTasks, TaskArguments
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapspace import MapSpace
 from mapgym.mapspace.projection import Target, mesh_sides
 from mapgym.mapspace.size import prime_exponents
 
 if TYPE_CHECKING:
-    from mapgym.envs.common.task import TaskGenerator
+    from mapgym.envs.common.tasks import TaskSource
     from mapgym.evaluation.evaluator import Evaluator
 
 PLACES = 3
@@ -62,21 +62,15 @@ class OneShotTasks(EnvironmentTasks[OneShotTask]):
 
     def __init__(
         self,
-        workload: Any,
-        accelerator: Any,
-        objective: str | None,
+        arguments: TaskArguments,
         axes: Sequence[str] | None,
         constraints: Any,
-        evaluator: Evaluator | None,
     ) -> None:
         """Reads the arguments; see :class:`mapgym.envs.MapSpaceOneShotEnv`."""
-        super().__init__(workload, accelerator, objective, axes, constraints, evaluator, OneShotLayout)
-        layout, tasks = self.layout, self.generator.tasks
-        self.has_keep = any("bypass" in self.space_of(task).axes for task in tasks[:1])
-        self.columns = [0] * layout.dims
-        for task in tasks:
-            for d, bound in enumerate(task.workload.bounds):
-                self.columns[d] = max(self.columns[d], len(prime_factors(bound)))
+        super().__init__(arguments, axes, constraints, OneShotLayout)
+        layout = self.layout
+        self.has_keep = "bypass" in self._axes
+        self.columns = list(self.sizes.primes)
         nvec = [PLACES * layout.levels] * sum(self.columns) + [layout.dims] * (layout.levels * layout.dims)
         nvec += [2] * (layout.levels * layout.tensors * self.has_keep)
         self.action_space = spaces.MultiDiscrete(nvec)
@@ -132,7 +126,7 @@ class OneShotEpisodes(Episodes):
         self,
         rows: NDArray[np.int64],
         generators: Sequence[np.random.Generator],
-        fixed: TaskGenerator | None,
+        fixed: Sequence[TaskSource] | None,
         seeded: NDArray[np.bool_],
     ) -> None:
         """Starts an episode in some environments; see :class:`mapgym.envs.common.episodes.Episodes`."""
@@ -217,15 +211,15 @@ class MapSpaceOneShotEnv(EpisodesEnv[OneShotEpisodes, NDArray[np.int64]]):
     ``-ln(cost / lower bound)`` of the objective, as in ``MapSpace-v0``.
 
     ## Starting State
-    The task is drawn uniformly with ``self.np_random`` from all combinations of workload and accelerator, or fixed
-    for one episode by ``reset(options={"workload": ..., "accelerator": ..., "objective": ...})``; any other key is an
-    error. Such a task must not be larger than those with which the environment was made.
+    The task is drawn with ``self.np_random`` as in ``MapSpace-v0``, or fixed for one episode by
+    ``reset(options={"workload": ..., "accelerator": ..., "objective": ...})``; any other key is an error. Such a task
+    must not be larger than what the spaces have room for.
 
     ## Episode End
     The episode terminates with its only step.
 
     ## Information
-    After the step, ``repaired`` (bool): whether factors, their mesh sides or kept tensors are other than the action
+    ``task_index`` (int) and ``task_id`` (str) always, as in ``MapSpace-v0``. After the step, ``repaired`` (bool): whether factors, their mesh sides or kept tensors are other than the action
     says; and the metrics of the mapping, as in ``MapSpace-v0`` (``latency_cycles``, ``energy_pj``, ``edp``,
     ``utilization``, ``lower_bound``, ``ratio`` and perhaps ``gap``). The mapping is ``env.unwrapped.mapping``. If an
     evaluator's budget is spent, the reward is 0 and ``budget_exhausted`` (True) takes the place of the metrics.
@@ -235,8 +229,8 @@ class MapSpaceOneShotEnv(EpisodesEnv[OneShotEpisodes, NDArray[np.int64]]):
     gymnasium.make("MapSpaceOneShot-v0", workload="paper/resnet_conv4", accelerator="accel_b", objective="edp")
     ```
 
-    ``workload``, ``accelerator``, ``objective``, ``axes``, ``constraints``, ``render_mode`` and ``evaluator`` are
-    those of ``MapSpace-v0``; constraints need no exact masks here.
+    ``workload``, ``accelerator``, ``objective``, ``axes``, ``constraints``, ``render_mode``, ``evaluator``, ``tasks``,
+    ``sizes`` and ``sizes_for`` are those of ``MapSpace-v0``; constraints need no exact masks here.
 
     ## References
     - Kao et al., Demystifying Map Space Exploration for NPUs, IISWC 2022.
@@ -254,14 +248,17 @@ class MapSpaceOneShotEnv(EpisodesEnv[OneShotEpisodes, NDArray[np.int64]]):
         constraints: Any = None,
         render_mode: str | None = None,
         evaluator: Evaluator | None = None,
+        tasks: Any = None,
+        sizes: Any = None,
+        sizes_for: Any = None,
     ) -> None:
         """Makes the environment; the class documents the arguments.
 
         Raises:
             SpecificationError: an unknown name or value, or an empty map space.
         """
-        tasks = OneShotTasks(workload, accelerator, objective, axes, constraints, evaluator)
-        super().__init__(OneShotEpisodes(1, tasks), render_mode)
+        arguments = TaskArguments(workload, accelerator, objective, tasks, sizes, sizes_for, evaluator)
+        super().__init__(OneShotEpisodes(1, OneShotTasks(arguments, axes, constraints)), render_mode)
 
 
 class MapSpaceOneShotVectorEnv(EpisodesVectorEnv[OneShotEpisodes]):
@@ -284,12 +281,16 @@ class MapSpaceOneShotVectorEnv(EpisodesVectorEnv[OneShotEpisodes]):
         evaluator: Evaluator | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         max_episode_steps: int | None = None,
+        tasks: Any = None,
+        sizes: Any = None,
+        sizes_for: Any = None,
     ) -> None:
         """Makes the environments; :class:`MapSpaceOneShotEnv` documents the arguments they share.
 
         Raises:
             SpecificationError: an unknown name or value, or an empty map space.
         """
-        tasks = OneShotTasks(workload, accelerator, objective, axes, constraints, evaluator)
-        episodes = OneShotEpisodes(count_of(num_envs, tasks), tasks)
+        arguments = TaskArguments(workload, accelerator, objective, tasks, sizes, sizes_for, evaluator)
+        ready = OneShotTasks(arguments, axes, constraints)
+        episodes = OneShotEpisodes(count_of(num_envs, ready), ready)
         super().__init__(episodes, render_mode, autoreset_mode, max_episode_steps)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mapgym.envs.common.episodes import EpisodesEnv, EpisodesVectorEnv
 from mapgym.envs.common.faces import count_of
+from mapgym.envs.common.tasks import TaskArguments
 from mapgym.envs.refine.refine_episodes import RefineEpisodes
 from mapgym.envs.refine.refine_tasks import RefineTasks, place_of
 from mapgym.errors import SpecificationError
@@ -73,16 +74,16 @@ class MapSpaceRefineEnv(EpisodesEnv[RefineEpisodes, int]):
     ``"trivial"`` has all loops at the outermost level. A :class:`mapgym.Mapping` is taken as it is. From a
     :class:`mapgym.warmstart.ReplayBuffer`, or the path of one, the entry whose layer is most like that of the episode
     is transferred; if there is none, or its transfer is illegal, the episode starts at random, and
-    ``info["random_start"]`` of the reset is true. The task is drawn before, uniformly, from all combinations of
-    workload and accelerator, or fixed for one episode by
-    ``reset(options={"workload": ..., "accelerator": ..., "objective": ...})``; any other key is an error. Such a task
-    must not need sizes or edits that the environment was not made with.
+    ``info["random_start"]`` of the reset is true. The task is drawn before, as in ``MapSpace-v0``, or
+    fixed for one episode by ``reset(options={"workload": ..., "accelerator": ..., "objective": ...})``; any other key
+    is an error. Such a task must not need sizes or edits that the environment was not made with.
 
     ## Episode End
     The episode terminates with the action to stop, or with the last edit of the budget. It is never truncated.
 
     ## Information
-    ``action_mask`` (int8) and ``illegal_action`` (bool) always; ``random_start`` (bool) after a reset. After the last
+    ``action_mask`` (int8), ``illegal_action`` (bool), ``task_index`` (int) and ``task_id`` (str) always, as in
+    ``MapSpace-v0``; ``random_start`` (bool) after a reset. After the last
     step also the metrics of the last mapping, floats: ``latency_cycles``, ``energy_pj``, ``edp`` (pJ * cycles),
     ``utilization``, ``lower_bound``, ``ratio`` (objective over its lower bound) and, for the tasks of
     :mod:`mapgym.evaluation.best_known`, ``gap``, as in ``MapSpace-v0``; ``first_ratio`` and ``best_ratio``, those of the first
@@ -106,6 +107,7 @@ class MapSpaceRefineEnv(EpisodesEnv[RefineEpisodes, int]):
     | constraints | None | a :class:`mapgym.spec.constraints.Constraints` or its dict |
     | render_mode | None | "ansi": the loop nest; "rgb_array": a picture of it |
     | evaluator | None | an :class:`mapgym.evaluation.evaluator.Evaluator` that prices (and counts) each start and each edit; it also gives the task, axes and constraints, which must then be left out |
+    | tasks, sizes, sizes_for | None | those of ``MapSpace-v0``; with fixed sizes the table has every edit that tasks of these sizes may have |
 
     ## References
     - Kao et al., Demystifying Map Space Exploration for NPUs, IISWC 2022.
@@ -126,14 +128,17 @@ class MapSpaceRefineEnv(EpisodesEnv[RefineEpisodes, int]):
         constraints: Any = None,
         render_mode: str | None = None,
         evaluator: Evaluator | None = None,
+        tasks: Any = None,
+        sizes: Any = None,
+        sizes_for: Any = None,
     ) -> None:
         """Makes the environment; the class documents the arguments.
 
         Raises:
             SpecificationError: an unknown name or value, an empty map space, or a start that is not in it.
         """
-        tasks = RefineTasks(workload, accelerator, objective, axes, steps, start, constraints, evaluator)
-        super().__init__(RefineEpisodes(1, tasks), render_mode)
+        arguments = TaskArguments(workload, accelerator, objective, tasks, sizes, sizes_for, evaluator)
+        super().__init__(RefineEpisodes(1, RefineTasks(arguments, axes, steps, start, constraints)), render_mode)
 
     @property
     def best_mapping(self) -> Mapping:
@@ -193,14 +198,18 @@ class MapSpaceRefineVectorEnv(EpisodesVectorEnv[RefineEpisodes]):
         evaluator: Evaluator | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         max_episode_steps: int | None = None,
+        tasks: Any = None,
+        sizes: Any = None,
+        sizes_for: Any = None,
     ) -> None:
         """Makes the environments; :class:`mapgym.envs.MapSpaceRefineEnv` documents the arguments they share.
 
         Raises:
             SpecificationError: an unknown name or value, an empty map space, or a start that is not in it.
         """
-        tasks = RefineTasks(workload, accelerator, objective, axes, steps, start, constraints, evaluator)
-        episodes = RefineEpisodes(count_of(num_envs, tasks), tasks)
+        arguments = TaskArguments(workload, accelerator, objective, tasks, sizes, sizes_for, evaluator)
+        ready = RefineTasks(arguments, axes, steps, start, constraints)
+        episodes = RefineEpisodes(count_of(num_envs, ready), ready)
         super().__init__(episodes, render_mode, autoreset_mode, max_episode_steps)
 
     def action_masks(self) -> NDArray[np.bool_]:

@@ -17,7 +17,7 @@ from mapgym.mapping.canonical_kernels import normalise_batch
 from mapgym.warmstart import ReplayBuffer
 
 if TYPE_CHECKING:
-    from mapgym.envs.common.task import TaskGenerator
+    from mapgym.envs.common.tasks import TaskSource
 
 _NOTHING = -1
 _LOG_RATIO_OF_HALF = 4.0
@@ -73,7 +73,7 @@ class RefineEpisodes(Episodes):
         self,
         rows: NDArray[np.int64],
         generators: Sequence[np.random.Generator],
-        fixed: TaskGenerator | None,
+        fixed: Sequence[TaskSource] | None,
         seeded: NDArray[np.bool_],
     ) -> None:
         """Starts an episode in some environments; see :class:`mapgym.envs.common.episodes.Episodes`."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping as AbcMapping, Sequence
 from functools import cached_property
-from itertools import combinations
+from itertools import combinations, permutations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from gymnasium import spaces
@@ -14,20 +14,18 @@ from numpy.typing import NDArray
 
 from mapgym.envs.common.observation import ObservationLayout
 from mapgym.envs.common.reward import Pricing
-from mapgym.envs.common.task import Task
-from mapgym.envs.common.tasks import EnvironmentTasks
+from mapgym.envs.common.sizes import Sizes
+from mapgym.envs.common.tasks import EnvironmentTasks, TaskArguments
 from mapgym.envs.refine.refine_kernels import NO_EDIT
 from mapgym.errors import SpecificationError, positive_int, suggest
 from mapgym.errors.text import quoted
+from mapgym.evaluation.task import Task
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapping.legality_kernels import LEGAL
 from mapgym.mapspace import MapSpace
 from mapgym.mapspace.edits_kernels import EDIT_COLUMNS, MOVE, SPATIAL_SWAP, SWAP, TOGGLE_KEEP, TOGGLE_SIDE
 from mapgym.mapspace.size import prime_exponents
 from mapgym.warmstart import ReplayBuffer
-
-if TYPE_CHECKING:
-    from mapgym.evaluation.evaluator import Evaluator
 
 STARTS = ("random", "trivial")
 EDITS_LEFT, LOG_RATIO, BEST_LOG_RATIO = "edits_left", "log_ratio", "best_log_ratio"
@@ -95,6 +93,28 @@ def _possible_edits(space: MapSpace) -> Iterator[tuple[Edit, Edit]]:
             yield edit, edit
 
 
+def edits_within(sizes: Sizes, axes: Sequence[str]) -> Iterator[Edit]:
+    """The edits, in terms that all tasks share, that tasks of some sizes may have; of some tasks not all of them."""
+    levels, dims = range(sizes.levels), range(sizes.dims)
+    sides = {s: [side for side, has in enumerate((sizes.fanout_x[s], sizes.fanout_y[s])) if has] for s in levels}
+    parallel = [s for s in levels if sides[s]]
+    places = [(s, 0) for s in levels if "tile" in axes or "parallelism" in axes]
+    places += [(s, 1) for s in parallel if "parallelism" in axes]
+    for source, target in permutations(places, 2):
+        for d in dims:
+            for k in range(sizes.distinct_primes[d]):
+                for side in sides[target[0]] if target[1] else [0]:
+                    yield MOVE, d, *source, *target, k, side
+    for b, c in combinations(dims, 2):
+        if "order" in axes:
+            yield from ((SWAP, s, b, c, 0, 0) for s in levels)
+            yield from ((SPATIAL_SWAP, s, b, c, 0, 0) for s in parallel)
+    if "parallelism" in axes:
+        yield from ((TOGGLE_SIDE, s, d, 0, 0, 0) for s in parallel if len(sides[s]) > 1 for d in dims)
+    if "bypass" in axes:
+        yield from ((TOGGLE_KEEP, s, t, 0, 0, 0) for s in levels[:-1] for t in range(sizes.tensors))
+
+
 class RefineTask:
     """One task with everything that an episode needs.
 
@@ -149,22 +169,22 @@ class RefineTasks(EnvironmentTasks[RefineTask]):
 
     def __init__(
         self,
-        workload: Any,
-        accelerator: Any,
-        objective: str | None,
+        arguments: TaskArguments,
         axes: Sequence[str] | None,
         steps: int,
         start: Any,
         constraints: Any,
-        evaluator: Evaluator | None,
     ) -> None:
         """Reads the arguments; see :class:`mapgym.envs.MapSpaceRefineEnv`."""
-        super().__init__(workload, accelerator, objective, axes, constraints, evaluator, RefineLayout)
+        super().__init__(arguments, axes, constraints, RefineLayout)
         self.steps = positive_int(steps, "steps")
         self.start = read_start(start)
-        found = {edit for task in self.generator.tasks for edit in possible_edits(self.space_of(task))}
-        self.table = sorted(found)
-        self._known = found
+        if self.is_fixed:
+            known = set(edits_within(self.sizes, self._axes))
+        else:
+            tasks = dict.fromkeys(map(self.posed, self.distribution.tasks))
+            known = {edit for task in tasks for edit in possible_edits(self.space_of(task))}
+        self.table, self._known = sorted(known), known
         self.action_space = spaces.Discrete(len(self.table) + 1)
         self.make_ready()
 

@@ -9,6 +9,7 @@ from gymnasium.vector import AutoresetMode
 
 from mapgym.envs.common.episodes import EpisodesVectorEnv
 from mapgym.envs.common.faces import count_of
+from mapgym.envs.common.tasks import TaskArguments
 from mapgym.envs.construction.mapspace_env import MapSpaceEnv, MapSpaceVectorEnv
 from mapgym.envs.construction.mapspace_episodes import MapSpaceEpisodes
 from mapgym.envs.sparse.sparse_tasks import SparseTasks
@@ -66,7 +67,8 @@ class MapSpaceSparseEnv(MapSpaceEnv):
     The episode terminates when the mapping is complete. It is never truncated.
 
     ## Information
-    ``action_mask`` (int8) and ``illegal_action`` (bool) always. After the last step also ``repaired`` (bool): whether
+    ``action_mask`` (int8), ``illegal_action`` (bool), ``task_index`` (int) and ``task_id`` (str) always, as in
+    ``MapSpace-v0``. After the last step also ``repaired`` (bool): whether
     factors had to move to make room for metadata; and the metrics of the mapping, floats: ``ratio``, the value above; ``ratio_at_D`` for each density D of the set, such as ``ratio_at_0.5``: the
     objective over its lower bound at that density; and ``latency_cycles``, ``energy_pj``, ``edp`` (pJ * cycles) and
     ``utilization``, as :class:`mapgym.evaluation.sparsity_aware.DensitySetCosts` defines them over the set. The mapping itself is
@@ -78,7 +80,8 @@ class MapSpaceSparseEnv(MapSpaceEnv):
     gymnasium.make("MapSpaceSparse-v0", workload="paper/resnet_conv4", accelerator="accel_b_sparse_md")
     ```
 
-    ``axes``, ``orders``, ``reward``, ``constraints`` and ``render_mode`` are those of ``MapSpace-v0``, and
+    ``axes``, ``orders``, ``reward``, ``constraints``, ``render_mode``, ``sizes`` and ``sizes_for`` are those of
+    ``MapSpace-v0``, and
 
     | argument | default | meaning |
     |---|---|---|
@@ -86,6 +89,7 @@ class MapSpaceSparseEnv(MapSpaceEnv):
     | accelerator | "accel_b_sparse_md" | catalog name, path, dict, Accelerator, or a list of these; with sparse features |
     | objective | "edp" | "edp", "energy" or "latency" |
     | weight_densities | (1.0, 0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01) | densities of the weights to draw from, all equally likely; or one; or "workload" for those that the workloads have |
+    | tasks | None | as in ``MapSpace-v0``, in place of workload, accelerator, objective and weight_densities: weights have the densities that the tasks give them |
     | densities | (1.0, 0.8, 0.5, 0.2, 0.1) | densities of the activations over which the reward is taken |
     | density_weights | None | what each of them counts; None for all the same |
     | evaluator | None | an :class:`mapgym.evaluation.evaluator.Evaluator` with a :class:`~mapgym.evaluation.sparsity_aware.SparsityAware` objective that prices (and counts) finished mappings; it also gives the task, densities, axes and constraints, which must then be left out |
@@ -112,6 +116,9 @@ class MapSpaceSparseEnv(MapSpaceEnv):
         constraints: Any = None,
         render_mode: str | None = None,
         evaluator: Evaluator | None = None,
+        tasks: Any = None,
+        sizes: Any = None,
+        sizes_for: Any = None,
     ) -> None:
         """Makes the environment; the class documents the arguments.
 
@@ -119,20 +126,9 @@ class MapSpaceSparseEnv(MapSpaceEnv):
             SpecificationError: an unknown name or value, an accelerator without sparse features, an empty map space,
                 or constraints without exact masks.
         """
-        tasks = SparseTasks(
-            workload,
-            accelerator,
-            objective,
-            weight_densities,
-            densities,
-            density_weights,
-            axes,
-            orders,
-            reward,
-            constraints,
-            evaluator,
-        )
-        self._open(tasks, render_mode)
+        arguments = TaskArguments(workload, accelerator, objective, tasks, sizes, sizes_for, evaluator)
+        ready = SparseTasks(arguments, weight_densities, densities, density_weights, axes, orders, reward, constraints)
+        self._open(ready, render_mode)
 
 
 class MapSpaceSparseVectorEnv(MapSpaceVectorEnv):
@@ -161,6 +157,9 @@ class MapSpaceSparseVectorEnv(MapSpaceVectorEnv):
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         max_episode_steps: int | None = None,
         copy: bool = True,
+        tasks: Any = None,
+        sizes: Any = None,
+        sizes_for: Any = None,
     ) -> None:
         """Makes the environments; :class:`MapSpaceSparseEnv` documents the arguments they share.
 
@@ -168,18 +167,7 @@ class MapSpaceSparseVectorEnv(MapSpaceVectorEnv):
             SpecificationError: an unknown name or value, an accelerator without sparse features, an empty map space,
                 or constraints without exact masks.
         """
-        tasks = SparseTasks(
-            workload,
-            accelerator,
-            objective,
-            weight_densities,
-            densities,
-            density_weights,
-            axes,
-            orders,
-            reward,
-            constraints,
-            evaluator,
-        )
-        episodes = MapSpaceEpisodes(count_of(num_envs, tasks), tasks, copies=copy)
+        arguments = TaskArguments(workload, accelerator, objective, tasks, sizes, sizes_for, evaluator)
+        ready = SparseTasks(arguments, weight_densities, densities, density_weights, axes, orders, reward, constraints)
+        episodes = MapSpaceEpisodes(count_of(num_envs, ready), ready, copies=copy)
         EpisodesVectorEnv.__init__(self, episodes, render_mode, autoreset_mode, max_episode_steps)

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping as AbcMapping, Sequence
+from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.envs.common.observation import ObservationLayout, squash
-from mapgym.envs.common.task import Task, TaskGenerator, listed
-from mapgym.envs.common.tasks import DEFAULT_WORKLOAD, check_evaluator, require_left_out
+from mapgym.envs.common.task import DEFAULT_WORKLOAD, Task, read_workloads
+from mapgym.envs.common.tasks import TaskArguments, TaskSource, check_evaluator, require_left_out
 from mapgym.envs.construction.mapspace_tasks import MapSpaceTasks, PreparedTask
 from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
-from mapgym.evaluation.sparsity_aware import DENSITIES, SparsityAware
+from mapgym.evaluation.sparsity_aware import DENSITIES, SparsityAware, is_sparsity_aware
 from mapgym.mapping import MappingBatch
 from mapgym.mapping.legality_kernels import LEGAL
 from mapgym.mapspace.metadata_repair import make_room
-from mapgym.spec import catalog
 from mapgym.spec.sparsity import SAVINGS
 from mapgym.spec.workload import Workload
-
-if TYPE_CHECKING:
-    from mapgym.evaluation.evaluator import Evaluator
 
 DEFAULT_SPARSE_ACCELERATOR = "accel_b_sparse_md"
 
@@ -102,9 +99,7 @@ class SparseTasks(MapSpaceTasks):
 
     def __init__(
         self,
-        workload: Any,
-        accelerator: Any,
-        objective: str | None,
+        arguments: TaskArguments,
         weight_densities: Any,
         densities: Sequence[float] | None,
         density_weights: Sequence[float] | None,
@@ -112,9 +107,12 @@ class SparseTasks(MapSpaceTasks):
         orders: str,
         reward: str,
         constraints: Any,
-        evaluator: Evaluator | None,
     ) -> None:
         """Reads the arguments; see :class:`mapgym.envs.MapSpaceSparseEnv`."""
+        evaluator, objective = arguments.evaluator, arguments.objective
+        # What options of a reset replace one of by one; None for what the tasks have.
+        self._workloads: list[Workload] | None = None
+        self._weight_densities: tuple[float, ...] | None = None
         if evaluator is not None:
             check_evaluator(evaluator)
             require_left_out(
@@ -132,12 +130,33 @@ class SparseTasks(MapSpaceTasks):
         else:
             densities = DENSITIES if densities is None else densities
             self.objective = SparsityAware(densities, density_weights, "edp" if objective is None else objective)
-            self._weight_densities = _read_weight_densities(weight_densities)
-            self._workloads = _read_workloads(DEFAULT_WORKLOAD if workload is None else workload)
-            workload = self._with_densities(self._workloads, self._weight_densities)
-            accelerator = DEFAULT_SPARSE_ACCELERATOR if accelerator is None else accelerator
-        aware = self.objective if evaluator is None else None
-        super().__init__(workload, accelerator, aware, axes, orders, reward, constraints, evaluator, SparseLayout)
+            if arguments.tasks is None:
+                arguments = self._with_weight_densities(arguments, weight_densities)
+            elif weight_densities is not None:
+                raise SpecificationError(
+                    "tasks and weight_densities are given, which exclude each other; leave weight_densities out, "
+                    "or give the tasks densities={'Weights': [1.0, 0.5]}"
+                )
+        super().__init__(arguments, axes, orders, reward, constraints, SparseLayout)
+
+    def _with_weight_densities(self, arguments: TaskArguments, weight_densities: Any) -> TaskArguments:
+        """The arguments with each workload once for each density of its weights."""
+        self._weight_densities = _read_weight_densities(weight_densities)
+        self._workloads = read_workloads(DEFAULT_WORKLOAD if arguments.workload is None else arguments.workload)
+        return replace(
+            arguments,
+            workload=self._with_densities(self._workloads, self._weight_densities),
+            accelerator=DEFAULT_SPARSE_ACCELERATOR if arguments.accelerator is None else arguments.accelerator,
+            objective=self.objective,
+        )
+
+    def posed(self, task: Task) -> Task:
+        """A task over the set of densities, with room for the densest activations."""
+        aware = self.objective
+        if not is_sparsity_aware(task.objective):
+            aware = SparsityAware(aware.densities, aware.weights, task.objective, aware.tensor)
+            return replace(task, workload=aware.densest(task.workload), objective=aware)
+        return task
 
     def _with_densities(self, workloads: Sequence[Workload], densities: Sequence[float] | None) -> list[Workload]:
         """Each workload with each density of its weights, and room for the densest activations."""
@@ -171,7 +190,7 @@ class SparseTasks(MapSpaceTasks):
             )
         return super().prepare(task)
 
-    def fixed_by(self, options: AbcMapping[str, Any] | None) -> TaskGenerator | None:
+    def fixed_by(self, options: AbcMapping[str, Any] | None, source: TaskSource) -> TaskSource | None:
         """Reads the options of reset; see :meth:`mapgym.envs.common.tasks.EnvironmentTasks.fixed_by`."""
         options = self.read_options(options)
         if self.evaluator is None:
@@ -179,16 +198,19 @@ class SparseTasks(MapSpaceTasks):
                 aware = self.objective
                 options["objective"] = SparsityAware(aware.densities, aware.weights, options["objective"], aware.tensor)
             if options.keys() & {"workload", "weight_density"}:
-                workloads = _read_workloads(options["workload"]) if "workload" in options else self._workloads
+                if "workload" in options:
+                    workloads = read_workloads(options["workload"])
+                else:
+                    workloads = self._workloads or list(dict.fromkeys(task.workload for task in source.tasks))
+                if not workloads:
+                    raise SpecificationError(
+                        "reset options have a weight_density for layers that are generated; give a workload as well"
+                    )
                 densities = self._weight_densities
                 if "weight_density" in options:
                     densities = _read_weight_densities(options.pop("weight_density"))
                 options["workload"] = self._with_densities(workloads, densities)
-        return super().fixed_by(options)
-
-
-def _read_workloads(spec: Any) -> list[Workload]:
-    return [workload for one in listed(spec, "workload") for workload in catalog.workloads(one)]
+        return super().fixed_by(options, source)
 
 
 def _read_weight_densities(spec: Any) -> tuple[float, ...] | None:

@@ -9,6 +9,7 @@ from gymnasium.vector import AutoresetMode
 
 from mapgym.envs.common.episodes import EpisodesEnv, EpisodesVectorEnv
 from mapgym.envs.common.faces import count_of
+from mapgym.envs.common.tasks import TaskArguments
 from mapgym.envs.refine.refine_env import DEFAULT_STEPS, MapSpaceRefineEnv, MapSpaceRefineVectorEnv
 from mapgym.envs.warm_start.warm_start_episodes import WarmStartEpisodes, WarmStartTasks
 from mapgym.warmstart import ReplayBuffer, Similarity
@@ -62,7 +63,7 @@ class MapSpaceWarmStartEnv(MapSpaceRefineEnv):
 
     | argument | default | meaning |
     |---|---|---|
-    | network | "resnet18" | what ``workload`` of ``MapSpaceRefine-v0`` may be: a network, a workload, or a list of these, in order |
+    | network | "resnet18" | what ``workload`` of ``MapSpaceRefine-v0`` may be: a network, a workload, a split such as "split:training", or a list of these, in order |
     | accelerator | "accel_b" | catalog name, path, dict, Accelerator, or a list of these, which are gone through one after the other |
     | objective | "edp" | "edp", "energy" or "latency" |
     | axes | ("tile", "order", "parallelism") | what is searched, also "bypass"; an axis left out stays trivial |
@@ -72,6 +73,8 @@ class MapSpaceWarmStartEnv(MapSpaceRefineEnv):
     | record | None | a ReplayBuffer, or the path of one, that what is found is added to; it is not read |
     | constraints | None | a :class:`mapgym.spec.constraints.Constraints` or its dict |
     | render_mode | None | "ansi": the loop nest; "rgb_array": a picture of it |
+    | tasks | None | in place of network, accelerator and objective: as in ``MapSpace-v0``, gone through in order, accelerator by accelerator; nothing is drawn, so that weights and generated tasks are refused |
+    | sizes, sizes_for | None | those of ``MapSpaceRefine-v0`` |
 
     ## References
     - Kao et al., Demystifying Map Space Exploration for NPUs, IISWC 2022 (warm start by the editing distance).
@@ -92,15 +95,19 @@ class MapSpaceWarmStartEnv(MapSpaceRefineEnv):
         record: Any = None,
         constraints: Any = None,
         render_mode: str | None = None,
+        tasks: Any = None,
+        sizes: Any = None,
+        sizes_for: Any = None,
     ) -> None:
         """Makes the environment; the class documents the arguments.
 
         Raises:
             SpecificationError: an unknown name or value, an empty map space, or a buffer that is not there.
         """
-        tasks = WarmStartTasks(network, accelerator, objective, axes, steps, similarity, buffer, record, constraints)
+        arguments = TaskArguments(network, accelerator, objective, tasks, sizes, sizes_for)
+        ready = WarmStartTasks(arguments, axes, steps, similarity, buffer, record, constraints)
         # Refine differs in its arguments and episodes only.
-        EpisodesEnv.__init__(self, WarmStartEpisodes(1, tasks), render_mode)
+        EpisodesEnv.__init__(self, WarmStartEpisodes(1, ready), render_mode)
 
     @property
     def buffer(self) -> ReplayBuffer:
@@ -134,14 +141,18 @@ class MapSpaceWarmStartVectorEnv(MapSpaceRefineVectorEnv):
         render_mode: str | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         max_episode_steps: int | None = None,
+        tasks: Any = None,
+        sizes: Any = None,
+        sizes_for: Any = None,
     ) -> None:
         """Makes the environments; :class:`mapgym.envs.MapSpaceWarmStartEnv` documents the arguments they share.
 
         Raises:
             SpecificationError: an unknown name or value, an empty map space, or a buffer that is not there.
         """
-        tasks = WarmStartTasks(network, accelerator, objective, axes, steps, similarity, buffer, record, constraints)
-        episodes = WarmStartEpisodes(count_of(num_envs, tasks), tasks)
+        arguments = TaskArguments(network, accelerator, objective, tasks, sizes, sizes_for)
+        ready = WarmStartTasks(arguments, axes, steps, similarity, buffer, record, constraints)
+        episodes = WarmStartEpisodes(count_of(num_envs, ready), ready)
         EpisodesVectorEnv.__init__(self, episodes, render_mode, autoreset_mode, max_episode_steps)
 
     @property

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Set as AbstractSet
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,17 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.envs.common.episodes import Infos
-from mapgym.envs.common.task import listed
+from mapgym.envs.common.task import read_workloads
+from mapgym.envs.common.tasks import TaskArguments, TaskSource
 from mapgym.envs.refine.refine_episodes import RefineEpisodes
 from mapgym.envs.refine.refine_tasks import RefineTask, RefineTasks, is_file
 from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
 from mapgym.mapping import MappingBatch
-from mapgym.spec import catalog
 from mapgym.warmstart import Entry, ReplayBuffer, Similarity, find_start, similarity as similarity_by_name
 
 if TYPE_CHECKING:
-    from mapgym.envs.common.task import Task, TaskGenerator
+    from mapgym.envs.common.task import TaskDistribution
+    from mapgym.evaluation.task import Task
 
 DEFAULT_NETWORK = "resnet18"
 
@@ -30,7 +32,6 @@ class WarmStartTasks(RefineTasks):
     """The arguments of ``MapSpaceWarmStart-v0``, checked, and the tasks that they stand for.
 
     Attributes:
-        order: numbers of the tasks as episodes go through them.
         similarity: distance between workloads.
         known: buffers of solved layers that every environment may begin from; they are only read.
         record: the buffer that everything found is added to; None for none.
@@ -38,9 +39,7 @@ class WarmStartTasks(RefineTasks):
 
     def __init__(
         self,
-        network: Any,
-        accelerator: Any,
-        objective: str | None,
+        arguments: TaskArguments,
         axes: Sequence[str] | None,
         steps: int,
         similarity: str | Similarity,
@@ -57,12 +56,30 @@ class WarmStartTasks(RefineTasks):
                 "buffer and record are the same ReplayBuffer, so that episodes of the same seed would differ; give "
                 "record a buffer of its own, or a path"
             )
-        network = DEFAULT_NETWORK if network is None else network
-        network = [layer for spec in listed(network, "network") for layer in catalog.workloads(spec, "network")]
-        super().__init__(network, accelerator, objective, axes, steps, "random", constraints, None)
-        machines = list(dict.fromkeys(task.accelerator for task in self.generator.tasks))
-        in_order = sorted(self.generator.tasks, key=lambda task: machines.index(task.accelerator))
-        self.order = list(dict.fromkeys(map(self.number_of, in_order)))
+        if arguments.tasks is None:
+            network = DEFAULT_NETWORK if arguments.workload is None else arguments.workload
+            arguments = replace(arguments, workload=read_workloads(network, "network"))
+        self._orders: dict[TaskSource, NDArray[np.int64]] = {}
+        super().__init__(arguments, axes, steps, "random", constraints)
+
+    def source_of(self, distribution: TaskDistribution, in_use: AbstractSet[int] = frozenset()) -> TaskSource:
+        """Makes the tasks of a distribution ready; see :class:`mapgym.envs.common.tasks.EnvironmentTasks`."""
+        if not distribution.is_finite or distribution.probabilities is not None:
+            raise SpecificationError(
+                f"MapSpaceWarmStart-v0 goes through its tasks in order, but those of {distribution!r} are drawn; give "
+                "tasks without weights, random_layers and random_accelerators"
+            )
+        return super().source_of(distribution, in_use)
+
+    def keep(self, sources: Iterable[TaskSource]) -> None:
+        """Lets the tasks of these sources stay ready, in the order in which episodes go through them."""
+        sources = list(sources)
+        super().keep(sources)
+        self._orders = {source: _order(source) for source in sources}
+
+    def order_of(self, source: TaskSource) -> NDArray[np.int64]:
+        """int64[any]: indices of the tasks of a source as episodes go through them, each task once."""
+        return self._orders[source]
 
     @property
     def shared(self) -> list[Any]:
@@ -91,7 +108,7 @@ class WarmStartEpisodes(RefineEpisodes):
         self,
         rows: NDArray[np.int64],
         generators: Sequence[np.random.Generator],
-        fixed: TaskGenerator | None,
+        fixed: Sequence[TaskSource] | None,
         seeded: NDArray[np.bool_],
     ) -> None:
         """Starts an episode in some environments; with a seed they forget what they have found."""
@@ -109,14 +126,26 @@ class WarmStartEpisodes(RefineEpisodes):
         infos.set("solved_layers", rows, np.array([len(self._best[i]) for i in rows], np.int64))
 
     def draw(
-        self, rows: NDArray[np.int64], generators: Sequence[np.random.Generator], fixed: TaskGenerator | None
+        self, rows: NDArray[np.int64], generators: Sequence[np.random.Generator], fixed: Sequence[TaskSource] | None
     ) -> None:
         """Gives each environment its next layer; one that is fixed takes no turn."""
         if fixed is not None:
             super().draw(rows, generators, fixed)
             return
-        self.task_of[rows] = np.array(self.tasks.order)[self._next[rows]]
-        self._next[rows] = (self._next[rows] + 1) % len(self.tasks.order)
+        numbers, indices = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
+        for k, i in enumerate(rows):
+            source = self.sources[i]
+            order = self.tasks.order_of(source)
+            assert source.numbers is not None
+            indices[k] = order[self._next[i]]
+            numbers[k] = source.numbers[indices[k]]
+            self._next[i] = (self._next[i] + 1) % len(order)
+        self.assign(rows, numbers, indices)
+
+    def set_source(self, source: TaskSource, rows: NDArray[np.int64]) -> None:
+        """Lets some environments go through other tasks, from the first; what they have solved they still know."""
+        super().set_source(source, rows)
+        self._next[rows] = 0
 
     def _start(self, prepared: RefineTask, number: int, row: int) -> MappingBatch | None:
         """The nearest entry, transferred; None, and counted, if there is none that can be."""
@@ -141,6 +170,13 @@ class WarmStartEpisodes(RefineEpisodes):
                 self.buffers[i].extend([entry])
                 if self.tasks.record is not None:
                     self.tasks.record.extend([entry])
+
+
+def _order(source: TaskSource) -> NDArray[np.int64]:
+    """int64[any]: indices of the tasks of a source, accelerator by accelerator, each task once."""
+    machines = {task.accelerator: k for k, task in reversed(list(enumerate(source.tasks)))}
+    in_order = sorted(source.index_of.values(), key=lambda k: (machines[source.tasks[k].accelerator], k))
+    return np.array(in_order, np.int64)
 
 
 def _read_similarity(similarity: str | Similarity) -> Similarity:

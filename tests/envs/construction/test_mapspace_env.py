@@ -11,7 +11,7 @@ import pytest
 
 from brute_force import Key, enumerate_space, key_of
 from mapgym.cost import CostModel, lower_bound
-from mapgym.envs import MapSpaceEnv, MapSpaceVectorEnv, TaskGenerator
+from mapgym.envs import MapSpaceEnv, MapSpaceVectorEnv, TaskDistribution
 from mapgym.envs.benchmark import measure_steps_per_second
 from mapgym.envs.common.observation import squash
 from mapgym.errors import SpecificationError
@@ -254,8 +254,8 @@ def test_innermost_orders__make_shorter_episodes() -> None:
 
 def test_tasks__come_from_lists_networks_and_options() -> None:
     layers = catalog.network("resnet18").layers
-    assert len(TaskGenerator("resnet18", "accel_b")) == len(layers)
-    assert len(TaskGenerator(["resnet18", TOY], ["accel_a", "accel_b"])) == 2 * len(layers) + 2
+    assert len(TaskDistribution("resnet18", "accel_b")) == len(layers)
+    assert len(TaskDistribution(["resnet18", TOY], ["accel_a", "accel_b"])) == 2 * len(layers) + 2
     env = MapSpaceEnv(["resnet18", TOY], ["accel_b", "accel_b_2d"])
     names = set()
     for seed in range(300):

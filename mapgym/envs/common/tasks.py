@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping as AbcMapping, Sequence, Set as AbstractSet
+from functools import cached_property
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -11,11 +13,13 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from mapgym.envs.common.observation import ObservationLayout
+from mapgym.envs.common.state import Settings
 from mapgym.envs.common.task import Task, TaskGenerator
 from mapgym.errors import SpecificationError, require_keys, require_kind
 from mapgym.errors.text import quoted
 from mapgym.evaluation.evaluator import Evaluator
 from mapgym.evaluation.sparsity_aware import SparsityAware
+from mapgym.mapping import Mapping
 from mapgym.mapspace import MapSpace
 from mapgym.mapspace.entries import check_axes
 
@@ -84,8 +88,31 @@ class EnvironmentTasks(ABC, Generic[Prepared]):
 
     @property
     def shared(self) -> list[Any]:
-        """What copies of the environment share: what the caller uses as well; an evaluator sees to it itself."""
-        return []
+        """What copies of the environment share: what the caller uses as well, and tasks, which never change.
+
+        So a state of one is known to the others at a glance. An evaluator sees to it itself.
+        """
+        return [prepared.task for prepared in self.prepared]
+
+    @cached_property
+    def settings(self) -> Settings:
+        """What an environment must have in common with a saved state, in words."""
+        space = self.space_of(self.generator.tasks[0])
+        is_trivial = space.base == Mapping.trivial(space.workload, space.accelerator)
+        values = {
+            "kind": type(self).__name__.removesuffix("Tasks"),
+            "axes": space.axes,
+            "constraints": space.constraints.to_dict(),
+            "base": "trivial" if is_trivial else digest_of(space.base.to_dict()),
+            "layout of the observation": self.layout,
+            "action space": self.action_space,
+            **self.own_settings(),
+        }
+        return tuple((name, str(value)) for name, value in values.items())
+
+    def own_settings(self) -> dict[str, Any]:
+        """Further ones of a kind of environments; their texts are compared."""
+        return {}
 
     @abstractmethod
     def prepare(self, task: Task) -> Prepared:
@@ -127,13 +154,17 @@ class EnvironmentTasks(ABC, Generic[Prepared]):
             options.get("objective", first.objective),
         )
         for task in generator.tasks:
-            if not self.fits(task):
-                raise SpecificationError(
-                    f"{quoted(task.workload.name)} on {quoted(task.accelerator.name)} is larger than the spaces of "
-                    "this environment (levels, dims, tensors, divisors of a bound or mesh sides); name it when the "
-                    "environment is made"
-                )
+            self._require_room(task)
         return generator
+
+    def _require_room(self, task: Task) -> None:
+        """Raises SpecificationError if the spaces of the environment have no room for a task."""
+        if not self.fits(task):
+            raise SpecificationError(
+                f"{quoted(task.workload.name)} on {quoted(task.accelerator.name)} is larger than the spaces of "
+                "this environment (levels, dims, tensors, divisors of a bound or mesh sides); name it when the "
+                "environment is made"
+            )
 
     def read_options(self, options: AbcMapping[str, Any] | None, also: tuple[str, ...] = ()) -> dict[str, Any]:
         """The options of reset, none of them unknown; ``also`` names further ones that are known."""
@@ -156,6 +187,21 @@ class EnvironmentTasks(ABC, Generic[Prepared]):
             numbers.append(self.number_of(task, in_use))
             in_use.add(numbers[-1])
         return numbers
+
+    def number_of_saved(self, task: Task, in_use: AbstractSet[int]) -> int:
+        """Number of the task of a saved state; ``in_use`` as for :meth:`number_of`.
+
+        Raises:
+            SpecificationError: the spaces have no room for it, or an evaluator prices another one.
+        """
+        if task not in self._numbers_of:
+            if self.evaluator is not None:
+                raise SpecificationError(
+                    f"the state is of the task {quoted(task.name)}, which is not the one that the evaluator prices; "
+                    "give a state of its task"
+                )
+            self._require_room(task)
+        return self.number_of(task, in_use)
 
     def number_of(self, task: Task, in_use: AbstractSet[int] = frozenset()) -> int:
         """Number of a task in ``prepared``; it is prepared if it is new.
@@ -188,6 +234,11 @@ class EnvironmentTasks(ABC, Generic[Prepared]):
                 del self._numbers_of[task]
                 return number
         return len(self.prepared)
+
+
+def digest_of(value: Any) -> str:
+    """Stands for a value whose text is too long to compare or to show."""
+    return hashlib.blake2b(repr(value).encode(), digest_size=8).hexdigest()
 
 
 def check_evaluator(evaluator: Any) -> None:

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from mapgym.envs.common import rendering
 from mapgym.envs.common.episodes import EpisodesVectorEnv
 from mapgym.envs.common.faces import ScalarFace, count_of
+from mapgym.envs.common.state import EnvironmentState, check_size
 from mapgym.envs.construction import step_kernels as kernels
+from mapgym.envs.construction.episode_memory import EpisodeMemory
 from mapgym.envs.construction.mapspace_episodes import MapSpaceEpisodes
-from mapgym.envs.construction.mapspace_tasks import MapSpaceTasks
+from mapgym.envs.construction.mapspace_tasks import MapSpaceTasks, PreparedTask
 from mapgym.mapping import Mapping, MappingBatch
 
 if TYPE_CHECKING:
@@ -145,6 +147,7 @@ class MapSpaceEnv(ScalarFace[int]):
     """  # noqa: E501 - rows of a table cannot be broken
 
     _tasks: MapSpaceTasks
+    _prepared: PreparedTask
 
     def __init__(
         self,
@@ -172,7 +175,8 @@ class MapSpaceEnv(ScalarFace[int]):
         self._layout = tasks.layout.table
         self._is_shaped = tasks.is_shaped
         self._actions = int(tasks.action_space.n)
-        self._begin(0)
+        first: PreparedTask = tasks.prepared[0]
+        self._take(first, first.beginning)
 
     @property
     def task(self) -> Task:
@@ -182,18 +186,36 @@ class MapSpaceEnv(ScalarFace[int]):
     @property
     def mapping(self) -> Mapping:
         """The mapping as far as it is decided; undecided factors are 1."""
-        return self._prepared.mapping(self._state)
+        return self._prepared.mapping(self._memory.state)
 
     def action_masks(self) -> NDArray[np.bool_]:
         """bool[actions]: which actions are legal now (the name is sb3-contrib's)."""
-        return self._mask.astype(np.bool_)
+        return self._memory.mask.astype(np.bool_)
 
     def _begin(self, number: int) -> None:
-        self._prepared = self._tasks.prepared[number]
-        self._table, self._numbers = self._prepared.table, self._prepared.numbers
-        self._state = self._prepared.initial_state.copy()
-        self._observation = self._prepared.initial_observation.copy()
-        self._mask = self._prepared.initial_mask.copy()
+        """Puts the episode at the beginning of a task."""
+        prepared = self._tasks.prepared[number]
+        if prepared is not self._prepared:
+            self._take(prepared, prepared.beginning)
+        else:
+            self._memory.content[:] = prepared.beginning
+
+    def _take(self, prepared: PreparedTask, content: bytes) -> None:
+        """Goes over to another task."""
+        self._prepared, self._table, self._numbers = prepared, prepared.table, prepared.numbers
+        self._memory = EpisodeMemory(prepared.sizes, content)
+
+    def _save(self) -> tuple[bytes, None]:
+        return self._memory.content.tobytes(), None
+
+    def _restore(self, number: int | None, state: EnvironmentState) -> None:
+        prepared = self._prepared if number is None else self._tasks.prepared[number]
+        if len(state.numbers) != len(prepared.beginning):
+            check_size(state.numbers, len(prepared.beginning), self.where)
+        if prepared is self._prepared:
+            self._memory.content[:] = state.numbers
+        else:
+            self._take(prepared, state.numbers)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -213,7 +235,8 @@ class MapSpaceEnv(ScalarFace[int]):
         else:
             self._begin(self._tasks.number_of(fixed.tasks[fixed.draw(self.np_random)]))
         self._must_reset = False
-        return self._observation.copy(), {"action_mask": self._mask.copy(), "illegal_action": False}
+        memory = self._memory
+        return memory.observation.copy(), {"action_mask": memory.mask.copy(), "illegal_action": False}
 
     def step(self, action: int | np.int64) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Takes one decision.
@@ -230,25 +253,26 @@ class MapSpaceEnv(ScalarFace[int]):
         # Almost every action is a Python integer that is in the space; any other takes the way through the door.
         if type(action) is not int or not 0 <= action < self._actions:
             action = int(action) if type(action) is _INT64 else int(self._read_action(action))
+        memory = self._memory
         is_complete, is_illegal, reward = kernels.step_one(
             self._table,
             self._numbers,
             self._layout,
-            self._state,
-            self._observation,
-            self._mask,
+            memory.state,
+            memory.observation,
+            memory.mask,
             action,
             self._is_shaped,
         )
-        info = {"action_mask": self._mask.copy(), "illegal_action": is_illegal}
+        info = {"action_mask": memory.mask.copy(), "illegal_action": is_illegal}
         if is_complete:
             self._must_reset = True
             reward += self._price(info)
-        return self._observation.copy(), reward, is_complete, False, info
+        return memory.observation.copy(), reward, is_complete, False, info
 
     def _price(self, info: dict[str, Any]) -> float:
         """Prices the finished mapping; returns its reward and adds the metrics to info."""
-        batch, changed = self._prepared.finish(self._state[None], _FIRST)
+        batch, changed = self._prepared.finish(self._memory.state[None], _FIRST)
         if changed is not None:
             info["repaired"] = bool(changed[0])
         metrics = self._prepared.pricing.evaluate(batch)
@@ -260,7 +284,8 @@ class MapSpaceEnv(ScalarFace[int]):
         return float(rewards[0])
 
     def _render(self, mode: str) -> Any:
-        return rendering.render(mode, self.task, self._table, self._state, self.mapping, self._tasks.layout)
+        state = self._memory.state
+        return rendering.render(mode, self.task, self._table, state, self.mapping, self._tasks.layout)
 
 
 class MapSpaceVectorEnv(EpisodesVectorEnv[MapSpaceEpisodes]):

@@ -86,6 +86,8 @@ class WarmStartEpisodes(RefineEpisodes):
         self._next = np.zeros(n, np.int64)
         self._best: list[dict[Task, float]] = [{} for _ in range(n)]
         self._random_starts, self._failed_transfers = np.zeros(n, np.int64), np.zeros(n, np.int64)
+        # Which of the buffers a saved state has as well: what is added then goes into a copy.
+        self._is_saved = np.zeros(n, np.bool_)
 
     def begin(
         self,
@@ -96,10 +98,26 @@ class WarmStartEpisodes(RefineEpisodes):
     ) -> None:
         """Starts an episode in some environments; with a seed they forget what they have found."""
         for i in rows[seeded]:
-            self.buffers[i] = ReplayBuffer()
+            self.buffers[i], self._is_saved[i] = ReplayBuffer(), False
             self._best[i] = {}
             self._next[i] = self._random_starts[i] = self._failed_transfers[i] = 0
         super().begin(rows, generators, fixed, seeded)
+
+    def arrays(self, row: int) -> tuple[NDArray[Any], ...]:
+        """Also how far the sequence of layers is; see :class:`mapgym.envs.common.episodes.Episodes`."""
+        own = (self._next, self._random_starts, self._failed_transfers)
+        return *super().arrays(row), *(array[row : row + 1] for array in own)
+
+    def objects(self, row: int) -> Any:
+        """Also what is solved."""
+        self._is_saved[row] = True
+        return super().objects(row), self.buffers[row], dict(self._best[row])
+
+    def restore_objects(self, row: int, objects: Any) -> None:
+        """Takes what was solved."""
+        metrics, self.buffers[row], best = objects
+        super().restore_objects(row, metrics)
+        self._best[row], self._is_saved[row] = dict(best), True
 
     def report(self, rows: NDArray[np.int64], infos: Infos) -> None:
         """Says what the info of a reset says; see :class:`mapgym.envs.common.episodes.Episodes`."""
@@ -115,8 +133,10 @@ class WarmStartEpisodes(RefineEpisodes):
         if fixed is not None:
             super().draw(rows, generators, fixed)
             return
-        self.task_of[rows] = np.array(self.tasks.order)[self._next[rows]]
-        self._next[rows] = (self._next[rows] + 1) % len(self.tasks.order)
+        # A state may come from a longer sequence.
+        turns = self._next[rows] % len(self.tasks.order)
+        self.task_of[rows] = np.array(self.tasks.order)[turns]
+        self._next[rows] = (turns + 1) % len(self.tasks.order)
 
     def _start(self, prepared: RefineTask, number: int, row: int) -> MappingBatch | None:
         """The nearest entry, transferred; None, and counted, if there is none that can be."""
@@ -138,6 +158,9 @@ class WarmStartEpisodes(RefineEpisodes):
             if value < self._best[i].get(task, math.inf):
                 self._best[i][task] = value
                 entry = Entry(task.workload, task.accelerator, task.objective, value, self.best_mapping(int(i)))
+                if self._is_saved[i]:
+                    before, self.buffers[i], self._is_saved[i] = self.buffers[i], ReplayBuffer(), False
+                    self.buffers[i].extend(before)
                 self.buffers[i].extend([entry])
                 if self.tasks.record is not None:
                     self.tasks.record.extend([entry])

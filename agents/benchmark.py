@@ -54,6 +54,7 @@ STANDARD_AGENTS = (
     "evolution",
     "differential-evolution",
     "cma-es",
+    "mcts",
 )
 """Agents that neither model the costs nor solve for the optimum; they should cost next to nothing themselves."""
 

@@ -1,13 +1,13 @@
 """Compiled tree search: from the top of a tree to a leaf, by random choices to a mapping, and back with its value.
 
-A node stands for the decisions that lead to it, which are made anew on the way down: that takes less time than a copy
-of the state would take memory. Values are -ln(cost), higher is better.
+A node stands for the decisions that lead to it. They are made anew on the way down, so that no node holds a state.
+Values are -ln(cost): higher is better.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from mapgym.mapspace.construction.decision_kernels import (
     choose,
     next_decision,
 )
-from mapgym.mapspace.construction.packed_kernels import GROUP
+from mapgym.mapspace.construction.packed_kernels import GROUP, KEEP, ORDER, ORDER_X, PARALLEL, TILE
 from mapgym.mapspace.construction.rollout_kernels import export_mapping
 
 ROOT = 0
@@ -34,6 +34,9 @@ SIZE = 0
 
 _ATTEMPTS = 1000
 """Ways down that may end without a mapping before a batch stays short; they do where constraints are inexact."""
+
+Tables: TypeAlias = tuple[packed.Task, packed.Ways, packed.State]
+"""Tables of a construction and its initial state; see :mod:`mapgym.mapspace.construction.packed_kernels`."""
 
 
 class Tree(NamedTuple):
@@ -52,11 +55,17 @@ class Tree(NamedTuple):
 
 
 class Moves(NamedTuple):
-    """What choices were worth wherever they were made, which random choices favour."""
+    """What choices were worth wherever in the tree they were made: random choices favour the good ones."""
 
     totals: NDArray[np.float64]  # [move] sum of the values of mappings with it
     visits: NDArray[np.int64]  # [move]
-    trails: NDArray[np.int32]  # [batch, decisions] the moves that each mapping of a batch consists of
+
+
+class Ways(NamedTuple):
+    """How the mappings of a batch were reached."""
+
+    leaves: NDArray[np.int32]  # [batch] the node below which each lies
+    trails: NDArray[np.int32]  # [batch, decisions] the moves that it consists of
     lengths: NDArray[np.int32]  # [batch] how many those are
 
 
@@ -68,11 +77,16 @@ class Rules(NamedTuple):
     temperature: float  # of random choices, in units of the spread; 0 for uniform ones
     low: float  # value that counts as 0
     spread: float  # value above that which counts as 1
-    most_nodes: int  # of the tree
 
 
 @kernel
-def move_of(task: packed.Task, state: packed.State, width: int, choice: int) -> int:
+def decision_count(task: packed.Task) -> int:
+    """Decisions of a mapping at most, and 1 where there is none: how many different ones there are as well."""
+    return max(packed.groups(task), 1) * max(packed.dims(task), packed.tensors(task))
+
+
+@kernel
+def _move_of(task: packed.Task, state: packed.State, width: int, choice: int) -> int:
     """Number of a choice at the decision where a construction is, the same wherever in the tree it comes up."""
     _, _, item = next_decision(task, state)
     items = max(packed.dims(task), packed.tensors(task))
@@ -139,7 +153,6 @@ def _roll(
     state: packed.State,
     choices: NDArray[np.int64],
     count: int,
-    width: int,
     rules: Rules,
     moves: Moves,
     generator: State,
@@ -150,7 +163,7 @@ def _roll(
     # The highest of worth / temperature + Gumbel noise is drawn with the probability of a softmax.
     chosen, highest = choices[0], -np.inf
     for k in range(count):
-        move = move_of(task, state, width, choices[k])
+        move = _move_of(task, state, len(choices), choices[k])
         worth = 1.0
         if moves.visits[move] > 0:
             worth = (moves.totals[move] / moves.visits[move] - rules.low) / rules.spread
@@ -161,124 +174,158 @@ def _roll(
 
 
 @kernel
-def _note(moves: Moves, i: int, length: int, move: int) -> int:
-    moves.trails[i, length] = move
-    return length + 1
+def _go(task: packed.Task, state: packed.State, width: int, choice: int, ways: Ways, i: int) -> None:
+    """Makes a choice, which becomes part of the way of mapping i."""
+    ways.trails[i, ways.lengths[i]] = _move_of(task, state, width, choice)
+    ways.lengths[i] += 1
+    choose(task, state, choice)
+
+
+@kernel
+def _arrive(tree: Tree, ways: Ways, i: int, node: int) -> None:
+    """Notes that mapping i, below a node, is being priced."""
+    ways.leaves[i] = node
+    tree.pending[node] += 1
+    while node != ROOT:
+        node = packed.int64(tree.parents[node])
+        tree.pending[node] += 1
 
 
 @allocating_kernel
 def ask_for(
-    construction: tuple[packed.Task, packed.Ways, packed.State],
-    tree_arrays: tuple[NDArray[np.int32], ...],
-    rules: Rules,
-    move_arrays: tuple[NDArray[np.float64], ...],
-    path: NDArray[np.int32],
-    generator: State,
-    leaves: NDArray[np.int32],
-    arrays: Arrays,
+    tables: Tables, tree: Tree, moves: Moves, rules: Rules, generator: State, ways: Ways, arrays: Arrays
 ) -> int:
     """Goes down the tree for each mapping of a batch.
 
     Args:
-        construction: task, ways and initial state, see :mod:`mapgym.mapspace.construction.packed_kernels`.
-        tree_arrays: of a :class:`Tree`; the nodes passed are pending afterwards.
-        rules: see there.
-        move_arrays: of :class:`Moves`.
-        path: int32[any], nodes to pass before there is a choice, without the root.
+        tables: of the construction.
+        tree: the nodes passed are pending afterwards, and some have children.
+        moves, rules: see there.
         generator: of random numbers.
-        leaves: int32[n], receives the node below which each mapping lies.
+        ways: filled.
         arrays: of the batch, filled.
 
     Returns:
         how many mappings there are; fewer than asked for if the tree is closed, or nothing legal is found.
     """
-    task, ways, initial = construction
-    tree, moves = Tree(*tree_arrays), Moves(*move_arrays)
+    task, completions, initial = tables
     maps = Maps(*arrays)
     width = choices_size(task)
     choices, weights, state = np.empty(width, np.int64), np.empty(width), np.empty_like(initial)
     asked, failures = 0, 0
-    while asked < len(leaves) and not tree.closed[ROOT] and failures < _ATTEMPTS:
+    while asked < len(maps.temporal) and not tree.closed[ROOT] and failures < _ATTEMPTS:
         for position in range(len(initial)):
             state[position] = initial[position]
-        node, depth, length = ROOT, 0, 0
-        left = advance(task, ways, state, choices, weights)
+        node = ROOT
+        ways.lengths[asked] = 0
+        left = advance(task, completions, state, choices, weights)
         while left > 0:
             if tree.firsts[node] == 0:
-                is_known = tree.visits[node] + tree.pending[node] > 0 or node == ROOT
-                if not is_known or tree.used[SIZE] + left > rules.most_nodes:
+                is_known = node == ROOT or tree.visits[node] + tree.pending[node] > 0
+                if not is_known or tree.used[SIZE] + left > len(tree.parents):
                     break
                 _expand(tree, node, choices, left)
-            child = NOTHING
-            if depth < len(path) and not tree.closed[path[depth]]:
-                child = path[depth]
-            if child == NOTHING:
-                child = _select(tree, node, rules, generator)
-            depth += 1
-            action = packed.int64(tree.actions[child])
-            length = _note(moves, asked, length, move_of(task, state, width, action))
-            choose(task, state, action)
-            node = child
-            left = advance(task, ways, state, choices, weights)
-        is_whole_way = left <= 0
-        while left > 0:
-            action = _roll(task, state, choices, left, width, rules, moves, generator)
-            length = _note(moves, asked, length, move_of(task, state, width, action))
-            choose(task, state, action)
-            left = advance(task, ways, state, choices, weights)
-        if is_whole_way:
+            node = _select(tree, node, rules, generator)
+            _go(task, state, width, packed.int64(tree.actions[node]), ways, asked)
+            left = advance(task, completions, state, choices, weights)
+        if left <= 0:
             _close(tree, node)
+        while left > 0:
+            _go(task, state, width, _roll(task, state, choices, left, rules, moves, generator), ways, asked)
+            left = advance(task, completions, state, choices, weights)
         if left == DEAD_END:
             failures += 1
             continue
         export_mapping(task, state, asked, maps)
-        leaves[asked], moves.lengths[asked] = node, length
-        while True:
-            tree.pending[node] += 1
-            if node == ROOT:
-                break
-            node = tree.parents[node]
+        _arrive(tree, ways, asked, node)
         asked += 1
     return asked
 
 
 @kernel
-def tell_values(
-    tree_arrays: tuple[NDArray[np.int32], ...],
-    move_arrays: tuple[NDArray[np.float64], ...],
-    leaves: NDArray[np.int32],
-    values: NDArray[np.float64],
-) -> None:
-    """Takes the values of the first mappings of a batch up the tree.
+def _choice_of(task: packed.Task, state: packed.State, maps: Maps, i: int) -> int:
+    """What a mapping in canonical form says about the decision where a construction is; NOTHING if it says nothing."""
+    kind, level, item = next_decision(task, state)
+    if kind == KEEP:
+        return int(maps.keep[i, level, item])
+    if kind == ORDER:
+        return int(maps.order[i, level, item])
+    split = packed.int64(maps.spatial_split[i, level])
+    if kind >= ORDER_X:
+        place = item if kind == ORDER_X else split + item
+        return int(maps.spatial_order[i, level, place])
+    factor = maps.temporal[i, level, item] if kind == TILE else maps.spatial[i, level, item]
+    offset = 0
+    if kind == PARALLEL and factor > 1:
+        for place in range(split, packed.dims(task)):
+            if maps.spatial_order[i, level, place] == item:
+                offset = packed.y_offset(task)
+    for j in range(packed.int64(state[packed.remaining_at(task, item)]) + 1):
+        if packed.divisor(task, item, j) == factor:
+            return j + offset
+    return NOTHING
+
+
+@allocating_kernel
+def enter(tables: Tables, tree: Tree, ways: Ways, arrays: Arrays) -> None:
+    """Makes nodes on the whole way to each mapping of a batch, as far as there is room; they are pending afterwards.
 
     Args:
-        tree_arrays, move_arrays: see :func:`ask_for`.
-        leaves: int32[at least n], as that filled it.
-        values: float64[n].
+        tables, tree: as for :func:`ask_for`.
+        ways: filled; a mapping that the construction cannot reach ends where it leaves it.
+        arrays: of the batch, in canonical form.
     """
-    tree, moves = Tree(*tree_arrays), Moves(*move_arrays)
-    for i in range(len(values)):
-        node = packed.int64(leaves[i])
-        while True:
-            tree.pending[node] -= 1
-            tree.visits[node] += 1
-            tree.totals[node] += values[i]
-            tree.bests[node] = max(tree.bests[node], values[i])
-            if node == ROOT:
+    task, completions, initial = tables
+    maps = Maps(*arrays)
+    width = choices_size(task)
+    choices, weights, state = np.empty(width, np.int64), np.empty(width), np.empty_like(initial)
+    for i in range(len(maps.temporal)):
+        for position in range(len(initial)):
+            state[position] = initial[position]
+        node = ROOT
+        ways.lengths[i] = 0
+        left = advance(task, completions, state, choices, weights)
+        while left > 0:
+            if tree.firsts[node] == 0:
+                if tree.used[SIZE] + left > len(tree.parents):
+                    break
+                _expand(tree, node, choices, left)
+            wanted, first = _choice_of(task, state, maps, i), packed.int64(tree.firsts[node])
+            child = NOTHING
+            for k in range(first, first + tree.counts[node]):
+                if tree.actions[k] == wanted:
+                    child = k
+            if child == NOTHING:
                 break
-            node = tree.parents[node]
-        for k in range(moves.lengths[i]):
-            moves.totals[moves.trails[i, k]] += values[i]
-            moves.visits[moves.trails[i, k]] += 1
+            node = child
+            _go(task, state, width, wanted, ways, i)
+            left = advance(task, completions, state, choices, weights)
+        if left == COMPLETE:
+            _close(tree, node)
+        _arrive(tree, ways, i, node)
 
 
 @kernel
-def best_child(tree_arrays: tuple[NDArray[np.int32], ...], node: int) -> int:
-    """The open child of a node below which the best mapping lies; NOTHING if it has no open child that was tried."""
-    tree = Tree(*tree_arrays)
-    chosen, highest = NOTHING, -np.inf
-    first = tree.firsts[node]
-    for child in range(first, first + tree.counts[node]):
-        if not tree.closed[child] and tree.visits[child] > 0 and tree.bests[child] > highest:
-            chosen, highest = child, tree.bests[child]
-    return chosen
+def tell_values(tree: Tree, moves: Moves, ways: Ways, rows: NDArray[np.int64], values: NDArray[np.float64]) -> None:
+    """Takes the values of some mappings of a batch up the tree.
+
+    Args:
+        tree, moves: see :func:`ask_for`.
+        ways: as that or :func:`enter` filled it.
+        rows: int64[n], which mappings.
+        values: float64[n].
+    """
+    for n in range(len(rows)):
+        i, value = rows[n], values[n]
+        node = packed.int64(ways.leaves[i])
+        while True:
+            tree.pending[node] -= 1
+            tree.visits[node] += 1
+            tree.totals[node] += value
+            tree.bests[node] = max(tree.bests[node], value)
+            if node == ROOT:
+                break
+            node = packed.int64(tree.parents[node])
+        for k in range(ways.lengths[i]):
+            moves.totals[ways.trails[i, k]] += value
+            moves.visits[ways.trails[i, k]] += 1

@@ -410,6 +410,7 @@ class EnvironmentContract:
         state = env.get_state()  # type: ignore[attr-defined]
         rows = [vector.get_state(i) for i in range(2)]  # type: ignore[attr-defined]
         other_kind = (("kind", "other"), *state.settings[1:])
+        wrong: Any
         for wrong in (
             *(None, 5, "state", b"", tuple(state), {}, state._replace(settings=other_kind)),
             *(state._replace(numbers=state.numbers[:-1]), state._replace(random={"bit_generator": "MT19937"})),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -160,12 +162,15 @@ class Mcts(AskTellAgent):
         size = len(self._tree.parents)
         if 2 * self._tree.used[SIZE] > size and size < self.nodes:
             larger = _new_tree(min(self.nodes, 2 * size))
-            for new, old in zip(larger, self._tree, strict=True):
+            arrays: Iterable[tuple[NDArray[Any], NDArray[Any]]] = zip(larger, self._tree, strict=True)
+            for new, old in arrays:
                 new[: len(old)] = old
             self._tree = larger
 
 
 def _new_tree(size: int) -> Tree:
     """A root, and room for so many nodes."""
-    numbers = (np.zeros(size, np.int32) for _ in range(6))
-    return Tree(*numbers, np.zeros(size), np.full(size, -np.inf), np.zeros(size, np.bool_), np.ones(1, np.int64))
+    parents, firsts, counts, actions, visits, pending = np.zeros((6, size), np.int32)
+    totals, bests = np.zeros(size), np.full(size, -np.inf)
+    closed, used = np.zeros(size, np.bool_), np.ones(1, np.int64)
+    return Tree(parents, firsts, counts, actions, visits, pending, totals, bests, closed, used)

@@ -24,7 +24,6 @@ from mapgym.envs.common.state import (
     check_random,
     check_size,
     joined,
-    number_of_state,
     split_into,
 )
 
@@ -364,7 +363,7 @@ class EpisodesVectorEnv(VectorFace, Generic[State]):
         if type(state) is not EnvironmentState or not (
             state.task is episodes.task(row) and state.settings is episodes.tasks.settings
         ):
-            number = number_of_state(state, episodes.tasks, self.where, episodes.task_of)
+            number = episodes.tasks.number_of_state(state, self.where, set(episodes.task_of.tolist()))
         generator = self._generators[row]
         check_random(state, generator, self.where)
         episodes.restore(row, number, state, self._generators, self.where)

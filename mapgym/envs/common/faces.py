@@ -19,7 +19,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from mapgym.envs.common.inputs import read_action, read_actions, read_reset_mask, read_seed, read_seeds
-from mapgym.envs.common.state import EnvironmentState, check_random, number_of_state
+from mapgym.envs.common.state import EnvironmentState, check_random
 from mapgym.envs.common.stored_spec import stored
 from mapgym.errors import SpecificationError, positive_int, require_one_of
 from mapgym.errors.text import quoted
@@ -138,7 +138,7 @@ class ScalarFace(Described, gym.Env[NDArray[np.float32], Action]):
         if type(state) is not EnvironmentState or not (
             state.task is self.task and state.settings is self._tasks.settings
         ):
-            number = number_of_state(state, self._tasks, self.where)
+            number = self._tasks.number_of_state(state, self.where)
         generator = self.np_random
         if state.random is not None:
             check_random(state, generator, self.where)

@@ -6,7 +6,7 @@ of it, an equal one, or a row of a vector twin of one; the same actions then hav
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -17,7 +17,6 @@ from mapgym.errors.text import quoted
 
 if TYPE_CHECKING:
     from mapgym.envs.common.task import Task
-    from mapgym.envs.common.tasks import EnvironmentTasks
 
 Settings = tuple[tuple[str, str], ...]
 """(name, value) of everything but the task that an environment must have in common with a state."""
@@ -43,34 +42,7 @@ class EnvironmentState(NamedTuple):
     numbers: bytes
     objects: Any
     is_over: bool
-    random: dict[str, Any] | None
-
-
-def number_of_state(
-    state: Any, tasks: EnvironmentTasks[Any], where: str, in_use: Sequence[int] | NDArray[np.int64] = ()
-) -> int:
-    """The number of the task of a state; it is prepared if it is new.
-
-    Args:
-        state: what a caller takes for a state.
-        tasks: of the environment that it is for.
-        where: name of the environment.
-        in_use: numbers that must keep their tasks.
-
-    Raises:
-        SpecificationError: it is none, or one of an environment that differs in its settings, or its task has no room
-            in the spaces, or is not that of the evaluator.
-    """
-    if type(state) is not EnvironmentState:
-        raise SpecificationError(f"{where}: state is {quoted(state)}; give what get_state() of an environment returned")
-    ours = dict(tasks.settings)
-    for name, value in state.settings:
-        if ours.get(name) != value:
-            raise SpecificationError(
-                f"{where}: the state is of an environment whose {name} is {quoted(value)}, and here it is "
-                f"{quoted(ours.get(name))}; give a state of an equal environment"
-            )
-    return tasks.number_of_saved(state.task, {int(number) for number in in_use})
+    random: Mapping[str, Any] | None
 
 
 def check_random(state: EnvironmentState, generator: np.random.Generator, where: str) -> None:

@@ -6,14 +6,14 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping as AbcMapping, Sequence, Set as AbstractSet
 from functools import cached_property
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
 from mapgym.envs.common.observation import ObservationLayout
-from mapgym.envs.common.state import Settings
+from mapgym.envs.common.state import EnvironmentState, Settings
 from mapgym.envs.common.task import Task, TaskGenerator
 from mapgym.errors import SpecificationError, require_keys, require_kind
 from mapgym.errors.text import quoted
@@ -31,7 +31,14 @@ MOST_GIVEN = 64
 """Tasks from the options of resets that are kept ready, unless more are in use at once: there is no end of different
 ones."""
 
-Prepared = TypeVar("Prepared")
+
+class PreparedForTask(Protocol):
+    """A task made ready, whatever else belongs to it."""
+
+    task: Task
+
+
+Prepared = TypeVar("Prepared", bound=PreparedForTask)
 
 
 class EnvironmentTasks(ABC, Generic[Prepared]):
@@ -188,12 +195,30 @@ class EnvironmentTasks(ABC, Generic[Prepared]):
             in_use.add(numbers[-1])
         return numbers
 
-    def number_of_saved(self, task: Task, in_use: AbstractSet[int]) -> int:
-        """Number of the task of a saved state; ``in_use`` as for :meth:`number_of`.
+    def number_of_state(self, state: Any, where: str, in_use: AbstractSet[int] = frozenset()) -> int:
+        """The number of the task of a saved state; it is prepared if it is new.
+
+        Args:
+            state: what a caller takes for a state.
+            where: name of the environment.
+            in_use: numbers that must keep their tasks.
 
         Raises:
-            SpecificationError: the spaces have no room for it, or an evaluator prices another one.
+            SpecificationError: it is none, or one of an environment that differs in its settings, or its task has no
+                room in the spaces, or is not that of the evaluator.
         """
+        if type(state) is not EnvironmentState:
+            raise SpecificationError(
+                f"{where}: state is {quoted(state)}; give what get_state() of an environment returned"
+            )
+        ours = dict(self.settings)
+        for name, value in state.settings:
+            if ours.get(name) != value:
+                raise SpecificationError(
+                    f"{where}: the state is of an environment whose {name} is {quoted(value)}, and here it is "
+                    f"{quoted(ours.get(name))}; give a state of an equal environment"
+                )
+        task = state.task
         if task not in self._numbers_of:
             if self.evaluator is not None:
                 raise SpecificationError(

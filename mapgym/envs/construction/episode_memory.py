@@ -32,7 +32,7 @@ class EpisodeMemory:
         self.state = memory[:state].view(np.int32)
         self.observation = memory[state : state + observation].view(np.float32)
         self.mask = memory[state + observation :].view(np.int8)
-        self.content = memoryview(memory)
+        self.content = memory.data
 
     def __reduce__(self) -> Any:
         # A copy has the same content in a memory of its own.

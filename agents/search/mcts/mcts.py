@@ -72,7 +72,7 @@ class Mcts(AskTellAgent):
     best_weight: float = parameter(0.8, "share of the best value below a node in its worth (UCT: 0)", low=0, high=1)
     temperature: float = parameter(0.1, "of random choices, in units of the scale; 0 for uniform ones (UCT)", low=0)
     batch_size: int = parameter(128, "mappings priced at a time", low=1)
-    nodes: int = parameter(2_000_000, "nodes of the tree at most, of 45 bytes each", low=1000, high=10**8)
+    nodes: int = parameter(1_000_000, "nodes of the tree at most, of 45 bytes each", low=1000, high=10**8)
 
     def warm_up(self, space: MapSpace) -> None:
         """Compiles the search, or loads it from the disk."""

@@ -97,4 +97,4 @@ bench: install  ## Measure the speed of the cost model, the environments and the
 
 clean:  ## Remove build products and caches (not .venv, not runs/)
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find mapgym agents envs_config docs tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find mapgym agents envs_config docs examples tests -name __pycache__ -type d -prune -exec rm -rf {} +

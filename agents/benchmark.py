@@ -54,6 +54,7 @@ STANDARD_AGENTS = (
     "evolution",
     "differential-evolution",
     "cma-es",
+    "mcts",
 )
 """Agents that neither model the costs nor solve for the optimum; they should cost next to nothing themselves."""
 
@@ -92,12 +93,16 @@ class EnvironmentSpeed:
         scalar_steps_per_second: steps of one unwrapped environment per second of CPU time.
         vector_steps_per_second: steps of all environments of the vector twin together.
         num_envs: environments in the vector twin.
+        state_seconds: CPU time to save and restore a state of the scalar environment.
+        light_state_seconds: without its random numbers.
     """
 
     env: str
     scalar_steps_per_second: float
     vector_steps_per_second: float
     num_envs: int
+    state_seconds: float
+    light_state_seconds: float
 
 
 @dataclass(frozen=True)
@@ -220,7 +225,7 @@ def measure_environment(*, num_envs: int = 1024, rounds: int = 5) -> Environment
         num_envs: environments in the vector twin.
         rounds: timed rounds; the median counts.
     """
-    from mapgym.envs.benchmark import measure_steps_per_second
+    from mapgym.envs.benchmark import measure_state_seconds, measure_steps_per_second
 
     metrics = measure_steps_per_second(num_envs, rounds)
     return EnvironmentSpeed(
@@ -228,6 +233,8 @@ def measure_environment(*, num_envs: int = 1024, rounds: int = 5) -> Environment
         scalar_steps_per_second=float(metrics["scalar_steps_per_second"]),
         vector_steps_per_second=float(metrics["vector_steps_per_second"]),
         num_envs=num_envs,
+        state_seconds=measure_state_seconds(rounds=rounds),
+        light_state_seconds=measure_state_seconds(random=False, rounds=rounds),
     )
 
 

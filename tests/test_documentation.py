@@ -123,6 +123,9 @@ def test_commands_in_blocks_are_understood(page, command):
     for program, *words in shell_commands(page):
         if program == "make":
             check_make(words)
+        elif program == "python":
+            script = (REPOSITORY / words[0]).read_text()
+            assert all(f'"{word}"' in script for word in words if word.startswith("--")), words
         else:
             assert program == "mapgym", f"{program}: say here how to check it"
             # Brackets and dots are how a manual says what may be left out or repeated.

@@ -60,6 +60,25 @@ def measure_steps_per_second(
     }
 
 
+def measure_state_seconds(*, random: bool = True, rounds: int = 5) -> float:
+    """CPU seconds that it takes to save and restore a state of ``MapSpace-v0`` in mid-episode, unwrapped.
+
+    Args:
+        random: whether the random numbers are saved as well.
+        rounds: timed rounds; the median counts.
+    """
+    env = MapSpaceEnv()
+    _, info = env.reset(seed=0)
+    for _ in range(5):
+        _, _, _, _, info = env.step(int(np.argmax(info["action_mask"])))
+
+    def round_trips(n: int) -> None:
+        for _ in range(n):
+            env.set_state(env.get_state(random=random))
+
+    return 1.0 / _median_rate(round_trips, 1, rounds, 0.1)
+
+
 def _median_rate(take_steps: Callable[[int], None], width: int, rounds: int, seconds: float) -> float:
     """Median of width * steps per CPU second."""
     take_steps(100)

@@ -10,8 +10,8 @@
 
 pytest collects the inherited tests. An environment fulfils the contract if it passes Gymnasium's and
 Stable-Baselines3's checkers without a warning, is deterministic, has masks that say the truth, survives illegal
-actions, refuses with a ValueError what is no action, seed or option, can be rendered, copied and described as JSON, and
-has a vector twin that does the same as scalar ones.
+actions, refuses with a ValueError what is no action, seed or option, can be rendered, copied and described as JSON,
+goes back exactly to a state that was saved, and has a vector twin that does the same as scalar ones.
 An environment in which every action is legal has no masks, and what is said about them is skipped.
 """
 
@@ -389,6 +389,106 @@ class EnvironmentContract:
         for other in copies:
             assert data_equivalence(other.step(action), expected, exact=True)
 
+    @pytest.mark.parametrize("seed", range(3))
+    def test_saved_state_is_gone_back_to_exactly(self, seed: int) -> None:
+        """From wherever, in a copy and in an equal environment: all that follows repeats."""
+        env = self.make()
+        rng = np.random.default_rng(seed)
+        last = _walk(env, env.reset(seed=seed), int(rng.integers(8)), rng, [])
+        if len(last) > 2 and (last[2] or last[3]):
+            last = env.reset()
+        state = env.get_state()  # type: ignore[attr-defined]
+        fresh, copied = self.make(), copy.deepcopy(env)
+        actions: list[Any] = []
+        _walk(env, last, MAX_STEPS, rng, actions)
+        expected: list[Any] = []
+        # What went before does not matter, and a state is not used up.
+        for other in (env, env, fresh, copied, copy.copy(fresh)):
+            other.set_state(pickle.loads(pickle.dumps(state)) if other is fresh else state)  # type: ignore[attr-defined]
+            found = _replay(other, actions)
+            expected = expected or found
+            assert len(found) == len(actions)
+            assert all(data_equivalence(one, two, exact=True) for one, two in zip(found, expected, strict=True))
+        # Without random numbers, those of the environment stay.
+        env.reset(seed=seed + 1)
+        before = env.np_random.bit_generator.state
+        env.set_state(state._replace(random=None))  # type: ignore[attr-defined]
+        light = env.get_state(random=False)  # type: ignore[attr-defined]
+        assert _same_state(light, state._replace(random=None))
+        assert env.np_random.bit_generator.state == before
+
+    @pytest.mark.parametrize("seed", range(2))
+    def test_saved_rows_of_the_twin_are_gone_back_to_exactly(self, seed: int) -> None:
+        """All of them, resets included; and one by one, without disturbing the others."""
+        n = 3
+        vector, scalar = self.make_vector(n), self.make()
+        rng = np.random.default_rng(seed)
+        result: tuple[Any, ...] = vector.reset(seed=seed)
+        for _ in range(int(rng.integers(8))):
+            result = vector.step(_legal_actions(vector, result[-1], rng))
+        states = [vector.get_state(i) for i in range(n)]  # type: ignore[attr-defined]
+        actions, results = [], []
+        for _ in range(40):
+            actions.append(_legal_actions(vector, result[-1], rng))
+            result = vector.step(actions[-1])
+            results.append(copy.deepcopy(result))
+        for other in (vector, self.make_vector(n)):
+            for i in reversed(range(n)):
+                other.set_state(i, states[i])  # type: ignore[attr-defined]
+            for taken, expected in zip(actions, results, strict=True):
+                assert _same(other.step(taken), expected)
+        for i in range(n):
+            scalar.set_state(states[i])  # type: ignore[attr-defined]
+            before = [vector.get_state(k) for k in range(n)]  # type: ignore[attr-defined]
+            vector.set_state(np.int64(i), scalar.get_state())  # type: ignore[attr-defined]
+            for k in range(n):
+                assert _same_state(vector.get_state(k), states[i] if k == i else before[k])  # type: ignore[attr-defined]
+
+    def test_states_outside_of_an_episode_wait_for_a_reset(self) -> None:
+        """That of an environment that has not begun, and that of one whose episode is over."""
+        env, vector = self.make(), self.make_vector(2)
+        states = [env.get_state()]  # type: ignore[attr-defined]
+        _episode(env, 0)
+        states.append(env.get_state())  # type: ignore[attr-defined]
+        expected = env.reset()
+        for other, state in ((env, states[1]), (self.make(), states[1]), (self.make(), states[0])):
+            other.reset(seed=5)
+            other.set_state(state)  # type: ignore[attr-defined]
+            with pytest.raises(gym.error.ResetNeeded):
+                other.step(other.action_space.sample())
+            if state is states[1]:
+                assert data_equivalence(other.reset(), expected, exact=True)
+        infos = vector.reset(seed=5)[1]
+        vector.set_state(1, states[1])  # type: ignore[attr-defined]
+        observations, _, over, _, _ = vector.step(_legal_actions(vector, infos, np.random.default_rng(0)))
+        assert np.array_equal(observations[1], expected[0])
+        assert not over[1]
+
+    def test_what_is_no_state_of_it_is_refused(self) -> None:
+        """With a ValueError, and nothing has changed."""
+        env, vector = self.make(), self.make_vector(2)
+        env.reset(seed=0)
+        vector.reset(seed=0)
+        state = env.get_state()  # type: ignore[attr-defined]
+        rows = [vector.get_state(i) for i in range(2)]  # type: ignore[attr-defined]
+        other_kind = (("kind", "other"), *state.settings[1:])
+        wrong: Any
+        for wrong in (
+            *(None, 5, "state", b"", tuple(state), {}, state._replace(settings=other_kind)),
+            *(state._replace(numbers=state.numbers[:-1]), state._replace(random={"bit_generator": "MT19937"})),
+        ):
+            with pytest.raises(ValueError, match="state"):
+                env.set_state(wrong)  # type: ignore[attr-defined]
+            with pytest.raises(ValueError, match="state"):
+                vector.set_state(1, wrong)  # type: ignore[attr-defined]
+        for row in (-1, 2, 0.5, None, "0", True, [0]):
+            with pytest.raises(ValueError, match="row"):
+                vector.get_state(row)  # type: ignore[attr-defined]
+            with pytest.raises(ValueError, match="row"):
+                vector.set_state(row, state)  # type: ignore[attr-defined]
+        assert _same_state(env.get_state(), state)  # type: ignore[attr-defined]
+        assert all(_same_state(vector.get_state(i), rows[i]) for i in range(2))  # type: ignore[attr-defined]
+
     @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
     @pytest.mark.parametrize("seed", [0, 100])
     def test_vector_twin_equals_scalar_environments(self, mode: AutoresetMode, seed: int) -> None:
@@ -490,6 +590,33 @@ def _episode(env: gym.Env[Any, Any], seed: int) -> list[Any]:
         if results[-1][2] or results[-1][3]:
             return results
     raise AssertionError(f"the episode did not end in {MAX_STEPS} steps")
+
+
+def _walk(
+    env: gym.Env[Any, Any], last: tuple[Any, ...], steps: int, rng: np.random.Generator, actions: list[Any]
+) -> tuple[Any, ...]:
+    """Takes legal steps from the last result, as far as the episode goes; returns the last one, notes the actions."""
+    for _ in range(steps):
+        if len(last) > 2 and (last[2] or last[3]):
+            break
+        actions.append(_legal_action(env.action_space, last[-1], rng))
+        last = env.step(actions[-1])
+    return last
+
+
+def _replay(env: gym.Env[Any, Any], actions: list[Any]) -> list[Any]:
+    """The results of actions; after the last one of an episode also that of a reset without a seed."""
+    results: list[Any] = []
+    for action in actions:
+        results.append(env.step(action))
+        if results[-1][2] or results[-1][3]:
+            results[-1] = (*results[-1], *env.reset())
+    return results
+
+
+def _same_state(one: Any, other: Any) -> bool:
+    """Whether two states are one; of objects (metrics, mappings) only whether they are of one kind."""
+    return _same(tuple(one._replace(objects=None)), tuple(other._replace(objects=None)))
 
 
 def _same(one: Any, other: Any) -> bool:

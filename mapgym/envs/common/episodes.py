@@ -18,7 +18,8 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from mapgym.envs.common.faces import ScalarFace, VectorFace
-from mapgym.envs.common.inputs import require_columns
+from mapgym.envs.common.inputs import read_row, require_columns
+from mapgym.envs.common.state import EnvironmentState, check_random, check_size, joined, split_into
 from mapgym.envs.common.task import NO_INDEX
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ class Episodes(ABC):
         task_index, task_id: int64[n], object[n], its index in the distribution and what it is called. They are
             replaced, never changed, because callers get them as they are.
         observations: float32[n, size], the present ones.
+        generators: the random numbers of every environment, as of the last reset.
         copies: whether callers get copies of them; otherwise they see the present ones, and cannot write.
     """
 
@@ -123,6 +125,7 @@ class Episodes(ABC):
         # The source of all environments, if it is one; whether it has one task only, and all of them have that.
         self._common: TaskSource | None = tasks.source
         self._is_settled = False
+        self.generators: Sequence[np.random.Generator] = ()
         self.observations = np.zeros((n, tasks.layout.size), np.float32)
 
     @abstractmethod
@@ -173,6 +176,63 @@ class Episodes(ABC):
     @abstractmethod
     def render(self, mode: str, row: int) -> Any:
         """The text or the picture of an environment."""
+
+    def arrays(self, row: int) -> tuple[NDArray[Any], ...]:
+        """What an environment is beside its task, as views of its part of all arrays that steps and resets change.
+
+        A saved state has their content, so that their order, kinds and shapes must follow from the task and the
+        settings of the environment. A subclass names its own here, and what is no number in :meth:`objects`.
+        """
+        return (self.observations[row],)
+
+    def objects(self, row: int) -> Any:
+        """What an environment is beside numbers: values that nobody changes any more; None if there are none."""
+        return None
+
+    def restore_objects(self, row: int, objects: Any) -> None:  # noqa: B027 - most have none
+        """Takes what :meth:`objects` returned."""
+
+    def make_room(self, row: int) -> None:  # noqa: B027 - most have it
+        """Called when an environment has got the task of a state, before its arrays are written."""
+
+    def save(self, row: int) -> tuple[int, bytes, Any]:
+        """Index of the task, numbers and objects of an environment, for a state."""
+        return self.task_index.item(row), joined(self.arrays(row)), self.objects(row)
+
+    def restore(
+        self,
+        row: int,
+        number: int | None,
+        state: EnvironmentState,
+        generators: Sequence[np.random.Generator],
+        where: str,
+    ) -> None:
+        """Takes the numbers and objects of a state.
+
+        Args:
+            row: of which environment.
+            number: of the task of the state; None for the present one.
+            state: the state.
+            generators: the random numbers of every environment.
+            where: what messages call the environments.
+
+        Raises:
+            SpecificationError: there are not as many numbers as the task needs; nothing has changed then.
+        """
+        before = int(self.task_of[row])
+        if number is not None:
+            self.task_of[row] = number
+        try:
+            check_size(state.numbers, sum(array.nbytes for array in self.arrays(row)), where)
+        finally:
+            self.task_of[row] = before
+        if number is not None or state.task_index != self.task_index[row]:
+            numbers = np.array([before if number is None else number], np.int64)
+            self.assign(np.array([row]), numbers, np.array([state.task_index], np.int64))
+            self.make_room(row)
+        split_into(self.arrays(row), state.numbers)
+        self.restore_objects(row, state.objects)
+        self.generators = generators
 
     def task(self, row: int) -> Task:
         """The task of an environment."""
@@ -309,6 +369,12 @@ class EpisodesEnv(ScalarFace[Action], Generic[State, Action]):
         self._must_reset = bool(over[0])
         return self._episodes.observations[0].copy(), float(rewards[0]), self._must_reset, False, infos.only()
 
+    def _save(self) -> tuple[int, bytes, Any]:
+        return self._episodes.save(0)
+
+    def _restore(self, number: int | None, state: EnvironmentState) -> None:
+        self._episodes.restore(0, number, state, [self.np_random], self.where)
+
     def _render(self, mode: str) -> Any:
         return self._episodes.render(mode, 0)
 
@@ -349,6 +415,41 @@ class EpisodesVectorEnv(VectorFace, Generic[State]):
     def mappings(self) -> list[Mapping]:
         """The present mapping of each environment."""
         return [self._episodes.mapping(i) for i in range(self.num_envs)]
+
+    def get_state(self, row: int, *, random: bool = True) -> EnvironmentState:
+        """Saves where one environment is, as the scalar environment does; either may go on from there."""
+        row = self._read_row(row)
+        generator = self._generators[row].bit_generator.state if random else None
+        index, numbers, objects = self._episodes.save(row)
+        task, settings = self._episodes.task(row), self._episodes.tasks.settings
+        return EnvironmentState(task, index, settings, numbers, objects, bool(self._over[row]), generator)
+
+    def set_state(self, row: int, state: EnvironmentState) -> None:
+        """Takes one environment to where a state was saved, as the scalar environment does; the others stay.
+
+        An environment whose state was saved outside of an episode is begun anew by the next step, as are those that
+        have not begun at all; where autoreset is disabled, they wait for a reset.
+
+        Raises:
+            SpecificationError: there is no such row, it is no state, or it does not fit; nothing has changed then.
+        """
+        row = self._read_row(row)
+        episodes, number = self._episodes, None
+        if type(state) is not EnvironmentState or not (
+            state.task is episodes.task(row) and state.settings is episodes.tasks.settings
+        ):
+            number = episodes.tasks.number_of_state(state, self.where, set(episodes.task_of.tolist()))
+        generator = self._generators[row]
+        check_random(state, generator, self.where)
+        episodes.restore(row, number, state, self._generators, self.where)
+        if state.random is not None:
+            generator.bit_generator.state = state.random
+        self._over[row] = state.is_over
+        self._must_reset = False
+
+    def _read_row(self, row: Any) -> int:
+        # What is right already does not go through the door.
+        return row if type(row) is int and 0 <= row < self.num_envs else read_row(row, self.num_envs, self.where)
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None

@@ -19,13 +19,14 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from mapgym.envs.common.inputs import read_action, read_actions, read_reset_mask, read_rows, read_seed, read_seeds
+from mapgym.envs.common.state import EnvironmentState, check_random
 from mapgym.envs.common.stored_spec import stored
 from mapgym.errors import SpecificationError, positive_int, require_one_of
 from mapgym.errors.text import quoted
 
 if TYPE_CHECKING:
     from mapgym.envs.common.sizes import Sizes
-    from mapgym.envs.common.task import TaskDistribution
+    from mapgym.envs.common.task import Task, TaskDistribution
     from mapgym.envs.common.tasks import EnvironmentTasks, TaskSource
 
 RENDER_MODES = ("ansi", "rgb_array")
@@ -56,6 +57,10 @@ class Described:
     def sizes(self) -> Sizes:
         """What the spaces have room for; environments that are made with equal ``sizes=`` have equal spaces."""
         return self._tasks.sizes
+
+    def __copy__(self) -> Self:
+        # Two environments that share the arrays of one episode are of no use to anyone.
+        return copy.deepcopy(self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """A copy goes on by itself, but what the caller gave it to write to, or to read, stays one and the same."""
@@ -135,6 +140,56 @@ class ScalarFace(Described, gym.Env[NDArray[np.float32], Action]):
         fixed = self._tasks.fixed_by(options, self._source)
         gym.Env.reset(self, seed=seed)
         return fixed
+
+    @property
+    @abstractmethod
+    def task(self) -> Task:
+        """Workload, accelerator and objective of the current episode."""
+
+    def get_state(self, *, random: bool = True) -> EnvironmentState:
+        """Saves where the environment is, in a microsecond or two: a value that can be pickled.
+
+        Args:
+            random: whether the random numbers are saved as well, which decide how later episodes begin. They take most
+                of the time; a search that stays within an episode of ``MapSpace-v0`` needs none of them.
+        """
+        generator = self.np_random.bit_generator.state if random else None
+        index, numbers, objects = self._save()
+        return EnvironmentState(self.task, index, self._tasks.settings, numbers, objects, self._must_reset, generator)
+
+    def set_state(self, state: EnvironmentState) -> None:
+        """Goes back, or on, to where a state was saved, here or by an equal environment; see :meth:`action_masks`.
+
+        The state may be of any task that the spaces have room for. One that was saved after the end of an episode, or
+        before any has begun, can only be followed by a reset. Random numbers stay as they are if it has none.
+
+        Raises:
+            SpecificationError: it is no state, or does not fit this environment; nothing has changed then.
+        """
+        number = None
+        if type(state) is not EnvironmentState or not (
+            state.task is self.task and state.settings is self._tasks.settings
+        ):
+            number = self._tasks.number_of_state(state, self.where)
+        generator = self.np_random
+        if state.random is not None:
+            check_random(state, generator, self.where)
+        self._restore(number, state)
+        if state.random is not None:
+            generator.bit_generator.state = state.random
+        self._must_reset = state.is_over
+
+    @abstractmethod
+    def _save(self) -> tuple[int, bytes, Any]:
+        """Index of the task, numbers and objects of the episode."""
+
+    @abstractmethod
+    def _restore(self, number: int | None, state: EnvironmentState) -> None:
+        """Takes the numbers and objects of a state; its task has this number, None for the present one.
+
+        Raises:
+            SpecificationError: there are not as many numbers as the task needs; nothing has changed then.
+        """
 
     def _read_action(self, action: Any) -> NDArray[np.int64]:
         return read_action(action, self.action_space, self.where)

@@ -130,6 +130,14 @@ def read_rows(rows: Any, num_envs: int, where: str) -> NDArray[np.int64]:
     return np.unique(indices)
 
 
+def read_row(row: Any, num_envs: int, where: str) -> int:
+    """Reads which environment is meant; raises SpecificationError unless it is a whole number below ``num_envs``."""
+    array = _integers(row)
+    if array is None or array.shape != () or not 0 <= array < num_envs:
+        raise SpecificationError(f"{where}: row is {_described(row)}; give a whole number from 0 to {num_envs - 1}")
+    return int(array)
+
+
 def _array(value: Any) -> NDArray[Any] | None:
     """The array that a value is; None for what cannot be one."""
     try:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping as AbcMapping, Sequence, Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from functools import cached_property
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 from gymnasium import spaces
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 
 from mapgym.envs.common.observation import ObservationLayout
 from mapgym.envs.common.sizes import ALL_SIZES, Sizes
+from mapgym.envs.common.state import EnvironmentState, Settings
 from mapgym.envs.common.task import (
     DEFAULT_WORKLOAD,
     NO_INDEX,
@@ -25,6 +28,7 @@ from mapgym.envs.common.task import (
 from mapgym.errors import SpecificationError, require_keys, require_kind
 from mapgym.errors.text import quoted
 from mapgym.evaluation.evaluator import Evaluator
+from mapgym.mapping import Mapping
 from mapgym.mapspace import MapSpace
 from mapgym.mapspace.entries import check_axes
 
@@ -37,7 +41,14 @@ different ones."""
 MOST_DRAWS = 1000
 """Generated tasks that are drawn before it is said that none fits."""
 
-Prepared = TypeVar("Prepared")
+
+class PreparedForTask(Protocol):
+    """A task made ready, whatever else belongs to it."""
+
+    task: Task
+
+
+Prepared = TypeVar("Prepared", bound=PreparedForTask)
 
 
 @dataclass(frozen=True)
@@ -201,8 +212,31 @@ class EnvironmentTasks(ABC, Generic[Prepared]):
 
     @property
     def shared(self) -> list[Any]:
-        """What copies of the environment share: what the caller uses as well; an evaluator sees to it itself."""
-        return []
+        """What copies of the environment share: what the caller uses as well, and tasks, which never change.
+
+        So a state of one is known to the others at a glance. An evaluator sees to it itself.
+        """
+        return [prepared.task for prepared in self.prepared]
+
+    @cached_property
+    def settings(self) -> Settings:
+        """What an environment must have in common with a saved state, in words."""
+        space = self.space_of(self.prepared[0].task)
+        is_trivial = space.base == Mapping.trivial(space.workload, space.accelerator)
+        values = {
+            "kind": type(self).__name__.removesuffix("Tasks"),
+            "axes": space.axes,
+            "constraints": space.constraints.to_dict(),
+            "base": "trivial" if is_trivial else digest_of(space.base.to_dict()),
+            "layout of the observation": self.layout,
+            "action space": self.action_space,
+            **self.own_settings(),
+        }
+        return tuple((name, str(value)) for name, value in values.items())
+
+    def own_settings(self) -> dict[str, Any]:
+        """Further ones of a kind of environments; their texts are compared."""
+        return {}
 
     @abstractmethod
     def prepare(self, task: Task) -> Prepared:
@@ -297,6 +331,7 @@ class EnvironmentTasks(ABC, Generic[Prepared]):
         return TaskSource(fixed.distribution, fixed.tasks, None, source.index_of)
 
     def _require_room(self, task: Task) -> None:
+        """Raises SpecificationError if the spaces of the environment have no room for a task."""
         if not self.fits(task):
             raise SpecificationError(
                 f"{quoted(task.workload.name)} on {quoted(task.accelerator.name)} is larger than the spaces of "
@@ -349,6 +384,39 @@ class EnvironmentTasks(ABC, Generic[Prepared]):
             "ranges, or more room by sizes_for"
         )
 
+    def number_of_state(self, state: Any, where: str, in_use: AbstractSet[int] = frozenset()) -> int:
+        """The number of the task of a saved state; it is prepared if it is new.
+
+        Args:
+            state: what a caller takes for a state.
+            where: name of the environment.
+            in_use: numbers that must keep their tasks.
+
+        Raises:
+            SpecificationError: it is none, or one of an environment that differs in its settings, or its task has no
+                room in the spaces, or is not that of the evaluator.
+        """
+        if type(state) is not EnvironmentState:
+            raise SpecificationError(
+                f"{where}: state is {quoted(state)}; give what get_state() of an environment returned"
+            )
+        ours = dict(self.settings)
+        for name, value in state.settings:
+            if ours.get(name) != value:
+                raise SpecificationError(
+                    f"{where}: the state is of an environment whose {name} is {quoted(value)}, and here it is "
+                    f"{quoted(ours.get(name))}; give a state of an equal environment"
+                )
+        task = state.task
+        if task not in self._numbers_of:
+            if self.evaluator is not None:
+                raise SpecificationError(
+                    f"the state is of the task {quoted(task.name)}, which is not the one that the evaluator prices; "
+                    "give a state of its task"
+                )
+            self._require_room(task)
+        return self.number_of(task, in_use)
+
     def number_of(self, task: Task, in_use: AbstractSet[int] = frozenset()) -> int:
         """Number of a task in ``prepared``; it is prepared if it is new.
 
@@ -380,6 +448,11 @@ class EnvironmentTasks(ABC, Generic[Prepared]):
                 del self._numbers_of[task]
                 return number
         return len(self.prepared)
+
+
+def digest_of(value: Any) -> str:
+    """Stands for a value whose text is too long to compare or to show."""
+    return hashlib.blake2b(repr(value).encode(), digest_size=8).hexdigest()
 
 
 def check_evaluator(evaluator: Any) -> None:

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from mapgym.envs.common import rendering
 from mapgym.envs.common.episodes import EpisodesVectorEnv
 from mapgym.envs.common.faces import ScalarFace, count_of
+from mapgym.envs.common.state import EnvironmentState, check_size
 from mapgym.envs.common.task import NO_INDEX
 from mapgym.envs.common.tasks import TaskArguments
 from mapgym.envs.construction import step_kernels as kernels
+from mapgym.envs.construction.episode_memory import EpisodeMemory
 from mapgym.envs.construction.mapspace_episodes import MapSpaceEpisodes
-from mapgym.envs.construction.mapspace_tasks import MapSpaceTasks
+from mapgym.envs.construction.mapspace_tasks import MapSpaceTasks, PreparedTask
 from mapgym.mapping import Mapping, MappingBatch
 
 if TYPE_CHECKING:
@@ -153,6 +155,7 @@ class MapSpaceEnv(ScalarFace[int]):
     """  # noqa: E501 - rows of a table cannot be broken
 
     _tasks: MapSpaceTasks
+    _prepared: PreparedTask
 
     def __init__(
         self,
@@ -184,7 +187,9 @@ class MapSpaceEnv(ScalarFace[int]):
         self._layout = tasks.layout.table
         self._is_shaped = tasks.is_shaped
         self._actions = int(tasks.action_space.n)
-        self._begin(0, NO_INDEX)
+        first: PreparedTask = tasks.prepared[0]
+        self._take(first, first.beginning)
+        self._index, self._id = NO_INDEX, tasks.ids[0]
 
     @property
     def task(self) -> Task:
@@ -194,11 +199,11 @@ class MapSpaceEnv(ScalarFace[int]):
     @property
     def mapping(self) -> Mapping:
         """The mapping as far as it is decided; undecided factors are 1."""
-        return self._prepared.mapping(self._state)
+        return self._prepared.mapping(self._memory.state)
 
     def action_masks(self) -> NDArray[np.bool_]:
         """bool[actions]: which actions are legal now (the name is sb3-contrib's)."""
-        return self._mask.astype(np.bool_)
+        return self._memory.mask.astype(np.bool_)
 
     @property
     def _source(self) -> TaskSource:
@@ -209,12 +214,33 @@ class MapSpaceEnv(ScalarFace[int]):
         self._tasks.keep([source])
 
     def _begin(self, number: int, index: int) -> None:
-        self._prepared = self._tasks.prepared[number]
+        """Puts the episode at the beginning of a task."""
+        prepared = self._tasks.prepared[number]
         self._index, self._id = index, self._tasks.ids[number]
-        self._table, self._numbers = self._prepared.table, self._prepared.numbers
-        self._state = self._prepared.initial_state.copy()
-        self._observation = self._prepared.initial_observation.copy()
-        self._mask = self._prepared.initial_mask.copy()
+        if prepared is not self._prepared:
+            self._take(prepared, prepared.beginning)
+        else:
+            self._memory.content[:] = prepared.beginning
+
+    def _take(self, prepared: PreparedTask, content: bytes) -> None:
+        """Goes over to another task."""
+        self._prepared, self._table, self._numbers = prepared, prepared.table, prepared.numbers
+        self._memory = EpisodeMemory(prepared.sizes, content)
+
+    def _save(self) -> tuple[int, bytes, None]:
+        return self._index, self._memory.content.tobytes(), None
+
+    def _restore(self, number: int | None, state: EnvironmentState) -> None:
+        prepared = self._prepared if number is None else self._tasks.prepared[number]
+        if len(state.numbers) != len(prepared.beginning):
+            check_size(state.numbers, len(prepared.beginning), self.where)
+        self._index = state.task_index
+        if prepared is self._prepared:
+            self._memory.content[:] = state.numbers
+        else:
+            self._take(prepared, state.numbers)
+        if number is not None:
+            self._id = self._tasks.ids[number]
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -231,7 +257,7 @@ class MapSpaceEnv(ScalarFace[int]):
         source = self._read_reset(seed, options) or self._source
         self._begin(*self._tasks.draw(source, self.np_random))
         self._must_reset = False
-        return self._observation.copy(), self._info(False)
+        return self._memory.observation.copy(), self._info(False)
 
     def step(self, action: int | np.int64) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Takes one decision.
@@ -248,13 +274,14 @@ class MapSpaceEnv(ScalarFace[int]):
         # Almost every action is a Python integer that is in the space; any other takes the way through the door.
         if type(action) is not int or not 0 <= action < self._actions:
             action = int(action) if type(action) is _INT64 else int(self._read_action(action))
+        memory = self._memory
         is_complete, is_illegal, reward = kernels.step_one(
             self._table,
             self._numbers,
             self._layout,
-            self._state,
-            self._observation,
-            self._mask,
+            memory.state,
+            memory.observation,
+            memory.mask,
             action,
             self._is_shaped,
         )
@@ -262,12 +289,12 @@ class MapSpaceEnv(ScalarFace[int]):
         if is_complete:
             self._must_reset = True
             reward += self._price(info)
-        return self._observation.copy(), reward, is_complete, False, info
+        return memory.observation.copy(), reward, is_complete, False, info
 
     def _info(self, is_illegal: bool) -> dict[str, Any]:
         """What the info of every reset and step says."""
         return {
-            "action_mask": self._mask.copy(),
+            "action_mask": self._memory.mask.copy(),
             "illegal_action": is_illegal,
             "task_index": self._index,
             "task_id": self._id,
@@ -275,7 +302,7 @@ class MapSpaceEnv(ScalarFace[int]):
 
     def _price(self, info: dict[str, Any]) -> float:
         """Prices the finished mapping; returns its reward and adds the metrics to info."""
-        batch, changed = self._prepared.finish(self._state[None], _FIRST)
+        batch, changed = self._prepared.finish(self._memory.state[None], _FIRST)
         if changed is not None:
             info["repaired"] = bool(changed[0])
         metrics = self._prepared.pricing.evaluate(batch)
@@ -287,7 +314,8 @@ class MapSpaceEnv(ScalarFace[int]):
         return float(rewards[0])
 
     def _render(self, mode: str) -> Any:
-        return rendering.render(mode, self.task, self._table, self._state, self.mapping, self._tasks.layout)
+        state = self._memory.state
+        return rendering.render(mode, self.task, self._table, state, self.mapping, self._tasks.layout)
 
 
 class MapSpaceVectorEnv(EpisodesVectorEnv[MapSpaceEpisodes]):

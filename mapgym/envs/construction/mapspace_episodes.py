@@ -54,6 +54,15 @@ class MapSpaceEpisodes(Episodes):
         self.draw(rows, generators, fixed)
         self._place(rows)
 
+    def arrays(self, row: int) -> tuple[NDArray[Any], ...]:
+        """In the order of :class:`mapgym.envs.construction.episode_memory.EpisodeMemory`."""
+        prepared: PreparedTask = self.tasks.prepared[self.task_of[row]]
+        return self.states[row, : len(prepared.initial_state)], self.observations[row], self.masks[row]
+
+    def make_room(self, row: int) -> None:
+        """Puts an environment at the beginning of its task, which may be new to the kernels."""
+        self._place(np.array([row]))
+
     def _place(self, rows: NDArray[np.int64]) -> None:
         """Puts environments at the beginning of their tasks."""
         if self.tasks.prepared != self._packed:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mapgym.envs.common.observation import ObservationLayout
 from mapgym.envs.common.reward import REWARDS, Pricing, potential_weights
+from mapgym.envs.common.state import joined
 from mapgym.envs.common.task import Task
 from mapgym.envs.common.tasks import EnvironmentTasks, TaskArguments
 from mapgym.envs.construction import step_kernels as kernels
@@ -38,6 +39,8 @@ class PreparedTask:
         pricing: costs and rewards.
         table: int64[...] and numbers: float64[...], for the compiled kernels.
         initial_state: int32[...], initial_observation: float32[...], initial_mask: int8[...]: how an episode begins.
+        sizes: of these three.
+        beginning: their content, as :class:`mapgym.envs.construction.episode_memory.EpisodeMemory` has it.
     """
 
     def __init__(
@@ -84,6 +87,9 @@ class PreparedTask:
                 f"no legal mapping of {quoted(task.workload.name)} on {quoted(task.accelerator.name)}; loosen the "
                 "constraints"
             )
+        arrays = (self.initial_state, self.initial_observation, self.initial_mask)
+        self.sizes = len(arrays[0]), len(arrays[1]), len(arrays[2])
+        self.beginning = joined(arrays)
 
     def mapping(self, state: NDArray[np.int32]) -> Mapping:
         """The mapping of a state; undecided factors are 1."""
@@ -131,6 +137,10 @@ class MapSpaceTasks(EnvironmentTasks[PreparedTask]):
         choices = self._max_divisors * (2 if any(self.sizes.fanout_y) else 1)
         self.action_space = spaces.Discrete(max(choices, self.layout.dims, 2))
         self.make_ready()
+
+    def own_settings(self) -> dict[str, Any]:
+        """The meaning of actions, and what is decided by them."""
+        return {"orders": self.orders, "max_divisors": self._max_divisors}
 
     def prepare(self, task: Task) -> PreparedTask:
         """Makes a task ready."""

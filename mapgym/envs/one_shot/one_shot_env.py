@@ -86,6 +86,10 @@ class OneShotTasks(EnvironmentTasks[OneShotTask]):
         counts = [len(prime_factors(bound)) for bound in task.workload.bounds]
         return self.layout.holds(task) and all(n <= m for n, m in zip(counts, self.columns, strict=False))
 
+    def own_settings(self) -> dict[str, Any]:
+        """The meaning of the columns of an action."""
+        return {"columns of primes": self.columns}
+
     def decode(self, prepared: OneShotTask, actions: NDArray[np.int64]) -> Target:
         """What n actions ask for, legal or not."""
         n, layout, task = len(actions), self.layout, prepared.task
@@ -115,7 +119,6 @@ class OneShotEpisodes(Episodes):
     def __init__(self, n: int, tasks: OneShotTasks) -> None:
         super().__init__(n, tasks)
         self._mappings: list[Mapping | None] = [None] * n
-        self._generators: Sequence[np.random.Generator] = ()
 
     def mapping(self, row: int) -> Mapping:
         """The mapping of an environment; the trivial one before its step."""
@@ -131,10 +134,18 @@ class OneShotEpisodes(Episodes):
     ) -> None:
         """Starts an episode in some environments; see :class:`mapgym.envs.common.episodes.Episodes`."""
         self.draw(rows, generators, fixed)
-        self._generators = generators
+        self.generators = generators
         for i in rows:
             self._mappings[i] = None
             self.observations[i] = self.tasks.prepared[self.task_of[i]].static
+
+    def objects(self, row: int) -> Mapping | None:
+        """The mapping, once it is there."""
+        return self._mappings[row]
+
+    def restore_objects(self, row: int, objects: Mapping | None) -> None:
+        """Takes a mapping."""
+        self._mappings[row] = objects
 
     def report(self, rows: NDArray[np.int64], infos: Infos) -> None:
         """Says nothing: the observation has it all."""
@@ -152,7 +163,7 @@ class OneShotEpisodes(Episodes):
             repaired[rows] = ~fits | _differs(target, batch, prepared.space)
             for lost in np.flatnonzero(~fits):
                 # No repair makes it legal.
-                batch[[lost]] = prepared.space.sample(self._generators[rows[lost]], 1)
+                batch[[lost]] = prepared.space.sample(self.generators[rows[lost]], 1)
             for k, i in enumerate(rows):
                 self._mappings[i] = batch[k]
             metrics = prepared.pricing.evaluate(batch)

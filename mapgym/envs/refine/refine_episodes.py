@@ -69,6 +69,22 @@ class RefineEpisodes(Episodes):
             kept = self._mappings[number] = prepared, trivial, trivial.copy()
         return kept[1:]
 
+    def arrays(self, row: int) -> tuple[NDArray[Any], ...]:
+        """Mappings, their values and the mask; see :class:`mapgym.envs.common.episodes.Episodes`."""
+        one = slice(row, row + 1)
+        own = (self.edits_left, self.values, self.first, self.best, self._random_start)
+        mappings = [array[row] for batch in self._of(int(self.task_of[row])) for array in batch.arrays()]
+        return *super().arrays(row), self.masks[row], *(array[one] for array in own), *mappings
+
+    def objects(self, row: int) -> Any:
+        """The metrics of the present mapping."""
+        return {name: float(values[row]) for name, values in self._metrics.items()}
+
+    def restore_objects(self, row: int, objects: Any) -> None:
+        """Takes metrics; those that the state does not know are unknown."""
+        for name in {**self._metrics, **objects}:
+            self._metrics.setdefault(name, np.full(self.n, np.nan))[row] = objects.get(name, np.nan)
+
     def begin(
         self,
         rows: NDArray[np.int64],

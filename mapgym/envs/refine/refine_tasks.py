@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mapgym.envs.common.observation import ObservationLayout
 from mapgym.envs.common.reward import Pricing
 from mapgym.envs.common.sizes import Sizes
-from mapgym.envs.common.tasks import EnvironmentTasks, TaskArguments
+from mapgym.envs.common.tasks import EnvironmentTasks, TaskArguments, digest_of
 from mapgym.envs.refine.refine_kernels import NO_EDIT
 from mapgym.errors import SpecificationError, positive_int, suggest
 from mapgym.errors.text import quoted
@@ -195,6 +195,10 @@ class RefineTasks(EnvironmentTasks[RefineTask]):
         if not isinstance(self.start, ReplayBuffer) and self.start != "random":
             self.given_start(prepared)
         return prepared
+
+    def own_settings(self) -> dict[str, Any]:
+        """The length of episodes, and the meaning of actions."""
+        return {"steps": self.steps, "table of edits": digest_of(self.table)}
 
     @property
     def shared(self) -> list[Any]:

@@ -103,6 +103,8 @@ class WarmStartEpisodes(RefineEpisodes):
         self._next = np.zeros(n, np.int64)
         self._best: list[dict[Task, float]] = [{} for _ in range(n)]
         self._random_starts, self._failed_transfers = np.zeros(n, np.int64), np.zeros(n, np.int64)
+        # Which of the buffers a saved state has as well: what is added then goes into a copy.
+        self._is_saved = np.zeros(n, np.bool_)
 
     def begin(
         self,
@@ -113,10 +115,26 @@ class WarmStartEpisodes(RefineEpisodes):
     ) -> None:
         """Starts an episode in some environments; with a seed they forget what they have found."""
         for i in rows[seeded]:
-            self.buffers[i] = ReplayBuffer()
+            self.buffers[i], self._is_saved[i] = ReplayBuffer(), False
             self._best[i] = {}
             self._next[i] = self._random_starts[i] = self._failed_transfers[i] = 0
         super().begin(rows, generators, fixed, seeded)
+
+    def arrays(self, row: int) -> tuple[NDArray[Any], ...]:
+        """Also how far the sequence of layers is; see :class:`mapgym.envs.common.episodes.Episodes`."""
+        own = (self._next, self._random_starts, self._failed_transfers)
+        return *super().arrays(row), *(array[row : row + 1] for array in own)
+
+    def objects(self, row: int) -> Any:
+        """Also what is solved."""
+        self._is_saved[row] = True
+        return super().objects(row), self.buffers[row], dict(self._best[row])
+
+    def restore_objects(self, row: int, objects: Any) -> None:
+        """Takes what was solved."""
+        metrics, self.buffers[row], best = objects
+        super().restore_objects(row, metrics)
+        self._best[row], self._is_saved[row] = dict(best), True
 
     def report(self, rows: NDArray[np.int64], infos: Infos) -> None:
         """Says what the info of a reset says; see :class:`mapgym.envs.common.episodes.Episodes`."""
@@ -137,9 +155,11 @@ class WarmStartEpisodes(RefineEpisodes):
             source = self.sources[i]
             order = self.tasks.order_of(source)
             assert source.numbers is not None
-            indices[k] = order[self._next[i]]
+            # A state may come from a longer sequence.
+            turn = self._next[i] % len(order)
+            indices[k] = order[turn]
             numbers[k] = source.numbers[indices[k]]
-            self._next[i] = (self._next[i] + 1) % len(order)
+            self._next[i] = (turn + 1) % len(order)
         self.assign(rows, numbers, indices)
 
     def set_source(self, source: TaskSource, rows: NDArray[np.int64]) -> None:
@@ -167,6 +187,9 @@ class WarmStartEpisodes(RefineEpisodes):
             if value < self._best[i].get(task, math.inf):
                 self._best[i][task] = value
                 entry = Entry(task.workload, task.accelerator, task.objective, value, self.best_mapping(int(i)))
+                if self._is_saved[i]:
+                    before, self.buffers[i], self._is_saved[i] = self.buffers[i], ReplayBuffer(), False
+                    self.buffers[i].extend(before)
                 self.buffers[i].extend([entry])
                 if self.tasks.record is not None:
                     self.tasks.record.extend([entry])

@@ -360,6 +360,7 @@ class TestBench:
         found = json.loads(text)
         assert {"env", "scalar_steps_per_second", "vector_steps_per_second", "num_envs"} <= set(found)
         assert (found["env"], found["num_envs"]) == ("MapSpace-v0", 4)
+        assert min(found["light_state_seconds"], found["state_seconds"]) > 0
 
     def test_agents(self, mapgym):
         options = ("--agents", "gamma,random", "--workload", "toy", *MACHINE, "--samples", "40", "--seeds", "1")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import replace
 
@@ -138,16 +137,16 @@ def test_masks__reach_exactly_the_mappings_that_are_legal_at_every_density() -> 
     env = MapSpaceSparseEnv(layer, COMPRESSED, weight_densities=0.5, densities=densities)
     env.reset(seed=0)
     found: set[Key] = set()
-    waiting: list[MapSpaceEnv] = [env]
+    waiting = [env.get_state()]
     while waiting:
-        env = waiting.pop()
+        state = waiting.pop()
+        env.set_state(state)
         for action in np.flatnonzero(env.action_masks()):
-            following = copy.copy(env)
-            following._state, following._mask = env._state.copy(), env._mask.copy()
-            if following.step(int(action))[2]:
-                found.add(key_of(following.mapping.batch(), 0))
+            env.set_state(state)
+            if env.step(int(action))[2]:
+                found.add(key_of(env.mapping.batch(), 0))
             else:
-                waiting.append(following)
+                waiting.append(env.get_state())
     legal = [
         enumerate_space(MapSpace(layer.with_densities({"Weights": 0.5, "Inputs": density}), COMPRESSED))
         for density in (*densities, 1.0)
@@ -185,7 +184,7 @@ def test_metadata__are_made_room_for() -> None:
         assert math.exp(-reward) == pytest.approx(info["ratio"])
         assert space.contains(env.mapping)
         assert env.render() == f"{env.mapping.to_text()}\ncomplete"
-        chosen = env._prepared.construction.export(env._state[None], np.zeros(1, np.int64))
+        chosen = env._prepared.construction.export(env._memory.state[None], np.zeros(1, np.int64))
         assert info["repaired"] is not space.contains(chosen[0])
         assert info["repaired"] or chosen[0] == env.mapping
         repaired += info["repaired"]

@@ -73,16 +73,24 @@ def shell_commands(page: Path) -> Iterator[list[str]]:
 
 
 @pytest.fixture(scope="module")
-def command() -> Any:
+def command() -> Iterator[Any]:
     """The command line, with commands that read their words and then do nothing."""
-
-    def silence(entry: Any) -> Any:
+    root = typer.main.get_command(app)
+    entries = list(commands_of(root))
+    callbacks = [entry.callback for entry in entries]
+    for entry in entries:
         entry.callback = lambda **_: None
-        for inner in getattr(entry, "commands", {}).values():
-            silence(inner)
-        return entry
+    yield root
+    # Other tests of this process get the same commands.
+    for entry, callback in zip(entries, callbacks, strict=True):
+        entry.callback = callback
 
-    return silence(typer.main.get_command(app))
+
+def commands_of(entry: Any) -> Iterator[Any]:
+    """A command and all those within it."""
+    yield entry
+    for inner in getattr(entry, "commands", {}).values():
+        yield from commands_of(inner)
 
 
 def check_make(words: list[str]) -> None:

@@ -156,6 +156,12 @@ def capacity_words(table: NDArray[np.int64], s: int) -> int:
 
 
 @inlined_kernel
+def least_words(table: NDArray[np.int64], s: int) -> int:
+    """Words that the kept tiles must take of level s at least."""
+    return table[_HEADER + table[DIMS] + 5 * table[LEVELS] + s]
+
+
+@inlined_kernel
 def mac_units(table: NDArray[np.int64]) -> int:
     """MACs on the whole mesh."""
     return table[_MACS_X] * table[_MACS_Y]

@@ -126,13 +126,15 @@ class MapSpaceRefineEnv(EpisodesEnv[RefineEpisodes, int]):
         constraints: Any = None,
         render_mode: str | None = None,
         evaluator: Evaluator | None = None,
+        reward: str = "best",
+        stop: bool = False,
     ) -> None:
         """Makes the environment; the class documents the arguments.
 
         Raises:
             SpecificationError: an unknown name or value, an empty map space, or a start that is not in it.
         """
-        tasks = RefineTasks(workload, accelerator, objective, axes, steps, start, constraints, evaluator)
+        tasks = RefineTasks(workload, accelerator, objective, axes, steps, start, constraints, evaluator, reward, stop)
         super().__init__(RefineEpisodes(1, tasks), render_mode)
 
     @property
@@ -148,11 +150,12 @@ class MapSpaceRefineEnv(EpisodesEnv[RefineEpisodes, int]):
         """What an action does in the current task, such as "move 2 of C from Registers to DRAM"; "" if nothing."""
         prepared = self._episodes.tasks.prepared[self._episodes.task_of[0]]
         action = int(self._read_action(action))
-        if not 0 <= action <= len(prepared.actions):
-            raise SpecificationError(f"{self.where}: there is no action {action}; give 0 to {len(prepared.actions)}")
+        last = int(self.action_space.n) - 1
+        if not 0 <= action <= last:
+            raise SpecificationError(f"{self.where}: there is no action {action}; give 0 to {last}")
         workload, accelerator = prepared.task.workload, prepared.task.accelerator
-        if action == len(prepared.actions):
-            return "stop"
+        if action >= len(prepared.actions):
+            return "stop" if self._episodes.tasks.has_stop else ""
         kind, a, b, c, prime, side = map(int, prepared.actions[action])
         dims, names = workload.dims, accelerator.level_names
         if kind == MOVE:
@@ -191,6 +194,8 @@ class MapSpaceRefineVectorEnv(EpisodesVectorEnv[RefineEpisodes]):
         constraints: Any = None,
         render_mode: str | None = None,
         evaluator: Evaluator | None = None,
+        reward: str = "best",
+        stop: bool = False,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         max_episode_steps: int | None = None,
     ) -> None:
@@ -199,7 +204,7 @@ class MapSpaceRefineVectorEnv(EpisodesVectorEnv[RefineEpisodes]):
         Raises:
             SpecificationError: an unknown name or value, an empty map space, or a start that is not in it.
         """
-        tasks = RefineTasks(workload, accelerator, objective, axes, steps, start, constraints, evaluator)
+        tasks = RefineTasks(workload, accelerator, objective, axes, steps, start, constraints, evaluator, reward, stop)
         episodes = RefineEpisodes(count_of(num_envs, tasks), tasks)
         super().__init__(episodes, render_mode, autoreset_mode, max_episode_steps)
 

@@ -17,10 +17,10 @@ from mapgym.envs.common.reward import Pricing
 from mapgym.envs.common.task import Task
 from mapgym.envs.common.tasks import EnvironmentTasks
 from mapgym.envs.refine.refine_kernels import NO_EDIT
-from mapgym.errors import SpecificationError, positive_int, suggest
+from mapgym.errors import SpecificationError, positive_int, require_kind, require_one_of, suggest
 from mapgym.errors.text import quoted
 from mapgym.mapping import Mapping, MappingBatch
-from mapgym.mapping.legality_kernels import LEGAL
+from mapgym.mapping.legality_kernels import LEGAL, mesh_limits
 from mapgym.mapspace import MapSpace
 from mapgym.mapspace.edits_kernels import EDIT_COLUMNS, MOVE, SPATIAL_SWAP, SWAP, TOGGLE_KEEP, TOGGLE_SIDE
 from mapgym.mapspace.size import prime_exponents
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mapgym.evaluation.evaluator import Evaluator
 
 STARTS = ("random", "trivial")
+REWARDS = ("best", "drop")
 EDITS_LEFT, LOG_RATIO, BEST_LOG_RATIO = "edits_left", "log_ratio", "best_log_ratio"
 
 # Fields of MapSpace-v0 that describe how far a mapping is built.
@@ -100,8 +101,8 @@ class RefineTask:
 
     Attributes:
         task, space, pricing: the task, its map space, costs and rewards.
-        actions: int64[actions - 1, EDIT_COLUMNS], what the actions but the last mean here.
-        scratch: a batch of one mapping.
+        actions: int64[any, EDIT_COLUMNS], what the actions that are edits mean here.
+        sorting, tables, mesh: of the map space, as the kernels take them.
         scales: the arrays of :class:`mapgym.envs.refine.refine_kernels.Scales`.
         static: float32[size], an observation with the features of the task.
     """
@@ -113,7 +114,8 @@ class RefineTask:
         edits = possible_edits(space)
         rows = [edits.get(edit, nothing) for edit in table]
         self.actions = np.array(rows, np.int64).reshape(len(rows), EDIT_COLUMNS)
-        self.scratch = MappingBatch.trivial(task.workload, task.accelerator, 1)
+        self.sorting, self.tables = tuple(space.sorting), tuple(space.edit_tables)
+        self.mesh = np.stack(mesh_limits(task.accelerator))
         logs = np.log2(np.array(task.workload.bounds, np.float64))
         inverse_logs = np.divide(1.0, logs, out=np.zeros_like(logs), where=logs > 0)
         accelerator = task.accelerator
@@ -141,7 +143,9 @@ class RefineTasks(EnvironmentTasks[RefineTask]):
     Attributes:
         steps: edits of an episode.
         start: "random", "trivial", a mapping, its dict, or a buffer.
-        table: what the actions but the last mean, in terms that all tasks share.
+        has_stop: whether the last action ends the episode.
+        is_best: whether rewards are for the best mapping of the episode.
+        table: what the actions that are edits mean, in terms that all tasks share.
     """
 
     action_space: spaces.Discrete
@@ -157,15 +161,20 @@ class RefineTasks(EnvironmentTasks[RefineTask]):
         start: Any,
         constraints: Any,
         evaluator: Evaluator | None,
+        reward: str,
+        stop: bool,
     ) -> None:
         """Reads the arguments; see :class:`mapgym.envs.MapSpaceRefineEnv`."""
+        require_one_of(reward, REWARDS, "reward")
+        require_kind(stop, bool, "stop", "stop=True")
+        self.is_best, self.has_stop = reward == "best", stop
         super().__init__(workload, accelerator, objective, axes, constraints, evaluator, RefineLayout)
         self.steps = positive_int(steps, "steps")
         self.start = read_start(start)
         found = {edit for task in self.generator.tasks for edit in possible_edits(self.space_of(task))}
         self.table = sorted(found)
         self._known = found
-        self.action_space = spaces.Discrete(len(self.table) + 1)
+        self.action_space = spaces.Discrete(max(1, len(self.table) + stop))
         self.make_ready()
 
     def prepare(self, task: Task) -> RefineTask:
@@ -198,7 +207,7 @@ class RefineTasks(EnvironmentTasks[RefineTask]):
         elif isinstance(start, AbcMapping):
             start = Mapping.from_dict(start, task.workload, task.accelerator, "start")
         batch: MappingBatch = start.batch()
-        if batch.names != prepared.scratch.names:
+        if batch.names != space.base.names:
             raise SpecificationError(
                 f"start is a mapping of other dims, levels or tensors than those of {quoted(task.workload.name)} on "
                 f"{quoted(task.accelerator.name)}; give one of this task, or a replay buffer"

@@ -92,13 +92,15 @@ class MapSpaceWarmStartEnv(MapSpaceRefineEnv):
         record: Any = None,
         constraints: Any = None,
         render_mode: str | None = None,
+        reward: str = "best",
+        stop: bool = False,
     ) -> None:
         """Makes the environment; the class documents the arguments.
 
         Raises:
             SpecificationError: an unknown name or value, an empty map space, or a buffer that is not there.
         """
-        tasks = WarmStartTasks(network, accelerator, objective, axes, steps, similarity, buffer, record, constraints)
+        tasks = WarmStartTasks(network, accelerator, objective, axes, steps, similarity, buffer, record, constraints, reward, stop)
         # Refine differs in its arguments and episodes only.
         EpisodesEnv.__init__(self, WarmStartEpisodes(1, tasks), render_mode)
 
@@ -132,6 +134,8 @@ class MapSpaceWarmStartVectorEnv(MapSpaceRefineVectorEnv):
         record: Any = None,
         constraints: Any = None,
         render_mode: str | None = None,
+        reward: str = "best",
+        stop: bool = False,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         max_episode_steps: int | None = None,
     ) -> None:
@@ -140,7 +144,7 @@ class MapSpaceWarmStartVectorEnv(MapSpaceRefineVectorEnv):
         Raises:
             SpecificationError: an unknown name or value, an empty map space, or a buffer that is not there.
         """
-        tasks = WarmStartTasks(network, accelerator, objective, axes, steps, similarity, buffer, record, constraints)
+        tasks = WarmStartTasks(network, accelerator, objective, axes, steps, similarity, buffer, record, constraints, reward, stop)
         episodes = WarmStartEpisodes(count_of(num_envs, tasks), tasks)
         EpisodesVectorEnv.__init__(self, episodes, render_mode, autoreset_mode, max_episode_steps)
 

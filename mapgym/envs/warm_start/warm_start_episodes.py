@@ -47,6 +47,8 @@ class WarmStartTasks(RefineTasks):
         buffer: Any,
         record: Any,
         constraints: Any,
+        reward: str,
+        stop: bool,
     ) -> None:
         """Reads the arguments; see :class:`mapgym.envs.MapSpaceWarmStartEnv`."""
         self.similarity = _read_similarity(similarity)
@@ -59,7 +61,7 @@ class WarmStartTasks(RefineTasks):
             )
         network = DEFAULT_NETWORK if network is None else network
         network = [layer for spec in listed(network, "network") for layer in catalog.workloads(spec, "network")]
-        super().__init__(network, accelerator, objective, axes, steps, "random", constraints, None)
+        super().__init__(network, accelerator, objective, axes, steps, "random", constraints, None, reward, stop)
         machines = list(dict.fromkeys(task.accelerator for task in self.generator.tasks))
         in_order = sorted(self.generator.tasks, key=lambda task: machines.index(task.accelerator))
         self.order = list(dict.fromkeys(map(self.number_of, in_order)))

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.compilation import kernel
+from mapgym.compilation import accessor, kernel
 from mapgym.mapping.legality_kernels import (
     UNLIMITED,
     box_words,
@@ -48,13 +48,13 @@ class Standing(NamedTuple):
 
 
 @kernel
-def _need(i: int, s: int, maps: Maps, rules: NDArray[np.int64], extents: NDArray[np.float64]) -> float:
+def _need(i: int, s: int, keep: NDArray[np.bool_], rules: NDArray[np.int64], extents: NDArray[np.float64]) -> float:
     """Words that the kept tiles take at level s when they cover these extents."""
     need = 0.0
     cursor = first_tensor(rules)
-    for t in range(maps.keep.shape[2]):
+    for t in range(keep.shape[2]):
         words, cursor = box_words(rules, cursor, extents, s)
-        if maps.keep[i, s, t]:
+        if keep[i, s, t]:
             need += held_words(rules, s, t, int(words), extents)
     return need
 
@@ -62,9 +62,10 @@ def _need(i: int, s: int, maps: Maps, rules: NDArray[np.int64], extents: NDArray
 @kernel
 def _survey_tiles(i: int, s: int, maps: Maps, tables: EditTables, standing: Standing) -> None:
     """Fills what tiles of level s need, and whether they may grow and shrink."""
-    rules, extents, primes = tables.rules, standing.extents, tables.primes
+    keep, rules, extents, primes = maps.keep, tables.rules, standing.extents, tables.primes
     most, least = capacity_words(rules, s), least_words(rules, s)
-    standing.needs[s] = _need(i, s, maps, rules, extents)
+    need = standing.needs[s] = _need(i, s, keep, rules, extents)
+    is_compressed = has_compressed_tiles(rules)
     outermost = len(standing.needs) - 1
     for d in range(extents.shape[1]):
         extent = extents[s, d]
@@ -73,13 +74,15 @@ def _survey_tiles(i: int, s: int, maps: Maps, tables: EditTables, standing: Stan
             standing.grows[s, d, k] = standing.shrinks[s, d, k] = True
             if prime == 0 or (most == UNLIMITED and least == 0):
                 continue
-            if (extents[outermost, d] / extent) % prime == 0.0:
+            # Most tiles are so small that it does not matter by how much they grow.
+            may_fail = is_compressed or need * tables.growth[d, k] > most
+            if may_fail and extents[outermost, d] >= extent * prime:
                 extents[s, d] = extent * prime
-                standing.grows[s, d, k] = least <= _need(i, s, maps, rules, extents) <= most
+                standing.grows[s, d, k] = least <= _need(i, s, keep, rules, extents) <= most
             # Smaller tiles that are not compressed always fit.
-            if (least > 0 or has_compressed_tiles(rules)) and extent % prime == 0.0:
+            if (least > 0 or is_compressed) and extent % prime == 0.0:
                 extents[s, d] = extent / prime
-                standing.shrinks[s, d, k] = least <= _need(i, s, maps, rules, extents) <= most
+                standing.shrinks[s, d, k] = least <= _need(i, s, keep, rules, extents) <= most
             extents[s, d] = extent
 
 
@@ -104,7 +107,7 @@ def survey(i: int, maps: Maps, tables: EditTables, standing: Standing) -> bool:
     return is_legal
 
 
-@kernel
+@accessor
 def _has_lanes(standing: Standing, mesh: NDArray[np.int64], s: int, side: int, times: int, first: int) -> bool:
     """Whether a level may use so many times more of a mesh side, which levels outside of ``first`` notice."""
     if standing.used[ALONE, s, side] * times > mesh[ALONE, s, side]:
@@ -115,7 +118,7 @@ def _has_lanes(standing: Standing, mesh: NDArray[np.int64], s: int, side: int, t
     return True
 
 
-@kernel
+@accessor
 def _may_move(
     i: int, maps: Maps, tables: EditTables, mesh: NDArray[np.int64], standing: Standing, edit: NDArray[np.int64]
 ) -> bool:
@@ -126,7 +129,8 @@ def _may_move(
     source = edit[2] - levels if from_parallel else edit[2]
     target = edit[3] - levels if to_parallel else edit[3]
     factor = maps.spatial[i, source, d] if from_parallel else maps.temporal[i, source, d]
-    if factor % prime != 0:
+    # Most factors are 1, and divisions take long.
+    if factor < prime or factor % prime != 0:
         return False
     if to_parallel:
         # A dim that is parallel already stays on its side of the mesh.
@@ -152,19 +156,11 @@ def _may_move(
     return True
 
 
-@kernel
-def is_legal_edit(
+@accessor
+def _is_legal(
     i: int, maps: Maps, tables: EditTables, mesh: NDArray[np.int64], standing: Standing, edit: NDArray[np.int64]
 ) -> bool:
-    """Whether mapping i has something to edit there, and stays legal.
-
-    Args:
-        i, maps: a legal mapping, in the form of the map space.
-        tables: of the map space.
-        mesh: int64[2, level, 2], limits of parallelism as :func:`mapgym.mapping.legality_kernels.mesh_limits` has them.
-        standing: that of the mapping.
-        edit: int64[EDIT_COLUMNS], one that the map space has; see the module.
-    """
+    """Whether mapping i has something to edit there, and stays legal."""
     kind, s, b, c = edit[0], edit[1], edit[2], edit[3]
     if kind == MOVE:
         return _may_move(i, maps, tables, mesh, standing, edit)
@@ -181,3 +177,33 @@ def is_legal_edit(
             return standing.needs[s] - words >= least_words(tables.rules, s)
         return standing.needs[s] + words <= capacity_words(tables.rules, s)
     return False
+
+
+@kernel
+def mark_legal_edits(
+    i: int,
+    maps: Maps,
+    tables: EditTables,
+    mesh: NDArray[np.int64],
+    standing: Standing,
+    edits: NDArray[np.int64],
+    mask: NDArray[np.int8],
+) -> int:
+    """Marks the edits that mapping i may have.
+
+    Args:
+        i, maps: a legal mapping, in the form of the map space.
+        tables: of the map space.
+        mesh: int64[2, level, 2], limits of parallelism as :func:`mapgym.mapping.legality_kernels.mesh_limits` has them.
+        standing: that of the mapping, from :func:`survey`.
+        edits: int64[n, EDIT_COLUMNS], of those that the map space has; see the module. Any other kind is none.
+        mask: int8[at least n], receives 1 for legal edits and 0 for others.
+
+    Returns:
+        How many are legal.
+    """
+    legal = 0
+    for e in range(len(edits)):
+        mask[e] = _is_legal(i, maps, tables, mesh, standing, edits[e])
+        legal += mask[e]
+    return legal

@@ -19,7 +19,7 @@ from mapgym.envs.common import observation_kernels as fields
 from mapgym.envs.common.action_kernels import nearest_legal
 from mapgym.mapping.canonical_kernels import Sorting, copy_mapping
 from mapgym.mapping.maps import Arrays, Maps
-from mapgym.mapspace.edit_legality_kernels import Standing, is_legal_edit, survey
+from mapgym.mapspace.edit_legality_kernels import Standing, mark_legal_edits, survey
 from mapgym.mapspace.edits_kernels import EDIT_COLUMNS, SPATIAL_SWAP, SWAP, EditTables, apply_edit
 
 NO_EDIT = -1
@@ -70,8 +70,8 @@ BookArrays = tuple[
     *(NDArray[np.float64], NDArray[np.int8], NDArray[np.float32]),
 ]
 TableArrays = tuple[
-    *(NDArray[np.int16], NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]),
-    *(NDArray[np.int64], int),
+    *(NDArray[np.int16], NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]),
+    *(NDArray[np.bool_], NDArray[np.int64], int),
 ]
 
 
@@ -165,17 +165,15 @@ def _look(i: int, maps: Maps, edited: Edited, standing: Standing, scales: Scales
     """Writes the observation of mapping i and the mask of the edits that it may have."""
     is_legal = survey(i, maps, edited.tables, standing)
     _observe(i, maps, standing.needs, scales, books.observations[i])
-    edits, legal = len(edited.actions), 0
     mask = books.masks[i]
-    for action in range(edits):
-        mask[action] = is_legal and is_legal_edit(
-            i, maps, edited.tables, edited.mesh, standing, edited.actions[action]
-        )
-        legal += mask[action]
-    for action in range(edits, len(mask)):
-        mask[action] = 1
+    mask[:] = 1
+    edits, legal = len(edited.actions), 0
+    if is_legal:
+        legal = mark_legal_edits(i, maps, edited.tables, edited.mesh, standing, edited.actions, mask)
+    else:
+        mask[:edits] = 0
     books.is_stuck[i] = legal == 0 and edits >= len(mask)
-    if legal == 0 and len(mask) > 0 and edits >= len(mask):
+    if books.is_stuck[i]:
         mask[0] = 1
 
 

@@ -86,13 +86,21 @@ class Infos:
                 selected[f"_{name}"] = said
         return selected
 
-    def only(self) -> dict[str, Any]:
-        """The info of a single environment."""
-        return {
-            name: array[0].copy() if array.ndim > 1 else array[0].item()
-            for name, array in self.data.items()
-            if not name.startswith("_")
-        }
+
+class Info(Infos):
+    """What a single environment has to say, in Gymnasium's form for one: a value for each name."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+
+    def set(self, name: str, rows: NDArray[np.int64], values: NDArray[Any]) -> None:
+        """Sets an entry, if the environment is among the rows."""
+        if len(rows):
+            self.set_all(name, values)
+
+    def set_all(self, name: str, values: NDArray[Any]) -> None:
+        """Sets an entry; takes the array as it is."""
+        self.data[name] = values[0] if values.ndim > 1 else values.item(0)
 
 
 class Episodes(ABC):
@@ -112,6 +120,7 @@ class Episodes(ABC):
         self.n = n
         self.tasks = tasks
         self.task_of = np.zeros(n, np.int64)
+        self._every = np.arange(n)
         self.observations = np.zeros((n, tasks.layout.size), np.float32)
 
     @abstractmethod
@@ -171,7 +180,7 @@ class Episodes(ABC):
     def by_task(self, rows: NDArray[np.int64]) -> list[tuple[Any, int, NDArray[np.int64]]]:
         """(prepared task, its number, positions in rows) for each task that some environments have."""
         if len(self.tasks.prepared) == 1:
-            return [(self.tasks.prepared[0], 0, np.arange(len(rows)))] if len(rows) else []
+            return [(self.tasks.prepared[0], 0, self._every[: len(rows)])] if len(rows) else []
         numbers = self.task_of[rows]
         return [(self.tasks.prepared[k], int(k), np.flatnonzero(numbers == k)) for k in np.unique(numbers)]
 
@@ -197,6 +206,8 @@ class EpisodesEnv(ScalarFace[Action], Generic[State, Action]):
         """Shows episodes of length 1; a subclass reads the arguments."""
         self._episodes = episodes
         self._show(episodes.tasks, render_mode)
+        # A single action, if it has one column only.
+        self._action, self._count = np.zeros(1, np.int64), int(getattr(self.action_space, "n", 0))
 
     @property
     def task(self) -> Task:
@@ -221,11 +232,11 @@ class EpisodesEnv(ScalarFace[Action], Generic[State, Action]):
             SpecificationError: an unknown option, or a task that does not fit the spaces.
         """
         fixed = self._read_reset(seed, options)
-        infos = Infos(1)
+        infos = Info()
         self._episodes.begin(_FIRST, [self.np_random], fixed, np.array([seed is not None]))
         self._episodes.report(_FIRST, infos)
         self._must_reset = False
-        return self._episodes.observations[0].copy(), infos.only()
+        return self._episodes.observations[0].copy(), infos.data
 
     def step(self, action: Action) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Takes one step.
@@ -234,11 +245,18 @@ class EpisodesEnv(ScalarFace[Action], Generic[State, Action]):
             SpecificationError: the action is no whole number, or not as many as the action space has columns.
             gymnasium.error.ResetNeeded: the episode is over.
         """
-        self._require_episode()
-        infos = Infos(1)
-        rewards, over = self._episodes.step(self._read_action(action)[None], _RUNNING, infos)
-        self._must_reset = bool(over[0])
-        return self._episodes.observations[0].copy(), float(rewards[0]), self._must_reset, False, infos.only()
+        if self._must_reset:
+            self._require_episode()
+        # Almost every action is a Python integer that is in the space; any other takes the way through the door.
+        if type(action) is int and 0 <= action < self._count:
+            actions = self._action
+            actions[0] = action
+        else:
+            actions = self._read_action(action)[None]
+        infos = Info()
+        rewards, over = self._episodes.step(actions, _RUNNING, infos)
+        self._must_reset = over.item()
+        return self._episodes.observations[0].copy(), rewards.item(), self._must_reset, False, infos.data
 
     def _render(self, mode: str) -> Any:
         return self._episodes.render(mode, 0)

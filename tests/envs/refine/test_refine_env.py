@@ -35,7 +35,8 @@ SPACES: dict[str, dict[str, Any]] = {
 
 
 def make(**kwargs: Any) -> MapSpaceRefineEnv:
-    return MapSpaceRefineEnv(**{"workload": TOY, "accelerator": TOY_ACCELERATOR, **kwargs})
+    defaults = {"workload": TOY, "accelerator": TOY_ACCELERATOR, "reward": "drop", "stop": True}
+    return MapSpaceRefineEnv(**{**defaults, **kwargs})
 
 
 def play(env: MapSpaceRefineEnv, seed: int, stops: bool = False, **reset: Any) -> tuple[list[float], dict[str, Any]]:
@@ -79,7 +80,7 @@ def test_mask__with_several_tasks_knows_the_one_of_the_episode() -> None:
         _, info = env.reset(seed=seed)
         space = MapSpace(env.task.workload, env.task.accelerator)
         assert space.contains(env.mapping)
-        assert info["action_mask"].sum() == len(space.neighbors(env.mapping)) + 1
+        assert info["action_mask"].sum() == len(space.neighbors(env.mapping))
 
 
 def test_actions__say_what_they_mean() -> None:
@@ -168,7 +169,7 @@ def test_observation__says_what_the_mapping_is_and_what_is_left() -> None:
                 words = sum(tensor.tile_size(tile) for tensor, keeps in kept if keeps)
                 share = observation[fields["capacity_used"]][s]
                 assert share == pytest.approx(words / level.capacity_words, abs=1e-6)
-        observation, _, _, _, info = env.step(int(rng.choice(np.flatnonzero(info["action_mask"])[:-1])))
+        observation, _, _, _, info = env.step(int(rng.choice(np.flatnonzero(info["action_mask"]))))
     assert observation[fields["edits_left"]] == 0.0
 
 

@@ -181,6 +181,9 @@ class Episodes(ABC):
         """(prepared task, its number, positions in rows) for each task that some environments have."""
         if len(self.tasks.prepared) == 1:
             return [(self.tasks.prepared[0], 0, self._every[: len(rows)])] if len(rows) else []
+        if len(rows) == 1:
+            number = int(self.task_of[rows[0]])
+            return [(self.tasks.prepared[number], number, self._every[:1])]
         numbers = self.task_of[rows]
         return [(self.tasks.prepared[k], int(k), np.flatnonzero(numbers == k)) for k in np.unique(numbers)]
 

@@ -286,7 +286,7 @@ class EpisodesVectorEnv(VectorFace, Generic[State]):
         super().__init__()
         self._episodes = episodes
         self._show(episodes.n, episodes.tasks, render_mode, autoreset_mode, max_episode_steps)
-        self._over = np.ones(self.num_envs, np.bool_)
+        self._over, self._elapsed = np.ones(self.num_envs, np.bool_), np.zeros(self.num_envs, np.int64)
         self._has_columns = len(self.single_action_space.shape or ()) > 0
         self._generators = Generators(self.num_envs)
         self._returned: list[NDArray[np.float32]] = []
@@ -317,6 +317,7 @@ class EpisodesVectorEnv(VectorFace, Generic[State]):
             self._generators.seed(i, seeds[i])
         self._episodes.begin(rows, self._generators, fixed, seeded)
         self._over[rows] = self._must_reset = False
+        self._elapsed[rows] = 0
         infos = Infos(self.num_envs)
         self._episodes.report(np.arange(self.num_envs), infos)
         return self._output(), infos.data
@@ -342,16 +343,22 @@ class EpisodesVectorEnv(VectorFace, Generic[State]):
         if len(starting):
             self._begin_next(starting)
         infos = Infos(self.num_envs)
-        rewards, self._over = self._episodes.step(actions, running, infos)
-        terminations = self._over.copy()
-        if self.autoreset_mode is AutoresetMode.SAME_STEP and terminations.any():
-            infos = self._restart_now(terminations, infos)
-        return self._output(), rewards, terminations, np.zeros(self.num_envs, np.bool_), infos.data
+        rewards, terminations = self._episodes.step(actions, running, infos)
+        truncations = np.zeros(self.num_envs, np.bool_)
+        self._over = terminations.copy()
+        if self._limit is not None:
+            self._elapsed[running] += 1
+            truncations = self._elapsed >= self._limit
+            self._over |= truncations
+        if self.autoreset_mode is AutoresetMode.SAME_STEP and self._over.any():
+            infos = self._restart_now(self._over.copy(), infos)
+        return self._output(), rewards, terminations, truncations, infos.data
 
     def _begin_next(self, rows: NDArray[np.int64]) -> None:
         """Starts the next episode of some environments."""
         self._episodes.begin(rows, self._generators, None, np.zeros(len(rows), np.bool_))
         self._over[rows] = False
+        self._elapsed[rows] = 0
 
     def _restart_now(self, done: NDArray[np.bool_], before: Infos) -> Infos:
         """Resets environments in the step in which they finished; what they ended with goes into the infos."""

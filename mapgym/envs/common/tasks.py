@@ -83,6 +83,11 @@ class EnvironmentTasks(ABC, Generic[Prepared]):
         self.prepared = [self.prepare(task) for task in self.generator.tasks]
 
     @property
+    def episode_steps(self) -> int | None:
+        """Steps that an episode has at most; None where that depends on the task."""
+        return None
+
+    @property
     def shared(self) -> list[Any]:
         """What copies of the environment share: what the caller uses as well; an evaluator sees to it itself."""
         return []

@@ -20,7 +20,9 @@ class Columns(NamedTuple):
     primes: NDArray[np.int64]  # [any] prime factors of the bounds, dim by dim
     dim_of: NDArray[np.int64]  # [any] dim of each
     column_of: NDArray[np.int64]  # [any] column of each
-    starts: NDArray[np.int64]  # [4] first priority; priorities of a level; first keep bit, -1 for none; those of a level
+    starts: NDArray[
+        np.int64
+    ]  # [4] first priority; priorities of a level; first keep bit, -1 for none; those of a level
     order_free: NDArray[np.bool_]  # [level]
     order_key: NDArray[np.int8]  # [level, dim]
     keep_free: NDArray[np.bool_]  # [level, tensor]

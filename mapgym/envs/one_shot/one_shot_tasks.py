@@ -130,6 +130,11 @@ class OneShotTasks(EnvironmentTasks[OneShotTask]):
         self.action_space = spaces.MultiDiscrete(nvec)
         self.make_ready()
 
+    @property
+    def episode_steps(self) -> int:
+        """Steps that an episode has."""
+        return 1
+
     def prepare(self, task: Task) -> OneShotTask:
         """Makes a task ready."""
         space = self.space_of(task)

@@ -186,6 +186,11 @@ class RefineTasks(EnvironmentTasks[RefineTask]):
         return prepared
 
     @property
+    def episode_steps(self) -> int:
+        """Steps that an episode has at most."""
+        return self.steps
+
+    @property
     def shared(self) -> list[Any]:
         """What copies of the environment share."""
         return [*super().shared, *([self.start] if isinstance(self.start, ReplayBuffer) else [])]

@@ -217,6 +217,27 @@ def box_words(table: NDArray[np.int64], cursor: int, extents: NDArray[np.float64
 
 
 @kernel
+def kept_words(
+    i: int, keep: NDArray[np.bool_], table: NDArray[np.int64], extents: NDArray[np.float64], s: int
+) -> float:
+    """Words that the kept tiles of mapping i take at level s when they cover these extents.
+
+    Args:
+        i, keep: the mapping, and the array of the batch.
+        table: from :func:`pack_rules`.
+        extents: float64[L, D], of which row s counts.
+        s: the level.
+    """
+    need = 0.0
+    cursor = first_tensor(table)
+    for t in range(keep.shape[2]):
+        words, cursor = box_words(table, cursor, extents, s)
+        if keep[i, s, t]:
+            need += held_words(table, s, t, int(words), extents)
+    return need
+
+
+@kernel
 def _first_factor_below_one(i: int, temporal: NDArray[np.int32], spatial: NDArray[np.int32]) -> int:
     for d in range(temporal.shape[2]):
         for s in range(temporal.shape[1]):

@@ -20,11 +20,10 @@ from numpy.typing import NDArray
 from mapgym.compilation import accessor, kernel
 from mapgym.mapping.legality_kernels import (
     UNLIMITED,
-    box_words,
     capacity_words,
-    first_tensor,
     has_compressed_tiles,
     held_words,
+    kept_words,
     least_words,
     legality_status,
 )
@@ -48,23 +47,11 @@ class Standing(NamedTuple):
 
 
 @kernel
-def _need(i: int, s: int, keep: NDArray[np.bool_], rules: NDArray[np.int64], extents: NDArray[np.float64]) -> float:
-    """Words that the kept tiles take at level s when they cover these extents."""
-    need = 0.0
-    cursor = first_tensor(rules)
-    for t in range(keep.shape[2]):
-        words, cursor = box_words(rules, cursor, extents, s)
-        if keep[i, s, t]:
-            need += held_words(rules, s, t, int(words), extents)
-    return need
-
-
-@kernel
 def _survey_tiles(i: int, s: int, maps: Maps, tables: EditTables, standing: Standing) -> None:
     """Fills what tiles of level s need, and whether they may grow and shrink."""
     keep, rules, extents, primes = maps.keep, tables.rules, standing.extents, tables.primes
     most, least = capacity_words(rules, s), least_words(rules, s)
-    need = standing.needs[s] = _need(i, s, keep, rules, extents)
+    need = standing.needs[s] = kept_words(i, keep, rules, extents, s)
     is_compressed = has_compressed_tiles(rules)
     outermost = len(standing.needs) - 1
     for d in range(extents.shape[1]):
@@ -78,11 +65,11 @@ def _survey_tiles(i: int, s: int, maps: Maps, tables: EditTables, standing: Stan
             may_fail = is_compressed or need * tables.growth[d, k] > most
             if may_fail and extents[outermost, d] >= extent * prime:
                 extents[s, d] = extent * prime
-                standing.grows[s, d, k] = least <= _need(i, s, keep, rules, extents) <= most
+                standing.grows[s, d, k] = least <= kept_words(i, keep, rules, extents, s) <= most
             # Smaller tiles that are not compressed always fit.
             if (least > 0 or is_compressed) and extent % prime == 0.0:
                 extents[s, d] = extent / prime
-                standing.shrinks[s, d, k] = least <= _need(i, s, keep, rules, extents) <= most
+                standing.shrinks[s, d, k] = least <= kept_words(i, keep, rules, extents, s) <= most
             extents[s, d] = extent
 
 
@@ -147,13 +134,12 @@ def _may_move(
     k = 0
     while tables.primes[d, k] != prime:
         k += 1
+    fits = True
     for s in range(target, source):
-        if not standing.grows[s, d, k]:
-            return False
+        fits = fits and standing.grows[s, d, k]
     for s in range(source, target):
-        if not standing.shrinks[s, d, k]:
-            return False
-    return True
+        fits = fits and standing.shrinks[s, d, k]
+    return fits
 
 
 @accessor

@@ -163,12 +163,14 @@ class Projection:
         space = self._definition
         entries = space.entries
         lists = [(divisors(group.total), [*prime_exponents(group.total)]) for group in entries.groups]
+        table = _padded([entry[0] for entry in lists])
         limit, reach = mesh_limits(space.accelerator)
         return ProjectionTables(
             fixed=entries.fixed,
             group_of=entries.group_of,
             totals=np.array([group.total for group in entries.groups], np.int64),
-            divisors=_padded([entry[0] for entry in lists]),
+            divisors=table,
+            logs=np.log(np.maximum(table, 1)),
             primes=_padded([entry[1] for entry in lists]),
             limit=limit,
             reach=reach,

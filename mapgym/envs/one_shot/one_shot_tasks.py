@@ -87,7 +87,7 @@ class OneShotTask:
         """
         n = len(actions)
         batch = self._template.blank(n)
-        _, levels, dims = batch.order.shape
+        levels, dims = batch.order.shape[1:]
         wishes = (
             np.empty((n, 2 * levels, dims)),
             np.empty((n, levels, dims), np.bool_),

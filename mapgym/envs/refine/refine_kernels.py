@@ -2,7 +2,7 @@
 
 A step of some environments is :func:`edit_rows`, then pricing, then :func:`settle_rows`. ``maps`` has one mapping for
 each environment, in the form of the map space. ``actions`` (int64[actions, EDIT_COLUMNS]) says what each action that is
-an edit means: an edit as in :mod:`mapgym.mapspace.edits_kernels`, but loops to swap are named by their dims; the kind is
+each environment, in the form of the map space. ``actions`` (int64[actions, EDIT_COLUMNS]) says what each action that
 ``NO_EDIT`` where the task has no such edit. The action behind the last edit, if there is one, stops.
 """
 
@@ -294,7 +294,7 @@ def settle_rows(
             _look(i, maps, edited, standing, scales, books)
         if did >= 0 or did == STUCK:
             books.edits_left[i] -= 1
-        over[i] = books.edits_left[i] == 0 or did == STOP or did == REFUSED
+        over[i] = books.edits_left[i] == 0 or did in (STOP, REFUSED)
         # The last three entries.
         books.observations[i, size - 3] = books.edits_left[i] / steps
         books.observations[i, size - 2] = _squash(-books.values[i])

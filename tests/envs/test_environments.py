@@ -35,7 +35,7 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "MapSpaceRefine-v0": {
         "default": {"steps": 20},
         "several tasks": {**SEVERAL, "steps": 12},
-        "bypass, trivial start": {**BYPASS, "steps": 10, "start": "trivial"},
+        "bypass, trivial start, stop": {**BYPASS, "steps": 10, "start": "trivial", "reward": "drop", "stop": True},
     },
     "MapSpaceSparse-v0": {
         "default": {},
@@ -61,6 +61,8 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
             "objective": "latency",
             "similarity": "editing",
             "steps": 6,
+            "reward": "drop",
+            "stop": True,
         },
     },
 }

@@ -221,6 +221,7 @@ class RefineEpisodes(Episodes):
             figures,
             self.tasks.steps,
             self.tasks.is_best,
+            self.tasks.has_stop,
             mappings.present_arrays,
             mappings.best_arrays,
             prepared.tables,

@@ -2,7 +2,7 @@
 
 A step of some environments is :func:`edit_rows`, then pricing, then :func:`settle_rows`. ``maps`` has one mapping for
 each environment, in the form of the map space. ``actions`` (int64[actions, EDIT_COLUMNS]) says what each action that is
-each environment, in the form of the map space. ``actions`` (int64[actions, EDIT_COLUMNS]) says what each action that
+an edit means: as in :mod:`mapgym.mapspace.edits_kernels`, but loops to swap are named by their dims; the kind is
 ``NO_EDIT`` where the task has no such edit. The action behind the last edit, if there is one, stops.
 """
 
@@ -161,7 +161,9 @@ def _squash(log_ratio: float) -> float:
 
 
 @kernel
-def _look(i: int, maps: Maps, edited: Edited, standing: Standing, scales: Scales, books: Books) -> None:
+def _look(
+    i: int, maps: Maps, edited: Edited, standing: Standing, scales: Scales, books: Books, has_stop: bool
+) -> None:
     """Writes the observation of mapping i and the mask of the edits that it may have."""
     is_legal = survey(i, maps, edited.tables, standing)
     _observe(i, maps, standing.needs, scales, books.observations[i])
@@ -172,7 +174,7 @@ def _look(i: int, maps: Maps, edited: Edited, standing: Standing, scales: Scales
         legal = mark_legal_edits(i, maps, edited.tables, edited.mesh, standing, edited.actions, mask)
     else:
         mask[:edits] = 0
-    books.is_stuck[i] = legal == 0 and edits >= len(mask)
+    books.is_stuck[i] = legal == 0 and not has_stop
     if books.is_stuck[i]:
         mask[0] = 1
 
@@ -237,6 +239,7 @@ def settle_rows(
     figures: NDArray[np.float64],
     steps: int,
     is_best: bool,
+    has_stop: bool,
     arrays: Arrays,
     best_arrays: Arrays,
     table_arrays: TableArrays,
@@ -255,6 +258,7 @@ def settle_rows(
         figures: float64[figure, k] of mapping rows[j] in column j; looked at only after an edit and at a start.
         steps: edits of an episode.
         is_best: whether rewards are for the best mapping of the episode.
+        has_stop: whether the last action stops.
         arrays, best_arrays: those of batches with the present and the best mapping of each environment.
         table_arrays, mesh, actions: those of :class:`EditTables` and the rest of :class:`Edited`.
         scale_arrays: those of :class:`Scales`.
@@ -291,7 +295,7 @@ def settle_rows(
             if did == START or value > books.best[i]:
                 books.best[i] = value
                 copy_mapping(i, maps, i, best_maps)
-            _look(i, maps, edited, standing, scales, books)
+            _look(i, maps, edited, standing, scales, books, has_stop)
         if did >= 0 or did == STUCK:
             books.edits_left[i] -= 1
         over[i] = books.edits_left[i] == 0 or did in (STOP, REFUSED)

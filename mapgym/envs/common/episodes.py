@@ -258,9 +258,10 @@ class EpisodesEnv(ScalarFace[Action], Generic[State, Action]):
         if self._must_reset:
             self._require_episode()
         # Almost every action is a Python integer that is in the space; any other takes the way through the door.
-        if type(action) is int and 0 <= action < self._count:
+        number: Any = action
+        if type(number) is int and 0 <= number < self._count:
             actions = self._action
-            actions[0] = action
+            actions[0] = number
         else:
             actions = self._read_action(action)[None]
         infos = Info()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,19 @@ class Wishes(NamedTuple):
     keep: NDArray[np.bool_]  # [n, level, tensor]
 
 
+ColumnArrays: TypeAlias = tuple[
+    NDArray[np.int64],
+    NDArray[np.int64],
+    NDArray[np.int64],
+    NDArray[np.int64],
+    NDArray[np.bool_],
+    NDArray[np.int8],
+    NDArray[np.bool_],
+    NDArray[np.bool_],
+]
+WishArrays: TypeAlias = tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int8], NDArray[np.bool_]]
+
+
 @kernel
 def _sort_loops(action: NDArray[np.int64], first: int, order: NDArray[np.int8]) -> None:
     """Writes the dims by ascending priority; of equal ones, the first comes first."""
@@ -52,11 +65,8 @@ def _sort_loops(action: NDArray[np.int64], first: int, order: NDArray[np.int8]) 
 @allocating_kernel
 def read_wishes(
     actions: NDArray[np.int64],
-    column_arrays: tuple[
-        *(NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]),
-        *(NDArray[np.bool_], NDArray[np.int8], NDArray[np.bool_], NDArray[np.bool_]),
-    ],
-    wish_arrays: tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int8], NDArray[np.bool_]],
+    column_arrays: ColumnArrays,
+    wish_arrays: WishArrays,
     arrays: Arrays,
 ) -> None:
     """Reads what actions ask for.
@@ -99,7 +109,7 @@ def read_wishes(
 
 @kernel
 def find_differences(
-    wish_arrays: tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int8], NDArray[np.bool_]],
+    wish_arrays: WishArrays,
     keep_free: NDArray[np.bool_],
     arrays: Arrays,
     differs: NDArray[np.bool_],

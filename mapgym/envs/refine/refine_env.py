@@ -162,7 +162,7 @@ class MapSpaceRefineEnv(EpisodesEnv[RefineEpisodes, int]):
         """What an action does in the current task, such as "move 2 of C from Registers to DRAM"; "" if nothing."""
         prepared = self._episodes.tasks.prepared[self._episodes.task_of[0]]
         action = int(self._read_action(action))
-        last = int(self.action_space.n) - 1
+        last = int(self._tasks.action_space.n) - 1  # type: ignore[attr-defined]
         if not 0 <= action <= last:
             raise SpecificationError(f"{self.where}: there is no action {action}; give 0 to {last}")
         workload, accelerator = prepared.task.workload, prepared.task.accelerator

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mapgym.envs.common import rendering
 from mapgym.envs.common.episodes import Episodes, Infos
-from mapgym.envs.refine.refine_kernels import REFUSED, START, edit_each, edit_rows, settle_rows
+from mapgym.envs.refine.refine_kernels import REFUSED, START, BookArrays, edit_each, edit_rows, settle_rows
 from mapgym.envs.refine.refine_tasks import RefineTask, RefineTasks
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapping.canonical_kernels import normalise_batch
@@ -57,12 +57,10 @@ class RefineEpisodes(Episodes):
         self._transferred: dict[int, tuple[RefineTask, int, MappingBatch]] = {}
 
     @property
-    def _books(self) -> tuple[NDArray[Any], ...]:
+    def _books(self) -> BookArrays:
         """The arrays of :class:`mapgym.envs.refine.refine_kernels.Books`."""
-        return (
-            *(self.edits_left, self.is_stuck, self.values, self.first, self.best),
-            *(self.figures, self.masks, self.observations),
-        )
+        now, masks, observations = self.values, self.masks, self.observations
+        return self.edits_left, self.is_stuck, now, self.first, self.best, self.figures, masks, observations
 
     def mapping(self, row: int) -> Mapping:
         """The present mapping of an environment."""

@@ -9,7 +9,7 @@ an edit means: as in :mod:`mapgym.mapspace.edits_kernels`, but loops to swap are
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,14 +65,29 @@ class Books(NamedTuple):
     observations: NDArray[np.float32]  # [n, size]
 
 
-BookArrays = tuple[
-    *(NDArray[np.int64], NDArray[np.bool_], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]),
-    *(NDArray[np.float64], NDArray[np.int8], NDArray[np.float32]),
+SortingArrays: TypeAlias = tuple[NDArray[np.bool_], NDArray[np.int8], NDArray[np.bool_], NDArray[np.int8]]
+ScaleArrays: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64], fields.Layout]
+BookArrays: TypeAlias = tuple[
+    NDArray[np.int64],
+    NDArray[np.bool_],
+    NDArray[np.float64],
+    NDArray[np.float64],
+    NDArray[np.float64],
+    NDArray[np.float64],
+    NDArray[np.int8],
+    NDArray[np.float32],
 ]
-TableArrays = tuple[
-    *(NDArray[np.int16], NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]),
-    *(NDArray[np.bool_], NDArray[np.int64], int),
+TableArrays: TypeAlias = tuple[
+    NDArray[np.int16],
+    NDArray[np.int64],
+    NDArray[np.float64],
+    NDArray[np.bool_],
+    NDArray[np.bool_],
+    NDArray[np.bool_],
+    NDArray[np.int64],
+    int,
 ]
+"""What kernels that Python calls take: the fields of a named tuple; see :mod:`mapgym.mapping.maps`."""
 
 
 @kernel
@@ -161,9 +176,7 @@ def _squash(log_ratio: float) -> float:
 
 
 @kernel
-def _look(
-    i: int, maps: Maps, edited: Edited, standing: Standing, scales: Scales, books: Books, has_stop: bool
-) -> None:
+def _look(i: int, maps: Maps, edited: Edited, standing: Standing, scales: Scales, books: Books, has_stop: bool) -> None:
     """Writes the observation of mapping i and the mask of the edits that it may have."""
     is_legal = survey(i, maps, edited.tables, standing)
     _observe(i, maps, standing.needs, scales, books.observations[i])
@@ -206,7 +219,7 @@ def edit_rows(
     rows: NDArray[np.int64],
     actions: NDArray[np.int64],
     arrays: Arrays,
-    sorting_arrays: tuple[NDArray[np.bool_], NDArray[np.int8], NDArray[np.bool_], NDArray[np.int8]],
+    sorting_arrays: SortingArrays,
     table: NDArray[np.int64],
     book_arrays: BookArrays,
     chosen: NDArray[np.int64],
@@ -245,7 +258,7 @@ def settle_rows(
     table_arrays: TableArrays,
     mesh: NDArray[np.int64],
     actions: NDArray[np.int64],
-    scale_arrays: tuple[NDArray[np.float64], NDArray[np.float64], fields.Layout],
+    scale_arrays: ScaleArrays,
     book_arrays: BookArrays,
     rewards: NDArray[np.float64],
     over: NDArray[np.bool_],
@@ -310,7 +323,7 @@ def edit_each(
     rows: NDArray[np.int64],
     chosen: NDArray[np.int64],
     arrays: Arrays,
-    sorting_arrays: tuple[NDArray[np.bool_], NDArray[np.int8], NDArray[np.bool_], NDArray[np.int8]],
+    sorting_arrays: SortingArrays,
     actions: NDArray[np.int64],
 ) -> None:
     """Applies the edit chosen[k], which is legal but for metadata, to mapping rows[k] for all k, and nothing else."""

@@ -16,7 +16,7 @@ from mapgym.envs.common.observation import ObservationLayout
 from mapgym.envs.common.reward import Pricing
 from mapgym.envs.common.task import Task
 from mapgym.envs.common.tasks import EnvironmentTasks
-from mapgym.envs.refine.refine_kernels import NO_EDIT
+from mapgym.envs.refine.refine_kernels import NO_EDIT, SortingArrays, TableArrays
 from mapgym.errors import SpecificationError, positive_int, require_kind, require_one_of, suggest
 from mapgym.errors.text import quoted
 from mapgym.mapping import Mapping, MappingBatch
@@ -114,7 +114,8 @@ class RefineTask:
         edits = possible_edits(space)
         rows = [edits.get(edit, nothing) for edit in table]
         self.actions = np.array(rows, np.int64).reshape(len(rows), EDIT_COLUMNS)
-        self.sorting, self.tables = tuple(space.sorting), tuple(space.edit_tables)
+        self.sorting: SortingArrays = (*space.sorting,)
+        self.tables: TableArrays = (*space.edit_tables,)
         self.mesh = np.stack(mesh_limits(task.accelerator))
         logs = np.log2(np.array(task.workload.bounds, np.float64))
         inverse_logs = np.divide(1.0, logs, out=np.zeros_like(logs), where=logs > 0)

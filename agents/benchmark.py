@@ -1,4 +1,4 @@
-"""Speed of the cost model, of the environments, of learning in them, and of agents, several times over.
+"""Speed of the cost model, of learning in environments, and of agents, several times over.
 
 CPU time (``time.process_time``) of one thread rather than wall time, so that other work on the machine disturbs a
 measurement less; learning is timed in both. Compilation is never timed.
@@ -82,27 +82,6 @@ class CostSpeed:
     single_call_seconds: float
     mappings: int
     mean_utilization: float
-
-
-@dataclass(frozen=True)
-class EnvironmentSpeed:
-    """Speed of an environment under a random policy that follows the action masks.
-
-    Attributes:
-        env: id of the environment.
-        scalar_steps_per_second: steps of one unwrapped environment per second of CPU time.
-        vector_steps_per_second: steps of all environments of the vector twin together.
-        num_envs: environments in the vector twin.
-        state_seconds: CPU time to save and restore a state of the scalar environment.
-        light_state_seconds: without its random numbers.
-    """
-
-    env: str
-    scalar_steps_per_second: float
-    vector_steps_per_second: float
-    num_envs: int
-    state_seconds: float
-    light_state_seconds: float
 
 
 @dataclass(frozen=True)
@@ -215,26 +194,6 @@ def measure_cost_model(
         single_call_seconds=median(single_seconds) / len(singles),
         mappings=len(batch),
         mean_utilization=float(batch.used_macs().mean()) / accelerator.mac.instances,
-    )
-
-
-def measure_environment(*, num_envs: int = 1024, rounds: int = 5) -> EnvironmentSpeed:
-    """Times MapSpace-v0 and its vector twin, observations and masks included.
-
-    Args:
-        num_envs: environments in the vector twin.
-        rounds: timed rounds; the median counts.
-    """
-    from mapgym.envs.benchmark import measure_state_seconds, measure_steps_per_second
-
-    metrics = measure_steps_per_second(num_envs, rounds)
-    return EnvironmentSpeed(
-        env=str(metrics["env"]),
-        scalar_steps_per_second=float(metrics["scalar_steps_per_second"]),
-        vector_steps_per_second=float(metrics["vector_steps_per_second"]),
-        num_envs=num_envs,
-        state_seconds=measure_state_seconds(rounds=rounds),
-        light_state_seconds=measure_state_seconds(random=False, rounds=rounds),
     )
 
 

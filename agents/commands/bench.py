@@ -14,14 +14,15 @@ from mapgym.agents.benchmark import (
     STANDARD_CASES,
     measure_agent,
     measure_cost_model,
-    measure_environment,
     measure_learning,
 )
 from mapgym.agents.commands import console, options, parsing
 from mapgym.agents.experiment.definition.densities import task_workload
+from mapgym.envs.benchmark import WIDTHS, measure_environments
 from mapgym.evaluation.task import density_text, rules_text
 from mapgym.mapspace import MapSpace
 from mapgym.spec import catalog
+from mapgym.system.registration import ENVIRONMENT_IDS
 from mapgym.warmstart.benchmark import measure_buffer
 
 bench = typer.Typer(name="bench", help="Measures speed, several times over.", no_args_is_help=True)
@@ -93,26 +94,41 @@ def cost(
 
 @bench.command("env")
 def env(
+    env: Annotated[
+        str | None, typer.Option(help="Ids of environments, separated by commas; all of them when left out.")
+    ] = None,
     num_envs: Annotated[
-        int, typer.Option(min=1, max=1_000_000, help="Environments that step together in the vector twin.")
-    ] = 1024,
+        list[int] | None,
+        typer.Option(
+            min=1, max=1_000_000, help="Size of a vector twin; give it several times for several. [1 8 64 1024]"
+        ),
+    ] = None,
     rounds: Annotated[int, typer.Option(min=1, max=10_000, help="Timed rounds; the median is reported.")] = 5,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Measures steps of MapSpace-v0 per second of CPU time, with a masked random policy."""
-    result = measure_environment(num_envs=num_envs, rounds=rounds)
+    """Measures what a step of each environment takes, alone and in its vector twin, in CPU time.
+
+    The policy draws among the legal actions; observations, masks, pricing and resets are included.
+    """
+    ids = ENVIRONMENT_IDS if env is None else parsing.comma_separated(env, "--env")
+    widths = list(dict.fromkeys(num_envs or WIDTHS))
+    results = []
+    for index, env_id in enumerate(ids):
+        if console.err().is_terminal:
+            console.notify(f"[{index + 1}/{len(ids)}] {env_id}")
+        results += measure_environments([env_id], widths, rounds)
     if as_json:
-        console.print_json(asdict(result))
+        console.print_json({"rounds": rounds, "results": [asdict(result) for result in results]})
         return
-    title = f"{result.env}, median of {rounds} rounds"
-    table = console.new_table(title, ["environment"], ["steps/s"])
-    table.add_row("scalar", f"{result.scalar_steps_per_second:,.0f}")
-    table.add_row(f"vector, {result.num_envs:,} together", f"{result.vector_steps_per_second:,.0f}")
+    columns = ["scalar", *(f"twin of {width:,}" for width in widths)]
+    table = console.new_table(f"Microseconds of CPU time, median of {rounds} rounds", ["environment", ""], columns)
+    for env_id in ids:
+        for measured in dict.fromkeys(result.measured for result in results):
+            of_row = {r.num_envs: r.microseconds for r in results if (r.env, r.measured) == (env_id, measured)}
+            if of_row:
+                cells = (f"{of_row[width]:.2f}" if width in of_row else "" for width in (0, *widths))
+                table.add_row(env_id, measured, *cells)
     console.out().print(table)
-    console.out().print(
-        f"To save and restore a state of one environment takes {result.state_seconds * 1e6:.1f} us, "
-        f"{result.light_state_seconds * 1e6:.1f} us without the random numbers."
-    )
 
 
 @bench.command("learning")

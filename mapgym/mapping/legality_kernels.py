@@ -156,6 +156,12 @@ def capacity_words(table: NDArray[np.int64], s: int) -> int:
 
 
 @inlined_kernel
+def least_words(table: NDArray[np.int64], s: int) -> int:
+    """Words that the kept tiles must take of level s at least."""
+    return table[_HEADER + table[DIMS] + 5 * table[LEVELS] + s]
+
+
+@inlined_kernel
 def mac_units(table: NDArray[np.int64]) -> int:
     """MACs on the whole mesh."""
     return table[_MACS_X] * table[_MACS_Y]
@@ -208,6 +214,27 @@ def box_words(table: NDArray[np.int64], cursor: int, extents: NDArray[np.float64
         plain *= extents[s, table[position]]
     words, cursor = rank_words(table, end, extents, s)
     return plain * words, cursor
+
+
+@kernel
+def kept_words(
+    i: int, keep: NDArray[np.bool_], table: NDArray[np.int64], extents: NDArray[np.float64], s: int
+) -> float:
+    """Words that the kept tiles of mapping i take at level s when they cover these extents.
+
+    Args:
+        i, keep: the mapping, and the array of the batch.
+        table: from :func:`pack_rules`.
+        extents: float64[L, D], of which row s counts.
+        s: the level.
+    """
+    need = 0.0
+    cursor = first_tensor(table)
+    for t in range(keep.shape[2]):
+        words, cursor = box_words(table, cursor, extents, s)
+        if keep[i, s, t]:
+            need += held_words(table, s, t, int(words), extents)
+    return need
 
 
 @kernel

@@ -30,9 +30,18 @@ class Edits:
         primes = np.zeros((len(factors), max(1, *map(len, factors))), np.int64)
         for d, of_dim in enumerate(factors):
             primes[d, : len(of_dim)] = of_dim
+        # A rank of length n that has c times the dim grows to less than n * c * prime.
+        growth = np.ones(primes.shape)
+        for tensor in definition.workload.tensors:
+            of_tensor = np.ones(primes.shape)
+            for dim, coefficient in (term for rank in tensor.ranks for term in rank):
+                d = definition.workload.dims.index(dim)
+                of_tensor[d] *= coefficient * primes[d]
+            growth = np.maximum(growth, of_tensor)
         return EditTables(
             entries.group_of,
             primes,
+            growth,
             entries.side_free,
             entries.on_y,
             entries.keep_free,

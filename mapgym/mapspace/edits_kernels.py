@@ -33,6 +33,7 @@ class EditTables(NamedTuple):
     Attributes:
         group_of: int16[2 * level, dim] factors move only between slots of one group.
         primes: int64[dim, any] prime divisors of the bounds, padded with 0.
+        growth: float64[dim, any] how many times more words tiles have at most that cover so many times more of a dim.
         side_free, on_y, keep_free: as in SearchedEntries.
         rules: from ``mapgym.mapping.legality_kernels.pack_rules``.
         min_used_macs: least product of the spatial factors.
@@ -40,6 +41,7 @@ class EditTables(NamedTuple):
 
     group_of: NDArray[np.int16]
     primes: NDArray[np.int64]
+    growth: NDArray[np.float64]
     side_free: NDArray[np.bool_]
     on_y: NDArray[np.bool_]
     keep_free: NDArray[np.bool_]

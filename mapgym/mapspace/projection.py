@@ -99,7 +99,7 @@ class Projection:
         Raises:
             SpecificationError: wrong shapes, a factor that is not finite, an order that is no permutation.
         """
-        space, tables = self._definition, self._tables
+        space = self._definition
         levels, dims, tensors = len(space.accelerator.levels), len(space.workload.dims), len(space.workload.tensors)
         n = len(target.temporal)
         for name, width in (
@@ -128,33 +128,49 @@ class Projection:
         batch = MappingBatch.trivial(space.workload, space.accelerator, n)
         batch.order[:] = np.where(entries.order_free[:, None], target.order, entries.order_key)
         batch.keep[:] = np.where(entries.keep_free, target.keep, entries.keep)
+        on_y = np.ascontiguousarray(target.on_y, np.bool_)
+        return batch, self.fill(batch, wanted, on_y, np.ascontiguousarray(target.spatial_order, np.int8))
+
+    def fill(
+        self,
+        batch: MappingBatch,
+        wanted: NDArray[np.float64],
+        on_y: NDArray[np.bool_],
+        spatial_order: NDArray[np.int8],
+    ) -> NDArray[np.bool_]:
+        """Fills the factors and the spatial orders of a batch by the rule above; nothing is checked.
+
+        Args:
+            batch: n mappings whose orders and kept tensors are as wished where they are searched, and right elsewhere.
+            wanted: float64[n, 2 * level, dim], the wished factor of each slot, at least 1.
+            on_y, spatial_order: of the :class:`Target`.
+
+        Returns:
+            bool[n], whether each mapping is in the space.
+        """
+        space = self._definition
         if space.metadata is not None:
             bypass_clashes(space, space.metadata[0].clashes, batch)
-        ok = np.zeros(n, np.bool_)
-        project_batch(
-            tables,
-            wanted,
-            np.ascontiguousarray(target.on_y, np.bool_),
-            np.ascontiguousarray(target.spatial_order, np.int8),
-            batch.arrays(),
-            ok,
-        )
-        normalise_batch(batch.arrays(), space.sorting)
+        arrays, ok = batch.arrays(), np.zeros(len(batch), np.bool_)
+        project_batch(self._tables, wanted, on_y, spatial_order, arrays, ok)
+        normalise_batch(arrays, space.sorting)
         if space.metadata is not None:
             ok &= make_room(space, batch) == LEGAL
-        return batch, ok
+        return ok
 
     @cached_property
     def _tables(self) -> ProjectionTables:
         space = self._definition
         entries = space.entries
         lists = [(divisors(group.total), [*prime_exponents(group.total)]) for group in entries.groups]
+        table = _padded([entry[0] for entry in lists])
         limit, reach = mesh_limits(space.accelerator)
         return ProjectionTables(
             fixed=entries.fixed,
             group_of=entries.group_of,
             totals=np.array([group.total for group in entries.groups], np.int64),
-            divisors=_padded([entry[0] for entry in lists]),
+            divisors=table,
+            logs=np.log(np.maximum(table, 1)),
             primes=_padded([entry[1] for entry in lists]),
             limit=limit,
             reach=reach,

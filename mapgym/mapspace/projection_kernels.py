@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.compilation import allocating_kernel, kernel
-from mapgym.mapping.legality_kernels import CAPACITY, LEGAL, capacity_words, held_words, legality_status
+from mapgym.compilation import accessor, allocating_kernel, kernel
+from mapgym.mapping.legality_kernels import CAPACITY, LEGAL, capacity_words, kept_words, legality_status
 from mapgym.mapping.maps import Arrays, Maps
 
 X, Y = 0, 1
@@ -25,6 +25,7 @@ class ProjectionTables(NamedTuple):
     group_of: NDArray[np.int16]  # [2 L, D] group of the slot, -1 where the factor is given
     totals: NDArray[np.int64]  # [G] product of the group's factors
     divisors: NDArray[np.int64]  # [G, any] divisors of the total, ascending, then 0
+    logs: NDArray[np.float64]  # [G, any] their logarithms
     primes: NDArray[np.int64]  # [G, any] distinct primes of the total, then 0
     limit: NDArray[np.int64]  # [L, 2] largest product of the spatial factors of a level on X and on Y
     reach: NDArray[np.int64]  # [L, 2] the same for the level and all outer ones together
@@ -32,6 +33,12 @@ class ProjectionTables(NamedTuple):
     on_y: NDArray[np.bool_]  # [L, D] mesh side where that is no choice
     rules: NDArray[np.int64]  # from mapgym.mapping.legality_kernels.pack_rules
     min_used_macs: int
+
+
+@accessor
+def _log(factor: float) -> float:
+    """Natural logarithm; most factors are 1."""
+    return 0.0 if factor == 1 else math.log(factor)
 
 
 @kernel
@@ -92,10 +99,11 @@ def _choose_spatial(
         best, best_side, least = 1, sides[level, d], wanted
         for turn in range(2 if tables.side_free[level] else 1):
             side = sides[level, d] ^ turn
-            for divisor in tables.divisors[group]:
+            for k in range(tables.divisors.shape[1]):
+                divisor = tables.divisors[group, k]
                 if divisor == 0:
                     break
-                distance = abs(math.log(divisor) - wanted)
+                distance = abs(tables.logs[group, k] - wanted)
                 # The small number decides ties in favour of what was seen first, whatever the last digit says.
                 if (
                     left[group] % divisor == 0
@@ -122,8 +130,8 @@ def _choose_temporal(
     for d in range(dims):
         wanted, reached = 0.0, 0.0
         for level in range(levels):
-            wanted += math.log(target[i, level, d]) + math.log(target[i, levels + level, d])
-            reached += math.log(spatial[i, level, d])
+            wanted += _log(target[i, level, d]) + _log(target[i, levels + level, d])
+            reached += _log(spatial[i, level, d])
             group = tables.group_of[level, d]
             if group >= 0:
                 last = True
@@ -133,15 +141,16 @@ def _choose_temporal(
                 if last:
                     best = left[group]
                 else:
-                    for divisor in tables.divisors[group]:
+                    for k in range(tables.divisors.shape[1]):
+                        divisor = tables.divisors[group, k]
                         if divisor == 0:
                             break
-                        distance = abs(reached + math.log(divisor) - wanted)
+                        distance = abs(reached + tables.logs[group, k] - wanted)
                         if left[group] % divisor == 0 and distance < least - 1e-9:
                             best, least = divisor, distance
                 temporal[i, level, d] = best
                 left[group] //= best
-            reached += math.log(temporal[i, level, d])
+            reached += _log(temporal[i, level, d])
         # Where only spatial slots are open, the outermost of them takes what is left.
         for slot in range(2 * levels - 1, levels - 1, -1):
             group = tables.group_of[slot, d]
@@ -173,39 +182,23 @@ def _arrange(
 
 
 @kernel
-def _need(
-    rules: NDArray[np.int64],
-    keep: NDArray[np.bool_],
-    i: int,
-    level: int,
-    extents: NDArray[np.float64],
-    tile_words: NDArray[np.float64],
-) -> float:
-    """Words of the kept tiles of a level."""
-    need = 0.0
-    for t in range(keep.shape[2]):
-        if keep[i, level, t]:
-            need += held_words(rules, level, t, int(tile_words[level, t]), extents)
-    return need
-
-
-@kernel
 def _shrink_tile(
     tables: ProjectionTables,
     batch: Maps,
     i: int,
     full: int,
     extents: NDArray[np.float64],
-    tile_words: NDArray[np.float64],
 ) -> bool:
     """Moves one prime out of the tile of a full level, as small a change as will do; returns whether there was one.
+
+    The extents are those of the mapping.
 
     If single moves make the tile fit, it is the one of the smallest prime that leaves the largest tile; otherwise the
     one that frees most for its size. A temporal factor goes before a spatial one.
     """
     temporal, spatial, keep = batch.temporal, batch.spatial, batch.keep
     levels, dims = temporal.shape[1:]
-    before = _need(tables.rules, keep, i, full, extents, tile_words)
+    before = kept_words(i, keep, tables.rules, extents, full)
     capacity = capacity_words(tables.rules, full)
     best, best_fits, best_score, best_after = -1, False, 0.0, 0.0
     best_prime, best_to = 1, 0
@@ -227,13 +220,10 @@ def _shrink_tile(
                         break
                     if factor % prime:
                         continue
-                    source = spatial if kind else temporal
-                    source[i, level, d] //= prime
-                    temporal[i, to, d] *= prime
-                    legality_status(i, batch, tables.rules, extents, tile_words)
-                    after = _need(tables.rules, keep, i, full, extents, tile_words)
-                    source[i, level, d] *= prime
-                    temporal[i, to, d] //= prime
+                    extent = extents[full, d]
+                    extents[full, d] = extent / prime
+                    after = kept_words(i, keep, tables.rules, extents, full)
+                    extents[full, d] = extent
                     fits = after <= capacity
                     if after >= before or (best_fits and not fits):
                         continue
@@ -294,7 +284,7 @@ def project_batch(
         _arrange(sides, target_spatial_order, batch.spatial_order, batch.spatial_split, i)
         while True:
             status = legality_status(i, batch, tables.rules, extents, tile_words)
-            if status >> 8 != CAPACITY or not _shrink_tile(tables, batch, i, status & 255, extents, tile_words):
+            if status >> 8 != CAPACITY or not _shrink_tile(tables, batch, i, status & 255, extents):
                 break
         macs = 1
         for level in range(levels):

@@ -277,14 +277,14 @@ class MapSpace:
         Raises:
             SpecificationError: wrong shapes, a factor that is not finite, an order that is no permutation.
         """
-        return self._projection.project(target)
+        return self.projection.project(target)
 
     fit = project  # its former name
 
     def repair(self, batch: MappingBatch) -> tuple[MappingBatch, NDArray[np.bool_]]:
         """The mappings of the space nearest to those of a batch, which may be illegal; see :meth:`project`."""
         self._require(batch)
-        return self._projection.project(Target.of(batch))
+        return self.projection.project(Target.of(batch))
 
     def _require(self, batch: MappingBatch) -> None:
         """Raises SpecificationError unless a batch is of this task and its orders are permutations of the dims.
@@ -341,7 +341,8 @@ class MapSpace:
         return build_code(self.definition)
 
     @cached_property
-    def _projection(self) -> Projection:
+    def projection(self) -> Projection:
+        """What brings wishes into this space."""
         return Projection(self.definition)
 
     @cached_property

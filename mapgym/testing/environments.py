@@ -30,6 +30,7 @@ import pytest
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.env_checker import check_env as check_with_gymnasium, data_equivalence
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.wrappers import TimeLimit
 from numpy.typing import NDArray
 
 SECTIONS = (
@@ -512,6 +513,31 @@ class EnvironmentContract:
             assert _same(result, expected)
             finished += int(result[2].sum())
         assert finished, "no episode ended"
+
+    @pytest.mark.parametrize("mode", [AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP])
+    def test_vector_twin_truncates_as_time_limits_do(self, mode: AutoresetMode) -> None:
+        """With ``max_episode_steps``, step by step, also where an episode ends by itself."""
+        n, limit = 3, 4
+        vector = self.make_vector(n, autoreset_mode=mode, max_episode_steps=limit)
+        scalars = SyncVectorEnv([lambda: TimeLimit(self.make(), limit)] * n, autoreset_mode=mode)
+        rng = np.random.default_rng(0)
+        result: tuple[Any, ...] = vector.reset(seed=0)
+        assert _same(result, scalars.reset(seed=0))
+        ended = 0
+        for _ in range(20):
+            actions = _legal_actions(vector, result[-1], rng)
+            result, expected = vector.step(actions), scalars.step(actions)
+            assert _same(result, expected)
+            ended += int((result[2] | result[3]).sum())
+        assert ended
+
+    def test_spec_says_how_long_an_episode_is(self) -> None:
+        """If it says anything; and an environment made of it behaves alike."""
+        env = gym.make(self.env_id, **self.env_kwargs)
+        limit = env.spec.max_episode_steps if env.spec is not None else None
+        if limit is None:
+            pytest.skip("the length depends on the task")
+        assert len(_episode(env.unwrapped, 0)) - 1 <= limit
 
     def test_vector_twin_disabled_autoreset(self) -> None:
         """Only the chosen environments are reset, and one that is over refuses to step."""

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -261,6 +262,7 @@ def _smallest(distances: NDArray[np.float64], count: int) -> NDArray[np.intp]:
     return np.flatnonzero(distances <= np.partition(distances, count - 1)[count - 1])
 
 
+@lru_cache(maxsize=1024)
 def _text_of(thing: Workload | Accelerator) -> str:
     """Equal for equal layers and equal hardware, whatever their names and the rules by which costs are counted."""
     return json.dumps({**thing.to_dict(), "name": "", "rules": ""}, sort_keys=True)

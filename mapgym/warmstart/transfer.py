@@ -9,6 +9,7 @@ are those of the source as far as the new bounds and the hardware allow, the out
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +52,12 @@ def match_dims(source: Workload, target: Workload) -> list[int]:
     A dim plays the part of another if the same tensors depend on it. Among those, equal names match, then the largest
     bounds: a matrix product's K takes the place of a convolution's C, its M that of N, P or Q, its N that of M.
     """
+    return list(_matched_dims(source, target))
+
+
+@lru_cache(maxsize=4096)
+def _matched_dims(source: Workload, target: Workload) -> tuple[int, ...]:
+    """As :func:`match_dims`; the layers of a network come up together again and again."""
     tensors = match_tensors(source, target)
     roles = _roles(target.dims, target.tensors)
     source_roles = _roles(source.dims, [source.tensors[k] if k >= 0 else None for k in tensors])
@@ -64,7 +71,7 @@ def match_dims(source: Workload, target: Workload) -> list[int]:
             if matches[d] < 0 and candidates:
                 matches[d] = max(candidates, key=lambda e: (source.bounds[e], -e))
                 free.remove(matches[d])
-    return matches
+    return tuple(matches)
 
 
 def _roles(dims: Sequence[str], tensors: Sequence[Tensor | None]) -> list[tuple[bool, ...]]:

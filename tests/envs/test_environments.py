@@ -62,7 +62,7 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "MapSpaceRefine-v0": {
         "default": {"steps": 20},
         "several tasks": {**SEVERAL, "steps": 12},
-        "bypass, trivial start": {**BYPASS, "steps": 10, "start": "trivial"},
+        "bypass, trivial start, stop": {**BYPASS, "steps": 10, "start": "trivial", "reward": "drop", "stop": True},
         "generated tasks": {**GENERATED, "steps": 5},
         "weighted tasks of fixed sizes": {**WEIGHTED, "steps": 10},
     },
@@ -97,6 +97,8 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
             "objective": "latency",
             "similarity": "editing",
             "steps": 6,
+            "reward": "drop",
+            "stop": True,
         },
         "tasks of fixed sizes": {"tasks": WEIGHTED["tasks"]["tasks"], "sizes": "all", "steps": 6},
     },

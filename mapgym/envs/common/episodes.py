@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
@@ -52,6 +53,12 @@ class Generators(Sequence[np.random.Generator]):
         self._seeds[i], self._made[i] = seed, None
 
 
+@cache
+def _all_of(n: int) -> NDArray[np.bool_]:
+    """bool[n], all of them true; to copy it takes a third of the time that it takes to make it."""
+    return np.ones(n, np.bool_)
+
+
 class Infos:
     """What some of n environments have to say, in Gymnasium's form for vectors: for each name an array and a mask."""
 
@@ -70,7 +77,7 @@ class Infos:
 
     def set_all(self, name: str, values: NDArray[Any]) -> None:
         """Sets an entry for every environment; takes the array as it is."""
-        self.data[name], self.data[f"_{name}"] = values, np.ones(self.n, np.bool_)
+        self.data[name], self.data[f"_{name}"] = values, _all_of(self.n).copy()
 
     def set_metrics(self, rows: NDArray[np.int64], metrics: dict[str, NDArray[np.float64]]) -> None:
         """Sets an entry for each metric; NaN is for environments that do not have it."""
@@ -88,13 +95,21 @@ class Infos:
                 selected[f"_{name}"] = said
         return selected
 
-    def only(self) -> dict[str, Any]:
-        """The info of a single environment."""
-        return {
-            name: array[0].copy() if array.ndim > 1 else array.item(0)
-            for name, array in self.data.items()
-            if not name.startswith("_")
-        }
+
+class Info(Infos):
+    """What a single environment has to say, in Gymnasium's form for one: a value for each name."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+
+    def set(self, name: str, rows: NDArray[np.int64], values: NDArray[Any]) -> None:
+        """Sets an entry, if the environment is among the rows."""
+        if len(rows):
+            self.set_all(name, values)
+
+    def set_all(self, name: str, values: NDArray[Any]) -> None:
+        """Sets an entry; takes the array as it is."""
+        self.data[name] = values[0] if values.ndim > 1 else values.item(0)
 
 
 class Episodes(ABC):
@@ -126,6 +141,7 @@ class Episodes(ABC):
         self._common: TaskSource | None = tasks.source
         self._is_settled = False
         self.generators: Sequence[np.random.Generator] = ()
+        self._every = np.arange(n)
         self.observations = np.zeros((n, tasks.layout.size), np.float32)
 
     @abstractmethod
@@ -242,7 +258,10 @@ class Episodes(ABC):
     def by_task(self, rows: NDArray[np.int64]) -> list[tuple[Any, int, NDArray[np.int64]]]:
         """(prepared task, its number, positions in rows) for each task that some environments have."""
         if len(self.tasks.prepared) == 1:
-            return [(self.tasks.prepared[0], 0, np.arange(len(rows)))] if len(rows) else []
+            return [(self.tasks.prepared[0], 0, self._every[: len(rows)])] if len(rows) else []
+        if len(rows) == 1:
+            number = int(self.task_of[rows[0]])
+            return [(self.tasks.prepared[number], number, self._every[:1])]
         numbers = self.task_of[rows]
         return [(self.tasks.prepared[k], int(k), np.flatnonzero(numbers == k)) for k in np.unique(numbers)]
 
@@ -316,6 +335,8 @@ class EpisodesEnv(ScalarFace[Action], Generic[State, Action]):
         """Shows episodes of length 1; a subclass reads the arguments."""
         self._episodes = episodes
         self._show(episodes.tasks, render_mode)
+        # A single action, if it has one column only.
+        self._action, self._count = np.zeros(1, np.int64), int(getattr(self.action_space, "n", 0))
 
     @property
     def task(self) -> Task:
@@ -347,13 +368,13 @@ class EpisodesEnv(ScalarFace[Action], Generic[State, Action]):
             SpecificationError: an unknown option, or a task that does not fit the spaces.
         """
         fixed = self._read_reset(seed, options)
-        infos = Infos(1)
+        infos = Info()
         chosen = None if fixed is None else [fixed]
         self._episodes.begin(_FIRST, [self.np_random], chosen, np.array([seed is not None]))
         self._episodes.report(_FIRST, infos)
         self._episodes.report_tasks(infos)
         self._must_reset = False
-        return self._episodes.observations[0].copy(), infos.only()
+        return self._episodes.observations[0].copy(), infos.data
 
     def step(self, action: Action) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Takes one step.
@@ -362,12 +383,20 @@ class EpisodesEnv(ScalarFace[Action], Generic[State, Action]):
             SpecificationError: the action is no whole number, or not as many as the action space has columns.
             gymnasium.error.ResetNeeded: the episode is over.
         """
-        self._require_episode()
-        infos = Infos(1)
-        rewards, over = self._episodes.step(self._read_action(action)[None], _RUNNING, infos)
+        if self._must_reset:
+            self._require_episode()
+        # Almost every action is a Python integer that is in the space; any other takes the way through the door.
+        number: Any = action
+        if type(number) is int and 0 <= number < self._count:
+            actions = self._action
+            actions[0] = number
+        else:
+            actions = self._read_action(action)[None]
+        infos = Info()
+        rewards, over = self._episodes.step(actions, _RUNNING, infos)
         self._episodes.report_tasks(infos)
-        self._must_reset = bool(over[0])
-        return self._episodes.observations[0].copy(), float(rewards[0]), self._must_reset, False, infos.only()
+        self._must_reset = over.item()
+        return self._episodes.observations[0].copy(), rewards.item(), self._must_reset, False, infos.data
 
     def _save(self) -> tuple[int, bytes, Any]:
         return self._episodes.save(0)
@@ -393,7 +422,8 @@ class EpisodesVectorEnv(VectorFace, Generic[State]):
         super().__init__()
         self._episodes = episodes
         self._show(episodes.n, episodes.tasks, render_mode, autoreset_mode, max_episode_steps)
-        self._over = np.ones(self.num_envs, np.bool_)
+        self._over, self._elapsed = np.ones(self.num_envs, np.bool_), np.zeros(self.num_envs, np.int64)
+        self._has_columns = len(self.single_action_space.shape or ()) > 0
         self._generators = Generators(self.num_envs)
         self._returned: list[NDArray[np.float32]] = []
 
@@ -469,6 +499,7 @@ class EpisodesVectorEnv(VectorFace, Generic[State]):
             self._generators.seed(i, seeds[i])
         self._episodes.begin(rows, self._generators, fixed, seeded)
         self._over[rows] = self._must_reset = False
+        self._elapsed[rows] = 0
         infos = Infos(self.num_envs)
         self._episodes.report(np.arange(self.num_envs), infos)
         self._episodes.report_tasks(infos)
@@ -488,23 +519,30 @@ class EpisodesVectorEnv(VectorFace, Generic[State]):
         """
         actions = self._read_actions(actions)
         self._require_episodes(self._over)
-        running = ~self._over
-        # The actions of environments that are reset instead are ignored.
-        require_columns(actions, self.single_action_space, self.where, running)
-        self._begin_next(self._over.nonzero()[0])
+        running, starting = ~self._over, self._over.nonzero()[0]
+        if self._has_columns:
+            # The actions of environments that are reset instead are ignored.
+            require_columns(actions, self.single_action_space, self.where, running)
+        if len(starting):
+            self._begin_next(starting)
         infos = Infos(self.num_envs)
-        rewards, self._over = self._episodes.step(actions, running, infos)
+        rewards, terminations = self._episodes.step(actions, running, infos)
         self._episodes.report_tasks(infos)
-        terminations = self._over.copy()
-        if self.autoreset_mode is AutoresetMode.SAME_STEP and terminations.any():
-            infos = self._restart_now(terminations, infos)
-        return self._output(), rewards, terminations, np.zeros(self.num_envs, np.bool_), infos.data
+        truncations = np.zeros(self.num_envs, np.bool_)
+        self._over = terminations.copy()
+        if self._limit is not None:
+            self._elapsed[running] += 1
+            truncations = self._elapsed >= self._limit
+            self._over |= truncations
+        if self.autoreset_mode is AutoresetMode.SAME_STEP and self._over.any():
+            infos = self._restart_now(self._over.copy(), infos)
+        return self._output(), rewards, terminations, truncations, infos.data
 
     def _begin_next(self, rows: NDArray[np.int64]) -> None:
         """Starts the next episode of some environments."""
-        if len(rows):
-            self._episodes.begin(rows, self._generators, None, np.zeros(len(rows), np.bool_))
-            self._over[rows] = False
+        self._episodes.begin(rows, self._generators, None, np.zeros(len(rows), np.bool_))
+        self._over[rows] = False
+        self._elapsed[rows] = 0
 
     def _restart_now(self, done: NDArray[np.bool_], before: Infos) -> Infos:
         """Resets environments in the step in which they finished; what they ended with goes into the infos."""

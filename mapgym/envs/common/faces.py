@@ -22,7 +22,6 @@ from mapgym.envs.common.inputs import read_action, read_actions, read_reset_mask
 from mapgym.envs.common.state import EnvironmentState, check_random
 from mapgym.envs.common.stored_spec import stored
 from mapgym.errors import SpecificationError, positive_int, require_one_of
-from mapgym.errors.text import quoted
 
 if TYPE_CHECKING:
     from mapgym.envs.common.sizes import Sizes
@@ -77,6 +76,9 @@ class Described:
     @spec.setter
     def spec(self, spec: EnvSpec | None) -> None:
         self._spec = None if spec is None else stored(spec)
+        if self._spec is not None and self._spec.max_episode_steps is None:
+            # Learners read the horizon here. Gymnasium has no say in it: the episode ends by itself.
+            self._spec.max_episode_steps = self._tasks.episode_steps
 
     @property
     def where(self) -> str:
@@ -236,11 +238,7 @@ class VectorFace(Described, gym.vector.VectorEnv[NDArray[np.float32], NDArray[np
         """
         self.num_envs = count_of(num_envs, tasks)
         check_render_mode(render_mode)
-        if max_episode_steps is not None:
-            raise SpecificationError(
-                f"max_episode_steps is {quoted(max_episode_steps)}, which is not supported, because every episode ends "
-                "by itself; leave it out"
-            )
+        self._limit = None if max_episode_steps is None else positive_int(max_episode_steps, "max_episode_steps")
         if not isinstance(autoreset_mode, AutoresetMode):
             require_one_of(autoreset_mode, [mode.value for mode in AutoresetMode], "autoreset_mode")
         self.autoreset_mode = AutoresetMode(autoreset_mode)

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym import cost
+from mapgym.envs.common.reward_kernels import FIGURES, ILLEGAL_REWARD, make_figures
 from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
 from mapgym.evaluation.best_known import best_known
@@ -33,12 +34,11 @@ if TYPE_CHECKING:
     from mapgym.envs.common.task import Task
     from mapgym.evaluation.evaluator import Evaluator
     from mapgym.mapping import MappingBatch
+    from mapgym.mapping.maps import Arrays
     from mapgym.mapspace import MapSpace
 
 REWARDS = ("terminal", "shaped")
-ILLEGAL_REWARD = -30.0
-"""Reward of a mapping whose compressed tiles have no room for their metadata, which no mask can foresee: that of a
-mapping 1e13 times as costly as the bound."""
+_FIGURE_OF = {"edp": "edp", "energy": "energy_pj", "latency": "latency_cycles"}
 
 
 class Pricer(Protocol):
@@ -51,6 +51,22 @@ class Pricer(Protocol):
 def potential_weights(objective: str) -> tuple[float, float]:
     """Weights of the two parts of the potential: parallelism, capacity."""
     return float(objective != "energy"), float(objective != "latency")
+
+
+class DenseModel:
+    """Prices mappings where they are few: what a cost model does, without what it makes for its callers."""
+
+    def __init__(self, model: cost.CostModel, objective: str, bound: float) -> None:
+        self._model = model
+        numbers = cost.OBJECTIVES.index(objective), bound, model.workload.macs, model.accelerator.mac.instances
+        self._numbers = np.array(numbers, np.float64)
+
+    def figures(self, arrays: Arrays, n: int) -> NDArray[np.float64]:
+        """float64[figure, n] of the mappings of a batch with these arrays."""
+        status, costs, figures = np.empty(n, np.int32), np.empty((2, n)), np.empty((len(FIGURES), n))
+        self._model._price_small_batch(arrays, *self._model._memory, status, costs)
+        make_figures(status, costs, self._numbers, figures)
+        return figures
 
 
 class Pricing:
@@ -90,40 +106,59 @@ class Pricing:
         self.proven_bound = None if known is None else known.lower_bound
 
     @cached_property
-    def _pricer(self) -> Pricer:
+    def _pricer(self) -> Pricer | DenseModel:
         """Who prices; made when it is needed, because a model for each of several densities takes a while to make."""
         task = self.task
         if self._evaluator is not None:
             return self._evaluator
         if isinstance(task.objective, SparsityAware):
             return DensitySet(task.workload, task.accelerator, task.objective)
-        return cost.CostModel(task.workload, task.accelerator)
+        model = cost.CostModel(task.workload, task.accelerator)
+        return model if task.accelerator.is_sparse else DenseModel(model, task.objective, self.bound)
 
-    def evaluate(self, batch: MappingBatch) -> dict[str, NDArray[np.float64]]:
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """What the rows of figures are."""
+        objective = self.task.objective
+        densities = objective.densities if isinstance(objective, SparsityAware) else ()
+        return (*FIGURES, *(f"ratio_at_{density}" for density in densities))
+
+    def figures(self, batch: MappingBatch) -> NDArray[np.float64]:
         """Prices mappings.
 
         Returns:
-            float64[n] each: ``reward`` and the metrics for ``info`` (latency_cycles, energy_pj, edp, utilization,
-            lower_bound, ratio, and gap where a proven bound is stored; over a set of densities, the ratio at each of
-            them instead of lower_bound). They are shorter than the batch if the evaluator's budget ended within it.
+            float64[figure, n]: the reward, and what metrics are made of, see :attr:`names`. There are fewer columns
+            than mappings if the evaluator's budget ended within the batch.
         """
-        costs = self._pricer.evaluate(batch)
-        values = costs.objective(self.task.objective)
-        ratio = values / self.bound
-        metrics = {
-            "reward": np.where(costs.legal, -np.log(ratio), ILLEGAL_REWARD),
-            "latency_cycles": costs.latency_cycles,
-            "energy_pj": costs.energy_pj,
-            "edp": costs.edp,
-            "utilization": costs.utilization,
-            "ratio": ratio,
-        }
-        objective = self.task.objective
-        if isinstance(costs, DensitySetCosts) and isinstance(objective, SparsityAware):
-            pairs = zip(objective.densities, costs.ratios(), strict=True)
-            metrics |= {f"ratio_at_{density}": row for density, row in pairs}
-        else:
-            metrics["lower_bound"] = np.full(len(ratio), self.bound)
+        pricer, task = self._pricer, self.task
+        if isinstance(pricer, DenseModel):
+            return pricer.figures(batch.arrays(), len(batch))
+        costs = pricer.evaluate(batch)
+        ratio = costs.objective(task.objective) / self.bound
+        rows = [
+            np.where(costs.legal, -np.log(ratio), ILLEGAL_REWARD),
+            *(costs.latency_cycles, costs.energy_pj, costs.edp, costs.utilization, ratio),
+        ]
+        if isinstance(costs, DensitySetCosts):
+            rows += list(costs.ratios())
+        return np.array(rows)
+
+    def metrics(self, figures: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        """float64[n] each: what ``info`` says of mappings with these figures.
+
+        These are latency_cycles, energy_pj, edp, utilization, lower_bound, ratio, and gap where a proven bound is
+        stored; over a set of densities, the ratio at each of them instead of lower_bound.
+        """
+        metrics = dict(zip(self.names[1:], figures[1:], strict=True))
+        is_plain = len(self.names) == len(FIGURES)
+        if is_plain:
+            metrics["lower_bound"] = np.full(figures.shape[1], self.bound)
         if self.proven_bound is not None:
+            values = metrics[_FIGURE_OF[self.task.metric]] if is_plain else metrics["ratio"]
             metrics["gap"] = values / self.proven_bound - 1.0
         return metrics
+
+    def evaluate(self, batch: MappingBatch) -> dict[str, NDArray[np.float64]]:
+        """Prices mappings; float64[n] each: ``reward`` and the :meth:`metrics`."""
+        figures = self.figures(batch)
+        return {"reward": figures[0], **self.metrics(figures)}

@@ -211,6 +211,11 @@ class EnvironmentTasks(ABC, Generic[Prepared]):
         self.keep([self.source])
 
     @property
+    def episode_steps(self) -> int | None:
+        """Steps that an episode has at most; None where that depends on the task."""
+        return None
+
+    @property
     def shared(self) -> list[Any]:
         """What copies of the environment share: what the caller uses as well, and tasks, which never change.
 

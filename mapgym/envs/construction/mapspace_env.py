@@ -332,7 +332,8 @@ class MapSpaceVectorEnv(EpisodesVectorEnv[MapSpaceEpisodes]):
     - ``autoreset_mode``: NEXT_STEP (default: the step after the end ignores the action and resets), SAME_STEP (the
       last observation and info of an episode are in ``info["final_obs"]`` and ``info["final_info"]``), or DISABLED
       (reset by ``reset(options={"reset_mask": ...})``);
-    - ``max_episode_steps``: accepted because Gymnasium passes it, and must be None: episodes end by themselves;
+    - ``max_episode_steps``: after how many steps episodes are truncated (None: never, they end by themselves), as
+      Gymnasium's ``TimeLimit`` does it with a scalar environment;
     - ``copy``: whether observations and masks are copies (default). Without, they can only be read and are overwritten
       by the next step, which saves a fifth of the time.
     """

@@ -105,6 +105,8 @@ class MapSpaceEpisodes(Episodes):
         infos.set_all("illegal_action", illegal)
         self.finished = []
         done = over.nonzero()[0]
+        if not len(done):
+            return rewards, over
         # Environments are priced in their order, as scalar ones would be, so that a budget ends at the same mapping.
         for prepared, _, among in self.by_task(done):
             self._price(prepared, done[among], rewards, infos)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mapgym.compilation import accessor, allocating_kernel, kernel
 from mapgym.envs.common import observation_kernels as fields
+from mapgym.envs.common.action_kernels import nearest_legal
 from mapgym.mapspace.construction import packed_kernels as packed
 from mapgym.mapspace.construction.decision_kernels import (
     COMPLETE,
@@ -227,19 +228,6 @@ def _write_mask(mask: Mask, choices: NDArray[np.int64], count: int) -> None:
 
 
 @kernel
-def _nearest_legal(mask: Mask, action: int) -> int:
-    """The legal action closest to one that is not; the lower one of two that are as close."""
-    size = len(mask)
-    action = min(max(action, 0), size - 1)
-    for distance in range(size):
-        if action - distance >= 0 and mask[action - distance]:
-            return action - distance
-        if action + distance < size and mask[action + distance]:
-            return action + distance
-    return 0
-
-
-@kernel
 def _step(
     task: packed.Task,
     numbers: packed.Ways,
@@ -255,7 +243,7 @@ def _step(
     is_illegal = not (0 <= action < len(mask) and mask[action])
     if not is_complete(task, state):
         if is_illegal:
-            action = _nearest_legal(mask, action)
+            action = nearest_legal(mask, action)
         group, item = packed.int64(state[GROUP]), packed.int64(state[ITEM])
         choose(task, state, action)
         count = advance(task, numbers, state, choices, weights)

@@ -36,8 +36,9 @@ class MapSpaceRefineEnv(EpisodesEnv[RefineEpisodes, int]):
     separates them).
 
     ## Action Space
-    ``Discrete(n)``: a fixed table of edits, then, as the last action, to stop. The table holds what is possible in at
-    least one of the environment's tasks, sorted; :meth:`action_meaning` says what an action is.
+    ``Discrete(n)``: a fixed table of edits; with ``stop=True`` one more action, the last, ends the episode. The table
+    holds what is possible in at least one of the environment's tasks, sorted; :meth:`action_meaning` says what an
+    action is.
 
     | edit | what it needs |
     |---|---|
@@ -51,6 +52,7 @@ class MapSpaceRefineEnv(EpisodesEnv[RefineEpisodes, int]):
     ``info["action_mask"]`` (int8) and in :meth:`action_masks` (bool). The masks are exact: legal is what leads to a
     mapping of the map space, capacities, fan-outs and constraints included, and to stop always is. An illegal action
     is replaced by the legal one with the nearest index (the lower of two), and ``info["illegal_action"]`` says so.
+    Where no edit is legal and there is no stop, action 0 is, and takes a step that changes nothing.
 
     ## Observation Space
     ``Box(0, 1, (size,), float32)``; ``env.unwrapped.observation_fields`` maps the name of each field to its slice.
@@ -66,8 +68,15 @@ class MapSpaceRefineEnv(EpisodesEnv[RefineEpisodes, int]):
     the used fan-out of a level is relative to the mesh of MACs.
 
     ## Rewards
-    The drop of ln(cost) of the objective by the edit: positive if the mapping got better. The return of an episode is
-    ln(first cost / last cost). Use gamma = 1. To stop earns 0.
+    ``reward="best"``: by how much the edit lowers ln(cost) of the best mapping of the episode, 0 if it does not. The
+    return of an episode is ln(first cost / best cost). ``reward="drop"``: by how much the edit lowers ln(cost) of the
+    present mapping, below 0 if it got worse. The return is ln(first cost / last cost). Use gamma = 1 with both. To
+    stop earns 0.
+
+    The best mapping is what a search is for, and with its reward nothing is lost by going through worse ones. Most
+    edits of a random mapping make it worse. With ``reward="drop"`` a learner therefore finds out first that doing
+    nothing earns more than trying (stopping at once, or undoing each edit by the next), which is a local optimum that
+    policies without masks and recurrent ones seldom leave.
 
     ## Starting State
     ``start="random"`` draws a legal mapping with ``self.np_random``, as :meth:`mapgym.MapSpace.sample` does.
@@ -79,7 +88,8 @@ class MapSpaceRefineEnv(EpisodesEnv[RefineEpisodes, int]):
     is an error. Such a task must not need sizes or edits that the environment was not made with.
 
     ## Episode End
-    The episode terminates with the action to stop, or with the last edit of the budget. It is never truncated.
+    The episode terminates with the last of ``steps`` edits, so that all have one length (``spec.max_episode_steps``),
+    or with the action to stop, where there is one. It is never truncated.
 
     ## Information
     ``action_mask`` (int8), ``illegal_action`` (bool), ``task_index`` (int) and ``task_id`` (str) always, as in
@@ -87,7 +97,7 @@ class MapSpaceRefineEnv(EpisodesEnv[RefineEpisodes, int]):
     step also the metrics of the last mapping, floats: ``latency_cycles``, ``energy_pj``, ``edp`` (pJ * cycles),
     ``utilization``, ``lower_bound``, ``ratio`` (objective over its lower bound) and, for the tasks of
     :mod:`mapgym.evaluation.best_known`, ``gap``, as in ``MapSpace-v0``; ``first_ratio`` and ``best_ratio``, those of the first
-    and of the best mapping; and ``edits`` (int), how many were made. The mappings are ``env.unwrapped.mapping`` and
+    and of the best mapping; and ``edits`` (int), how many of the budget are spent. The mappings are ``env.unwrapped.mapping`` and
     ``env.unwrapped.best_mapping``. If an evaluator refuses to price an edit, its budget being spent, the edit is
     undone and the episode ends with reward 0 and ``budget_exhausted`` (True); metrics that are not known are left out.
 
@@ -102,12 +112,14 @@ class MapSpaceRefineEnv(EpisodesEnv[RefineEpisodes, int]):
     | accelerator | "accel_b" | catalog name, path, dict, Accelerator, or a list of these |
     | objective | "edp" | "edp", "energy" or "latency" |
     | axes | ("tile", "order", "parallelism") | what is searched, also "bypass"; an axis left out stays trivial |
-    | steps | 64 | edits of an episode at most |
+    | steps | 64 | edits of an episode |
     | start | "random" | or "trivial", a Mapping or its dict, a ReplayBuffer or the path of one |
     | constraints | None | a :class:`mapgym.spec.constraints.Constraints` or its dict |
     | render_mode | None | "ansi": the loop nest; "rgb_array": a picture of it |
     | evaluator | None | an :class:`mapgym.evaluation.evaluator.Evaluator` that prices (and counts) each start and each edit; it also gives the task, axes and constraints, which must then be left out |
     | tasks, sizes, sizes_for | None | those of ``MapSpace-v0``; with fixed sizes the table has every edit that tasks of these sizes may have |
+    | reward | "best" | or "drop" |
+    | stop | False | whether the last action ends the episode |
 
     ## References
     - Kao et al., Demystifying Map Space Exploration for NPUs, IISWC 2022.
@@ -131,6 +143,8 @@ class MapSpaceRefineEnv(EpisodesEnv[RefineEpisodes, int]):
         tasks: Any = None,
         sizes: Any = None,
         sizes_for: Any = None,
+        reward: str = "best",
+        stop: bool = False,
     ) -> None:
         """Makes the environment; the class documents the arguments.
 
@@ -138,7 +152,8 @@ class MapSpaceRefineEnv(EpisodesEnv[RefineEpisodes, int]):
             SpecificationError: an unknown name or value, an empty map space, or a start that is not in it.
         """
         arguments = TaskArguments(workload, accelerator, objective, tasks, sizes, sizes_for, evaluator)
-        super().__init__(RefineEpisodes(1, RefineTasks(arguments, axes, steps, start, constraints)), render_mode)
+        ready = RefineTasks(arguments, axes, steps, start, constraints, reward, stop)
+        super().__init__(RefineEpisodes(1, ready), render_mode)
 
     @property
     def best_mapping(self) -> Mapping:
@@ -153,11 +168,12 @@ class MapSpaceRefineEnv(EpisodesEnv[RefineEpisodes, int]):
         """What an action does in the current task, such as "move 2 of C from Registers to DRAM"; "" if nothing."""
         prepared = self._episodes.tasks.prepared[self._episodes.task_of[0]]
         action = int(self._read_action(action))
-        if not 0 <= action <= len(prepared.actions):
-            raise SpecificationError(f"{self.where}: there is no action {action}; give 0 to {len(prepared.actions)}")
+        last = int(self._tasks.action_space.n) - 1  # type: ignore[attr-defined]
+        if not 0 <= action <= last:
+            raise SpecificationError(f"{self.where}: there is no action {action}; give 0 to {last}")
         workload, accelerator = prepared.task.workload, prepared.task.accelerator
-        if action == len(prepared.actions):
-            return "stop"
+        if action >= len(prepared.actions):
+            return "stop" if self._episodes.tasks.has_stop else ""
         kind, a, b, c, prime, side = map(int, prepared.actions[action])
         dims, names = workload.dims, accelerator.level_names
         if kind == MOVE:
@@ -196,6 +212,8 @@ class MapSpaceRefineVectorEnv(EpisodesVectorEnv[RefineEpisodes]):
         constraints: Any = None,
         render_mode: str | None = None,
         evaluator: Evaluator | None = None,
+        reward: str = "best",
+        stop: bool = False,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         max_episode_steps: int | None = None,
         tasks: Any = None,
@@ -208,7 +226,7 @@ class MapSpaceRefineVectorEnv(EpisodesVectorEnv[RefineEpisodes]):
             SpecificationError: an unknown name or value, an empty map space, or a start that is not in it.
         """
         arguments = TaskArguments(workload, accelerator, objective, tasks, sizes, sizes_for, evaluator)
-        ready = RefineTasks(arguments, axes, steps, start, constraints)
+        ready = RefineTasks(arguments, axes, steps, start, constraints, reward, stop)
         episodes = RefineEpisodes(count_of(num_envs, ready), ready)
         super().__init__(episodes, render_mode, autoreset_mode, max_episode_steps)
 

@@ -1,38 +1,36 @@
-"""Compiled steps of the environments that edit complete mappings: the edit, the mask of the next one, the observation.
+"""Compiled steps of the environments that edit complete mappings: the edit, what came of it, the mask of the next one.
 
-``maps`` has one mapping for each environment, in the form of the map space. ``actions`` (int64[actions, EDIT_COLUMNS])
-says what each action but the last, which stops, means: an edit as in :mod:`mapgym.mapspace.edits_kernels`, but loops to
-swap are named by their dims; the kind is ``NO_EDIT`` where the task has no such edit.
+A step of some environments is :func:`edit_rows`, then pricing, then :func:`settle_rows`. ``maps`` has one mapping for
+each environment, in the form of the map space. ``actions`` (int64[actions, EDIT_COLUMNS]) says what each action that is
+an edit means: as in :mod:`mapgym.mapspace.edits_kernels`, but loops to swap are named by their dims; the kind is
+``NO_EDIT`` where the task has no such edit. The action behind the last edit, if there is one, stops.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.compilation import allocating_kernel, kernel
 from mapgym.envs.common import observation_kernels as fields
+from mapgym.envs.common.action_kernels import nearest_legal
 from mapgym.mapping.canonical_kernels import Sorting, copy_mapping
-from mapgym.mapping.legality_kernels import held_words
 from mapgym.mapping.maps import Arrays, Maps
-from mapgym.mapspace.edits_kernels import (
-    EDIT_COLUMNS,
-    MOVE,
-    SPATIAL_SWAP,
-    SWAP,
-    TOGGLE_SIDE,
-    EditTables,
-    apply_edit,
-    is_allowed,
-)
+from mapgym.mapspace.edit_legality_kernels import Standing, mark_legal_edits, survey
+from mapgym.mapspace.edits_kernels import EDIT_COLUMNS, SPATIAL_SWAP, SWAP, EditTables, apply_edit
 
 NO_EDIT = -1
 
 FANOUT_X, FANOUT_Y, CAPACITY = range(3)
 """Rows of the limits of levels: parallelism on X and Y, and words, 0 for no limit."""
+
+STOP, STUCK, REFUSED, START = -1, -2, -3, -4
+"""What an environment does in place of an edit: it stops; it has none; nobody prices it; its episode begins."""
+
+_LOG_RATIO_OF_HALF = 4.0
 
 
 class Scales(NamedTuple):
@@ -41,6 +39,55 @@ class Scales(NamedTuple):
     inverse_logs: NDArray[np.float64]  # [dim] 1 / log2(bound), 0 for a bound of 1
     limits: NDArray[np.float64]  # [3, level] rows FANOUT_X, FANOUT_Y, CAPACITY
     layout: fields.Layout
+
+
+class Edited(NamedTuple):
+    """What the edits of a task depend on: those of the map space, its limits of parallelism, what actions mean."""
+
+    tables: EditTables
+    mesh: NDArray[np.int64]  # [2, level, 2], see mapgym.mapspace.edit_legality_kernels
+    actions: NDArray[np.int64]
+
+
+class Books(NamedTuple):
+    """Where some episodes are: one entry for each.
+
+    Values are -ln(cost / lower bound), NaN where nobody has priced the mapping.
+    """
+
+    edits_left: NDArray[np.int64]
+    is_stuck: NDArray[np.bool_]  # no edit is legal, so that action 0 stands for none
+    values: NDArray[np.float64]
+    first: NDArray[np.float64]
+    best: NDArray[np.float64]
+    figures: NDArray[np.float64]  # [figure, n] of the present mapping; the first row is the value
+    masks: NDArray[np.int8]  # [n, actions]
+    observations: NDArray[np.float32]  # [n, size]
+
+
+SortingArrays: TypeAlias = tuple[NDArray[np.bool_], NDArray[np.int8], NDArray[np.bool_], NDArray[np.int8]]
+ScaleArrays: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64], fields.Layout]
+BookArrays: TypeAlias = tuple[
+    NDArray[np.int64],
+    NDArray[np.bool_],
+    NDArray[np.float64],
+    NDArray[np.float64],
+    NDArray[np.float64],
+    NDArray[np.float64],
+    NDArray[np.int8],
+    NDArray[np.float32],
+]
+TableArrays: TypeAlias = tuple[
+    NDArray[np.int16],
+    NDArray[np.int64],
+    NDArray[np.float64],
+    NDArray[np.bool_],
+    NDArray[np.bool_],
+    NDArray[np.bool_],
+    NDArray[np.int64],
+    int,
+]
+"""What kernels that Python calls take: the fields of a named tuple; see :mod:`mapgym.mapping.maps`."""
 
 
 @kernel
@@ -53,34 +100,18 @@ def _position(order: NDArray[np.int8], i: int, s: int, d: int) -> int:
 
 
 @kernel
-def _translate(i: int, maps: Maps, actions: NDArray[np.int64], action: int, edit: NDArray[np.int64]) -> bool:
-    """Writes the edit that an action is for mapping i into edit[0]; False if the mapping has nothing to edit there."""
-    levels = maps.temporal.shape[1]
+def _apply(
+    i: int, maps: Maps, sorting: Sorting, actions: NDArray[np.int64], action: int, edit: NDArray[np.int64]
+) -> None:
+    """Applies a legal action that is an edit to mapping i; edit: int64[1, EDIT_COLUMNS], scratch."""
     for column in range(EDIT_COLUMNS):
         edit[0, column] = actions[action, column]
-    kind, a, b, c, prime, side = edit[0, 0], edit[0, 1], edit[0, 2], edit[0, 3], edit[0, 4], edit[0, 5]
-    if kind == NO_EDIT:
-        return False
-    if kind == MOVE:
-        factor = maps.temporal[i, b, a] if b < levels else maps.spatial[i, b - levels, a]
-        if factor % prime != 0:
-            return False
-        if c < levels or maps.spatial[i, c - levels, a] == 1:
-            return True
-        # A dim that is parallel already stays on its side of the mesh.
-        on_y = _position(maps.spatial_order, i, c - levels, a) >= maps.spatial_split[i, c - levels]
-        return on_y == (side == 1)
+    kind, s, b, c = edit[0, 0], edit[0, 1], edit[0, 2], edit[0, 3]
     if kind == SWAP:
-        edit[0, 2], edit[0, 3] = _position(maps.order, i, a, b), _position(maps.order, i, a, c)
-        return maps.temporal[i, a, b] > 1 and maps.temporal[i, a, c] > 1
-    if kind == SPATIAL_SWAP:
-        first, second = _position(maps.spatial_order, i, a, b), _position(maps.spatial_order, i, a, c)
-        edit[0, 2], edit[0, 3] = first, second
-        same_side = (first < maps.spatial_split[i, a]) == (second < maps.spatial_split[i, a])
-        return same_side and maps.spatial[i, a, b] > 1 and maps.spatial[i, a, c] > 1
-    if kind == TOGGLE_SIDE:
-        return maps.spatial[i, a, b] > 1
-    return True
+        edit[0, 2], edit[0, 3] = _position(maps.order, i, s, b), _position(maps.order, i, s, c)
+    elif kind == SPATIAL_SWAP:
+        edit[0, 2], edit[0, 3] = _position(maps.spatial_order, i, s, b), _position(maps.spatial_order, i, s, c)
+    apply_edit(i, maps, sorting, edit, 0)
 
 
 @kernel
@@ -116,13 +147,11 @@ def _observe_loops(i: int, s: int, maps: Maps, scales: Scales, observation: NDAr
 def _observe(
     i: int,
     maps: Maps,
-    tables: EditTables,
+    needs: NDArray[np.float64],
     scales: Scales,
-    extents: NDArray[np.float64],
-    tile_words: NDArray[np.float64],
     observation: NDArray[np.float32],
 ) -> None:
-    """Writes mapping i into an observation; the extents and words of the tiles are those of the mapping."""
+    """Writes mapping i, whose kept tiles need so many words at each level, into an observation."""
     layout = scales.layout
     # These fields lie side by side.
     first, end = fields.entry(layout, fields.TEMPORAL, 0), fields.end_of_levels(layout, fields.FANOUT_USED_Y)
@@ -130,68 +159,175 @@ def _observe(
         observation[position] = 0.0
     for s in range(maps.temporal.shape[1]):
         _observe_loops(i, s, maps, scales, observation)
-        need = 0.0
         for t in range(maps.keep.shape[2]):
-            if maps.keep[i, s, t]:
-                observation[fields.of_tensor(layout, fields.KEEP, s, t)] = 1.0
-                need += held_words(tables.rules, s, t, int(tile_words[s, t]), extents)
+            observation[fields.of_tensor(layout, fields.KEEP, s, t)] = maps.keep[i, s, t]
         capacity = scales.limits[CAPACITY, s]
         if capacity > 0:
-            observation[fields.entry(layout, fields.CAPACITY_USED, s)] = need / capacity
+            observation[fields.entry(layout, fields.CAPACITY_USED, s)] = needs[s] / capacity
+
+
+@kernel
+def _squash(log_ratio: float) -> float:
+    """Maps ln(cost / lower bound) from [0, inf] into [0, 1]: a cost of e**4 = 55 times the bound to 1/2; NaN to 1."""
+    if not log_ratio < np.inf:
+        return 1.0
+    positive = max(log_ratio, 0.0)
+    return positive / (_LOG_RATIO_OF_HALF + positive)
+
+
+@kernel
+def _look(i: int, maps: Maps, edited: Edited, standing: Standing, scales: Scales, books: Books, has_stop: bool) -> None:
+    """Writes the observation of mapping i and the mask of the edits that it may have."""
+    is_legal = survey(i, maps, edited.tables, standing)
+    _observe(i, maps, standing.needs, scales, books.observations[i])
+    mask = books.masks[i]
+    mask[:] = 1
+    edits, legal = len(edited.actions), 0
+    if is_legal:
+        legal = mark_legal_edits(i, maps, edited.tables, edited.mesh, standing, edited.actions, mask)
+    else:
+        mask[:edits] = 0
+    books.is_stuck[i] = legal == 0 and not has_stop
+    if books.is_stuck[i]:
+        mask[0] = 1
+
+
+@kernel
+def _earn(i: int, value: float, is_best: bool, books: Books) -> float:
+    """Books the value of an edited mapping; returns the reward."""
+    before = books.best[i] if is_best else books.values[i]
+    books.values[i] = value
+    return max(value - before, 0.0) if is_best else value - before
+
+
+@kernel
+def choose_edit(i: int, action: int, edits: int, books: Books) -> tuple[int, bool]:
+    """What environment i does (the number of an edit, or one of the constants above), and whether that is illegal."""
+    mask = books.masks[i]
+    is_illegal = not (0 <= action < len(mask) and mask[action] != 0)
+    if is_illegal:
+        action = nearest_legal(mask, action)
+    if np.isnan(books.values[i]):
+        return REFUSED, is_illegal
+    if books.is_stuck[i]:
+        return STUCK, is_illegal
+    return (STOP if action >= edits else action), is_illegal
 
 
 @allocating_kernel
-def edit_many(
+def edit_rows(
     rows: NDArray[np.int64],
-    chosen: NDArray[np.int64],
-    arrays: Arrays,
-    scratch_arrays: Arrays,
-    sorting: Sorting,
-    tables: EditTables,
     actions: NDArray[np.int64],
-    scale_arrays: tuple[NDArray[np.float64], NDArray[np.float64], fields.Layout],
-    masks: NDArray[np.int8],
-    observations: NDArray[np.float32],
+    arrays: Arrays,
+    sorting_arrays: SortingArrays,
+    table: NDArray[np.int64],
+    book_arrays: BookArrays,
+    chosen: NDArray[np.int64],
+    illegal: NDArray[np.bool_],
 ) -> None:
-    """Applies an action to each of some mappings, then brings their masks and observations up to date.
+    """Edits the mappings of some environments of one task.
 
     Args:
         rows: int64[k], which environments; all others are left alone.
-        chosen: int64[k], a legal action for each; below 0, and for the last one, which stops, nothing is edited.
+        actions: int64[n], what agents chose, any integers; illegal ones are replaced by the nearest legal one.
         arrays: those of a batch with a mapping for each environment.
-        scratch_arrays: those of a batch of one.
-        sorting, tables: of the map space.
-        actions: see the module.
-        scale_arrays: those of :class:`Scales`.
-        masks: int8[n, actions + 1] and observations: float32[n, any], updated.
+        sorting_arrays: those of the map space.
+        table: what actions mean; see the module.
+        book_arrays: those of :class:`Books`.
+        chosen: int64[n], receives what they do: the number of an edit, or one of the constants above.
+        illegal: bool[n], receives whether the action was illegal.
     """
-    maps, scratch, scales = Maps(*arrays), Maps(*scratch_arrays), Scales(*scale_arrays)
-    levels, dims = maps.temporal.shape[1], maps.temporal.shape[2]
-    extents = np.empty((levels, dims))
-    tile_words = np.empty((levels, maps.keep.shape[2]))
+    maps, sorting, books = Maps(*arrays), Sorting(*sorting_arrays), Books(*book_arrays)
     edit = np.empty((1, EDIT_COLUMNS), np.int64)
+    for i in rows:
+        chosen[i], illegal[i] = choose_edit(i, actions[i], len(table), books)
+        if chosen[i] >= 0:
+            _apply(i, maps, sorting, table, chosen[i], edit)
+
+
+@allocating_kernel
+def settle_rows(
+    rows: NDArray[np.int64],
+    chosen: NDArray[np.int64],
+    figures: NDArray[np.float64],
+    steps: int,
+    is_best: bool,
+    has_stop: bool,
+    arrays: Arrays,
+    best_arrays: Arrays,
+    table_arrays: TableArrays,
+    mesh: NDArray[np.int64],
+    actions: NDArray[np.int64],
+    scale_arrays: ScaleArrays,
+    book_arrays: BookArrays,
+    rewards: NDArray[np.float64],
+    over: NDArray[np.bool_],
+) -> None:
+    """Brings the books of some environments of one task up to date, when their mappings are edited and priced.
+
+    Args:
+        rows: int64[k], which environments.
+        chosen: int64[n], what they did.
+        figures: float64[figure, k] of mapping rows[j] in column j; looked at only after an edit and at a start.
+        steps: edits of an episode.
+        is_best: whether rewards are for the best mapping of the episode.
+        has_stop: whether the last action stops.
+        arrays, best_arrays: those of batches with the present and the best mapping of each environment.
+        table_arrays, mesh, actions: those of :class:`EditTables` and the rest of :class:`Edited`.
+        scale_arrays: those of :class:`Scales`.
+        book_arrays: those of :class:`Books`, updated.
+        rewards: float64[n] and over: bool[n], receive what the step earned and whether the episode is over.
+    """
+    maps, best_maps, books = Maps(*arrays), Maps(*best_arrays), Books(*book_arrays)
+    edited, scales = Edited(EditTables(*table_arrays), mesh, actions), Scales(*scale_arrays)
+    levels, dims, tensors = maps.keep.shape[1], maps.temporal.shape[2], maps.keep.shape[2]
+    primes = edited.tables.primes.shape[1]
+    standing = Standing(
+        np.empty((levels, dims)),
+        np.empty((levels, tensors)),
+        np.empty(levels),
+        np.empty((2, levels, 2), np.int64),
+        np.empty((levels, dims), np.bool_),
+        np.empty((levels, dims, primes), np.bool_),
+        np.empty((levels, dims, primes), np.bool_),
+    )
+    size = books.observations.shape[1]
     for k in range(len(rows)):
         i = rows[k]
-        if 0 <= chosen[k] < len(actions) and _translate(i, maps, actions, chosen[k], edit):
-            apply_edit(i, maps, sorting, edit, 0)
-        is_allowed(i, maps, tables, extents, tile_words)
-        _observe(i, maps, tables, scales, extents, tile_words, observations[i])
-        for action in range(len(actions)):
-            masks[i, action] = 0
-            if _translate(i, maps, actions, action, edit):
-                copy_mapping(i, maps, 0, scratch)
-                apply_edit(0, scratch, sorting, edit, 0)
-                masks[i, action] = is_allowed(0, scratch, tables, extents, tile_words)
-        masks[i, len(actions)] = 1
+        did = chosen[i]
+        rewards[i] = 0.0
+        if did == START or did >= 0:
+            for figure in range(len(figures)):
+                books.figures[figure, i] = figures[figure, k]
+            value = figures[0, k]
+            if did == START:
+                books.edits_left[i] = steps
+                books.values[i] = books.first[i] = value
+            else:
+                rewards[i] = _earn(i, value, is_best, books)
+            if did == START or value > books.best[i]:
+                books.best[i] = value
+                copy_mapping(i, maps, i, best_maps)
+            _look(i, maps, edited, standing, scales, books, has_stop)
+        if did >= 0 or did == STUCK:
+            books.edits_left[i] -= 1
+        over[i] = books.edits_left[i] == 0 or did in (STOP, REFUSED)
+        # The last three entries.
+        books.observations[i, size - 3] = books.edits_left[i] / steps
+        books.observations[i, size - 2] = _squash(-books.values[i])
+        books.observations[i, size - 1] = _squash(-books.best[i])
 
 
 @allocating_kernel
 def edit_each(
-    rows: NDArray[np.int64], chosen: NDArray[np.int64], arrays: Arrays, sorting: Sorting, actions: NDArray[np.int64]
+    rows: NDArray[np.int64],
+    chosen: NDArray[np.int64],
+    arrays: Arrays,
+    sorting_arrays: SortingArrays,
+    actions: NDArray[np.int64],
 ) -> None:
-    """Applies action chosen[k] to mapping rows[k] for all k, and nothing else."""
-    maps = Maps(*arrays)
+    """Applies the edit chosen[k], which is legal but for metadata, to mapping rows[k] for all k, and nothing else."""
+    maps, sorting = Maps(*arrays), Sorting(*sorting_arrays)
     edit = np.empty((1, EDIT_COLUMNS), np.int64)
     for k in range(len(rows)):
-        if _translate(rows[k], maps, actions, chosen[k], edit):
-            apply_edit(rows[k], maps, sorting, edit, 0)
+        _apply(rows[k], maps, sorting, actions, chosen[k], edit)

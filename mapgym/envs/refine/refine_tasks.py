@@ -16,18 +16,19 @@ from mapgym.envs.common.observation import ObservationLayout
 from mapgym.envs.common.reward import Pricing
 from mapgym.envs.common.sizes import Sizes
 from mapgym.envs.common.tasks import EnvironmentTasks, TaskArguments, digest_of
-from mapgym.envs.refine.refine_kernels import NO_EDIT
-from mapgym.errors import SpecificationError, positive_int, suggest
+from mapgym.envs.refine.refine_kernels import NO_EDIT, SortingArrays, TableArrays
+from mapgym.errors import SpecificationError, positive_int, require_kind, require_one_of, suggest
 from mapgym.errors.text import quoted
 from mapgym.evaluation.task import Task
 from mapgym.mapping import Mapping, MappingBatch
-from mapgym.mapping.legality_kernels import LEGAL
+from mapgym.mapping.legality_kernels import LEGAL, mesh_limits
 from mapgym.mapspace import MapSpace
 from mapgym.mapspace.edits_kernels import EDIT_COLUMNS, MOVE, SPATIAL_SWAP, SWAP, TOGGLE_KEEP, TOGGLE_SIDE
 from mapgym.mapspace.size import prime_exponents
 from mapgym.warmstart import ReplayBuffer
 
 STARTS = ("random", "trivial")
+REWARDS = ("best", "drop")
 EDITS_LEFT, LOG_RATIO, BEST_LOG_RATIO = "edits_left", "log_ratio", "best_log_ratio"
 
 # Fields of MapSpace-v0 that describe how far a mapping is built.
@@ -120,8 +121,8 @@ class RefineTask:
 
     Attributes:
         task, space, pricing: the task, its map space, costs and rewards.
-        actions: int64[actions - 1, EDIT_COLUMNS], what the actions but the last mean here.
-        scratch: a batch of one mapping.
+        actions: int64[any, EDIT_COLUMNS], what the actions that are edits mean here.
+        sorting, tables, mesh: of the map space, as the kernels take them.
         scales: the arrays of :class:`mapgym.envs.refine.refine_kernels.Scales`.
         static: float32[size], an observation with the features of the task.
     """
@@ -133,7 +134,9 @@ class RefineTask:
         edits = possible_edits(space)
         rows = [edits.get(edit, nothing) for edit in table]
         self.actions = np.array(rows, np.int64).reshape(len(rows), EDIT_COLUMNS)
-        self.scratch = MappingBatch.trivial(task.workload, task.accelerator, 1)
+        self.sorting: SortingArrays = (*space.sorting,)
+        self.tables: TableArrays = (*space.edit_tables,)
+        self.mesh = np.stack(mesh_limits(task.accelerator))
         logs = np.log2(np.array(task.workload.bounds, np.float64))
         inverse_logs = np.divide(1.0, logs, out=np.zeros_like(logs), where=logs > 0)
         accelerator = task.accelerator
@@ -161,7 +164,9 @@ class RefineTasks(EnvironmentTasks[RefineTask]):
     Attributes:
         steps: edits of an episode.
         start: "random", "trivial", a mapping, its dict, or a buffer.
-        table: what the actions but the last mean, in terms that all tasks share.
+        has_stop: whether the last action ends the episode.
+        is_best: whether rewards are for the best mapping of the episode.
+        table: what the actions that are edits mean, in terms that all tasks share.
     """
 
     action_space: spaces.Discrete
@@ -174,8 +179,13 @@ class RefineTasks(EnvironmentTasks[RefineTask]):
         steps: int,
         start: Any,
         constraints: Any,
+        reward: str,
+        stop: bool,
     ) -> None:
         """Reads the arguments; see :class:`mapgym.envs.MapSpaceRefineEnv`."""
+        require_one_of(reward, REWARDS, "reward")
+        require_kind(stop, bool, "stop", "stop=True")
+        self.is_best, self.has_stop = reward == "best", stop
         super().__init__(arguments, axes, constraints, RefineLayout)
         self.steps = positive_int(steps, "steps")
         self.start = read_start(start)
@@ -185,7 +195,7 @@ class RefineTasks(EnvironmentTasks[RefineTask]):
             tasks = dict.fromkeys(map(self.posed, self.distribution.tasks))
             known = {edit for task in tasks for edit in possible_edits(self.space_of(task))}
         self.table, self._known = sorted(known), known
-        self.action_space = spaces.Discrete(len(self.table) + 1)
+        self.action_space = spaces.Discrete(max(1, len(self.table) + stop))
         self.make_ready()
 
     def prepare(self, task: Task) -> RefineTask:
@@ -197,8 +207,18 @@ class RefineTasks(EnvironmentTasks[RefineTask]):
         return prepared
 
     def own_settings(self) -> dict[str, Any]:
-        """The length of episodes, and the meaning of actions."""
-        return {"steps": self.steps, "table of edits": digest_of(self.table)}
+        """The length of episodes, what they reward, and the meaning of actions."""
+        return {
+            "steps": self.steps,
+            "reward": REWARDS[not self.is_best],
+            "stop": self.has_stop,
+            "table of edits": digest_of(self.table),
+        }
+
+    @property
+    def episode_steps(self) -> int:
+        """Steps that an episode has at most."""
+        return self.steps
 
     @property
     def shared(self) -> list[Any]:
@@ -222,7 +242,7 @@ class RefineTasks(EnvironmentTasks[RefineTask]):
         elif isinstance(start, AbcMapping):
             start = Mapping.from_dict(start, task.workload, task.accelerator, "start")
         batch: MappingBatch = start.batch()
-        if batch.names != prepared.scratch.names:
+        if batch.names != space.base.names:
             raise SpecificationError(
                 f"start is a mapping of other dims, levels or tensors than those of {quoted(task.workload.name)} on "
                 f"{quoted(task.accelerator.name)}; give one of this task, or a replay buffer"

@@ -27,14 +27,15 @@ class MapSpaceWarmStartEnv(MapSpaceRefineEnv):
     layer decides where it starts with others.
 
     ## Action Space
-    ``Discrete(n)``: a single edit, or to stop, with exact masks, as in ``MapSpaceRefine-v0``; the table holds what is
-    possible in at least one of the layers.
+    ``Discrete(n)``: a single edit with exact masks, or with ``stop=True`` to stop, as in ``MapSpaceRefine-v0``; the table
+    holds what is possible in at least one of the layers.
 
     ## Observation Space
     ``Box(0, 1, (size,), float32)``, with the fields of ``MapSpaceRefine-v0``.
 
     ## Rewards
-    The drop of ln(cost) of the objective by the edit, as in ``MapSpaceRefine-v0``. It measures what an episode adds to
+    By how much an edit lowers ln(cost) of the objective, of the best mapping of the episode (``reward="best"``) or of
+    the present one (``"drop"``), as in ``MapSpaceRefine-v0``. It measures what an episode adds to
     its start, not how good the start was: ``first_ratio`` and ``best_ratio`` tell these apart. Use gamma = 1.
 
     ## Starting State
@@ -47,8 +48,9 @@ class MapSpaceWarmStartEnv(MapSpaceRefineEnv):
     any other key is an error. Such a task must not need sizes or edits that the environment was not made with.
 
     ## Episode End
-    The episode terminates with the action to stop, or with the last edit of the budget. It is never truncated. Its best
-    mapping is then a solved layer, unless a better one of the same layer is known to this environment.
+    The episode terminates with the last of ``steps`` edits, or with the action to stop, where there is one. It is never
+    truncated. Its best mapping is then a solved layer, unless a better one of the same layer is known to this
+    environment.
 
     ## Information
     As in ``MapSpaceRefine-v0``. After a reset also, since the last reset with a seed, the present start included:
@@ -67,7 +69,7 @@ class MapSpaceWarmStartEnv(MapSpaceRefineEnv):
     | accelerator | "accel_b" | catalog name, path, dict, Accelerator, or a list of these, which are gone through one after the other |
     | objective | "edp" | "edp", "energy" or "latency" |
     | axes | ("tile", "order", "parallelism") | what is searched, also "bypass"; an axis left out stays trivial |
-    | steps | 64 | edits of an episode at most |
+    | steps | 64 | edits of an episode |
     | similarity | "log-ratio" | or "editing", or a function, see :mod:`mapgym.warmstart.similarity` |
     | buffer | None | a ReplayBuffer, or the path of one, with solved layers to begin from as well; it is only read |
     | record | None | a ReplayBuffer, or the path of one, that what is found is added to; it is not read |
@@ -75,6 +77,8 @@ class MapSpaceWarmStartEnv(MapSpaceRefineEnv):
     | render_mode | None | "ansi": the loop nest; "rgb_array": a picture of it |
     | tasks | None | in place of network, accelerator and objective: as in ``MapSpace-v0``, gone through in order, accelerator by accelerator; nothing is drawn, so that weights and generated tasks are refused |
     | sizes, sizes_for | None | those of ``MapSpaceRefine-v0`` |
+    | reward | "best" | or "drop" |
+    | stop | False | whether the last action ends the episode |
 
     ## References
     - Kao et al., Demystifying Map Space Exploration for NPUs, IISWC 2022 (warm start by the editing distance).
@@ -98,6 +102,8 @@ class MapSpaceWarmStartEnv(MapSpaceRefineEnv):
         tasks: Any = None,
         sizes: Any = None,
         sizes_for: Any = None,
+        reward: str = "best",
+        stop: bool = False,
     ) -> None:
         """Makes the environment; the class documents the arguments.
 
@@ -105,7 +111,7 @@ class MapSpaceWarmStartEnv(MapSpaceRefineEnv):
             SpecificationError: an unknown name or value, an empty map space, or a buffer that is not there.
         """
         arguments = TaskArguments(network, accelerator, objective, tasks, sizes, sizes_for)
-        ready = WarmStartTasks(arguments, axes, steps, similarity, buffer, record, constraints)
+        ready = WarmStartTasks(arguments, axes, steps, similarity, buffer, record, constraints, reward, stop)
         # Refine differs in its arguments and episodes only.
         EpisodesEnv.__init__(self, WarmStartEpisodes(1, ready), render_mode)
 
@@ -139,6 +145,8 @@ class MapSpaceWarmStartVectorEnv(MapSpaceRefineVectorEnv):
         record: Any = None,
         constraints: Any = None,
         render_mode: str | None = None,
+        reward: str = "best",
+        stop: bool = False,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         max_episode_steps: int | None = None,
         tasks: Any = None,
@@ -151,7 +159,7 @@ class MapSpaceWarmStartVectorEnv(MapSpaceRefineVectorEnv):
             SpecificationError: an unknown name or value, an empty map space, or a buffer that is not there.
         """
         arguments = TaskArguments(network, accelerator, objective, tasks, sizes, sizes_for)
-        ready = WarmStartTasks(arguments, axes, steps, similarity, buffer, record, constraints)
+        ready = WarmStartTasks(arguments, axes, steps, similarity, buffer, record, constraints, reward, stop)
         episodes = WarmStartEpisodes(count_of(num_envs, ready), ready)
         EpisodesVectorEnv.__init__(self, episodes, render_mode, autoreset_mode, max_episode_steps)
 

@@ -46,6 +46,8 @@ class WarmStartTasks(RefineTasks):
         buffer: Any,
         record: Any,
         constraints: Any,
+        reward: str,
+        stop: bool,
     ) -> None:
         """Reads the arguments; see :class:`mapgym.envs.MapSpaceWarmStartEnv`."""
         self.similarity = _read_similarity(similarity)
@@ -60,7 +62,7 @@ class WarmStartTasks(RefineTasks):
             network = DEFAULT_NETWORK if arguments.workload is None else arguments.workload
             arguments = replace(arguments, workload=read_workloads(network, "network"))
         self._orders: dict[TaskSource, NDArray[np.int64]] = {}
-        super().__init__(arguments, axes, steps, "random", constraints)
+        super().__init__(arguments, axes, steps, "random", constraints, reward, stop)
 
     def source_of(self, distribution: TaskDistribution, in_use: AbstractSet[int] = frozenset()) -> TaskSource:
         """Makes the tasks of a distribution ready; see :class:`mapgym.envs.common.tasks.EnvironmentTasks`."""
@@ -128,12 +130,11 @@ class WarmStartEpisodes(RefineEpisodes):
     def objects(self, row: int) -> Any:
         """Also what is solved."""
         self._is_saved[row] = True
-        return super().objects(row), self.buffers[row], dict(self._best[row])
+        return self.buffers[row], dict(self._best[row])
 
     def restore_objects(self, row: int, objects: Any) -> None:
         """Takes what was solved."""
-        metrics, self.buffers[row], best = objects
-        super().restore_objects(row, metrics)
+        self.buffers[row], best = objects
         self._best[row], self._is_saved[row] = dict(best), True
 
     def report(self, rows: NDArray[np.int64], infos: Infos) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from mapgym import __version__
 from mapgym.agents.base import Agent
-from mapgym.agents.benchmark import measure_agent, measure_cost_model, measure_environment, sample_busy_mappings
+from mapgym.agents.benchmark import measure_agent, measure_cost_model, sample_busy_mappings
 from mapgym.agents.certificate import Certificate
 from mapgym.agents.experiment.definition.experiment import AgentEntry, Experiment, Run
 from mapgym.agents.experiment.execution.context import Observer
@@ -534,10 +534,6 @@ class TestBenchmark:
         assert speed.evaluations_per_second > 0
         assert speed.single_call_seconds > 0
         assert speed.mean_utilization >= 0.5
-        speed = measure_environment(num_envs=8, rounds=1)
-        assert (speed.env, speed.num_envs) == ("MapSpace-v0", 8)
-        assert speed.scalar_steps_per_second > 0
-        assert speed.vector_steps_per_second > 0
 
     def test_what_is_not_the_cost_models_is_the_agents_own(self, monkeypatch):
         clock = [0.0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -18,10 +19,29 @@ from mapgym.evaluation.evaluator import Budget, Evaluator
 from mapgym.mapping import Mapping
 from mapgym.mapspace import MapSpace
 from mapgym.spec import catalog
+from mapgym.spec.tensor import Tensor
+from mapgym.spec.workload import Workload
 from mapgym.warmstart import ReplayBuffer
 from single_edits import ALL, FIXED, expected_neighbours
 
 TOY, TOY_ACCELERATOR = toy_workload(), toy_accelerator()
+DIAGONAL = Workload(
+    "diagonal",
+    ("I", "J", "K"),
+    (12, 6, 4),
+    (
+        Tensor("A", ((("I", 1),), (("I", 2), ("J", 1)))),
+        Tensor("B", ((("J", 3),), (("K", 1), ("I", 2)))),
+        Tensor("Outputs", ((("J", 1),), (("K", 1),)), is_output=True),
+    ),
+)
+FILLED = replace(
+    TOY_ACCELERATOR,
+    levels=tuple(
+        replace(level, minimum_utilization=least)
+        for level, least in zip(TOY_ACCELERATOR.levels, (0.3, 0.4, 0.0), strict=True)
+    ),
+)
 SPACES: dict[str, dict[str, Any]] = {
     "default": {},
     "no links": {"accelerator": toy_accelerator(peer_links=False)},
@@ -35,7 +55,8 @@ SPACES: dict[str, dict[str, Any]] = {
 
 
 def make(**kwargs: Any) -> MapSpaceRefineEnv:
-    return MapSpaceRefineEnv(**{"workload": TOY, "accelerator": TOY_ACCELERATOR, **kwargs})
+    defaults = {"workload": TOY, "accelerator": TOY_ACCELERATOR, "reward": "drop", "stop": True}
+    return MapSpaceRefineEnv(**{**defaults, **kwargs})
 
 
 def play(env: MapSpaceRefineEnv, seed: int, stops: bool = False, **reset: Any) -> tuple[list[float], dict[str, Any]]:
@@ -73,13 +94,46 @@ def test_mask__is_the_set_of_single_edits_that_stay_legal(kwargs: dict[str, Any]
             info = env.step(int(rng.choice(np.flatnonzero(info["action_mask"][:-1]))))[4]
 
 
+@pytest.mark.parametrize(
+    ("workload", "kwargs"),
+    [
+        ("paper/resnet_conv4", {"axes": ALL}),
+        ("mobilenet_v2/conv1", {"accelerator": "accel_b_2d", "axes": ALL}),
+        ("paper/bert_kqv", {"accelerator": "simba_like", "axes": ALL}),
+        ("paper/resnet_conv4", {"accelerator": "eyeriss_like"}),
+        ("toy/tiny_conv", {"accelerator": "tiny_sparse_md", "axes": ALL}),
+        # A stride; a dim in two ranks; a level that has to be filled.
+        ({"type": "conv2d", "C": 4, "M": 6, "P": 4, "Q": 4, "R": 3, "S": 2, "stride": 2}, {"axes": ALL}),
+        (DIAGONAL, {"accelerator": toy_accelerator(capacities=(9, 40)), "axes": ALL}),
+        (TOY, {"accelerator": FILLED, "axes": ALL}),
+    ],
+)
+def test_mask__is_what_making_and_checking_each_edit_finds(workload: Any, kwargs: dict[str, Any]) -> None:
+    env = MapSpaceRefineEnv(workload, steps=30, **kwargs)
+    space = MapSpace(env.task.workload, env.task.accelerator, kwargs.get("axes", ("tile", "order", "parallelism")))
+    rng = np.random.default_rng(0)
+    counts = set()
+    for seed in range(4):
+        _, info = env.reset(seed=seed)
+        for _ in range(25):
+            neighbors = space.neighbors(env.mapping)
+            # Equal numbers of different mappings that all are neighbours: the same edits.
+            counts.add(len(neighbors))
+            assert info["action_mask"].sum() == max(1, len(neighbors))
+            before = env.mapping
+            info = env.step(int(rng.choice(np.flatnonzero(info["action_mask"]))))[4]
+            assert not len(neighbors) or set(rows(env.mapping.batch())) <= set(rows(neighbors))
+            assert env.mapping != before or not len(neighbors)
+    assert len(counts) > 3
+
+
 def test_mask__with_several_tasks_knows_the_one_of_the_episode() -> None:
     env = MapSpaceRefineEnv(["paper/resnet_conv4", "paper/bert_kqv"], ["accel_b", "eyeriss_like"])
     for seed in range(8):
         _, info = env.reset(seed=seed)
         space = MapSpace(env.task.workload, env.task.accelerator)
         assert space.contains(env.mapping)
-        assert info["action_mask"].sum() == len(space.neighbors(env.mapping)) + 1
+        assert info["action_mask"].sum() == len(space.neighbors(env.mapping))
 
 
 def test_actions__say_what_they_mean() -> None:
@@ -115,6 +169,44 @@ def test_return__telescopes(objective: str) -> None:
         assert len(rewards) == info["edits"] + (info["edits"] < 15)
         moved += first != last
     assert moved > 5
+
+
+def test_reward_best__is_what_the_best_mapping_improves_by() -> None:
+    env, other = make(reward="best", steps=15), make(reward="drop", steps=15)
+    worse = 0
+    for seed in range(10):
+        rewards, info = play(env, seed)
+        drops, same = play(other, seed)
+        assert same["best_ratio"] == info["best_ratio"]
+        assert min(rewards) >= 0.0
+        assert sum(rewards) == pytest.approx(math.log(info["first_ratio"] / info["best_ratio"]), abs=1e-9)
+        # From the rewards of the present mappings, the best of whose running sums is known.
+        sums = np.maximum.accumulate(np.cumsum([0.0, *drops]))
+        np.testing.assert_allclose(rewards, np.diff(sums), atol=1e-9)
+        worse += min(drops) < 0
+    assert worse
+
+
+def test_default__has_episodes_of_one_length_in_which_nothing_is_lost_by_trying() -> None:
+    env, vector = gym.make("MapSpaceRefine-v0", steps=7), gym.make_vec("MapSpaceRefine-v0", 3, steps=7)
+    assert env.spec.max_episode_steps == vector.spec.max_episode_steps == 7
+    assert gym.make("MapSpaceWarmStart-v0", steps=5).spec.max_episode_steps == 5
+    rewards, _ = play(env.unwrapped, 0)
+    assert len(rewards) == 7
+    assert min(rewards) >= 0.0
+    assert "stop" not in [env.unwrapped.action_meaning(action) for action in range(int(env.action_space.n))]
+
+
+def test_no_legal_edit__is_a_step_that_changes_nothing() -> None:
+    # A bound of 1 has no factors, and one loop no order.
+    workload = toy_workload(1, 1, 1)
+    env = MapSpaceRefineEnv(workload, TOY_ACCELERATOR, steps=2)
+    _, info = env.reset(seed=0)
+    before = env.mapping
+    assert info["action_mask"].tolist() == [1]
+    assert env.step(0)[1:4] == (0.0, False, False)
+    assert env.step(0)[1:4] == (0.0, True, False)
+    assert env.mapping == before
 
 
 def test_episode__ends_with_the_last_edit_or_with_a_stop() -> None:
@@ -168,7 +260,7 @@ def test_observation__says_what_the_mapping_is_and_what_is_left() -> None:
                 words = sum(tensor.tile_size(tile) for tensor, keeps in kept if keeps)
                 share = observation[fields["capacity_used"]][s]
                 assert share == pytest.approx(words / level.capacity_words, abs=1e-6)
-        observation, _, _, _, info = env.step(int(rng.choice(np.flatnonzero(info["action_mask"])[:-1])))
+        observation, _, _, _, info = env.step(int(rng.choice(np.flatnonzero(info["action_mask"]))))
     assert observation[fields["edits_left"]] == 0.0
 
 
@@ -210,6 +302,8 @@ def test_start__from_a_buffer_is_the_transferred_nearest_entry(tmp_path) -> None
         ({"start": Mapping.trivial(toy_workload(2, 2, 1), TOY_ACCELERATOR)}, "not in the map space"),
         ({"start": Mapping.trivial(TOY, catalog.accelerator("accel_b"))}, "other dims, levels"),
         ({"steps": 0}, "steps"),
+        ({"reward": "terminal"}, "reward"),
+        ({"stop": 1}, "stop is 1"),
         ({"render_mode": "human"}, "render_mode"),
     ],
 )

@@ -355,11 +355,14 @@ class TestBench:
         assert "evaluations/s" in text
 
     def test_env(self, mapgym):
-        status, text, _ = mapgym("bench", "env", "--num-envs", "4", "--rounds", "1", "--json")
+        options = ("bench", "env", "--env", "MapSpace-v0", "--num-envs", "4", "--rounds", "1")
+        status, text, _ = mapgym(*options, "--json")
         assert status == 0
-        found = json.loads(text)
-        assert {"env", "scalar_steps_per_second", "vector_steps_per_second", "num_envs"} <= set(found)
-        assert (found["env"], found["num_envs"]) == ("MapSpace-v0", 4)
+        found = json.loads(text)["results"]
+        assert [(r["env"], r["num_envs"], r["measured"]) for r in found] == [("MapSpace-v0", n, "step") for n in (0, 4)]
+        status, text, _ = mapgym(*options)
+        assert status == 0
+        assert "twin of 4" in text
 
     def test_agents(self, mapgym):
         options = ("--agents", "gamma,random", "--workload", "toy", *MACHINE, "--samples", "40", "--seeds", "1")

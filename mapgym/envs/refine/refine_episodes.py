@@ -228,15 +228,10 @@ class RefineEpisodes(Episodes):
             self.tasks.steps,
             self.tasks.is_best,
             self.tasks.has_stop,
-            mappings.present_arrays,
-            mappings.best_arrays,
-            prepared.tables,
-            prepared.mesh,
-            prepared.actions,
-            prepared.scales,
+            (mappings.present_arrays, mappings.best_arrays),
+            prepared.arrays,
             self._books,
-            rewards,
-            over,
+            (rewards, over),
         )
         if prepared.is_masked_late:
             for i in rows:

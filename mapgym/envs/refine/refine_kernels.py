@@ -87,6 +87,7 @@ TableArrays: TypeAlias = tuple[
     NDArray[np.int64],
     int,
 ]
+TaskArrays: TypeAlias = tuple[TableArrays, NDArray[np.int64], NDArray[np.int64], ScaleArrays]
 """What kernels that Python calls take: the fields of a named tuple; see :mod:`mapgym.mapping.maps`."""
 
 
@@ -253,15 +254,10 @@ def settle_rows(
     steps: int,
     is_best: bool,
     has_stop: bool,
-    arrays: Arrays,
-    best_arrays: Arrays,
-    table_arrays: TableArrays,
-    mesh: NDArray[np.int64],
-    actions: NDArray[np.int64],
-    scale_arrays: ScaleArrays,
+    arrays: tuple[Arrays, Arrays],
+    task_arrays: TaskArrays,
     book_arrays: BookArrays,
-    rewards: NDArray[np.float64],
-    over: NDArray[np.bool_],
+    outcomes: tuple[NDArray[np.float64], NDArray[np.bool_]],
 ) -> None:
     """Brings the books of some environments of one task up to date, when their mappings are edited and priced.
 
@@ -272,14 +268,15 @@ def settle_rows(
         steps: edits of an episode.
         is_best: whether rewards are for the best mapping of the episode.
         has_stop: whether the last action stops.
-        arrays, best_arrays: those of batches with the present and the best mapping of each environment.
-        table_arrays, mesh, actions: those of :class:`EditTables` and the rest of :class:`Edited`.
-        scale_arrays: those of :class:`Scales`.
+        arrays: those of two batches, with the present and with the best mapping of each environment.
+        task_arrays: those of :class:`EditTables`, the rest of :class:`Edited`, and those of :class:`Scales`.
         book_arrays: those of :class:`Books`, updated.
-        rewards: float64[n] and over: bool[n], receive what the step earned and whether the episode is over.
+        outcomes: float64[n] and bool[n], receive what the step earned and whether the episode is over.
     """
-    maps, best_maps, books = Maps(*arrays), Maps(*best_arrays), Books(*book_arrays)
+    maps, best_maps, books = Maps(*arrays[0]), Maps(*arrays[1]), Books(*book_arrays)
+    table_arrays, mesh, actions, scale_arrays = task_arrays
     edited, scales = Edited(EditTables(*table_arrays), mesh, actions), Scales(*scale_arrays)
+    rewards, over = outcomes
     levels, dims, tensors = maps.keep.shape[1], maps.temporal.shape[2], maps.keep.shape[2]
     primes = edited.tables.primes.shape[1]
     standing = Standing(

@@ -16,7 +16,7 @@ from mapgym.envs.common.observation import ObservationLayout
 from mapgym.envs.common.reward import Pricing
 from mapgym.envs.common.sizes import Sizes
 from mapgym.envs.common.tasks import EnvironmentTasks, TaskArguments, digest_of
-from mapgym.envs.refine.refine_kernels import NO_EDIT, SortingArrays, TableArrays
+from mapgym.envs.refine.refine_kernels import NO_EDIT, SortingArrays, TaskArrays
 from mapgym.errors import SpecificationError, positive_int, require_kind, require_one_of, suggest
 from mapgym.errors.text import quoted
 from mapgym.evaluation.task import Task
@@ -122,8 +122,8 @@ class RefineTask:
     Attributes:
         task, space, pricing: the task, its map space, costs and rewards.
         actions: int64[any, EDIT_COLUMNS], what the actions that are edits mean here.
-        sorting, tables, mesh: of the map space, as the kernels take them.
-        scales: the arrays of :class:`mapgym.envs.refine.refine_kernels.Scales`.
+        sorting: that of the map space, as the kernels take it.
+        arrays: what else they take of the task.
         static: float32[size], an observation with the features of the task.
     """
 
@@ -135,8 +135,6 @@ class RefineTask:
         rows = [edits.get(edit, nothing) for edit in table]
         self.actions = np.array(rows, np.int64).reshape(len(rows), EDIT_COLUMNS)
         self.sorting: SortingArrays = (*space.sorting,)
-        self.tables: TableArrays = (*space.edit_tables,)
-        self.mesh = np.stack(mesh_limits(task.accelerator))
         logs = np.log2(np.array(task.workload.bounds, np.float64))
         inverse_logs = np.divide(1.0, logs, out=np.zeros_like(logs), where=logs > 0)
         accelerator = task.accelerator
@@ -145,7 +143,13 @@ class RefineTask:
             # A level may use more than its own fan-out there, but never more than there are MACs.
             sides[:] = [[accelerator.mac.mesh_x], [accelerator.mac.mesh_y]]
         capacities = [level.usable_words or 0 for level in accelerator.levels]
-        self.scales = inverse_logs, np.array([*sides, capacities], np.float64), layout.table
+        scales = inverse_logs, np.array([*sides, capacities], np.float64), layout.table
+        self.arrays: TaskArrays = (
+            (*space.edit_tables,),
+            np.stack(mesh_limits(task.accelerator)),
+            self.actions,
+            scales,
+        )
         self.static = layout.static_features(task)
 
     @property

@@ -355,13 +355,18 @@ class TestBench:
         assert "evaluations/s" in text
 
     def test_env(self, mapgym):
-        arguments = ("--env", "MapSpace-v0", "--num-envs", "4", "--rounds", "1", "--json")
-        status, text, _ = mapgym("bench", "env", *arguments)
+        options = ("bench", "env", "--env", "MapSpace-v0", "--num-envs", "4", "--rounds", "1")
+        status, text, _ = mapgym(*options, "--json")
         assert status == 0
-        results = json.loads(text)["results"]
-        assert [(found["env"], found["num_envs"]) for found in results][:2] == [("MapSpace-v0", 0), ("MapSpace-v0", 4)]
-        assert len(results) == 4
-        assert min(found["microseconds"] for found in results) > 0
+        found = json.loads(text)["results"]
+        steps = [(r["env"], r["num_envs"]) for r in found if r["measured"] == "step"]
+        assert steps == [("MapSpace-v0", n) for n in (0, 4)]
+        assert len(found) == 4
+        assert min(r["microseconds"] for r in found) > 0
+        status, text, _ = mapgym(*options)
+        assert status == 0
+        assert "twin of 4" in text
+        assert "save and restore" in text
 
     def test_agents(self, mapgym):
         options = ("--agents", "gamma,random", "--workload", "toy", *MACHINE, "--samples", "40", "--seeds", "1")

@@ -9,7 +9,7 @@ import math
 import gymnasium as gym
 import numpy as np
 
-from mapgym import Budget, Evaluator, MapSpace, catalog
+from mapgym import Budget, Evaluator, MapSpace, SpecificationError, catalog
 
 
 class Node:
@@ -62,8 +62,11 @@ if __name__ == "__main__":
     parser.add_argument("--samples", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    space = MapSpace(catalog.workload(arguments.workload), catalog.accelerator(arguments.accelerator))
-    evaluator = Evaluator(space, "edp", Budget(samples=arguments.samples))
+    try:
+        space = MapSpace(catalog.workload(arguments.workload), catalog.accelerator(arguments.accelerator))
+        evaluator = Evaluator(space, "edp", Budget(samples=arguments.samples))
+    except SpecificationError as error:
+        parser.error(str(error))
     search(evaluator, seed=arguments.seed)
     print(evaluator.best_mapping.to_text())
     print(f"{evaluator.samples:,} mappings, EDP {evaluator.best_value:.4g}, {evaluator.ratio:.2f} x the lower bound")

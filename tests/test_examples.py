@@ -28,6 +28,15 @@ def test_tree_search__runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     assert "30 mappings, EDP" in capsys.readouterr().out
 
 
+def test_tree_search__names_a_typo_in_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["tree_search.py", "toy/tiny_con", "accel_b"])
+    with pytest.raises(SystemExit, match="2"):
+        runpy.run_path(str(TREE_SEARCH), run_name="__main__")
+    assert "did you mean 'tiny_conv'?" in capsys.readouterr().err
+
+
 def test_tree_search__of_a_small_space_ends_with_its_optimum() -> None:
     space = MapSpace(matmul("tiny", M=2, K=2, N=1), small_accelerator())
     evaluators = [Evaluator(space, budget=Budget(samples=100_000)) for _ in range(2)]

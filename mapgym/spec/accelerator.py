@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mapgym.spec.workload import Workload
 
 FANOUT_CHECKS = ("per_level", "cumulative")
+MOST_MACS = 2**20
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Accelerator:
             )
         if not isinstance(self.peer_links, bool):
             raise SpecificationError(f"{where}: peer_links is {quoted(self.peer_links)}; give true or false")
-        if self.mac.instances > 2**20:
+        if self.mac.instances > MOST_MACS:
             raise SpecificationError(f"{where} has {self.mac.instances} MACs; at most 2**20 are supported")
         if self.levels[-1].keep_only is not None:
             raise SpecificationError(

@@ -10,7 +10,7 @@ import numpy as np
 
 from mapgym.errors import SpecificationError
 from mapgym.spec import catalog
-from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.accelerator import MOST_MACS, Accelerator
 from mapgym.spec.levels import Mac, StorageLevel
 from mapgym.spec.random_layers import number_range, one_of, share, whole_range, within
 from mapgym.spec.rules import DEFAULT_RULES
@@ -59,6 +59,10 @@ class RandomAccelerators:
         object.__setattr__(self, "bandwidths", bandwidths)
         if self.levels[0] < 2:
             raise SpecificationError("random accelerators: levels starts at 1; give at least 2, main memory included")
+        if self.mac_units[1] > MOST_MACS:
+            raise SpecificationError(
+                f"random accelerators: mac_units ends at {self.mac_units[1]}; at most 2**20 are supported"
+            )
         _any_accelerator().counted_by(self.rules)  # refuses unknown ones
 
     def draw(self, rng: np.random.Generator) -> Accelerator:

@@ -56,7 +56,6 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
         "default": {},
         "several tasks": SEVERAL,
         "bypass": BYPASS,
-        "generated tasks": GENERATED,
         "weighted tasks of fixed sizes": WEIGHTED,
     },
     "MapSpaceRefine-v0": {

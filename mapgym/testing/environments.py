@@ -20,6 +20,7 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
+import re
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -28,10 +29,12 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.envs.registration import EnvSpec
-from gymnasium.utils.env_checker import check_env as check_with_gymnasium, data_equivalence
+from gymnasium.utils.env_checker import check_env as check_with_gymnasium
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 from gymnasium.wrappers import TimeLimit
 from numpy.typing import NDArray
+
+from mapgym.envs.common.illegal import ILLEGAL_ACTION_REWARD
 
 SECTIONS = (
     "Description",
@@ -47,7 +50,7 @@ SECTIONS = (
 )
 """Sections that the docstring of an environment class has."""
 
-NO_NUMBERS: tuple[Any, ...] = (0.5, 1.0, np.nan, None, "1", True, np.True_, b"1", {}, 10**20, np.uint64(2**63), [[0]])
+NO_NUMBERS: tuple[Any, ...] = (0.5, 1.7, np.nan, None, "1", True, np.True_, b"1", {}, 10**20, np.uint64(2**63), [[0]])
 """None of these is a whole number of 64 bits, whatever a library may make of it."""
 
 NO_SEEDS: tuple[Any, ...] = (-1, 0.5, np.nan, "1", True, {}, object())
@@ -112,7 +115,7 @@ class EnvironmentContract:
                 assert np.isfinite(reward)
                 assert type(terminated) is bool
                 assert type(truncated) is bool
-                assert info.get("illegal_action", False) is False
+                assert not info.get("illegal_action", False)
                 if terminated or truncated:
                     break
             assert terminated or truncated
@@ -127,7 +130,7 @@ class EnvironmentContract:
             told = {(info["task_index"], info["task_id"]) for *_, info in _episode(env, seed)}
             assert len(told) == 1
             index, name = told.pop()
-            assert (type(index), type(name)) == (int, str)
+            assert (type(index), type(name)) == (np.int64, str)
             assert name == env.get_wrapper_attr("task").id
             assert (index >= 0) is distribution.is_finite
 
@@ -145,8 +148,8 @@ class EnvironmentContract:
         assert env.get_wrapper_attr("task_distribution") is own
         env.get_wrapper_attr("set_tasks")(own.to_dict())
         action = _legal_action(env.action_space, info, rng)
-        assert data_equivalence(env.step(action), twin.step(action), exact=True)
-        assert data_equivalence(env.reset(seed=5), twin.reset(seed=5), exact=True)
+        assert _same(env.step(action), twin.step(action))
+        assert _same(env.reset(seed=5), twin.reset(seed=5))
         # Of a vector, for some of them.
         task = env.get_wrapper_attr("task")
         vector, scalars = self.make_vector(3), [self.make() for _ in range(3)]
@@ -184,10 +187,10 @@ class EnvironmentContract:
         """Observations, rewards, flags and info repeat."""
         first, second = self.make(), self.make()
         for one, other in zip(_episode(first, 11), _episode(second, 11), strict=True):
-            assert data_equivalence(one, other, exact=True)
+            assert _same(one, other)
         # A second run of the same environment repeats as well: nothing survives a reset.
         for one, other in zip(_episode(first, 11), _episode(second, 11), strict=True):
-            assert data_equivalence(one, other, exact=True)
+            assert _same(one, other)
 
     def test_illegal_action_is_replaced_by_the_nearest_legal_one(self) -> None:
         """And info says so."""
@@ -205,9 +208,12 @@ class EnvironmentContract:
                 nearest = int(legal[np.argmin(np.abs(legal - action))])
                 result, expected = env.step(action), twin.step(nearest)
                 info = result[4]
-                assert info.pop("illegal_action") is not bool(mask[action])
-                assert expected[4].pop("illegal_action") is False
-                assert data_equivalence(result, expected, exact=True)
+                assert bool(info["illegal_action"]) is not bool(mask[action])
+                assert info["executed_action"] == nearest
+                assert not expected[4].pop("illegal_action")
+                info = {name: value for name, value in info.items() if name != "illegal_action"}
+                result = (*result[:4], info)
+                assert _same(result, expected)
                 seen += not mask[action]
                 if result[2] or result[3]:
                     break
@@ -220,7 +226,7 @@ class EnvironmentContract:
         _, info = env.reset(seed=0)
         for action in (-1, -(10**9), len(info["action_mask"]), 10**9):
             env.reset(seed=0)
-            assert env.step(action)[4]["illegal_action"] is True
+            assert env.step(action)[4]["illegal_action"]
 
     def test_what_is_no_action_is_refused(self) -> None:
         """With a ValueError, after which the episode goes on as if nothing had been said; the twin does the same."""
@@ -237,7 +243,7 @@ class EnvironmentContract:
         for wrong in (*NO_NUMBERS, np.full(shape, 0.5), np.zeros((*shape, 2), np.int64), np.full(shape, 2**63, "u8")):
             with pytest.raises(ValueError, match="action"):
                 vector.step(wrong)
-        assert data_equivalence(env.step(action), twin.step(action), exact=True)
+        assert _same(env.step(action), twin.step(action))
         expected = self.make_vector(3)
         expected.reset(seed=0)
         assert _same(vector.step(actions), expected.step(actions))
@@ -248,12 +254,104 @@ class EnvironmentContract:
         rng = np.random.default_rng(0)
         action = _legal_action(env.action_space, env.reset(seed=0)[1], rng)
         same: list[Any] = [np.array(action, kind) for kind in (np.int16, np.int32, np.int64, np.uint64)]
-        same += [np.int32(action), np.array([action])] if np.ndim(action) == 0 else [action.tolist()]
+        same += [np.array(action, np.float32)]
+        same += (
+            [np.int32(action), float(action), np.array([action]), np.array([float(action)])]
+            if np.ndim(action) == 0
+            else [action.tolist()]
+        )
         twin.reset(seed=0)
         expected = twin.step(action)
         for other in same:
             env.reset(seed=0)
-            assert data_equivalence(env.step(other), expected, exact=True)
+            assert _same(env.step(other), expected)
+
+    def test_vector_twin_takes_what_scalar_environments_take(self) -> None:
+        """In every container, too."""
+        vector = self.make_vector(3)
+        rng = np.random.default_rng(0)
+        actions = _legal_actions(vector, vector.reset(seed=0)[1], rng)
+        expected = vector.step(actions)
+        same: list[Any] = [actions.tolist(), actions.astype(np.int16), actions.astype(np.float64), list(actions)]
+        same += [actions[:, None]] if actions.ndim == 1 else []
+        for other in same:
+            vector = self.make_vector(3)
+            vector.reset(seed=0)
+            assert _same(vector.step(other), expected)
+
+    def test_infos_have_the_same_entries_always(self) -> None:
+        """After reset and after every step, in NumPy's types; figures that exist only at the end are blank before."""
+        env, vector = self.make(), self.make_vector(2)
+        results = [*_episode(env, 0), env.reset()]
+        infos = [result[-1] for result in results]
+        kinds = {name: type(value) for name, value in infos[0].items()}
+        for info in infos:
+            assert {name: type(value) for name, value in info.items()} == kinds
+        assert set(kinds.values()) <= {np.bool_, np.float64, np.int64, np.ndarray, str}
+        assert "action_mask" not in kinds or infos[0]["action_mask"].dtype == np.int8
+        if "ratio" in kinds:
+            assert [bool(info["ratio"] >= 0) for info in infos] == [False] * (len(infos) - 2) + [True, False]
+        found: tuple[Any, ...] = vector.reset(seed=0)
+        every = {*kinds, *(f"_{name}" for name in kinds)}
+        for _ in range(30):
+            assert found[-1].keys() == every
+            assert all(found[-1][f"_{name}"].all() for name in kinds)
+            found = vector.step(_legal_actions(vector, found[-1], np.random.default_rng(0)))
+
+    def test_docstring_names_every_entry_of_infos(self) -> None:
+        """In its section; those of a kind by what they begin with."""
+        text = (inspect.getdoc(type(self.make())) or "").split("## Information")[1].split("## ")[0]
+        for name in self.make().reset(seed=0)[1]:
+            assert f"``{name}``" in text or f"``{re.sub('[0-9.]+$', 'D', name)}``" in text, name
+
+    @pytest.mark.parametrize("seed", range(2))
+    def test_illegal_action_costs_a_penalty(self, seed: int) -> None:
+        """With ``illegal="penalty"``: nothing else has changed but the budget; the twin does the same."""
+        _skip_without_masks(self.make())
+        env = self.make(illegal="penalty")
+        vector = self.make_vector(2, illegal="penalty")
+        scalars = SyncVectorEnv([lambda: self.make(illegal="penalty")] * 2)
+        size = int(env.action_space.n)  # type: ignore[attr-defined]
+        rng = np.random.default_rng(seed)
+        _, info = env.reset(seed=seed)
+        assert _same(vector.reset(seed=seed), scalars.reset(seed=seed))
+        for _ in range(12):
+            mask, mapping = info["action_mask"], env.get_wrapper_attr("mapping")
+            wrong = int(rng.choice(np.flatnonzero(mask == 0))) if not mask.all() else size
+            _, reward, terminated, _, info = env.step(wrong)
+            assert (reward, info["executed_action"], bool(info["illegal_action"])) == (ILLEGAL_ACTION_REWARD, -1, True)
+            assert env.get_wrapper_attr("mapping") == mapping
+            assert np.array_equal(info["action_mask"], mask)
+            if not terminated:
+                terminated, _, info = env.step(_legal_action(env.action_space, info, rng))[2:]
+                assert not info["illegal_action"]
+            if terminated:
+                info = env.reset()[1]
+            actions = rng.integers(size + 1, size=2)
+            assert _same(vector.step(actions), scalars.step(actions))
+
+    def test_illegal_action_is_refused(self) -> None:
+        """With ``illegal="raise"``: in one sentence, and nothing has changed."""
+        _skip_without_masks(self.make())
+        env, vector = self.make(illegal="raise"), self.make_vector(2, illegal="raise")
+        _, info = env.reset(seed=0)
+        infos = vector.reset(seed=0)[1]
+        state = env.get_state()  # type: ignore[attr-defined]
+        rows = [vector.get_state(i) for i in range(2)]  # type: ignore[attr-defined]
+        rng = np.random.default_rng(0)
+        actions = _legal_actions(vector, infos, rng)
+        wrong = np.flatnonzero(info["action_mask"] == 0).tolist()[:1]
+        for action in (*wrong, -1, len(info["action_mask"])):
+            with pytest.raises(ValueError, match="legal"):
+                env.step(action)
+            with pytest.raises(ValueError, match="environment 1"):
+                vector.step(np.array([actions[0], len(info["action_mask"])]))
+        assert _same_state(env.get_state(), state)  # type: ignore[attr-defined]
+        assert all(_same_state(vector.get_state(i), rows[i]) for i in range(2))  # type: ignore[attr-defined]
+        assert not env.step(_legal_action(env.action_space, info, rng))[4]["illegal_action"]
+        vector.step(actions)
+        with pytest.raises(ValueError, match="illegal"):
+            self.make(illegal="ignore")
 
     def test_vector_twin_does_no_harm_with_actions_outside_the_space(self) -> None:
         """It does what scalar environments do, for whole episodes."""
@@ -371,7 +469,7 @@ class EnvironmentContract:
         assert env.spec is not None
         spec = EnvSpec.from_json(env.spec.to_json())
         assert spec.id == self.env_id
-        assert data_equivalence(gym.make(spec).reset(seed=0), env.reset(seed=0), exact=True)
+        assert _same(gym.make(spec).reset(seed=0), env.reset(seed=0))
         vector = self.make_vector(2)
         assert vector.spec is not None
         again = gym.make_vec(EnvSpec.from_json(vector.spec.to_json()))
@@ -388,7 +486,7 @@ class EnvironmentContract:
         action = _legal_action(env.action_space, info, rng)
         expected = env.step(action)
         for other in copies:
-            assert data_equivalence(other.step(action), expected, exact=True)
+            assert _same(other.step(action), expected)
 
     @pytest.mark.parametrize("seed", range(3))
     def test_saved_state_is_gone_back_to_exactly(self, seed: int) -> None:
@@ -409,7 +507,7 @@ class EnvironmentContract:
             found = _replay(other, actions)
             expected = expected or found
             assert len(found) == len(actions)
-            assert all(data_equivalence(one, two, exact=True) for one, two in zip(found, expected, strict=True))
+            assert all(_same(one, two) for one, two in zip(found, expected, strict=True))
         # Without random numbers, those of the environment stay.
         env.reset(seed=seed + 1)
         before = env.np_random.bit_generator.state
@@ -458,7 +556,7 @@ class EnvironmentContract:
             with pytest.raises(gym.error.ResetNeeded):
                 other.step(other.action_space.sample())
             if state is states[1]:
-                assert data_equivalence(other.reset(), expected, exact=True)
+                assert _same(other.reset(), expected)
         infos = vector.reset(seed=5)[1]
         vector.set_state(1, states[1])  # type: ignore[attr-defined]
         observations, _, over, _, _ = vector.step(_legal_actions(vector, infos, np.random.default_rng(0)))
@@ -649,10 +747,13 @@ def _same(one: Any, other: Any) -> bool:
     """Equality of nested tuples and dicts of arrays; object arrays (final observations) entry by entry."""
     if isinstance(one, dict):
         return isinstance(other, dict) and one.keys() == other.keys() and all(_same(one[k], other[k]) for k in one)
-    if isinstance(one, tuple):
+    if isinstance(one, tuple | list):
         return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(other, np.ndarray) and other.dtype == object and getattr(one, "dtype", None) == np.bool_:
+        # Gymnasium keeps NumPy's truth values as objects; those of environments that it has nothing of are None.
+        return np.array_equal(one, other.astype(np.bool_))
     if isinstance(one, np.ndarray) and one.dtype == object:
         return all(_same(a, b) for a, b in zip(one, other, strict=True))
     if isinstance(one, np.ndarray):
         return one.dtype == other.dtype and np.array_equal(one, other)
-    return bool(one == other)
+    return type(one) is type(other) and bool(one == other)

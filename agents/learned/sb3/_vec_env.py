@@ -117,6 +117,5 @@ class Sb3VecEnv(VecEnv):
 def _found(info: dict[str, Any], ended: NDArray[np.int64]) -> NDArray[np.float64]:
     """Cost over lower bound of the best mapping of each episode that ended, inf where it is not known."""
     name = "best_ratio" if "best_ratio" in info else "ratio"
-    if name not in info:
-        return np.full(len(ended), np.inf)
-    return np.where(info[f"_{name}"][ended], info[name][ended], np.inf)
+    ratios = info[name][ended]
+    return np.where(ratios < 0, np.inf, ratios)

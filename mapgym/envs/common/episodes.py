@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from functools import cache
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
@@ -19,6 +19,8 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from mapgym.envs.common.faces import ScalarFace, VectorFace
+from mapgym.envs.common.illegal import ILLEGAL_ACTION_REWARD, Illegal, require_legal
+from mapgym.envs.common.infos import EXECUTED, ILLEGAL, MASK, Info, Infos, blank_infos, read_only
 from mapgym.envs.common.inputs import read_row, require_columns
 from mapgym.envs.common.state import EnvironmentState, check_random, check_size, joined, split_into
 from mapgym.envs.common.task import NO_INDEX
@@ -53,65 +55,6 @@ class Generators(Sequence[np.random.Generator]):
         self._seeds[i], self._made[i] = seed, None
 
 
-@cache
-def _all_of(n: int) -> NDArray[np.bool_]:
-    """bool[n], all of them true; to copy it takes a third of the time that it takes to make it."""
-    return np.ones(n, np.bool_)
-
-
-class Infos:
-    """What some of n environments have to say, in Gymnasium's form for vectors: for each name an array and a mask."""
-
-    def __init__(self, n: int) -> None:
-        self.n = n
-        self.data: dict[str, Any] = {}
-
-    def set(self, name: str, rows: NDArray[np.int64], values: NDArray[Any]) -> None:
-        """Sets an entry for some environments: values[k] for environment rows[k]."""
-        if len(rows):
-            if name not in self.data:
-                self.data[name] = np.zeros((self.n, *values.shape[1:]), values.dtype)
-                self.data[f"_{name}"] = np.zeros(self.n, np.bool_)
-            self.data[name][rows] = values
-            self.data[f"_{name}"][rows] = True
-
-    def set_all(self, name: str, values: NDArray[Any]) -> None:
-        """Sets an entry for every environment; takes the array as it is."""
-        self.data[name], self.data[f"_{name}"] = values, _all_of(self.n).copy()
-
-    def set_metrics(self, rows: NDArray[np.int64], metrics: dict[str, NDArray[np.float64]]) -> None:
-        """Sets an entry for each metric; NaN is for environments that do not have it."""
-        for name, values in metrics.items():
-            known = ~np.isnan(values)
-            self.set(name, rows[known], values[known])
-
-    def select(self, chosen: NDArray[np.bool_]) -> dict[str, Any]:
-        """What some of the environments say, in the same form; the others are blank."""
-        selected = {}
-        for name, array in self.data.items():
-            if not name.startswith("_") and (said := self.data[f"_{name}"] & chosen).any():
-                blank = np.array(None) if array.dtype == object else np.zeros((), array.dtype)
-                selected[name] = np.where(said.reshape(-1, *(1,) * (array.ndim - 1)), array, blank)
-                selected[f"_{name}"] = said
-        return selected
-
-
-class Info(Infos):
-    """What a single environment has to say, in Gymnasium's form for one: a value for each name."""
-
-    def __init__(self) -> None:
-        super().__init__(1)
-
-    def set(self, name: str, rows: NDArray[np.int64], values: NDArray[Any]) -> None:
-        """Sets an entry, if the environment is among the rows."""
-        if len(rows):
-            self.set_all(name, values)
-
-    def set_all(self, name: str, values: NDArray[Any]) -> None:
-        """Sets an entry; takes the array as it is."""
-        self.data[name] = values[0] if values.ndim > 1 else values.item(0)
-
-
 class Episodes(ABC):
     """The state of n environments.
 
@@ -124,10 +67,12 @@ class Episodes(ABC):
             replaced, never changed, because callers get them as they are.
         observations: float32[n, size], the present ones.
         generators: the random numbers of every environment, as of the last reset.
+        masks: int8[n, actions], the legal actions, where there are illegal ones.
         copies: whether callers get copies of them; otherwise they see the present ones, and cannot write.
     """
 
     copies = True
+    masks: NDArray[np.int8]
 
     def __init__(self, n: int, tasks: EnvironmentTasks[Any]) -> None:
         self.n = n
@@ -136,7 +81,6 @@ class Episodes(ABC):
         self.task_of = np.zeros(n, np.int64)
         self.task_index = read_only(np.full(n, NO_INDEX, np.int64))
         self.task_id = read_only(np.full(n, tasks.ids[0], object))
-        self._all = read_only(np.ones(n, np.bool_))
         # The source of all environments, if it is one; whether it has one task only, and all of them have that.
         self._common: TaskSource | None = tasks.source
         self._is_settled = False
@@ -162,13 +106,8 @@ class Episodes(ABC):
         """
 
     @abstractmethod
-    def report(self, rows: NDArray[np.int64], infos: Infos) -> None:
-        """Says what the info of a reset says, also of environments that it has left alone.
-
-        Args:
-            rows: of which environments.
-            infos: receives it.
-        """
+    def report(self, infos: Infos) -> None:
+        """Says what the info of a reset says beside what is blank and :meth:`standing`, of all environments."""
 
     @abstractmethod
     def step(
@@ -314,14 +253,40 @@ class Episodes(ABC):
         self._is_settled = False
         self.tasks.keep(dict.fromkeys(self.sources))
 
-    def report_tasks(self, infos: Infos) -> None:
-        """Says of which tasks the episodes of all environments are."""
-        infos.data |= {
-            "task_index": self.task_index,
-            "_task_index": self._all,
-            "task_id": self.task_id,
-            "_task_id": self._all,
-        }
+    def standing(self) -> dict[str, NDArray[Any]]:
+        """What infos say of every environment while its episode lasts; arrays that are replaced, never changed."""
+        return {"task_index": self.task_index, "task_id": self.task_id}
+
+    @cached_property
+    def _blank(self) -> dict[str, Any]:
+        masked = {MASK: np.int8(0)} if EXECUTED in self.tasks.blank else {}
+        return blank_infos({**masked, **self.tasks.blank, **dict.fromkeys(self.standing(), np.False_)}, self.n)
+
+    def blank_infos(self) -> dict[str, Any]:
+        """What infos say of every environment if nothing happens."""
+        return {**self._blank, **self.standing()}
+
+    def blank_info(self) -> dict[str, Any]:
+        """What the info of a single environment says if nothing happens, masks aside."""
+        said = {name: array[0] for name, array in self.standing().items()}
+        return (
+            {MASK: None, **self.tasks.blank, **said} if EXECUTED in self.tasks.blank else {**self.tasks.blank, **said}
+        )
+
+    def report_actions(
+        self,
+        actions: NDArray[np.int64],
+        executed: NDArray[np.int64],
+        running: NDArray[np.bool_],
+        rewards: NDArray[np.float64],
+        infos: Infos,
+    ) -> None:
+        """Says which actions were executed, and lets those that are illegal cost what they do."""
+        is_illegal = (executed != actions) & running
+        infos.set_all(ILLEGAL, is_illegal)
+        infos.set_all(EXECUTED, executed)
+        if not self.tasks.illegal.is_nearest:
+            rewards[is_illegal] = ILLEGAL_ACTION_REWARD
 
 
 State = TypeVar("State", bound=Episodes)
@@ -335,6 +300,7 @@ class EpisodesEnv(ScalarFace[Action], Generic[State, Action]):
         """Shows episodes of length 1; a subclass reads the arguments."""
         self._episodes = episodes
         self._show(episodes.tasks, render_mode)
+        self._is_strict, self._blank = episodes.tasks.illegal is Illegal.RAISE, episodes.blank_info()
         # A single action, if it has one column only.
         self._action, self._count = np.zeros(1, np.int64), int(getattr(self.action_space, "n", 0))
 
@@ -368,11 +334,11 @@ class EpisodesEnv(ScalarFace[Action], Generic[State, Action]):
             SpecificationError: an unknown option, or a task that does not fit the spaces.
         """
         fixed = self._read_reset(seed, options)
-        infos = Info()
         chosen = None if fixed is None else [fixed]
         self._episodes.begin(_FIRST, [self.np_random], chosen, np.array([seed is not None]))
-        self._episodes.report(_FIRST, infos)
-        self._episodes.report_tasks(infos)
+        self._blank = self._episodes.blank_info()
+        infos = Info(self._blank)
+        self._episodes.report(infos)
         self._must_reset = False
         return self._episodes.observations[0].copy(), infos.data
 
@@ -392,9 +358,10 @@ class EpisodesEnv(ScalarFace[Action], Generic[State, Action]):
             actions[0] = number
         else:
             actions = self._read_action(action)[None]
-        infos = Info()
+        if self._is_strict:
+            require_legal(actions, _RUNNING, self._episodes.masks, self.where)
+        infos = Info(self._blank)
         rewards, over = self._episodes.step(actions, _RUNNING, infos)
-        self._episodes.report_tasks(infos)
         self._must_reset = over.item()
         return self._episodes.observations[0].copy(), rewards.item(), self._must_reset, False, infos.data
 
@@ -403,6 +370,7 @@ class EpisodesEnv(ScalarFace[Action], Generic[State, Action]):
 
     def _restore(self, number: int | None, state: EnvironmentState) -> None:
         self._episodes.restore(0, number, state, [self.np_random], self.where)
+        self._blank = self._episodes.blank_info()
 
     def _render(self, mode: str) -> Any:
         return self._episodes.render(mode, 0)
@@ -423,6 +391,7 @@ class EpisodesVectorEnv(VectorFace, Generic[State]):
         self._episodes = episodes
         self._show(episodes.n, episodes.tasks, render_mode, autoreset_mode, max_episode_steps)
         self._over, self._elapsed = np.ones(self.num_envs, np.bool_), np.zeros(self.num_envs, np.int64)
+        self._is_strict = episodes.tasks.illegal is Illegal.RAISE
         self._has_columns = len(self.single_action_space.shape or ()) > 0
         self._generators = Generators(self.num_envs)
         self._returned: list[NDArray[np.float32]] = []
@@ -500,9 +469,8 @@ class EpisodesVectorEnv(VectorFace, Generic[State]):
         self._episodes.begin(rows, self._generators, fixed, seeded)
         self._over[rows] = self._must_reset = False
         self._elapsed[rows] = 0
-        infos = Infos(self.num_envs)
-        self._episodes.report(np.arange(self.num_envs), infos)
-        self._episodes.report_tasks(infos)
+        infos = Infos(self.num_envs, self._episodes.blank_infos())
+        self._episodes.report(infos)
         return self._output(), infos.data
 
     def step(
@@ -523,11 +491,12 @@ class EpisodesVectorEnv(VectorFace, Generic[State]):
         if self._has_columns:
             # The actions of environments that are reset instead are ignored.
             require_columns(actions, self.single_action_space, self.where, running)
+        if self._is_strict:
+            require_legal(actions, running, self._episodes.masks, self.where)
         if len(starting):
             self._begin_next(starting)
-        infos = Infos(self.num_envs)
+        infos = Infos(self.num_envs, self._episodes.blank_infos())
         rewards, terminations = self._episodes.step(actions, running, infos)
-        self._episodes.report_tasks(infos)
         truncations = np.zeros(self.num_envs, np.bool_)
         self._over = terminations.copy()
         if self._limit is not None:
@@ -546,14 +515,14 @@ class EpisodesVectorEnv(VectorFace, Generic[State]):
 
     def _restart_now(self, done: NDArray[np.bool_], before: Infos) -> Infos:
         """Resets environments in the step in which they finished; what they ended with goes into the infos."""
-        infos, rows = Infos(self.num_envs), np.flatnonzero(done)
-        infos.data, final_info = before.select(~done), before.select(done)
+        rows, final_info = np.flatnonzero(done), before.select(done)
         final_obs = np.full(self.num_envs, None, dtype=object)
         for i in rows:
             final_obs[i] = self._episodes.observations[i].copy()
         self._begin_next(rows)
-        self._episodes.report(rows, infos)
-        self._episodes.report_tasks(infos)
+        infos = Infos(self.num_envs, self._episodes.blank_infos())
+        infos.take_over(before, ~done)
+        self._episodes.report(infos)
         infos.data |= {
             "final_obs": final_obs,
             "_final_obs": done.copy(),
@@ -577,13 +546,6 @@ class EpisodesVectorEnv(VectorFace, Generic[State]):
 
     def _render(self, mode: str, row: int) -> Any:
         return self._episodes.render(mode, row)
-
-
-def read_only(array: NDArray[Any]) -> NDArray[Any]:
-    """What is handed out without a copy; a caller that wrote to it would change what an episode goes on from."""
-    view = array.view()
-    view.flags.writeable = False
-    return view
 
 
 def _references(arrays: list[NDArray[np.float32]], index: int) -> int:

@@ -1,8 +1,9 @@
 """What callers hand to ``step`` and ``reset``, read at one door: actions, seeds and the mask of a partial reset.
 
-An action is a whole number of 64 bits, in whatever container libraries pass it on: a Python or NumPy integer, or an
-array or a tensor of integers. Anything else would have to be guessed at, and is refused. A whole number that is outside
-the action space is let through where illegal actions are replaced by legal ones.
+An action is a whole number of 64 bits, in whatever container libraries pass it on: a Python or NumPy integer, an array
+or a tensor of integers, or of floats that are whole numbers (policy networks return those). Anything else would have
+to be guessed at, and is refused: fractions, truth values, text, one-hot vectors. A whole number that is outside the
+action space is an illegal action, and none of the door's concern.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def read_action(action: Any, space: spaces.Space[Any], where: str) -> NDArray[np
         SpecificationError: it is something else, or a number is outside its column of a ``MultiDiscrete`` space.
     """
     shape = space.shape or ()
-    array = _integers(action)
+    array = _whole_numbers(action)
     if array is not None and shape == () and array.shape == (1,):
         array = array[0]
     if array is None or array.shape != shape:
@@ -51,7 +52,7 @@ def read_actions(actions: Any, num_envs: int, space: spaces.Space[Any], where: s
     """Reads the actions of some environments; whether they are inside their columns is for :func:`require_columns`.
 
     Args:
-        actions: whole numbers as many for each environment as its action space has.
+        actions: whole numbers as many for each environment as its action space has; of one, also in a column.
         num_envs: how many environments.
         space: the action space of one.
         where: name of the environment.
@@ -59,8 +60,10 @@ def read_actions(actions: Any, num_envs: int, space: spaces.Space[Any], where: s
     Raises:
         SpecificationError: they are something else.
     """
-    array = _integers(actions)
+    array = _whole_numbers(actions)
     shape = (num_envs, *(space.shape or ()))
+    if array is not None and len(shape) == 1 and array.shape == (num_envs, 1):
+        array = array[:, 0]
     if array is None or array.shape != shape:
         count = f"{num_envs} integers" if len(shape) == 1 else f"integers of shape {shape}"
         raise SpecificationError(f"{where}: actions is {_described(actions)}; give {count}, each {_range(space)}")
@@ -156,6 +159,17 @@ def _integers(value: Any) -> NDArray[np.int64] | None:
     if array.dtype == np.uint64 and array.size and array.max() > _MOST:
         return None
     return array.astype(np.int64, copy=False)
+
+
+def _whole_numbers(value: Any) -> NDArray[np.int64] | None:
+    """The integers of 64 bits that a value is, floats that are whole numbers included; None if it is something else."""
+    array = _array(value)
+    if array is None or array.dtype.kind != "f":
+        return _integers(value)
+    # 2**63 itself is a float, and too large; NaN is not below it.
+    if not (np.abs(array) < 2.0**63).all() or not (array == np.floor(array)).all():
+        return None
+    return array.astype(np.int64)
 
 
 def _range(space: spaces.Space[Any]) -> str:

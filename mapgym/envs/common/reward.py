@@ -123,6 +123,12 @@ class Pricing:
         densities = objective.densities if isinstance(objective, SparsityAware) else ()
         return (*FIGURES, *(f"ratio_at_{density}" for density in densities))
 
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """What :meth:`metrics` may have."""
+        is_plain = len(self.names) == len(FIGURES)
+        return (*self.names[1:], *(("lower_bound",) if is_plain else ()), "gap")
+
     def figures(self, batch: MappingBatch) -> NDArray[np.float64]:
         """Prices mappings.
 

@@ -13,7 +13,10 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from mapgym.envs.common.illegal import Illegal
+from mapgym.envs.common.infos import EXHAUSTED, MASKED, NOTHING
 from mapgym.envs.common.observation import ObservationLayout
+from mapgym.envs.common.reward import Pricing
 from mapgym.envs.common.sizes import ALL_SIZES, Sizes
 from mapgym.envs.common.state import EnvironmentState, Settings
 from mapgym.envs.common.task import (
@@ -46,6 +49,7 @@ class PreparedForTask(Protocol):
     """A task made ready, whatever else belongs to it."""
 
     task: Task
+    pricing: Pricing
 
 
 Prepared = TypeVar("Prepared", bound=PreparedForTask)
@@ -56,7 +60,8 @@ class TaskArguments:
     """The arguments of an environment that say what its tasks are, and how large its spaces.
 
     Attributes:
-        workload, accelerator, objective, tasks, sizes, sizes_for, evaluator: see :class:`mapgym.envs.MapSpaceEnv`.
+        workload, accelerator, objective, tasks, sizes, sizes_for, evaluator, illegal: see
+            :class:`mapgym.envs.MapSpaceEnv`.
     """
 
     workload: Any = None
@@ -66,6 +71,7 @@ class TaskArguments:
     sizes: Any = None
     sizes_for: Any = None
     evaluator: Evaluator | None = None
+    illegal: str = "nearest"
 
     def distribution(self) -> TaskDistribution:
         """The tasks.
@@ -172,7 +178,11 @@ class EnvironmentTasks(ABC, Generic[Prepared]):
         action_space: of one environment; a subclass sets it before it calls :meth:`make_ready`.
         prepared: tasks made ready.
         ids: what each of them is called.
+        illegal: what takes the place of illegal actions.
+        own_blank: what infos say beside metrics as long as there is nothing to say.
     """
+
+    own_blank: ClassVar[AbcMapping[str, np.generic]] = MASKED
 
     reset_options: ClassVar[tuple[str, ...]] = ("workload", "accelerator", "objective")
     layout: ObservationLayout
@@ -189,6 +199,7 @@ class EnvironmentTasks(ABC, Generic[Prepared]):
         layout: type[ObservationLayout] = ObservationLayout,
     ) -> None:
         """Reads the arguments; see :class:`mapgym.envs.MapSpaceEnv`."""
+        self.illegal = Illegal.of(arguments.illegal)
         self.evaluator = arguments.evaluator
         self.distribution = arguments.distribution()
         if self.evaluator is not None:
@@ -209,6 +220,13 @@ class EnvironmentTasks(ABC, Generic[Prepared]):
         """Prepares the tasks of the environment."""
         self.source = self.source_of(self.distribution)
         self.keep([self.source])
+
+    @cached_property
+    def blank(self) -> dict[str, np.generic]:
+        """What infos say as long as there is nothing to say; see :mod:`mapgym.envs.common.infos`."""
+        pricing = self.prepared[0].pricing
+        metrics = dict.fromkeys(pricing.metric_names, np.float64(NOTHING))
+        return {**self.own_blank, EXHAUSTED: np.False_, **metrics}
 
     @property
     def episode_steps(self) -> int | None:

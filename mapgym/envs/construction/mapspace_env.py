@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from mapgym.envs.common import rendering
 from mapgym.envs.common.episodes import EpisodesVectorEnv
 from mapgym.envs.common.faces import ScalarFace, count_of
+from mapgym.envs.common.illegal import ILLEGAL_ACTION_REWARD, Illegal, require_legal
+from mapgym.envs.common.infos import EXECUTED, EXHAUSTED, ILLEGAL, MASK, NOTHING
 from mapgym.envs.common.state import EnvironmentState, check_size
 from mapgym.envs.common.task import NO_INDEX
 from mapgym.envs.common.tasks import TaskArguments
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from mapgym.envs.common.tasks import TaskSource
     from mapgym.evaluation.evaluator import Evaluator
 
-_FIRST = np.zeros(1, np.int64)
+_FIRST, _RUNNING = np.zeros(1, np.int64), np.ones(1, np.bool_)
 _INT64 = np.int64
 
 
@@ -67,9 +69,11 @@ class MapSpaceEnv(ScalarFace[int]):
     if an accelerator has fan-out on Y), or the number of dims, if that is larger. A factor of 1 is action 0.
 
     The legal actions are in ``info["action_mask"]`` (int8) and in :meth:`action_masks` (bool). The masks are sound
-    (following them always ends in a legal mapping) and complete (every legal mapping can be reached, in one way). An
-    illegal action is replaced by the legal one with the nearest index (the lower of two), and
-    ``info["illegal_action"]`` says so. If a task leaves nothing to decide, action 0 is legal and ends the episode.
+    (following them always ends in a legal mapping) and complete (every legal mapping can be reached, in one way). What
+    takes the place of an illegal action is for the argument ``illegal`` to say: the legal one with the nearest index
+    (the lower of two); or none, at the price of a reward of -1 (:mod:`mapgym.envs.common.illegal` says why), while
+    nothing changes but the budget of steps, if there is one; or an error. ``info["illegal_action"]`` and
+    ``info["executed_action"]`` say what has happened. If a task leaves nothing to decide, action 0 is legal and ends the episode.
 
     ## Observation Space
     ``Box(0, 1, (size,), float32)``; ``env.unwrapped.observation_fields`` maps the name of each field to its slice.
@@ -112,18 +116,25 @@ class MapSpaceEnv(ScalarFace[int]):
     Such a task must not be larger than what the spaces have room for (``env.unwrapped.sizes``).
 
     ## Episode End
-    The episode terminates when the mapping is complete. It is never truncated.
+    The episode terminates when the mapping is complete. It is never truncated
+    (with ``illegal="penalty"`` an agent may go on for ever; give ``max_episode_steps`` to ``gymnasium.make``).
 
     ## Information
-    ``action_mask`` (int8), ``illegal_action`` (bool), ``task_index`` (int, in the order of
-    ``env.unwrapped.task_distribution.tasks``; -1 for a task that is none of them) and ``task_id`` (str, such as
-    "paper/resnet_conv4 @ accel_b, edp") always. After the last step also the metrics of the mapping,
-    floats: ``latency_cycles``, ``energy_pj``, ``edp`` (pJ * cycles), ``utilization``, ``lower_bound`` and ``ratio``
-    (objective over its lower bound); the mapping itself is ``env.unwrapped.mapping``. For the tasks of
-    :mod:`mapgym.evaluation.best_known` also ``gap`` (float): objective over the best lower bound that is proven for the map space,
-    minus 1, that is how far the mapping is above the optimum (at most, where the optimum itself is not certified). If
-    the evaluator's budget is spent, the mapping is not priced: the reward is 0 and only ``budget_exhausted`` (True) is
-    added.
+    The same entries after every reset and step, in NumPy's types: bools, int64 and float64. What has nothing to
+    say yet is blank: -1 for figures and counts, False for events.
+
+    | entry | when | content |
+    |---|---|---|
+    | ``action_mask`` | always | int8[actions], the actions that are legal now |
+    | ``illegal_action``, ``executed_action`` | after a step | whether the action was illegal; the action that was taken (int), -1 if none was |
+    | ``task_index`` | always | int, in the order of ``env.unwrapped.task_distribution.tasks``; -1 for a task that is none of them |
+    | ``task_id`` | always | str, such as "paper/resnet_conv4 @ accel_b, edp" |
+    | ``latency_cycles``, ``energy_pj``, ``edp``, ``utilization`` | after the last step | of the mapping; edp in pJ * cycles |
+    | ``lower_bound``, ``ratio`` | after the last step | of the objective; the objective over it |
+    | ``gap`` | after the last step | objective over the best lower bound that is proven for the map space, minus 1: how far the mapping is above the optimum (at most, where that is not certified); -1 but for the tasks of :mod:`mapgym.evaluation.best_known` |
+    | ``budget_exhausted`` | after the last step | whether the evaluator's budget was spent, so that the mapping is not priced: the reward is 0, figures stay -1 |
+
+    The mapping itself is ``env.unwrapped.mapping``.
 
     ## Arguments
     ```
@@ -144,6 +155,7 @@ class MapSpaceEnv(ScalarFace[int]):
     | tasks | None | instead of workload, accelerator and objective: a :class:`mapgym.envs.TaskDistribution`, its dict, a list of tasks, or names of workloads, networks and splits such as "split:training" |
     | sizes | None | what the spaces have room for, whatever the tasks: "all" for the catalog and most random tasks, or the sizes of another environment; None for those of the tasks ("all" if they are generated) |
     | sizes_for | None | instead of sizes: what has to fit; a list of what ``tasks`` takes |
+    | illegal | "nearest" | what takes the place of an illegal action: the nearest legal one, or "penalty": none, at a price, or "raise": an error |
 
     ## References
     - Kao et al., Demystifying Map Space Exploration for NPUs, IISWC 2022.
@@ -171,13 +183,14 @@ class MapSpaceEnv(ScalarFace[int]):
         tasks: Any = None,
         sizes: Any = None,
         sizes_for: Any = None,
+        illegal: str = "nearest",
     ) -> None:
         """Makes the environment; the class documents the arguments.
 
         Raises:
             SpecificationError: an unknown name or value, an empty map space, or constraints without exact masks.
         """
-        arguments = TaskArguments(workload, accelerator, objective, tasks, sizes, sizes_for, evaluator)
+        arguments = TaskArguments(workload, accelerator, objective, tasks, sizes, sizes_for, evaluator, illegal)
         self._open(MapSpaceTasks(arguments, axes, orders, reward, constraints), render_mode)
 
     def _open(self, tasks: MapSpaceTasks, render_mode: str | None) -> None:
@@ -189,7 +202,11 @@ class MapSpaceEnv(ScalarFace[int]):
         self._actions = int(tasks.action_space.n)
         first: PreparedTask = tasks.prepared[0]
         self._take(first, first.beginning)
+        self._nearest, self._is_strict = tasks.illegal.is_nearest, tasks.illegal is Illegal.RAISE
+        # The last of them is at index -1.
+        self._executed = (*map(np.int64, range(self._actions)), np.int64(NOTHING))
         self._index, self._id = NO_INDEX, tasks.ids[0]
+        self._tell()
 
     @property
     def task(self) -> Task:
@@ -213,6 +230,11 @@ class MapSpaceEnv(ScalarFace[int]):
         self._present_source = source
         self._tasks.keep([source])
 
+    def _tell(self) -> None:
+        """Prepares what the infos of an episode say as long as there is nothing to say."""
+        said = {"task_index": np.int64(self._index), "task_id": self._id}
+        self._blank = {MASK: None, **self._tasks.blank, **said}
+
     def _begin(self, number: int, index: int) -> None:
         """Puts the episode at the beginning of a task."""
         prepared = self._tasks.prepared[number]
@@ -221,6 +243,8 @@ class MapSpaceEnv(ScalarFace[int]):
             self._take(prepared, prepared.beginning)
         else:
             self._memory.content[:] = prepared.beginning
+        if self._blank["task_id"] is not self._id or self._blank["task_index"] != index:
+            self._tell()
 
     def _take(self, prepared: PreparedTask, content: bytes) -> None:
         """Goes over to another task."""
@@ -234,13 +258,15 @@ class MapSpaceEnv(ScalarFace[int]):
         prepared = self._prepared if number is None else self._tasks.prepared[number]
         if len(state.numbers) != len(prepared.beginning):
             check_size(state.numbers, len(prepared.beginning), self.where)
-        self._index = state.task_index
         if prepared is self._prepared:
             self._memory.content[:] = state.numbers
         else:
             self._take(prepared, state.numbers)
-        if number is not None:
-            self._id = self._tasks.ids[number]
+        if number is not None or state.task_index != self._index:
+            self._index = state.task_index
+            if number is not None:
+                self._id = self._tasks.ids[number]
+            self._tell()
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -257,7 +283,7 @@ class MapSpaceEnv(ScalarFace[int]):
         source = self._read_reset(seed, options) or self._source
         self._begin(*self._tasks.draw(source, self.np_random))
         self._must_reset = False
-        return self._memory.observation.copy(), self._info(False)
+        return self._memory.observation.copy(), {**self._blank, MASK: self._memory.mask.copy()}
 
     def step(self, action: int | np.int64) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Takes one decision.
@@ -275,7 +301,9 @@ class MapSpaceEnv(ScalarFace[int]):
         if type(action) is not int or not 0 <= action < self._actions:
             action = int(action) if type(action) is _INT64 else int(self._read_action(action))
         memory = self._memory
-        is_complete, is_illegal, reward = kernels.step_one(
+        if self._is_strict:
+            require_legal(np.array([action]), _RUNNING, memory.mask[None], self.where)
+        is_complete, executed, reward = kernels.step_one(
             self._table,
             self._numbers,
             self._layout,
@@ -284,33 +312,31 @@ class MapSpaceEnv(ScalarFace[int]):
             memory.mask,
             action,
             self._is_shaped,
+            self._nearest,
         )
-        info = self._info(is_illegal)
+        info = self._blank.copy()
+        info[MASK] = memory.mask.copy()
+        info[EXECUTED] = self._executed[executed]
+        if executed != action:
+            info[ILLEGAL] = np.True_
+            if not self._nearest:
+                reward = ILLEGAL_ACTION_REWARD
         if is_complete:
             self._must_reset = True
             reward += self._price(info)
         return memory.observation.copy(), reward, is_complete, False, info
 
-    def _info(self, is_illegal: bool) -> dict[str, Any]:
-        """What the info of every reset and step says."""
-        return {
-            "action_mask": self._memory.mask.copy(),
-            "illegal_action": is_illegal,
-            "task_index": self._index,
-            "task_id": self._id,
-        }
-
     def _price(self, info: dict[str, Any]) -> float:
         """Prices the finished mapping; returns its reward and adds the metrics to info."""
         batch, changed = self._prepared.finish(self._memory.state[None], _FIRST)
         if changed is not None:
-            info["repaired"] = bool(changed[0])
+            info["repaired"] = changed[0]
         metrics = self._prepared.pricing.evaluate(batch)
         rewards = metrics.pop("reward")
         if not len(rewards):
-            info["budget_exhausted"] = True
+            info[EXHAUSTED] = np.True_
             return 0.0
-        info.update((name, float(values[0])) for name, values in metrics.items())
+        info.update((name, values[0]) for name, values in metrics.items())
         return float(rewards[0])
 
     def _render(self, mode: str) -> Any:
@@ -356,13 +382,14 @@ class MapSpaceVectorEnv(EpisodesVectorEnv[MapSpaceEpisodes]):
         tasks: Any = None,
         sizes: Any = None,
         sizes_for: Any = None,
+        illegal: str = "nearest",
     ) -> None:
         """Makes the environments; :class:`mapgym.envs.MapSpaceEnv` documents the arguments they share.
 
         Raises:
             SpecificationError: an unknown name or value, an empty map space, or constraints without exact masks.
         """
-        arguments = TaskArguments(workload, accelerator, objective, tasks, sizes, sizes_for, evaluator)
+        arguments = TaskArguments(workload, accelerator, objective, tasks, sizes, sizes_for, evaluator, illegal)
         ready = MapSpaceTasks(arguments, axes, orders, reward, constraints)
         episodes = MapSpaceEpisodes(count_of(num_envs, ready), ready, copies=copy)
         super().__init__(episodes, render_mode, autoreset_mode, max_episode_steps)

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.envs.common import rendering
-from mapgym.envs.common.episodes import Episodes, Infos, read_only
+from mapgym.envs.common.episodes import Episodes
+from mapgym.envs.common.infos import EXHAUSTED, MASK, Infos, read_only
 from mapgym.envs.construction.mapspace_tasks import MapSpaceTasks, PreparedTask
 from mapgym.envs.construction.step_kernels import reset_many, step_many
 from mapgym.mapping import Mapping, MappingBatch
@@ -81,16 +82,15 @@ class MapSpaceEpisodes(Episodes):
         self._beginnings = np.stack(states), np.stack(observations), np.stack(masks)
         self.states = np.pad(self.states, ((0, 0), (0, size - self.states.shape[1])))
 
-    def report(self, rows: NDArray[np.int64], infos: Infos) -> None:
-        """Says what the info of a reset says; see :class:`mapgym.envs.common.episodes.Episodes`."""
-        infos.set_all("action_mask", self.masks.copy() if self.copies else read_only(self.masks))
-        infos.set("illegal_action", rows, np.zeros(len(rows), np.bool_))
+    def report(self, infos: Infos) -> None:
+        """Says the masks; see :class:`mapgym.envs.common.episodes.Episodes`."""
+        infos.set_all(MASK, self.masks.copy() if self.copies else read_only(self.masks))
 
     def step(
         self, actions: NDArray[np.int64], running: NDArray[np.bool_], infos: Infos
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Takes one decision; see :class:`mapgym.envs.common.episodes.Episodes`."""
-        rewards, over, illegal = np.empty(self.n), np.empty(self.n, np.bool_), np.empty(self.n, np.bool_)
+        rewards, over, executed = np.empty(self.n), np.empty(self.n, np.bool_), np.empty(self.n, np.int64)
         step_many(
             self._tables,
             self.tasks.layout.table,
@@ -99,10 +99,11 @@ class MapSpaceEpisodes(Episodes):
             running,
             actions,
             self.tasks.is_shaped,
-            (rewards, over, illegal),
+            self.tasks.illegal.is_nearest,
+            (rewards, over, executed),
         )
-        infos.set_all("action_mask", self.masks.copy() if self.copies else read_only(self.masks))
-        infos.set_all("illegal_action", illegal)
+        self.report(infos)
+        self.report_actions(actions, executed, running, rewards, infos)
         self.finished = []
         done = over.nonzero()[0]
         if not len(done):
@@ -126,7 +127,7 @@ class MapSpaceEpisodes(Episodes):
         rewards[priced] += earned
         for name, values in metrics.items():
             infos.set(name, priced, values)
-        infos.set("budget_exhausted", refused, np.ones(len(refused), np.bool_))
+        infos.set(EXHAUSTED, refused, np.ones(len(refused), np.bool_))
 
     def render(self, mode: str, row: int) -> Any:
         """The loop nest so far as text, or a picture of it."""

@@ -63,7 +63,7 @@ class Outcomes(NamedTuple):
 
     rewards: NDArray[np.float64]
     over: NDArray[np.bool_]
-    illegal: NDArray[np.bool_]
+    executed: NDArray[np.int64]  # -1 for none
 
 
 @accessor
@@ -238,18 +238,20 @@ def _step(
     choices: NDArray[np.int64],
     weights: NDArray[np.float64],
     action: int,
-) -> bool:
-    """Takes one decision and all forced ones after it. Returns whether the action was illegal."""
-    is_illegal = not (0 <= action < len(mask) and mask[action])
+    is_nearest: bool,
+) -> int:
+    """Takes one decision and all forced ones after it. Returns the action that was executed, -1 for none."""
+    if not (0 <= action < len(mask) and mask[action]):
+        if not is_nearest:
+            return -1
+        action = nearest_legal(mask, action)
     if not is_complete(task, state):
-        if is_illegal:
-            action = nearest_legal(mask, action)
         group, item = packed.int64(state[GROUP]), packed.int64(state[ITEM])
         choose(task, state, action)
         count = advance(task, numbers, state, choices, weights)
         _observe(task, numbers, layout, state, observation, group, item)
         _write_mask(mask, choices, count)
-    return is_illegal
+    return action
 
 
 @allocating_kernel
@@ -296,23 +298,25 @@ def step_one(
     mask: Mask,
     action: int,
     is_shaped: bool,
-) -> tuple[bool, bool, float]:
+    is_nearest: bool,
+) -> tuple[bool, int, float]:
     """One step of one environment.
 
     Args:
         task, numbers, layout, state, observation, mask: see the module; state, observation and mask are updated.
         action: what the agent chose, any integer.
         is_shaped: whether to compute the shaping reward.
+        is_nearest: whether the nearest legal action takes the place of an illegal one; otherwise none does.
 
     Returns:
-        whether the mapping is complete, whether the action was illegal, the shaping reward.
+        whether the episode is over, the action that was executed (-1 for none), the shaping reward.
     """
     choices = np.empty(choices_size(task), np.int64)
     weights = np.empty(len(choices))
     before = _potential(task, numbers, state) if is_shaped else 0.0
-    is_illegal = _step(task, numbers, layout, state, observation, mask, choices, weights, action)
+    executed = _step(task, numbers, layout, state, observation, mask, choices, weights, action, is_nearest)
     after = _potential(task, numbers, state) if is_shaped else 0.0
-    return is_complete(task, state), is_illegal, after - before
+    return executed >= 0 and is_complete(task, state), executed, after - before
 
 
 @allocating_kernel
@@ -324,7 +328,8 @@ def step_many(
     running: NDArray[np.bool_],
     actions: NDArray[np.int64],
     is_shaped: bool,
-    outcomes: tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]],
+    is_nearest: bool,
+    outcomes: tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64]],
 ) -> None:
     """One step of many environments.
 
@@ -336,7 +341,8 @@ def step_many(
         running: bool[n], which of them take a step.
         actions: int64[n].
         is_shaped: whether rewards include shaping.
-        outcomes: the arrays of an :class:`Outcomes`, filled; those of environments that take no step with zeros.
+        is_nearest: see :func:`step_one`.
+        outcomes: the arrays of an :class:`Outcomes`, filled; an environment that takes no step executes none.
     """
     all_tasks, all_numbers, starts = Tables(*tables)
     now, result = Episodes(*episodes), Outcomes(*outcomes)
@@ -345,17 +351,19 @@ def step_many(
         size = max(size, choices_size(all_tasks[starts[0, k] : starts[0, k + 1]]))
     choices, weights = np.empty(size, np.int64), np.empty(size)
     for i in range(len(actions)):
-        result.rewards[i], result.over[i], result.illegal[i] = 0.0, False, False
+        result.rewards[i], result.over[i], result.executed[i] = 0.0, False, -1
         if not running[i]:
             continue
         k, state, mask = task_of[i], now.states[i], now.masks[i]
         task = all_tasks[starts[0, k] : starts[0, k + 1]]
         numbers = all_numbers[starts[1, k] : starts[1, k + 1]]
         before = _potential(task, numbers, state) if is_shaped else 0.0
-        result.illegal[i] = _step(task, numbers, layout, state, now.observations[i], mask, choices, weights, actions[i])
+        observation = now.observations[i]
+        executed = _step(task, numbers, layout, state, observation, mask, choices, weights, actions[i], is_nearest)
+        result.executed[i] = executed
         if is_shaped:
             result.rewards[i] = _potential(task, numbers, state) - before
-        result.over[i] = is_complete(task, state)
+        result.over[i] = executed >= 0 and is_complete(task, state)
 
 
 @kernel

@@ -57,10 +57,17 @@ class MapSpaceOneShotEnv(EpisodesEnv[OneShotEpisodes, NDArray[np.int64]]):
     The episode terminates with its only step.
 
     ## Information
-    ``task_index`` (int) and ``task_id`` (str) always, as in ``MapSpace-v0``. After the step, ``repaired`` (bool): whether factors, their mesh sides or kept tensors are other than the action
-    says; and the metrics of the mapping, as in ``MapSpace-v0`` (``latency_cycles``, ``energy_pj``, ``edp``,
-    ``utilization``, ``lower_bound``, ``ratio`` and perhaps ``gap``). The mapping is ``env.unwrapped.mapping``. If an
-    evaluator's budget is spent, the reward is 0 and ``budget_exhausted`` (True) takes the place of the metrics.
+    The same entries after every reset and step, in NumPy's types: bools, int64 and float64. What has nothing to
+    say yet is blank: -1 for figures and counts, False for events.
+
+    | entry | when | content |
+    |---|---|---|
+    | ``task_index``, ``task_id`` | always | as in ``MapSpace-v0`` |
+    | ``repaired`` | after the step | whether factors, their mesh sides or kept tensors are other than the action says |
+    | ``latency_cycles``, ``energy_pj``, ``edp``, ``utilization``, ``lower_bound``, ``ratio``, ``gap`` | after the step | as in ``MapSpace-v0`` |
+    | ``budget_exhausted`` | after the step | whether an evaluator's budget was spent: the reward is 0, figures stay -1 |
+
+    The mapping is ``env.unwrapped.mapping``.
 
     ## Arguments
     ```

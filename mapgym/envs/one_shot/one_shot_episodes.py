@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.envs.common import rendering
-from mapgym.envs.common.episodes import Episodes, Infos
+from mapgym.envs.common.episodes import Episodes
+from mapgym.envs.common.infos import EXHAUSTED, Infos
 from mapgym.envs.one_shot.one_shot_tasks import OneShotTasks
 from mapgym.mapping import Mapping, MappingBatch
 
@@ -56,7 +57,7 @@ class OneShotEpisodes(Episodes):
         """Takes a mapping."""
         self._built[row] = None if objects is None else (objects, 0)
 
-    def report(self, rows: NDArray[np.int64], infos: Infos) -> None:
+    def report(self, infos: Infos) -> None:
         """Says nothing: the observation has it all."""
 
     def step(
@@ -80,7 +81,7 @@ class OneShotEpisodes(Episodes):
             rewards[priced] = figures[0]
             for name, values in prepared.pricing.metrics(figures).items():
                 infos.set(name, priced, values)
-            infos.set("budget_exhausted", refused, np.ones(len(refused), np.bool_))
+            infos.set(EXHAUSTED, refused, np.ones(len(refused), np.bool_))
         return rewards, running.copy()
 
     def render(self, mode: str, row: int) -> Any:

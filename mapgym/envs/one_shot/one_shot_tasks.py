@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -104,6 +105,7 @@ class OneShotTasks(EnvironmentTasks[OneShotTask]):
 
     action_space: spaces.MultiDiscrete
     layout: OneShotLayout
+    own_blank = MappingProxyType({"repaired": np.False_})
 
     def __init__(
         self,

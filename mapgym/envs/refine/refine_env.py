@@ -50,8 +50,11 @@ class MapSpaceRefineEnv(EpisodesEnv[RefineEpisodes, int]):
 
     A loop that an edit creates is the outermost of its level (and mesh side). The legal actions are in
     ``info["action_mask"]`` (int8) and in :meth:`action_masks` (bool). The masks are exact: legal is what leads to a
-    mapping of the map space, capacities, fan-outs and constraints included, and to stop always is. An illegal action
-    is replaced by the legal one with the nearest index (the lower of two), and ``info["illegal_action"]`` says so.
+    mapping of the map space, capacities, fan-outs and constraints included, and to stop always is. What
+    takes the place of an illegal action is for the argument ``illegal`` to say: the legal one with the nearest index
+    (the lower of two); or none, at the price of a reward of -1 (:mod:`mapgym.envs.common.illegal` says why), while
+    nothing changes but the budget of steps, if there is one; or an error. ``info["illegal_action"]`` and
+    ``info["executed_action"]`` say what has happened.
     Where no edit is legal and there is no stop, action 0 is, and takes a step that changes nothing.
 
     ## Observation Space
@@ -92,14 +95,19 @@ class MapSpaceRefineEnv(EpisodesEnv[RefineEpisodes, int]):
     or with the action to stop, where there is one. It is never truncated.
 
     ## Information
-    ``action_mask`` (int8), ``illegal_action`` (bool), ``task_index`` (int) and ``task_id`` (str) always, as in
-    ``MapSpace-v0``; ``random_start`` (bool) after a reset. After the last
-    step also the metrics of the last mapping, floats: ``latency_cycles``, ``energy_pj``, ``edp`` (pJ * cycles),
-    ``utilization``, ``lower_bound``, ``ratio`` (objective over its lower bound) and, for the tasks of
-    :mod:`mapgym.evaluation.best_known`, ``gap``, as in ``MapSpace-v0``; ``first_ratio`` and ``best_ratio``, those of the first
-    and of the best mapping; and ``edits`` (int), how many of the budget are spent. The mappings are ``env.unwrapped.mapping`` and
-    ``env.unwrapped.best_mapping``. If an evaluator refuses to price an edit, its budget being spent, the edit is
-    undone and the episode ends with reward 0 and ``budget_exhausted`` (True); metrics that are not known are left out.
+    The same entries after every reset and step, in NumPy's types: bools, int64 and float64. What has nothing to
+    say yet is blank: -1 for figures and counts, False for events.
+
+    | entry | when | content |
+    |---|---|---|
+    | ``action_mask``, ``illegal_action``, ``executed_action``, ``task_index``, ``task_id`` | always | as in ``MapSpace-v0`` |
+    | ``random_start`` | always | whether the episode began with a random mapping |
+    | ``latency_cycles``, ``energy_pj``, ``edp``, ``utilization``, ``lower_bound``, ``ratio``, ``gap`` | after the last step | of the last mapping, as in ``MapSpace-v0`` |
+    | ``first_ratio``, ``best_ratio`` | after the last step | ``ratio`` of the first and of the best mapping |
+    | ``edits`` | after the last step | int, how many of the budget are spent |
+    | ``budget_exhausted`` | after the last step | whether an evaluator refused to price an edit: it is undone, and the episode ends with reward 0; figures that are not known stay -1 |
+
+    The mappings are ``env.unwrapped.mapping`` and ``env.unwrapped.best_mapping``.
 
     ## Arguments
     ```
@@ -118,6 +126,7 @@ class MapSpaceRefineEnv(EpisodesEnv[RefineEpisodes, int]):
     | render_mode | None | "ansi": the loop nest; "rgb_array": a picture of it |
     | evaluator | None | an :class:`mapgym.evaluation.evaluator.Evaluator` that prices (and counts) each start and each edit; it also gives the task, axes and constraints, which must then be left out |
     | tasks, sizes, sizes_for | None | those of ``MapSpace-v0``; with fixed sizes the table has every edit that tasks of these sizes may have |
+    | illegal | "nearest" | what takes the place of an illegal action: the nearest legal one, or "penalty": none, at a price, or "raise": an error |
     | reward | "best" | or "drop" |
     | stop | False | whether the last action ends the episode |
 
@@ -145,13 +154,14 @@ class MapSpaceRefineEnv(EpisodesEnv[RefineEpisodes, int]):
         sizes_for: Any = None,
         reward: str = "best",
         stop: bool = False,
+        illegal: str = "nearest",
     ) -> None:
         """Makes the environment; the class documents the arguments.
 
         Raises:
             SpecificationError: an unknown name or value, an empty map space, or a start that is not in it.
         """
-        arguments = TaskArguments(workload, accelerator, objective, tasks, sizes, sizes_for, evaluator)
+        arguments = TaskArguments(workload, accelerator, objective, tasks, sizes, sizes_for, evaluator, illegal)
         ready = RefineTasks(arguments, axes, steps, start, constraints, reward, stop)
         super().__init__(RefineEpisodes(1, ready), render_mode)
 
@@ -219,13 +229,14 @@ class MapSpaceRefineVectorEnv(EpisodesVectorEnv[RefineEpisodes]):
         tasks: Any = None,
         sizes: Any = None,
         sizes_for: Any = None,
+        illegal: str = "nearest",
     ) -> None:
         """Makes the environments; :class:`mapgym.envs.MapSpaceRefineEnv` documents the arguments they share.
 
         Raises:
             SpecificationError: an unknown name or value, an empty map space, or a start that is not in it.
         """
-        arguments = TaskArguments(workload, accelerator, objective, tasks, sizes, sizes_for, evaluator)
+        arguments = TaskArguments(workload, accelerator, objective, tasks, sizes, sizes_for, evaluator, illegal)
         ready = RefineTasks(arguments, axes, steps, start, constraints, reward, stop)
         episodes = RefineEpisodes(count_of(num_envs, ready), ready)
         super().__init__(episodes, render_mode, autoreset_mode, max_episode_steps)

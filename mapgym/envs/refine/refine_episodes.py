@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.envs.common import rendering
-from mapgym.envs.common.episodes import Episodes, Infos
+from mapgym.envs.common.episodes import Episodes
+from mapgym.envs.common.infos import EXHAUSTED, MASK, NOTHING, Infos, read_only
 from mapgym.envs.refine.refine_kernels import REFUSED, START, BookArrays, edit_each, edit_rows, settle_rows
 from mapgym.envs.refine.refine_tasks import RefineTask, RefineTasks
 from mapgym.mapping import Mapping, MappingBatch
@@ -52,6 +53,8 @@ class RefineEpisodes(Episodes):
         self.values, self.first, self.best = (np.zeros(n) for _ in range(3))
         self.figures = np.full((len(tasks.prepared[0].pricing.names), n), np.nan)
         self.is_stuck, self._random_start = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
+        # Replaced, never changed, because callers get it as it is.
+        self._told_start = read_only(self._random_start.copy())
         # By the numbers of tasks, which get other tasks in time: what was kept for another one is of no use.
         self._mappings: dict[int, _Mappings] = {}
         self._transferred: dict[int, tuple[RefineTask, int, MappingBatch]] = {}
@@ -113,12 +116,19 @@ class RefineEpisodes(Episodes):
             priced = prepared.pricing.figures(batch)
             figures[:, : priced.shape[1]] = priced
             self._settle(prepared, number, some, chosen, figures, np.empty(self.n), np.empty(self.n, np.bool_))
+        self._told_start = read_only(self._random_start.copy())
 
-    def report(self, rows: NDArray[np.int64], infos: Infos) -> None:
-        """Says what the info of a reset says; see :class:`mapgym.envs.common.episodes.Episodes`."""
-        infos.set_all("action_mask", self.masks.copy())
-        infos.set("illegal_action", rows, np.zeros(len(rows), np.bool_))
-        infos.set("random_start", rows, self._random_start[rows])
+    def report(self, infos: Infos) -> None:
+        """Says the masks; see :class:`mapgym.envs.common.episodes.Episodes`."""
+        infos.set_all(MASK, self.masks.copy())
+
+    def standing(self) -> dict[str, NDArray[Any]]:
+        """Also how episodes have begun; see :class:`mapgym.envs.common.episodes.Episodes`."""
+        return {**super().standing(), "random_start": self._told_start}
+
+    def restore_objects(self, row: int, objects: Any) -> None:
+        """Tells what the numbers of the state say."""
+        self._told_start = read_only(self._random_start.copy())
 
     def _start(self, prepared: RefineTask, number: int, row: int) -> MappingBatch | None:
         """The mapping that an environment starts from; None for a random one."""
@@ -140,16 +150,14 @@ class RefineEpisodes(Episodes):
         self, actions: NDArray[np.int64], running: NDArray[np.bool_], infos: Infos
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Makes one edit; see :class:`mapgym.envs.common.episodes.Episodes`."""
-        chosen, illegal = np.empty(self.n, np.int64), np.zeros(self.n, np.bool_)
+        chosen, executed = np.empty(self.n, np.int64), np.full(self.n, NOTHING)
         rewards, over = np.zeros(self.n), np.zeros(self.n, np.bool_)
         rows = running.nonzero()[0]
         for prepared, number, among in self.by_task(rows):
             some = rows if len(among) == len(rows) else rows[among]
-            self._step_task(prepared, number, some, actions, chosen, illegal, rewards, over)
-        if len(rows) < self.n:
-            self.report((~running).nonzero()[0], infos)
-        infos.set_all("action_mask", self.masks.copy())
-        infos.set_all("illegal_action", illegal)
+            self._step_task(prepared, number, some, actions, chosen, executed, rewards, over)
+        self.report(infos)
+        self.report_actions(actions, executed, running, rewards, infos)
         ended = over.nonzero()[0]
         if len(ended):
             refused = ended[chosen[ended] == REFUSED]
@@ -161,9 +169,11 @@ class RefineEpisodes(Episodes):
         infos.set("edits", ended, self.tasks.steps - self.edits_left[ended])
         for prepared, _, among in self.by_task(ended):
             some = ended[among]
-            infos.set_metrics(some, prepared.pricing.metrics(self.figures[:, some]))
-        infos.set_metrics(ended, {"first_ratio": np.exp(-self.first[ended]), "best_ratio": np.exp(-self.best[ended])})
-        infos.set("budget_exhausted", refused, np.ones(len(refused), np.bool_))
+            for name, values in prepared.pricing.metrics(self.figures[:, some]).items():
+                infos.set(name, some, _known(values))
+        infos.set("first_ratio", ended, _known(np.exp(-self.first[ended])))
+        infos.set("best_ratio", ended, _known(np.exp(-self.best[ended])))
+        infos.set(EXHAUSTED, refused, np.ones(len(refused), np.bool_))
         self._finish(ended)
 
     def _finish(self, rows: NDArray[np.int64]) -> None:
@@ -176,7 +186,7 @@ class RefineEpisodes(Episodes):
         rows: NDArray[np.int64],
         actions: NDArray[np.int64],
         chosen: NDArray[np.int64],
-        illegal: NDArray[np.bool_],
+        executed: NDArray[np.int64],
         rewards: NDArray[np.float64],
         over: NDArray[np.bool_],
     ) -> None:
@@ -192,8 +202,9 @@ class RefineEpisodes(Episodes):
             prepared.sorting,
             prepared.actions,
             self._books,
+            self.tasks.illegal.is_nearest,
             chosen,
-            illegal,
+            executed,
         )
         if before is None:
             # To price again what has not changed is cheaper than to choose.
@@ -257,3 +268,8 @@ class RefineEpisodes(Episodes):
             return f"{mapping.to_text()}\n{left}"
         words = rendering.tile_words
         return rendering.draw(task, left, mapping, lambda s: words(task, s, mapping), self.tasks.layout)
+
+
+def _known(figures: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Figures as infos have them: blank where nobody knows them."""
+    return np.where(np.isnan(figures), NOTHING, figures)

@@ -28,7 +28,7 @@ FANOUT_X, FANOUT_Y, CAPACITY = range(3)
 """Rows of the limits of levels: parallelism on X and Y, and words, 0 for no limit."""
 
 STOP, STUCK, REFUSED, START = -1, -2, -3, -4
-"""What an environment does in place of an edit: it stops; it has none; nobody prices it; its episode begins."""
+"""What an environment does in place of an edit: it stops; it makes none; nobody prices it; its episode begins."""
 
 _LOG_RATIO_OF_HALF = 4.0
 
@@ -202,17 +202,16 @@ def _earn(i: int, value: float, is_best: bool, books: Books) -> float:
 
 
 @kernel
-def choose_edit(i: int, action: int, edits: int, books: Books) -> tuple[int, bool]:
-    """What environment i does (the number of an edit, or one of the constants above), and whether that is illegal."""
+def choose_edit(i: int, action: int, edits: int, books: Books, is_nearest: bool) -> tuple[int, int]:
+    """What environment i does (the number of an edit, or one of the constants above), and which action that is."""
     mask = books.masks[i]
-    is_illegal = not (0 <= action < len(mask) and mask[action] != 0)
-    if is_illegal:
-        action = nearest_legal(mask, action)
+    if not (0 <= action < len(mask) and mask[action] != 0):
+        action = nearest_legal(mask, action) if is_nearest else -1
     if np.isnan(books.values[i]):
-        return REFUSED, is_illegal
-    if books.is_stuck[i]:
-        return STUCK, is_illegal
-    return (STOP if action >= edits else action), is_illegal
+        return REFUSED, action
+    if books.is_stuck[i] or action < 0:
+        return STUCK, action
+    return (STOP if action >= edits else action), action
 
 
 @allocating_kernel
@@ -223,25 +222,27 @@ def edit_rows(
     sorting_arrays: SortingArrays,
     table: NDArray[np.int64],
     book_arrays: BookArrays,
+    is_nearest: bool,
     chosen: NDArray[np.int64],
-    illegal: NDArray[np.bool_],
+    executed: NDArray[np.int64],
 ) -> None:
     """Edits the mappings of some environments of one task.
 
     Args:
         rows: int64[k], which environments; all others are left alone.
-        actions: int64[n], what agents chose, any integers; illegal ones are replaced by the nearest legal one.
+        actions: int64[n], what agents chose, any integers.
         arrays: those of a batch with a mapping for each environment.
         sorting_arrays: those of the map space.
         table: what actions mean; see the module.
         book_arrays: those of :class:`Books`.
+        is_nearest: whether the nearest legal action takes the place of an illegal one; otherwise none does.
         chosen: int64[n], receives what they do: the number of an edit, or one of the constants above.
-        illegal: bool[n], receives whether the action was illegal.
+        executed: int64[n], receives the actions that they do, -1 for none.
     """
     maps, sorting, books = Maps(*arrays), Sorting(*sorting_arrays), Books(*book_arrays)
     edit = np.empty((1, EDIT_COLUMNS), np.int64)
     for i in rows:
-        chosen[i], illegal[i] = choose_edit(i, actions[i], len(table), books)
+        chosen[i], executed[i] = choose_edit(i, actions[i], len(table), books, is_nearest)
         if chosen[i] >= 0:
             _apply(i, maps, sorting, table, chosen[i], edit)
 

@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping as AbcMapping, Sequence
 from functools import cached_property
 from itertools import combinations, permutations
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from mapgym.envs.common.infos import MASKED, NOTHING
 from mapgym.envs.common.observation import ObservationLayout
 from mapgym.envs.common.reward import Pricing
 from mapgym.envs.common.sizes import Sizes
@@ -175,6 +177,9 @@ class RefineTasks(EnvironmentTasks[RefineTask]):
 
     action_space: spaces.Discrete
     layout: RefineLayout
+    own_blank = MappingProxyType(
+        {**MASKED, "edits": np.int64(NOTHING), "first_ratio": np.float64(NOTHING), "best_ratio": np.float64(NOTHING)}
+    )
 
     def __init__(
         self,

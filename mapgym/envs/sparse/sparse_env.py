@@ -67,20 +67,24 @@ class MapSpaceSparseEnv(MapSpaceEnv):
     The episode terminates when the mapping is complete. It is never truncated.
 
     ## Information
-    ``action_mask`` (int8), ``illegal_action`` (bool), ``task_index`` (int) and ``task_id`` (str) always, as in
-    ``MapSpace-v0``. After the last step also ``repaired`` (bool): whether
-    factors had to move to make room for metadata; and the metrics of the mapping, floats: ``ratio``, the value above; ``ratio_at_D`` for each density D of the set, such as ``ratio_at_0.5``: the
-    objective over its lower bound at that density; and ``latency_cycles``, ``energy_pj``, ``edp`` (pJ * cycles) and
-    ``utilization``, as :class:`mapgym.evaluation.sparsity_aware.DensitySetCosts` defines them over the set. The mapping itself is
-    ``env.unwrapped.mapping``. If the evaluator's budget is spent, the mapping is not priced: the reward is 0 and
-    ``budget_exhausted`` (True) takes the place of the metrics.
+    The entries of ``MapSpace-v0``, with the same meaning, in every info: ``action_mask``, ``illegal_action``,
+    ``executed_action``, ``task_index``, ``task_id``, and, after the last step, ``gap`` and ``budget_exhausted``; and
+
+    | entry | when | content |
+    |---|---|---|
+    | ``repaired`` | after the last step | whether factors had to move to make room for metadata |
+    | ``ratio`` | after the last step | the value above |
+    | ``ratio_at_D`` for each density D of the set, such as ``ratio_at_0.5`` | after the last step | the objective over its lower bound at that density |
+    | ``latency_cycles``, ``energy_pj``, ``edp``, ``utilization`` | after the last step | as :class:`mapgym.evaluation.sparsity_aware.DensitySetCosts` defines them over the set |
+
+    The mapping itself is ``env.unwrapped.mapping``.
 
     ## Arguments
     ```
     gymnasium.make("MapSpaceSparse-v0", workload="paper/resnet_conv4", accelerator="accel_b_sparse_md")
     ```
 
-    ``axes``, ``orders``, ``reward``, ``constraints``, ``render_mode``, ``sizes`` and ``sizes_for`` are those of
+    ``axes``, ``orders``, ``reward``, ``constraints``, ``render_mode``, ``sizes``, ``sizes_for`` and ``illegal`` are those of
     ``MapSpace-v0``, and
 
     | argument | default | meaning |
@@ -119,6 +123,7 @@ class MapSpaceSparseEnv(MapSpaceEnv):
         tasks: Any = None,
         sizes: Any = None,
         sizes_for: Any = None,
+        illegal: str = "nearest",
     ) -> None:
         """Makes the environment; the class documents the arguments.
 
@@ -126,7 +131,7 @@ class MapSpaceSparseEnv(MapSpaceEnv):
             SpecificationError: an unknown name or value, an accelerator without sparse features, an empty map space,
                 or constraints without exact masks.
         """
-        arguments = TaskArguments(workload, accelerator, objective, tasks, sizes, sizes_for, evaluator)
+        arguments = TaskArguments(workload, accelerator, objective, tasks, sizes, sizes_for, evaluator, illegal)
         ready = SparseTasks(arguments, weight_densities, densities, density_weights, axes, orders, reward, constraints)
         self._open(ready, render_mode)
 
@@ -160,6 +165,7 @@ class MapSpaceSparseVectorEnv(MapSpaceVectorEnv):
         tasks: Any = None,
         sizes: Any = None,
         sizes_for: Any = None,
+        illegal: str = "nearest",
     ) -> None:
         """Makes the environments; :class:`MapSpaceSparseEnv` documents the arguments they share.
 
@@ -167,7 +173,7 @@ class MapSpaceSparseVectorEnv(MapSpaceVectorEnv):
             SpecificationError: an unknown name or value, an accelerator without sparse features, an empty map space,
                 or constraints without exact masks.
         """
-        arguments = TaskArguments(workload, accelerator, objective, tasks, sizes, sizes_for, evaluator)
+        arguments = TaskArguments(workload, accelerator, objective, tasks, sizes, sizes_for, evaluator, illegal)
         ready = SparseTasks(arguments, weight_densities, densities, density_weights, axes, orders, reward, constraints)
         episodes = MapSpaceEpisodes(count_of(num_envs, ready), ready, copies=copy)
         EpisodesVectorEnv.__init__(self, episodes, render_mode, autoreset_mode, max_episode_steps)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping as AbcMapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mapgym.envs.common.infos import MASKED
 from mapgym.envs.common.observation import ObservationLayout, squash
 from mapgym.envs.common.task import DEFAULT_WORKLOAD, Task, read_workloads
 from mapgym.envs.common.tasks import TaskArguments, TaskSource, check_evaluator, require_left_out
@@ -95,6 +97,7 @@ class SparseTasks(MapSpaceTasks):
     """
 
     task_type = SparseTask
+    own_blank = MappingProxyType({**MASKED, "repaired": np.False_})
     reset_options = (*MapSpaceTasks.reset_options, "weight_density")
 
     def __init__(

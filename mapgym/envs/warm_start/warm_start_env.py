@@ -53,9 +53,20 @@ class MapSpaceWarmStartEnv(MapSpaceRefineEnv):
     environment.
 
     ## Information
-    As in ``MapSpaceRefine-v0``. After a reset also, since the last reset with a seed, the present start included:
-    ``random_starts`` (int), how many starts were random; ``failed_transfers`` (int), how many of them because a
-    transfer was illegal; ``solved_layers`` (int), how many layers this environment has solved. The solved layers are
+    The same entries after every reset and step, in NumPy's types: bools, int64 and float64. What has nothing to
+    say yet is blank: -1 for figures and counts, False for events.
+
+    | entry | when | content |
+    |---|---|---|
+    | ``action_mask``, ``illegal_action``, ``executed_action``, ``task_index``, ``task_id`` | always | as in ``MapSpace-v0`` |
+    | ``random_start`` | always | whether the episode began with a random mapping |
+    | ``latency_cycles``, ``energy_pj``, ``edp``, ``utilization``, ``lower_bound``, ``ratio``, ``gap`` | after the last step | of the last mapping, as in ``MapSpace-v0`` |
+    | ``first_ratio``, ``best_ratio`` | after the last step | ``ratio`` of the first and of the best mapping |
+    | ``edits`` | after the last step | int, how many of the budget are spent |
+    | ``budget_exhausted`` | after the last step | whether an evaluator refused to price an edit: it is undone, and the episode ends with reward 0; figures that are not known stay -1 |
+    | ``random_starts``, ``failed_transfers``, ``solved_layers`` | always | int, since the last reset with a seed, the present start included: how many starts were random, how many transfers were illegal, how many layers this environment has solved |
+
+    The mappings are ``env.unwrapped.mapping`` and ``env.unwrapped.best_mapping``; the solved layers are
     ``env.unwrapped.buffer``, a :class:`mapgym.warmstart.ReplayBuffer` in memory.
 
     ## Arguments
@@ -77,6 +88,7 @@ class MapSpaceWarmStartEnv(MapSpaceRefineEnv):
     | render_mode | None | "ansi": the loop nest; "rgb_array": a picture of it |
     | tasks | None | in place of network, accelerator and objective: as in ``MapSpace-v0``, gone through in order, accelerator by accelerator; nothing is drawn, so that weights and generated tasks are refused |
     | sizes, sizes_for | None | those of ``MapSpaceRefine-v0`` |
+    | illegal | "nearest" | what takes the place of an illegal action: the nearest legal one, or "penalty": none, at a price, or "raise": an error |
     | reward | "best" | or "drop" |
     | stop | False | whether the last action ends the episode |
 
@@ -104,13 +116,14 @@ class MapSpaceWarmStartEnv(MapSpaceRefineEnv):
         sizes_for: Any = None,
         reward: str = "best",
         stop: bool = False,
+        illegal: str = "nearest",
     ) -> None:
         """Makes the environment; the class documents the arguments.
 
         Raises:
             SpecificationError: an unknown name or value, an empty map space, or a buffer that is not there.
         """
-        arguments = TaskArguments(network, accelerator, objective, tasks, sizes, sizes_for)
+        arguments = TaskArguments(network, accelerator, objective, tasks, sizes, sizes_for, illegal=illegal)
         ready = WarmStartTasks(arguments, axes, steps, similarity, buffer, record, constraints, reward, stop)
         # Refine differs in its arguments and episodes only.
         EpisodesEnv.__init__(self, WarmStartEpisodes(1, ready), render_mode)
@@ -152,13 +165,14 @@ class MapSpaceWarmStartVectorEnv(MapSpaceRefineVectorEnv):
         tasks: Any = None,
         sizes: Any = None,
         sizes_for: Any = None,
+        illegal: str = "nearest",
     ) -> None:
         """Makes the environments; :class:`mapgym.envs.MapSpaceWarmStartEnv` documents the arguments they share.
 
         Raises:
             SpecificationError: an unknown name or value, an empty map space, or a buffer that is not there.
         """
-        arguments = TaskArguments(network, accelerator, objective, tasks, sizes, sizes_for)
+        arguments = TaskArguments(network, accelerator, objective, tasks, sizes, sizes_for, illegal=illegal)
         ready = WarmStartTasks(arguments, axes, steps, similarity, buffer, record, constraints, reward, stop)
         episodes = WarmStartEpisodes(count_of(num_envs, ready), ready)
         EpisodesVectorEnv.__init__(self, episodes, render_mode, autoreset_mode, max_episode_steps)

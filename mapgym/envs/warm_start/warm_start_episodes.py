@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.envs.common.episodes import Infos
+from mapgym.envs.common.infos import read_only
 from mapgym.envs.common.task import read_workloads
 from mapgym.envs.common.tasks import TaskArguments, TaskSource
 from mapgym.envs.refine.refine_episodes import RefineEpisodes
@@ -105,6 +105,8 @@ class WarmStartEpisodes(RefineEpisodes):
         self._next = np.zeros(n, np.int64)
         self._best: list[dict[Task, float]] = [{} for _ in range(n)]
         self._random_starts, self._failed_transfers = np.zeros(n, np.int64), np.zeros(n, np.int64)
+        # int64[3, n], those and how many layers are solved. Replaced, never changed, as callers get it as it is.
+        self._told = read_only(np.zeros((3, n), np.int64))
         # Which of the buffers a saved state has as well: what is added then goes into a copy.
         self._is_saved = np.zeros(n, np.bool_)
 
@@ -121,6 +123,7 @@ class WarmStartEpisodes(RefineEpisodes):
             self._best[i] = {}
             self._next[i] = self._random_starts[i] = self._failed_transfers[i] = 0
         super().begin(rows, generators, fixed, seeded)
+        self._tell(rows)
 
     def arrays(self, row: int) -> tuple[NDArray[Any], ...]:
         """Also how far the sequence of layers is; see :class:`mapgym.envs.common.episodes.Episodes`."""
@@ -134,15 +137,22 @@ class WarmStartEpisodes(RefineEpisodes):
 
     def restore_objects(self, row: int, objects: Any) -> None:
         """Takes what was solved."""
+        super().restore_objects(row, None)
         self.buffers[row], best = objects
         self._best[row], self._is_saved[row] = dict(best), True
+        self._tell([row])
 
-    def report(self, rows: NDArray[np.int64], infos: Infos) -> None:
-        """Says what the info of a reset says; see :class:`mapgym.envs.common.episodes.Episodes`."""
-        super().report(rows, infos)
-        infos.set("random_starts", rows, self._random_starts[rows])
-        infos.set("failed_transfers", rows, self._failed_transfers[rows])
-        infos.set("solved_layers", rows, np.array([len(self._best[i]) for i in rows], np.int64))
+    def standing(self) -> dict[str, NDArray[Any]]:
+        """Also how the sequence of layers has gone; see :class:`mapgym.envs.common.episodes.Episodes`."""
+        names = ("random_starts", "failed_transfers", "solved_layers")
+        return {**super().standing(), **dict(zip(names, self._told, strict=True))}
+
+    def _tell(self, rows: Iterable[int]) -> None:
+        """Notes what infos say of these environments while their episodes last."""
+        told = self._told.copy()
+        for i in rows:
+            told[:, i] = self._random_starts[i], self._failed_transfers[i], len(self._best[i])
+        self._told = read_only(told)
 
     def draw(
         self, rows: NDArray[np.int64], generators: Sequence[np.random.Generator], fixed: Sequence[TaskSource] | None

@@ -73,5 +73,5 @@ def test_evaluator__counts_and_ends() -> None:
         env.reset(seed=seed)
         infos.append(env.step(np.zeros(13, np.int64))[4])
     assert "ratio" in infos[0]
-    assert infos[1]["budget_exhausted"] is True
-    assert "ratio" not in infos[1]
+    assert infos[1]["budget_exhausted"]
+    assert infos[1]["ratio"] == -1

@@ -327,7 +327,7 @@ def test_evaluator__counts_starts_and_edits_and_ends_the_episode_when_spent() ->
     env = MapSpaceRefineEnv(evaluator=evaluator, steps=5)
     rewards, info = play(env, 0)
     assert (len(rewards), evaluator.samples) == (5, 6)
-    assert "budget_exhausted" not in info
+    assert not info["budget_exhausted"]
     _, info = env.reset(seed=1)
     assert evaluator.samples == 7
     info = env.step(int(np.flatnonzero(info["action_mask"])[0]))[4]
@@ -339,7 +339,7 @@ def test_evaluator__counts_starts_and_edits_and_ends_the_episode_when_spent() ->
     env.reset(seed=2)
     observation, reward, over, _, info = env.step(0)
     assert (reward, over, info["budget_exhausted"], info["edits"]) == (0.0, True, True, 0)
-    assert "ratio" not in info
+    assert info["ratio"] == -1
     assert observation[env.observation_fields["log_ratio"]] == 1.0
     assert evaluator.samples == 8
 

@@ -156,6 +156,7 @@ class MapSpaceEnv(ScalarFace[int]):
     | sizes | None | what the spaces have room for, whatever the tasks: "all" for the catalog and most random tasks, or the sizes of another environment; None for those of the tasks ("all" if they are generated) |
     | sizes_for | None | instead of sizes: what has to fit; a list of what ``tasks`` takes |
     | illegal | "nearest" | what takes the place of an illegal action: the nearest legal one, or "penalty": none, at a price, or "raise": an error |
+    | observation | "flat" | or "dict": a ``Dict`` of the fields and the mask, or "tokens": a ``Dict`` for attention; see :mod:`mapgym.envs.common.observation_kinds` |
 
     ## References
     - Kao et al., Demystifying Map Space Exploration for NPUs, IISWC 2022.
@@ -184,13 +185,16 @@ class MapSpaceEnv(ScalarFace[int]):
         sizes: Any = None,
         sizes_for: Any = None,
         illegal: str = "nearest",
+        observation: str = "flat",
     ) -> None:
         """Makes the environment; the class documents the arguments.
 
         Raises:
             SpecificationError: an unknown name or value, an empty map space, or constraints without exact masks.
         """
-        arguments = TaskArguments(workload, accelerator, objective, tasks, sizes, sizes_for, evaluator, illegal)
+        arguments = TaskArguments(
+            workload, accelerator, objective, tasks, sizes, sizes_for, evaluator, illegal, observation
+        )
         self._open(MapSpaceTasks(arguments, axes, orders, reward, constraints), render_mode)
 
     def _open(self, tasks: MapSpaceTasks, render_mode: str | None) -> None:
@@ -283,7 +287,10 @@ class MapSpaceEnv(ScalarFace[int]):
         source = self._read_reset(seed, options) or self._source
         self._begin(*self._tasks.draw(source, self.np_random))
         self._must_reset = False
-        return self._memory.observation.copy(), {**self._blank, MASK: self._memory.mask.copy()}
+        seen: Any = self._memory.observation.copy()
+        if self._kind is not None:
+            seen = self._kind.of(seen, self._memory.mask, [self.task])
+        return seen, {**self._blank, MASK: self._memory.mask.copy()}
 
     def step(self, action: int | np.int64) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Takes one decision.
@@ -324,7 +331,10 @@ class MapSpaceEnv(ScalarFace[int]):
         if is_complete:
             self._must_reset = True
             reward += self._price(info)
-        return memory.observation.copy(), reward, is_complete, False, info
+        seen = memory.observation.copy()
+        if self._kind is not None:
+            return self._kind.of(seen, memory.mask, [self.task]), reward, is_complete, False, info
+        return seen, reward, is_complete, False, info
 
     def _price(self, info: dict[str, Any]) -> float:
         """Prices the finished mapping; returns its reward and adds the metrics to info."""
@@ -383,13 +393,16 @@ class MapSpaceVectorEnv(EpisodesVectorEnv[MapSpaceEpisodes]):
         sizes: Any = None,
         sizes_for: Any = None,
         illegal: str = "nearest",
+        observation: str = "flat",
     ) -> None:
         """Makes the environments; :class:`mapgym.envs.MapSpaceEnv` documents the arguments they share.
 
         Raises:
             SpecificationError: an unknown name or value, an empty map space, or constraints without exact masks.
         """
-        arguments = TaskArguments(workload, accelerator, objective, tasks, sizes, sizes_for, evaluator, illegal)
+        arguments = TaskArguments(
+            workload, accelerator, objective, tasks, sizes, sizes_for, evaluator, illegal, observation
+        )
         ready = MapSpaceTasks(arguments, axes, orders, reward, constraints)
         episodes = MapSpaceEpisodes(count_of(num_envs, ready), ready, copies=copy)
         super().__init__(episodes, render_mode, autoreset_mode, max_episode_steps)

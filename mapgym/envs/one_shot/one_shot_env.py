@@ -75,7 +75,7 @@ class MapSpaceOneShotEnv(EpisodesEnv[OneShotEpisodes, NDArray[np.int64]]):
     ```
 
     ``workload``, ``accelerator``, ``objective``, ``axes``, ``constraints``, ``render_mode``, ``evaluator``, ``tasks``,
-    ``sizes`` and ``sizes_for`` are those of ``MapSpace-v0``; constraints need no exact masks here.
+    ``sizes``, ``sizes_for`` and ``observation`` are those of ``MapSpace-v0``; constraints need no exact masks here.
 
     ## References
     - Kao et al., Demystifying Map Space Exploration for NPUs, IISWC 2022.
@@ -96,13 +96,16 @@ class MapSpaceOneShotEnv(EpisodesEnv[OneShotEpisodes, NDArray[np.int64]]):
         tasks: Any = None,
         sizes: Any = None,
         sizes_for: Any = None,
+        observation: str = "flat",
     ) -> None:
         """Makes the environment; the class documents the arguments.
 
         Raises:
             SpecificationError: an unknown name or value, or an empty map space.
         """
-        arguments = TaskArguments(workload, accelerator, objective, tasks, sizes, sizes_for, evaluator)
+        arguments = TaskArguments(
+            workload, accelerator, objective, tasks, sizes, sizes_for, evaluator, observation=observation
+        )
         super().__init__(OneShotEpisodes(1, OneShotTasks(arguments, axes, constraints)), render_mode)
 
 
@@ -129,13 +132,16 @@ class MapSpaceOneShotVectorEnv(EpisodesVectorEnv[OneShotEpisodes]):
         tasks: Any = None,
         sizes: Any = None,
         sizes_for: Any = None,
+        observation: str = "flat",
     ) -> None:
         """Makes the environments; :class:`MapSpaceOneShotEnv` documents the arguments they share.
 
         Raises:
             SpecificationError: an unknown name or value, or an empty map space.
         """
-        arguments = TaskArguments(workload, accelerator, objective, tasks, sizes, sizes_for, evaluator)
+        arguments = TaskArguments(
+            workload, accelerator, objective, tasks, sizes, sizes_for, evaluator, observation=observation
+        )
         ready = OneShotTasks(arguments, axes, constraints)
         episodes = OneShotEpisodes(count_of(num_envs, ready), ready)
         super().__init__(episodes, render_mode, autoreset_mode, max_episode_steps)

@@ -127,6 +127,7 @@ class MapSpaceRefineEnv(EpisodesEnv[RefineEpisodes, int]):
     | evaluator | None | an :class:`mapgym.evaluation.evaluator.Evaluator` that prices (and counts) each start and each edit; it also gives the task, axes and constraints, which must then be left out |
     | tasks, sizes, sizes_for | None | those of ``MapSpace-v0``; with fixed sizes the table has every edit that tasks of these sizes may have |
     | illegal | "nearest" | what takes the place of an illegal action: the nearest legal one, or "penalty": none, at a price, or "raise": an error |
+    | observation | "flat" | or "dict": a ``Dict`` of the fields and the mask, or "tokens": a ``Dict`` for attention; see :mod:`mapgym.envs.common.observation_kinds` |
     | reward | "best" | or "drop" |
     | stop | False | whether the last action ends the episode |
 
@@ -155,13 +156,16 @@ class MapSpaceRefineEnv(EpisodesEnv[RefineEpisodes, int]):
         reward: str = "best",
         stop: bool = False,
         illegal: str = "nearest",
+        observation: str = "flat",
     ) -> None:
         """Makes the environment; the class documents the arguments.
 
         Raises:
             SpecificationError: an unknown name or value, an empty map space, or a start that is not in it.
         """
-        arguments = TaskArguments(workload, accelerator, objective, tasks, sizes, sizes_for, evaluator, illegal)
+        arguments = TaskArguments(
+            workload, accelerator, objective, tasks, sizes, sizes_for, evaluator, illegal, observation
+        )
         ready = RefineTasks(arguments, axes, steps, start, constraints, reward, stop)
         super().__init__(RefineEpisodes(1, ready), render_mode)
 
@@ -230,13 +234,16 @@ class MapSpaceRefineVectorEnv(EpisodesVectorEnv[RefineEpisodes]):
         sizes: Any = None,
         sizes_for: Any = None,
         illegal: str = "nearest",
+        observation: str = "flat",
     ) -> None:
         """Makes the environments; :class:`mapgym.envs.MapSpaceRefineEnv` documents the arguments they share.
 
         Raises:
             SpecificationError: an unknown name or value, an empty map space, or a start that is not in it.
         """
-        arguments = TaskArguments(workload, accelerator, objective, tasks, sizes, sizes_for, evaluator, illegal)
+        arguments = TaskArguments(
+            workload, accelerator, objective, tasks, sizes, sizes_for, evaluator, illegal, observation
+        )
         ready = RefineTasks(arguments, axes, steps, start, constraints, reward, stop)
         episodes = RefineEpisodes(count_of(num_envs, ready), ready)
         super().__init__(episodes, render_mode, autoreset_mode, max_episode_steps)

@@ -26,7 +26,7 @@ from mapgym.envs import (
     MapSpaceWarmStartEnv,
 )
 from mapgym.envs.common import tasks as environment_tasks
-from mapgym.envs.construction import step_kernels as kernels
+from mapgym.envs.common.action_kernels import nearest_legal
 from mapgym.errors import SpecificationError
 from mapgym.evaluation.evaluator import Budget, Evaluator
 from mapgym.evaluation.sparsity_aware import SparsityAware
@@ -52,7 +52,7 @@ def test_nearest_legal_action__looks_at_its_own_mask_only(mask: list[bool], acti
     legal = [k for k, is_legal in enumerate(mask) if is_legal]
     inside = min(max(action, 0), len(mask) - 1)
     nearest = min(legal, key=lambda k: (abs(k - inside), k))
-    assert kernels._nearest_legal(memory[15:-15], np.int64(action)) == nearest
+    assert nearest_legal(memory[15:-15], np.int64(action)) == nearest
 
 
 def test_vector_action_n__stays_in_its_environment() -> None:

@@ -503,6 +503,27 @@ class EnvironmentContract:
                     assert frame.shape[2] == 3
             env.close()
 
+    def test_actions_have_meanings(self) -> None:
+        """Legal ones mean something, each something else; the text picture says them all; there are no others."""
+        env = self.make(render_mode="ansi")
+        meaning = env.get_wrapper_attr("action_meaning")
+        rng = np.random.default_rng(0)
+        _, info = env.reset(seed=0)
+        for wrong in (-1, 10**9, 0.5, "1", None):
+            with pytest.raises(ValueError, match="action"):
+                meaning(wrong)
+        for _ in range(12):
+            if "action_mask" in info:
+                told = [meaning(int(action)) for action in np.flatnonzero(info["action_mask"])]
+                assert len(set(told)) == len(told)
+                assert all(told)
+                assert all(text in str(env.render()) for text in told)
+            action = _legal_action(env.action_space, info, rng)
+            assert meaning(action)
+            _, _, terminated, truncated, info = env.step(action)
+            if terminated or truncated:
+                _, info = env.reset()
+
     def test_spec_survives_json(self) -> None:
         """Trackers store specs as JSON."""
         env = gym.make(self.env_id, **self.env_kwargs)

@@ -14,6 +14,7 @@ from mapgym.envs.common.episodes import EpisodesVectorEnv
 from mapgym.envs.common.faces import ScalarFace, count_of
 from mapgym.envs.common.illegal import ILLEGAL_ACTION_REWARD, Illegal, require_legal
 from mapgym.envs.common.infos import EXECUTED, EXHAUSTED, ILLEGAL, MASK, NOTHING
+from mapgym.envs.common.inputs import read_within
 from mapgym.envs.common.state import EnvironmentState, check_size
 from mapgym.envs.common.task import NO_INDEX
 from mapgym.envs.common.tasks import TaskArguments
@@ -226,6 +227,11 @@ class MapSpaceEnv(ScalarFace[int]):
         """bool[actions]: which actions are legal now (the name is sb3-contrib's)."""
         return self._memory.mask.astype(np.bool_)
 
+    def action_meaning(self, action: int) -> str:
+        """What an action means for the present decision, such as "C by 4, tile, at Buffer"; "" if nothing."""
+        number = read_within(self._read_action(action), self._actions, self.where)
+        return rendering.action_text(self.task, self._table, self._memory.state, number)
+
     @property
     def _source(self) -> TaskSource:
         return self._present_source
@@ -351,7 +357,8 @@ class MapSpaceEnv(ScalarFace[int]):
 
     def _render(self, mode: str) -> Any:
         state = self._memory.state
-        return rendering.render(mode, self.task, self._table, state, self.mapping, self._tasks.layout)
+        mask = self._memory.mask
+        return rendering.render(mode, self.task, self._table, state, self.mapping, self._tasks.layout, mask)
 
 
 class MapSpaceVectorEnv(EpisodesVectorEnv[MapSpaceEpisodes]):

@@ -133,4 +133,5 @@ class MapSpaceEpisodes(Episodes):
         """The loop nest so far as text, or a picture of it."""
         prepared: PreparedTask = self.tasks.prepared[self.task_of[row]]
         state = self.states[row]
-        return rendering.render(mode, prepared.task, prepared.table, state, prepared.mapping(state), self.tasks.layout)
+        mapping, mask = prepared.mapping(state), self.masks[row]
+        return rendering.render(mode, prepared.task, prepared.table, state, mapping, self.tasks.layout, mask)

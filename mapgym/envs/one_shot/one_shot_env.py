@@ -13,7 +13,7 @@ from mapgym.envs.common.episodes import EpisodesEnv, EpisodesVectorEnv
 from mapgym.envs.common.faces import count_of
 from mapgym.envs.common.tasks import TaskArguments
 from mapgym.envs.one_shot.one_shot_episodes import OneShotEpisodes
-from mapgym.envs.one_shot.one_shot_tasks import OneShotTasks
+from mapgym.envs.one_shot.one_shot_tasks import OneShotTask, OneShotTasks
 
 if TYPE_CHECKING:
     from mapgym.evaluation.evaluator import Evaluator
@@ -107,6 +107,12 @@ class MapSpaceOneShotEnv(EpisodesEnv[OneShotEpisodes, NDArray[np.int64]]):
             workload, accelerator, objective, tasks, sizes, sizes_for, evaluator, observation=observation
         )
         super().__init__(OneShotEpisodes(1, OneShotTasks(arguments, axes, constraints)), render_mode)
+
+    def action_meaning(self, action: NDArray[np.int64]) -> str:
+        """The mapping that an action builds in the current task, repairs included, as text; "" where none is near."""
+        prepared: OneShotTask = self._episodes.tasks.prepared[self._episodes.task_of[0]]
+        batch, fits, _ = prepared.build(self._read_action(action)[None])
+        return batch[0].to_text() if fits[0] else ""
 
 
 class MapSpaceOneShotVectorEnv(EpisodesVectorEnv[OneShotEpisodes]):

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from mapgym.envs.common.episodes import EpisodesEnv, EpisodesVectorEnv
 from mapgym.envs.common.faces import count_of
+from mapgym.envs.common.inputs import read_within
 from mapgym.envs.common.tasks import TaskArguments
 from mapgym.envs.refine.refine_episodes import RefineEpisodes
-from mapgym.envs.refine.refine_tasks import RefineTasks, place_of
-from mapgym.errors import SpecificationError
-from mapgym.mapspace.edits_kernels import MOVE, SPATIAL_SWAP, SWAP, TOGGLE_SIDE
+from mapgym.envs.refine.refine_tasks import RefineTask, RefineTasks
 
 if TYPE_CHECKING:
     from mapgym.evaluation.evaluator import Evaluator
@@ -180,28 +179,9 @@ class MapSpaceRefineEnv(EpisodesEnv[RefineEpisodes, int]):
 
     def action_meaning(self, action: int) -> str:
         """What an action does in the current task, such as "move 2 of C from Registers to DRAM"; "" if nothing."""
-        prepared = self._episodes.tasks.prepared[self._episodes.task_of[0]]
-        action = int(self._read_action(action))
-        last = int(self._tasks.action_space.n) - 1  # type: ignore[attr-defined]
-        if not 0 <= action <= last:
-            raise SpecificationError(f"{self.where}: there is no action {action}; give 0 to {last}")
-        workload, accelerator = prepared.task.workload, prepared.task.accelerator
-        if action >= len(prepared.actions):
-            return "stop" if self._episodes.tasks.has_stop else ""
-        kind, a, b, c, prime, side = map(int, prepared.actions[action])
-        dims, names = workload.dims, accelerator.level_names
-        if kind == MOVE:
-            places = [place_of(slot, len(names)) for slot in (b, c)]
-            source, target = (names[s] + " in parallel" * is_spatial for s, is_spatial in places)
-            on_side = f" on {'XY'[side]}" if places[1][1] else ""
-            return f"move {prime} of {dims[a]} from {source} to {target}{on_side}"
-        if kind == SWAP:
-            return f"swap {dims[b]} and {dims[c]} at {names[a]}"
-        if kind == SPATIAL_SWAP:
-            return f"swap parallel {dims[b]} and {dims[c]} at {names[a]}"
-        if kind == TOGGLE_SIDE:
-            return f"move parallel {dims[b]} at {names[a]} to the other mesh side"
-        return f"keep or bypass {workload.tensors[b].name} at {names[a]}" if kind >= 0 else ""
+        number = read_within(self._read_action(action), int(self._tasks.action_space.n), self.where)  # type: ignore[attr-defined]
+        prepared: RefineTask = self._episodes.tasks.prepared[self._episodes.task_of[0]]
+        return self._episodes.tasks.meaning(prepared, number)
 
 
 class MapSpaceRefineVectorEnv(EpisodesVectorEnv[RefineEpisodes]):

@@ -525,7 +525,7 @@ class EpisodesVectorEnv(VectorFace, Generic[State]):
         """Resets environments in the step in which they finished; what they ended with goes into the infos."""
         rows, final_info = np.flatnonzero(done), before.select(done)
         final_obs = np.full(self.num_envs, None, dtype=object)
-        for i in rows:
+        for i in rows.tolist():
             final_obs[i] = self._seen_by(i)
         self._begin_next(rows)
         infos = Infos(self.num_envs, self._episodes.blank_infos())

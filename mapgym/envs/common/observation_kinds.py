@@ -173,5 +173,6 @@ class Tokens(ObservationKind):
         workload = task.workload
         sizes = len(task.accelerator.levels), len(workload.dims), len(workload.tensors)
         if sizes not in self._padding:
-            self._padding[sizes] = (self._ids[:, 1:] <= np.array(sizes)).all(axis=1).astype(np.int8)
+            has = np.all(self._ids[:, 1:] <= np.array(sizes), axis=1)
+            self._padding[sizes] = np.asarray(has, np.int8)
         return self._padding[sizes]

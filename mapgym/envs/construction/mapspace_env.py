@@ -337,9 +337,9 @@ class MapSpaceEnv(ScalarFace[int]):
         if is_complete:
             self._must_reset = True
             reward += self._price(info)
-        seen = memory.observation.copy()
+        seen: Any = memory.observation.copy()
         if self._kind is not None:
-            return self._kind.of(seen, memory.mask, [self.task]), reward, is_complete, False, info
+            seen = self._kind.of(seen, memory.mask, [self.task])
         return seen, reward, is_complete, False, info
 
     def _price(self, info: dict[str, Any]) -> float:

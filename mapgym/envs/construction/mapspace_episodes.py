@@ -29,6 +29,7 @@ class MapSpaceEpisodes(Episodes):
     """
 
     tasks: MapSpaceTasks
+    masks: NDArray[np.int8]
 
     def __init__(self, n: int, tasks: MapSpaceTasks, *, copies: bool) -> None:
         super().__init__(n, tasks)

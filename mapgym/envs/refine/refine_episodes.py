@@ -45,6 +45,7 @@ class RefineEpisodes(Episodes):
     """
 
     tasks: RefineTasks
+    masks: NDArray[np.int8]
 
     def __init__(self, n: int, tasks: RefineTasks) -> None:
         super().__init__(n, tasks)

@@ -404,7 +404,8 @@ class EnvironmentContract:
             assert vector.observation_space == scalars.observation_space
             flat = self.make_vector(3, autoreset_mode=mode)
             result: tuple[Any, ...] = vector.reset(seed=0)
-            expected, plain = scalars.reset(seed=0), flat.reset(seed=0)[0]
+            expected: tuple[Any, ...] = scalars.reset(seed=0)
+            plain = flat.reset(seed=0)[0]
             rng = np.random.default_rng(0)
             for _ in range(30):
                 assert _same(result, expected)
@@ -587,7 +588,8 @@ class EnvironmentContract:
         for _ in range(int(rng.integers(8))):
             result = vector.step(_legal_actions(vector, result[-1], rng))
         states = [vector.get_state(i) for i in range(n)]  # type: ignore[attr-defined]
-        actions, results = [], []
+        actions: list[Any] = []
+        results: list[Any] = []
         for _ in range(40):
             actions.append(_legal_actions(vector, result[-1], rng))
             result = vector.step(actions[-1])

@@ -67,7 +67,10 @@ def render(
     title = decision_text(task, table, state)
     if mode == "ansi":
         legal = {int(k): action_text(task, table, state, int(k)) for k in mask.nonzero()[0]}
-        return f"{mapping.to_text()}\n{title}\n{choices_text(legal)}"
+        said = [mapping.to_text(), title]
+        if not is_complete(table, state):
+            said.append(choices_text(legal))
+        return "\n".join(said)
     return draw(task, title, mapping, lambda s: _words(task, table, state, s, mapping), layout)
 
 

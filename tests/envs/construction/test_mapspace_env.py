@@ -342,7 +342,11 @@ def test_rendering__shows_the_nest_and_what_is_next() -> None:
     env = MapSpaceEnv(TOY, TOY_ACCELERATOR, render_mode="ansi")
     env.reset(seed=0)
     # Two MACs side by side would need 5 words of the 4 in their registers, so the first decision is further out.
-    assert env.render().splitlines()[-1] == "next: parallel at Buffer, dim K"
+    said = env.render().splitlines()
+    start = said.index("next: parallel at Buffer, dim K")
+    legal = env.action_masks().nonzero()[0].tolist()
+    assert said[start + 1 :] == ["legal actions:", *(f"  {k}: {env.action_meaning(k)}" for k in legal)]
+    assert "  1: K by 2, in parallel on X, at Buffer" in said
     decision = env.reset(seed=0)[0][env.unwrapped.observation_fields["decision_dim"]]
     assert TOY.dims[int(np.argmax(decision))] == "K"
     finish(env, 0)

@@ -29,7 +29,7 @@ KILLS ?= 100
 SEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-bounds fuzz crash-test check lint types docs format bench clean
+.PHONY: help install demo test test-bounds fuzz crash-test check lint types docs gif format bench clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -85,6 +85,9 @@ docs: install  ## Build the site of the documentation in build/docs; any warning
 	@$(BIN)/python docs/site/pages.py $(PAGES)
 	@$(BIN)/sphinx-build --quiet --fail-on-warning --fresh-env --doctree-dir $(PAGES)/.doctrees \
 	  --conf-dir docs/site $(PAGES) $(DOCS)
+
+gif: install  ## Draw the episode that docs/environments.md shows
+	$(BIN)/python examples/episode_gif.py docs/images/episode.gif
 
 format: install  ## Format the code and mend what the linter can mend
 	$(BIN)/ruff check --fix .

@@ -89,6 +89,7 @@ def write_pages(folder: Path) -> None:
             written[name] += _CHILDREN.format(name.removesuffix(".md"))
     written |= reference_pages(reference)
     shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(ROOT / "docs" / "images", folder / "images", dirs_exist_ok=True)
     for name, text in written.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")

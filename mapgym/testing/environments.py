@@ -388,6 +388,47 @@ class EnvironmentContract:
             covered[field] += 1
         assert np.all(covered == 1)
 
+    @pytest.mark.parametrize("kind", ["dict", "tokens"])
+    def test_structured_observations_say_the_same(self, kind: str) -> None:
+        """Both checkers find nothing; twin and scalar environments agree; all entries are those of the flat vector."""
+        checker = pytest.importorskip("stable_baselines3.common.env_checker")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            check_with_gymnasium(self.make(observation=kind))
+            # Tables are tables: it recommends to flatten them, which the flat observation has done.
+            warnings.filterwarnings("ignore", ".*unconventional shape")
+            checker.check_env(self.make(observation=kind))
+        for mode in (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP):
+            vector = self.make_vector(3, observation=kind, autoreset_mode=mode)
+            scalars = SyncVectorEnv([lambda: self.make(observation=kind)] * 3, autoreset_mode=mode)
+            assert vector.observation_space == scalars.observation_space
+            flat = self.make_vector(3, autoreset_mode=mode)
+            result: tuple[Any, ...] = vector.reset(seed=0)
+            expected: tuple[Any, ...] = scalars.reset(seed=0)
+            plain = flat.reset(seed=0)[0]
+            rng = np.random.default_rng(0)
+            for _ in range(30):
+                assert _same(result, expected)
+                assert vector.observation_space.contains(result[0])
+                if kind == "dict":
+                    for name, part in flat.unwrapped.observation_fields.items():  # type: ignore[attr-defined]
+                        assert np.array_equal(result[0][name].reshape(3, -1), plain[:, part])
+                else:
+                    assert np.isclose(result[0]["tokens"].sum(), plain.sum(), rtol=1e-4)
+                if "action_mask" in result[-1]:
+                    assert np.array_equal(result[0]["action_mask"], result[-1]["action_mask"])
+                actions = _legal_actions(vector, result[-1], rng)
+                result, expected, plain = vector.step(actions), scalars.step(actions), flat.step(actions)[0]
+
+    def test_observation_has_a_name_for_every_entry(self) -> None:
+        """All different, each beginning with its field; the shapes are those of the fields."""
+        env = self.make()
+        names = env.get_wrapper_attr("observation_names")
+        assert len(set(names)) == len(names) == env.observation_space.shape[0]  # type: ignore[index]
+        for name, part in env.get_wrapper_attr("observation_fields").items():
+            assert all(entry.split(" of ")[0] == name for entry in names[part])
+            assert np.prod(env.get_wrapper_attr("observation_shapes")[name]) == part.stop - part.start
+
     def test_unknown_reset_option_is_an_error(self) -> None:
         """A misspelt option is not ignored."""
         with pytest.raises(ValueError, match="wrokload"):
@@ -463,6 +504,27 @@ class EnvironmentContract:
                     assert frame.shape[2] == 3
             env.close()
 
+    def test_actions_have_meanings(self) -> None:
+        """Legal ones mean something, each something else; the text picture says them all; there are no others."""
+        env = self.make(render_mode="ansi")
+        meaning = env.get_wrapper_attr("action_meaning")
+        rng = np.random.default_rng(0)
+        _, info = env.reset(seed=0)
+        for wrong in (-1, 10**9, 0.5, "1", None):
+            with pytest.raises(ValueError, match="action"):
+                meaning(wrong)
+        for _ in range(12):
+            if "action_mask" in info:
+                told = [meaning(int(action)) for action in np.flatnonzero(info["action_mask"])]
+                assert len(set(told)) == len(told)
+                assert all(told)
+                assert all(text in str(env.render()) for text in told)
+            action = _legal_action(env.action_space, info, rng)
+            assert meaning(action)
+            _, _, terminated, truncated, info = env.step(action)
+            if terminated or truncated:
+                _, info = env.reset()
+
     def test_spec_survives_json(self) -> None:
         """Trackers store specs as JSON."""
         env = gym.make(self.env_id, **self.env_kwargs)
@@ -526,7 +588,8 @@ class EnvironmentContract:
         for _ in range(int(rng.integers(8))):
             result = vector.step(_legal_actions(vector, result[-1], rng))
         states = [vector.get_state(i) for i in range(n)]  # type: ignore[attr-defined]
-        actions, results = [], []
+        actions: list[Any] = []
+        results: list[Any] = []
         for _ in range(40):
             actions.append(_legal_actions(vector, result[-1], rng))
             result = vector.step(actions[-1])

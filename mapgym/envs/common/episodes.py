@@ -67,12 +67,12 @@ class Episodes(ABC):
             replaced, never changed, because callers get them as they are.
         observations: float32[n, size], the present ones.
         generators: the random numbers of every environment, as of the last reset.
-        masks: int8[n, actions], the legal actions, where there are illegal ones.
+        masks: int8[n, actions], the legal actions; None where all are.
         copies: whether callers get copies of them; otherwise they see the present ones, and cannot write.
     """
 
     copies = True
-    masks: NDArray[np.int8]
+    masks: NDArray[np.int8] | None = None
 
     def __init__(self, n: int, tasks: EnvironmentTasks[Any]) -> None:
         self.n = n
@@ -340,7 +340,7 @@ class EpisodesEnv(ScalarFace[Action], Generic[State, Action]):
         infos = Info(self._blank)
         self._episodes.report(infos)
         self._must_reset = False
-        return self._episodes.observations[0].copy(), infos.data
+        return self._seen(), infos.data
 
     def step(self, action: Action) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Takes one step.
@@ -363,7 +363,15 @@ class EpisodesEnv(ScalarFace[Action], Generic[State, Action]):
         infos = Info(self._blank)
         rewards, over = self._episodes.step(actions, _RUNNING, infos)
         self._must_reset = over.item()
-        return self._episodes.observations[0].copy(), rewards.item(), self._must_reset, False, infos.data
+        return self._seen(), rewards.item(), self._must_reset, False, infos.data
+
+    def _seen(self) -> Any:
+        """The observation, which nobody else holds."""
+        flat = self._episodes.observations[0].copy()
+        if self._kind is None:
+            return flat
+        masks = self._episodes.masks
+        return self._kind.of(flat, None if masks is None else masks[0], [self.task])
 
     def _save(self) -> tuple[int, bytes, Any]:
         return self._episodes.save(0)
@@ -517,8 +525,8 @@ class EpisodesVectorEnv(VectorFace, Generic[State]):
         """Resets environments in the step in which they finished; what they ended with goes into the infos."""
         rows, final_info = np.flatnonzero(done), before.select(done)
         final_obs = np.full(self.num_envs, None, dtype=object)
-        for i in rows:
-            final_obs[i] = self._episodes.observations[i].copy()
+        for i in rows.tolist():
+            final_obs[i] = self._seen_by(i)
         self._begin_next(rows)
         infos = Infos(self.num_envs, self._episodes.blank_infos())
         infos.take_over(before, ~done)
@@ -531,8 +539,20 @@ class EpisodesVectorEnv(VectorFace, Generic[State]):
         }
         return infos
 
-    def _output(self) -> NDArray[np.float32]:
-        """The observations, in an array that nobody else holds."""
+    def _seen_by(self, row: int) -> Any:
+        """The observation of one environment."""
+        flat, masks = self._episodes.observations[row].copy(), self._episodes.masks
+        if self._kind is None:
+            return flat
+        return self._kind.of(flat, None if masks is None else masks[row], [self._episodes.task(row)])
+
+    def _output(self) -> Any:
+        """The observations, which nobody else holds."""
+        flat = self._flat_output()
+        return flat if self._kind is None else self._kind.of(flat, self._episodes.masks, self.tasks())
+
+    def _flat_output(self) -> NDArray[np.float32]:
+        """The flat observations, in an array that nobody else holds."""
         observations = self._episodes.observations
         if not self._episodes.copies:
             return read_only(observations)

@@ -19,6 +19,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from mapgym.envs.common.inputs import read_action, read_actions, read_reset_mask, read_rows, read_seed, read_seeds
+from mapgym.envs.common.observation_kinds import entry_names
 from mapgym.envs.common.state import EnvironmentState, check_random
 from mapgym.envs.common.stored_spec import stored
 from mapgym.errors import SpecificationError, positive_int, require_one_of
@@ -56,6 +57,25 @@ class Described:
     def sizes(self) -> Sizes:
         """What the spaces have room for; environments that are made with equal ``sizes=`` have equal spaces."""
         return self._tasks.sizes
+
+    @property
+    def observation_fields(self) -> dict[str, slice]:
+        """Name of each field of the flat observation -> its slice."""
+        return self._tasks.layout.fields
+
+    @property
+    def observation_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name of each field of the flat observation -> its shape, (levels, dims) for instance."""
+        return self._tasks.layout.shapes
+
+    @property
+    def observation_names(self) -> list[str]:
+        """What each entry of the flat observation is, such as "temporal of level 0, dim 2"; level 0 is the innermost.
+
+        What :data:`mapgym.envs.common.observation.DYNAMIC_FIELDS` does not list describes the task, so that a policy
+        can tell tasks apart: with a single task these entries are constant.
+        """
+        return entry_names(self._tasks.layout)
 
     def __copy__(self) -> Self:
         # Two environments that share the arrays of one episode are of no use to anyone.
@@ -97,14 +117,10 @@ class ScalarFace(Described, gym.Env[NDArray[np.float32], Action]):
         check_render_mode(render_mode)
         self.render_mode = render_mode
         self._tasks = tasks
+        self._kind = tasks.kind
         self.observation_space = tasks.observation_space
         self.action_space = tasks.action_space
         self._must_reset = True
-
-    @property
-    def observation_fields(self) -> dict[str, slice]:
-        """Name of each part of the observation -> its slice."""
-        return self._tasks.layout.fields
 
     @property
     @abstractmethod
@@ -245,17 +261,13 @@ class VectorFace(Described, gym.vector.VectorEnv[NDArray[np.float32], NDArray[np
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         self.render_mode = render_mode
         self._tasks = tasks
+        self._kind = tasks.kind
         self.single_observation_space = tasks.observation_space
         self.single_action_space = tasks.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._actions_shape = self.action_space.shape
         self._must_reset = True
-
-    @property
-    def observation_fields(self) -> dict[str, slice]:
-        """Name of each part of an observation -> its slice."""
-        return self._tasks.layout.fields
 
     @property
     @abstractmethod

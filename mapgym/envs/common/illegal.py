@@ -40,7 +40,9 @@ class Illegal(Enum):
         return self is Illegal.NEAREST
 
 
-def require_legal(actions: NDArray[np.int64], running: NDArray[np.bool_], masks: NDArray[np.int8], where: str) -> None:
+def require_legal(
+    actions: NDArray[np.int64], running: NDArray[np.bool_], masks: NDArray[np.int8] | None, where: str
+) -> None:
     """Raises SpecificationError if an action of an environment that takes a step is not legal.
 
     Args:
@@ -49,6 +51,7 @@ def require_legal(actions: NDArray[np.int64], running: NDArray[np.bool_], masks:
         masks: int8[n, actions].
         where: what messages call the environment.
     """
+    assert masks is not None, "every action is legal"
     inside = (actions >= 0) & (actions < masks.shape[1])
     legal = inside & (np.take_along_axis(masks, np.where(inside, actions, 0)[:, None], 1)[:, 0] != 0)
     wrong = (running & ~legal).nonzero()[0]

@@ -70,6 +70,13 @@ def read_actions(actions: Any, num_envs: int, space: spaces.Space[Any], where: s
     return array
 
 
+def read_within(action: NDArray[np.int64], count: int, where: str) -> int:
+    """An action that is in a space of so many; raises SpecificationError if it is not."""
+    if not 0 <= action < count:
+        raise SpecificationError(f"{where}: there is no action {action}; give 0 to {count - 1}")
+    return int(action)
+
+
 def require_columns(actions: NDArray[np.int64], space: spaces.Space[Any], where: str, rows: Any = slice(None)) -> None:
     """Raises SpecificationError where a number, in some rows, is outside its column of a ``MultiDiscrete`` space."""
     if isinstance(space, spaces.MultiDiscrete):

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from mapgym.mapping import Mapping
 from mapgym.mapping.density_kernels import density_record, largest_occupancy, tile_rows
+from mapgym.mapping.mapping import divisors
 from mapgym.mapspace.construction.decision_kernels import is_complete, minimum_words, next_decision
-from mapgym.mapspace.construction.packed_kernels import KEEP, KIND_NAMES, ORDER_X
+from mapgym.mapspace.construction.packed_kernels import KEEP, KIND_NAMES, ORDER_X, PARALLEL, Y_OFFSET
 
 if TYPE_CHECKING:
     from mapgym.envs.common.observation import ObservationLayout
@@ -49,6 +50,7 @@ def render(
     state: NDArray[np.int32],
     mapping: Mapping,
     layout: ObservationLayout,
+    mask: NDArray[np.int8],
 ) -> Any:
     """Renders the mapping that a state describes.
 
@@ -58,11 +60,17 @@ def render(
         table: of its construction.
         state: of the construction.
         mapping: that the state describes.
+        mask: int8[actions], the legal ones.
         layout: of the environment.
+        mask: int8[actions], the legal ones.
     """
     title = decision_text(task, table, state)
     if mode == "ansi":
-        return f"{mapping.to_text()}\n{title}"
+        legal = {int(k): action_text(task, table, state, int(k)) for k in mask.nonzero()[0]}
+        said = [mapping.to_text(), title]
+        if not is_complete(table, state):
+            said.append(choices_text(legal))
+        return "\n".join(said)
     return draw(task, title, mapping, lambda s: _words(task, table, state, s, mapping), layout)
 
 
@@ -78,6 +86,31 @@ def decision_text(task: Task, table: NDArray[np.int64], state: NDArray[np.int32]
     if kind >= ORDER_X:
         return f"{text}, place {item + 1} from the innermost"
     return f"{text}, dim {workload.dims[item]}"
+
+
+def action_text(task: Task, table: NDArray[np.int64], state: NDArray[np.int32], action: int) -> str:
+    """What an action means for the decision that a state has reached; "" if nothing."""
+    if is_complete(table, state):
+        return "end the episode" if action == 0 else ""
+    kind, level, item = next_decision(table, state)
+    name, dims = task.accelerator.level_names[level], task.workload.dims
+    if kind == KEEP:
+        return f"{('bypass', 'keep')[action]} {task.workload.tensors[item].name} at {name}" if action < 2 else ""
+    if kind >= ORDER_X:
+        loops = {ORDER_X: "parallel loop on X", ORDER_X + 1: "parallel loop on Y"}.get(kind, "temporal loop")
+        return f"{dims[action]} is the next {loops} at {name}" if action < len(dims) else ""
+    offset = int(table[Y_OFFSET])
+    side, index = divmod(action, offset)
+    factors = divisors(task.workload.bounds[item])
+    if index >= len(factors) or side > (kind == PARALLEL):
+        return ""
+    where = f"in parallel on {'XY'[side]}" if kind == PARALLEL else "tile"
+    return f"{dims[item]} by {factors[index]}, {where}, at {name}"
+
+
+def choices_text(meanings: dict[int, str]) -> str:
+    """The legal actions with their meanings, one a line."""
+    return "\n".join(["legal actions:", *(f"  {action}: {text}" for action, text in meanings.items())])
 
 
 def draw(

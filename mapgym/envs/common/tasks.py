@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mapgym.envs.common.illegal import Illegal
 from mapgym.envs.common.infos import EXHAUSTED, MASKED, NOTHING
 from mapgym.envs.common.observation import ObservationLayout
+from mapgym.envs.common.observation_kinds import ObservationKind, observation_kind
 from mapgym.envs.common.reward import Pricing
 from mapgym.envs.common.sizes import ALL_SIZES, Sizes
 from mapgym.envs.common.state import EnvironmentState, Settings
@@ -60,7 +61,7 @@ class TaskArguments:
     """The arguments of an environment that say what its tasks are, and how large its spaces.
 
     Attributes:
-        workload, accelerator, objective, tasks, sizes, sizes_for, evaluator, illegal: see
+        workload, accelerator, objective, tasks, sizes, sizes_for, evaluator, illegal, observation: see
             :class:`mapgym.envs.MapSpaceEnv`.
     """
 
@@ -72,6 +73,7 @@ class TaskArguments:
     sizes_for: Any = None
     evaluator: Evaluator | None = None
     illegal: str = "nearest"
+    observation: str = "flat"
 
     def distribution(self) -> TaskDistribution:
         """The tasks.
@@ -179,6 +181,7 @@ class EnvironmentTasks(ABC, Generic[Prepared]):
         prepared: tasks made ready.
         ids: what each of them is called.
         illegal: what takes the place of illegal actions.
+        kind: the form of the observation; None for the flat one.
         own_blank: what infos say beside metrics as long as there is nothing to say.
     """
 
@@ -188,6 +191,7 @@ class EnvironmentTasks(ABC, Generic[Prepared]):
     layout: ObservationLayout
     action_space: spaces.Space[Any]
     source: TaskSource
+    kind: ObservationKind | None
     prepared: list[Prepared]
     ids: list[str]
 
@@ -211,13 +215,17 @@ class EnvironmentTasks(ABC, Generic[Prepared]):
         self.is_fixed = sizes is not None
         self.sizes = self.distribution.sizes if sizes is None else sizes
         self.layout = layout(self.sizes.levels, self.sizes.dims, self.sizes.tensors)
-        self.observation_space = spaces.Box(0.0, 1.0, (self.layout.size,), np.float32)
+        self.observation_space: spaces.Space[Any] = spaces.Box(0.0, 1.0, (self.layout.size,), np.float32)
+        self._observation = arguments.observation
         self.prepared, self.ids = [], []
         self._numbers_of: dict[Task, int] = {}
         self._stay: frozenset[int] = frozenset()
 
     def make_ready(self) -> None:
         """Prepares the tasks of the environment."""
+        self.kind = observation_kind(self._observation, self.layout, self.action_space)
+        if self.kind is not None:
+            self.observation_space = self.kind.space
         self.source = self.source_of(self.distribution)
         self.keep([self.source])
 

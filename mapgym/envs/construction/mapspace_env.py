@@ -14,6 +14,7 @@ from mapgym.envs.common.episodes import EpisodesVectorEnv
 from mapgym.envs.common.faces import ScalarFace, count_of
 from mapgym.envs.common.illegal import ILLEGAL_ACTION_REWARD, Illegal, require_legal
 from mapgym.envs.common.infos import EXECUTED, EXHAUSTED, ILLEGAL, MASK, NOTHING
+from mapgym.envs.common.inputs import read_within
 from mapgym.envs.common.state import EnvironmentState, check_size
 from mapgym.envs.common.task import NO_INDEX
 from mapgym.envs.common.tasks import TaskArguments
@@ -156,6 +157,7 @@ class MapSpaceEnv(ScalarFace[int]):
     | sizes | None | what the spaces have room for, whatever the tasks: "all" for the catalog and most random tasks, or the sizes of another environment; None for those of the tasks ("all" if they are generated) |
     | sizes_for | None | instead of sizes: what has to fit; a list of what ``tasks`` takes |
     | illegal | "nearest" | what takes the place of an illegal action: the nearest legal one, or "penalty": none, at a price, or "raise": an error |
+    | observation | "flat" | or "dict": a ``Dict`` of the fields and the mask, or "tokens": a ``Dict`` for attention; see :mod:`mapgym.envs.common.observation_kinds` |
 
     ## References
     - Kao et al., Demystifying Map Space Exploration for NPUs, IISWC 2022.
@@ -184,13 +186,16 @@ class MapSpaceEnv(ScalarFace[int]):
         sizes: Any = None,
         sizes_for: Any = None,
         illegal: str = "nearest",
+        observation: str = "flat",
     ) -> None:
         """Makes the environment; the class documents the arguments.
 
         Raises:
             SpecificationError: an unknown name or value, an empty map space, or constraints without exact masks.
         """
-        arguments = TaskArguments(workload, accelerator, objective, tasks, sizes, sizes_for, evaluator, illegal)
+        arguments = TaskArguments(
+            workload, accelerator, objective, tasks, sizes, sizes_for, evaluator, illegal, observation
+        )
         self._open(MapSpaceTasks(arguments, axes, orders, reward, constraints), render_mode)
 
     def _open(self, tasks: MapSpaceTasks, render_mode: str | None) -> None:
@@ -221,6 +226,11 @@ class MapSpaceEnv(ScalarFace[int]):
     def action_masks(self) -> NDArray[np.bool_]:
         """bool[actions]: which actions are legal now (the name is sb3-contrib's)."""
         return self._memory.mask.astype(np.bool_)
+
+    def action_meaning(self, action: int) -> str:
+        """What an action means for the present decision, such as "C by 4, tile, at Buffer"; "" if nothing."""
+        number = read_within(self._read_action(action), self._actions, self.where)
+        return rendering.action_text(self.task, self._table, self._memory.state, number)
 
     @property
     def _source(self) -> TaskSource:
@@ -283,7 +293,10 @@ class MapSpaceEnv(ScalarFace[int]):
         source = self._read_reset(seed, options) or self._source
         self._begin(*self._tasks.draw(source, self.np_random))
         self._must_reset = False
-        return self._memory.observation.copy(), {**self._blank, MASK: self._memory.mask.copy()}
+        seen: Any = self._memory.observation.copy()
+        if self._kind is not None:
+            seen = self._kind.of(seen, self._memory.mask, [self.task])
+        return seen, {**self._blank, MASK: self._memory.mask.copy()}
 
     def step(self, action: int | np.int64) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Takes one decision.
@@ -324,7 +337,10 @@ class MapSpaceEnv(ScalarFace[int]):
         if is_complete:
             self._must_reset = True
             reward += self._price(info)
-        return memory.observation.copy(), reward, is_complete, False, info
+        seen: Any = memory.observation.copy()
+        if self._kind is not None:
+            seen = self._kind.of(seen, memory.mask, [self.task])
+        return seen, reward, is_complete, False, info
 
     def _price(self, info: dict[str, Any]) -> float:
         """Prices the finished mapping; returns its reward and adds the metrics to info."""
@@ -341,7 +357,8 @@ class MapSpaceEnv(ScalarFace[int]):
 
     def _render(self, mode: str) -> Any:
         state = self._memory.state
-        return rendering.render(mode, self.task, self._table, state, self.mapping, self._tasks.layout)
+        mask = self._memory.mask
+        return rendering.render(mode, self.task, self._table, state, self.mapping, self._tasks.layout, mask)
 
 
 class MapSpaceVectorEnv(EpisodesVectorEnv[MapSpaceEpisodes]):
@@ -383,13 +400,16 @@ class MapSpaceVectorEnv(EpisodesVectorEnv[MapSpaceEpisodes]):
         sizes: Any = None,
         sizes_for: Any = None,
         illegal: str = "nearest",
+        observation: str = "flat",
     ) -> None:
         """Makes the environments; :class:`mapgym.envs.MapSpaceEnv` documents the arguments they share.
 
         Raises:
             SpecificationError: an unknown name or value, an empty map space, or constraints without exact masks.
         """
-        arguments = TaskArguments(workload, accelerator, objective, tasks, sizes, sizes_for, evaluator, illegal)
+        arguments = TaskArguments(
+            workload, accelerator, objective, tasks, sizes, sizes_for, evaluator, illegal, observation
+        )
         ready = MapSpaceTasks(arguments, axes, orders, reward, constraints)
         episodes = MapSpaceEpisodes(count_of(num_envs, ready), ready, copies=copy)
         super().__init__(episodes, render_mode, autoreset_mode, max_episode_steps)

@@ -29,6 +29,7 @@ class MapSpaceEpisodes(Episodes):
     """
 
     tasks: MapSpaceTasks
+    masks: NDArray[np.int8]
 
     def __init__(self, n: int, tasks: MapSpaceTasks, *, copies: bool) -> None:
         super().__init__(n, tasks)
@@ -133,4 +134,5 @@ class MapSpaceEpisodes(Episodes):
         """The loop nest so far as text, or a picture of it."""
         prepared: PreparedTask = self.tasks.prepared[self.task_of[row]]
         state = self.states[row]
-        return rendering.render(mode, prepared.task, prepared.table, state, prepared.mapping(state), self.tasks.layout)
+        mapping, mask = prepared.mapping(state), self.masks[row]
+        return rendering.render(mode, prepared.task, prepared.table, state, mapping, self.tasks.layout, mask)

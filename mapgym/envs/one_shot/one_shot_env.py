@@ -13,7 +13,7 @@ from mapgym.envs.common.episodes import EpisodesEnv, EpisodesVectorEnv
 from mapgym.envs.common.faces import count_of
 from mapgym.envs.common.tasks import TaskArguments
 from mapgym.envs.one_shot.one_shot_episodes import OneShotEpisodes
-from mapgym.envs.one_shot.one_shot_tasks import OneShotTasks
+from mapgym.envs.one_shot.one_shot_tasks import OneShotTask, OneShotTasks
 
 if TYPE_CHECKING:
     from mapgym.evaluation.evaluator import Evaluator
@@ -75,7 +75,7 @@ class MapSpaceOneShotEnv(EpisodesEnv[OneShotEpisodes, NDArray[np.int64]]):
     ```
 
     ``workload``, ``accelerator``, ``objective``, ``axes``, ``constraints``, ``render_mode``, ``evaluator``, ``tasks``,
-    ``sizes`` and ``sizes_for`` are those of ``MapSpace-v0``; constraints need no exact masks here.
+    ``sizes``, ``sizes_for`` and ``observation`` are those of ``MapSpace-v0``; constraints need no exact masks here.
 
     ## References
     - Kao et al., Demystifying Map Space Exploration for NPUs, IISWC 2022.
@@ -96,14 +96,23 @@ class MapSpaceOneShotEnv(EpisodesEnv[OneShotEpisodes, NDArray[np.int64]]):
         tasks: Any = None,
         sizes: Any = None,
         sizes_for: Any = None,
+        observation: str = "flat",
     ) -> None:
         """Makes the environment; the class documents the arguments.
 
         Raises:
             SpecificationError: an unknown name or value, or an empty map space.
         """
-        arguments = TaskArguments(workload, accelerator, objective, tasks, sizes, sizes_for, evaluator)
+        arguments = TaskArguments(
+            workload, accelerator, objective, tasks, sizes, sizes_for, evaluator, observation=observation
+        )
         super().__init__(OneShotEpisodes(1, OneShotTasks(arguments, axes, constraints)), render_mode)
+
+    def action_meaning(self, action: NDArray[np.int64]) -> str:
+        """The mapping that an action builds in the current task, repairs included, as text; "" where none is near."""
+        prepared: OneShotTask = self._episodes.tasks.prepared[self._episodes.task_of[0]]
+        batch, fits, _ = prepared.build(self._read_action(action)[None])
+        return batch[0].to_text() if fits[0] else ""
 
 
 class MapSpaceOneShotVectorEnv(EpisodesVectorEnv[OneShotEpisodes]):
@@ -129,13 +138,16 @@ class MapSpaceOneShotVectorEnv(EpisodesVectorEnv[OneShotEpisodes]):
         tasks: Any = None,
         sizes: Any = None,
         sizes_for: Any = None,
+        observation: str = "flat",
     ) -> None:
         """Makes the environments; :class:`MapSpaceOneShotEnv` documents the arguments they share.
 
         Raises:
             SpecificationError: an unknown name or value, or an empty map space.
         """
-        arguments = TaskArguments(workload, accelerator, objective, tasks, sizes, sizes_for, evaluator)
+        arguments = TaskArguments(
+            workload, accelerator, objective, tasks, sizes, sizes_for, evaluator, observation=observation
+        )
         ready = OneShotTasks(arguments, axes, constraints)
         episodes = OneShotEpisodes(count_of(num_envs, ready), ready)
         super().__init__(episodes, render_mode, autoreset_mode, max_episode_steps)

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from mapgym.envs.common.episodes import EpisodesEnv, EpisodesVectorEnv
 from mapgym.envs.common.faces import count_of
+from mapgym.envs.common.inputs import read_within
 from mapgym.envs.common.tasks import TaskArguments
 from mapgym.envs.refine.refine_episodes import RefineEpisodes
-from mapgym.envs.refine.refine_tasks import RefineTasks, place_of
-from mapgym.errors import SpecificationError
-from mapgym.mapspace.edits_kernels import MOVE, SPATIAL_SWAP, SWAP, TOGGLE_SIDE
+from mapgym.envs.refine.refine_tasks import RefineTask, RefineTasks
 
 if TYPE_CHECKING:
     from mapgym.evaluation.evaluator import Evaluator
@@ -127,6 +126,7 @@ class MapSpaceRefineEnv(EpisodesEnv[RefineEpisodes, int]):
     | evaluator | None | an :class:`mapgym.evaluation.evaluator.Evaluator` that prices (and counts) each start and each edit; it also gives the task, axes and constraints, which must then be left out |
     | tasks, sizes, sizes_for | None | those of ``MapSpace-v0``; with fixed sizes the table has every edit that tasks of these sizes may have |
     | illegal | "nearest" | what takes the place of an illegal action: the nearest legal one, or "penalty": none, at a price, or "raise": an error |
+    | observation | "flat" | or "dict": a ``Dict`` of the fields and the mask, or "tokens": a ``Dict`` for attention; see :mod:`mapgym.envs.common.observation_kinds` |
     | reward | "best" | or "drop" |
     | stop | False | whether the last action ends the episode |
 
@@ -155,13 +155,16 @@ class MapSpaceRefineEnv(EpisodesEnv[RefineEpisodes, int]):
         reward: str = "best",
         stop: bool = False,
         illegal: str = "nearest",
+        observation: str = "flat",
     ) -> None:
         """Makes the environment; the class documents the arguments.
 
         Raises:
             SpecificationError: an unknown name or value, an empty map space, or a start that is not in it.
         """
-        arguments = TaskArguments(workload, accelerator, objective, tasks, sizes, sizes_for, evaluator, illegal)
+        arguments = TaskArguments(
+            workload, accelerator, objective, tasks, sizes, sizes_for, evaluator, illegal, observation
+        )
         ready = RefineTasks(arguments, axes, steps, start, constraints, reward, stop)
         super().__init__(RefineEpisodes(1, ready), render_mode)
 
@@ -176,28 +179,9 @@ class MapSpaceRefineEnv(EpisodesEnv[RefineEpisodes, int]):
 
     def action_meaning(self, action: int) -> str:
         """What an action does in the current task, such as "move 2 of C from Registers to DRAM"; "" if nothing."""
-        prepared = self._episodes.tasks.prepared[self._episodes.task_of[0]]
-        action = int(self._read_action(action))
-        last = int(self._tasks.action_space.n) - 1  # type: ignore[attr-defined]
-        if not 0 <= action <= last:
-            raise SpecificationError(f"{self.where}: there is no action {action}; give 0 to {last}")
-        workload, accelerator = prepared.task.workload, prepared.task.accelerator
-        if action >= len(prepared.actions):
-            return "stop" if self._episodes.tasks.has_stop else ""
-        kind, a, b, c, prime, side = map(int, prepared.actions[action])
-        dims, names = workload.dims, accelerator.level_names
-        if kind == MOVE:
-            places = [place_of(slot, len(names)) for slot in (b, c)]
-            source, target = (names[s] + " in parallel" * is_spatial for s, is_spatial in places)
-            on_side = f" on {'XY'[side]}" if places[1][1] else ""
-            return f"move {prime} of {dims[a]} from {source} to {target}{on_side}"
-        if kind == SWAP:
-            return f"swap {dims[b]} and {dims[c]} at {names[a]}"
-        if kind == SPATIAL_SWAP:
-            return f"swap parallel {dims[b]} and {dims[c]} at {names[a]}"
-        if kind == TOGGLE_SIDE:
-            return f"move parallel {dims[b]} at {names[a]} to the other mesh side"
-        return f"keep or bypass {workload.tensors[b].name} at {names[a]}" if kind >= 0 else ""
+        number = read_within(self._read_action(action), int(self._tasks.action_space.n), self.where)  # type: ignore[attr-defined]
+        prepared: RefineTask = self._episodes.tasks.prepared[self._episodes.task_of[0]]
+        return self._episodes.tasks.meaning(prepared, number)
 
 
 class MapSpaceRefineVectorEnv(EpisodesVectorEnv[RefineEpisodes]):
@@ -230,13 +214,16 @@ class MapSpaceRefineVectorEnv(EpisodesVectorEnv[RefineEpisodes]):
         sizes: Any = None,
         sizes_for: Any = None,
         illegal: str = "nearest",
+        observation: str = "flat",
     ) -> None:
         """Makes the environments; :class:`mapgym.envs.MapSpaceRefineEnv` documents the arguments they share.
 
         Raises:
             SpecificationError: an unknown name or value, an empty map space, or a start that is not in it.
         """
-        arguments = TaskArguments(workload, accelerator, objective, tasks, sizes, sizes_for, evaluator, illegal)
+        arguments = TaskArguments(
+            workload, accelerator, objective, tasks, sizes, sizes_for, evaluator, illegal, observation
+        )
         ready = RefineTasks(arguments, axes, steps, start, constraints, reward, stop)
         episodes = RefineEpisodes(count_of(num_envs, ready), ready)
         super().__init__(episodes, render_mode, autoreset_mode, max_episode_steps)

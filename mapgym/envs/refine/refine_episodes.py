@@ -45,6 +45,7 @@ class RefineEpisodes(Episodes):
     """
 
     tasks: RefineTasks
+    masks: NDArray[np.int8]
 
     def __init__(self, n: int, tasks: RefineTasks) -> None:
         super().__init__(n, tasks)
@@ -265,7 +266,9 @@ class RefineEpisodes(Episodes):
         mapping, task = self.mapping(row), self.task(row)
         left = f"{self.edits_left[row]} edits left"
         if mode == "ansi":
-            return f"{mapping.to_text()}\n{left}"
+            prepared: RefineTask = self.tasks.prepared[self.task_of[row]]
+            legal = {int(k): self.tasks.meaning(prepared, int(k)) for k in self.masks[row].nonzero()[0]}
+            return f"{mapping.to_text()}\n{left}\n{rendering.choices_text(legal)}"
         words = rendering.tile_words
         return rendering.draw(task, left, mapping, lambda s: words(task, s, mapping), self.tasks.layout)
 

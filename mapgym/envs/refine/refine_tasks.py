@@ -163,6 +163,26 @@ class RefineTask:
         """bool[n]: whether mappings have room for everything, metadata included."""
         return np.asarray(self.space.status(batch) == LEGAL)
 
+    def meaning(self, action: int) -> str:
+        """What an action does in this task; "" if nothing."""
+        workload, accelerator = self.task.workload, self.task.accelerator
+        if action >= len(self.actions):
+            return ""
+        kind, a, b, c, prime, side = map(int, self.actions[action])
+        dims, names = workload.dims, accelerator.level_names
+        if kind == MOVE:
+            places = [place_of(slot, len(names)) for slot in (b, c)]
+            source, target = (names[s] + " in parallel" * is_spatial for s, is_spatial in places)
+            on_side = f" on {'XY'[side]}" if places[1][1] else ""
+            return f"move {prime} of {dims[a]} from {source} to {target}{on_side}"
+        if kind == SWAP:
+            return f"swap {dims[b]} and {dims[c]} at {names[a]}"
+        if kind == SPATIAL_SWAP:
+            return f"swap parallel {dims[b]} and {dims[c]} at {names[a]}"
+        if kind == TOGGLE_SIDE:
+            return f"move parallel {dims[b]} at {names[a]} to the other mesh side"
+        return f"keep or bypass {workload.tensors[b].name} at {names[a]}" if kind >= 0 else ""
+
 
 class RefineTasks(EnvironmentTasks[RefineTask]):
     """The arguments of ``MapSpaceRefine-v0``, checked, and the tasks that they stand for.
@@ -214,6 +234,11 @@ class RefineTasks(EnvironmentTasks[RefineTask]):
         if not isinstance(self.start, ReplayBuffer) and self.start != "random":
             self.given_start(prepared)
         return prepared
+
+    def meaning(self, prepared: RefineTask, action: int) -> str:
+        """What an action does in a task; "" if nothing."""
+        is_stop = self.has_stop and action == self.action_space.n - 1
+        return "stop" if is_stop else prepared.meaning(action)
 
     def own_settings(self) -> dict[str, Any]:
         """The length of episodes, what they reward, and the meaning of actions."""

@@ -84,7 +84,8 @@ class MapSpaceSparseEnv(MapSpaceEnv):
     gymnasium.make("MapSpaceSparse-v0", workload="paper/resnet_conv4", accelerator="accel_b_sparse_md")
     ```
 
-    ``axes``, ``orders``, ``reward``, ``constraints``, ``render_mode``, ``sizes``, ``sizes_for`` and ``illegal`` are those of
+    ``axes``, ``orders``, ``reward``, ``constraints``, ``render_mode``, ``sizes``, ``sizes_for``, ``illegal`` and
+    ``observation`` are those of
     ``MapSpace-v0``, and
 
     | argument | default | meaning |
@@ -124,6 +125,7 @@ class MapSpaceSparseEnv(MapSpaceEnv):
         sizes: Any = None,
         sizes_for: Any = None,
         illegal: str = "nearest",
+        observation: str = "flat",
     ) -> None:
         """Makes the environment; the class documents the arguments.
 
@@ -131,7 +133,9 @@ class MapSpaceSparseEnv(MapSpaceEnv):
             SpecificationError: an unknown name or value, an accelerator without sparse features, an empty map space,
                 or constraints without exact masks.
         """
-        arguments = TaskArguments(workload, accelerator, objective, tasks, sizes, sizes_for, evaluator, illegal)
+        arguments = TaskArguments(
+            workload, accelerator, objective, tasks, sizes, sizes_for, evaluator, illegal, observation
+        )
         ready = SparseTasks(arguments, weight_densities, densities, density_weights, axes, orders, reward, constraints)
         self._open(ready, render_mode)
 
@@ -166,6 +170,7 @@ class MapSpaceSparseVectorEnv(MapSpaceVectorEnv):
         sizes: Any = None,
         sizes_for: Any = None,
         illegal: str = "nearest",
+        observation: str = "flat",
     ) -> None:
         """Makes the environments; :class:`MapSpaceSparseEnv` documents the arguments they share.
 
@@ -173,7 +178,9 @@ class MapSpaceSparseVectorEnv(MapSpaceVectorEnv):
             SpecificationError: an unknown name or value, an accelerator without sparse features, an empty map space,
                 or constraints without exact masks.
         """
-        arguments = TaskArguments(workload, accelerator, objective, tasks, sizes, sizes_for, evaluator, illegal)
+        arguments = TaskArguments(
+            workload, accelerator, objective, tasks, sizes, sizes_for, evaluator, illegal, observation
+        )
         ready = SparseTasks(arguments, weight_densities, densities, density_weights, axes, orders, reward, constraints)
         episodes = MapSpaceEpisodes(count_of(num_envs, ready), ready, copies=copy)
         EpisodesVectorEnv.__init__(self, episodes, render_mode, autoreset_mode, max_episode_steps)

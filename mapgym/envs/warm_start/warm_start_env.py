@@ -89,6 +89,7 @@ class MapSpaceWarmStartEnv(MapSpaceRefineEnv):
     | tasks | None | in place of network, accelerator and objective: as in ``MapSpace-v0``, gone through in order, accelerator by accelerator; nothing is drawn, so that weights and generated tasks are refused |
     | sizes, sizes_for | None | those of ``MapSpaceRefine-v0`` |
     | illegal | "nearest" | what takes the place of an illegal action: the nearest legal one, or "penalty": none, at a price, or "raise": an error |
+    | observation | "flat" | or "dict": a ``Dict`` of the fields and the mask, or "tokens": a ``Dict`` for attention; see :mod:`mapgym.envs.common.observation_kinds` |
     | reward | "best" | or "drop" |
     | stop | False | whether the last action ends the episode |
 
@@ -117,13 +118,16 @@ class MapSpaceWarmStartEnv(MapSpaceRefineEnv):
         reward: str = "best",
         stop: bool = False,
         illegal: str = "nearest",
+        observation: str = "flat",
     ) -> None:
         """Makes the environment; the class documents the arguments.
 
         Raises:
             SpecificationError: an unknown name or value, an empty map space, or a buffer that is not there.
         """
-        arguments = TaskArguments(network, accelerator, objective, tasks, sizes, sizes_for, illegal=illegal)
+        arguments = TaskArguments(
+            network, accelerator, objective, tasks, sizes, sizes_for, illegal=illegal, observation=observation
+        )
         ready = WarmStartTasks(arguments, axes, steps, similarity, buffer, record, constraints, reward, stop)
         # Refine differs in its arguments and episodes only.
         EpisodesEnv.__init__(self, WarmStartEpisodes(1, ready), render_mode)
@@ -166,13 +170,16 @@ class MapSpaceWarmStartVectorEnv(MapSpaceRefineVectorEnv):
         sizes: Any = None,
         sizes_for: Any = None,
         illegal: str = "nearest",
+        observation: str = "flat",
     ) -> None:
         """Makes the environments; :class:`mapgym.envs.MapSpaceWarmStartEnv` documents the arguments they share.
 
         Raises:
             SpecificationError: an unknown name or value, an empty map space, or a buffer that is not there.
         """
-        arguments = TaskArguments(network, accelerator, objective, tasks, sizes, sizes_for, illegal=illegal)
+        arguments = TaskArguments(
+            network, accelerator, objective, tasks, sizes, sizes_for, illegal=illegal, observation=observation
+        )
         ready = WarmStartTasks(arguments, axes, steps, similarity, buffer, record, constraints, reward, stop)
         episodes = WarmStartEpisodes(count_of(num_envs, ready), ready)
         EpisodesVectorEnv.__init__(self, episodes, render_mode, autoreset_mode, max_episode_steps)

@@ -301,8 +301,8 @@ def test_evaluator__vector_budget_ends_within_a_batch(mode: str) -> None:
     for _ in range(200):
         _, rewards, over, _, info = vector.step(np.argmax(info["action_mask"], axis=1))
         last = info.get("final_info", info) if mode == "SameStep" else info
-        told = last.get("_ratio", np.zeros(2, bool))
-        exhausted = last.get("_budget_exhausted", np.zeros(2, bool))
+        told = last["_ratio"] & (last["ratio"] >= 0)
+        exhausted = last["budget_exhausted"]
         assert np.array_equal(told | exhausted, over)
         assert np.all(rewards[exhausted] == 0)
         priced += told.sum()
@@ -342,7 +342,11 @@ def test_rendering__shows_the_nest_and_what_is_next() -> None:
     env = MapSpaceEnv(TOY, TOY_ACCELERATOR, render_mode="ansi")
     env.reset(seed=0)
     # Two MACs side by side would need 5 words of the 4 in their registers, so the first decision is further out.
-    assert env.render().splitlines()[-1] == "next: parallel at Buffer, dim K"
+    said = env.render().splitlines()
+    start = said.index("next: parallel at Buffer, dim K")
+    legal = env.action_masks().nonzero()[0].tolist()
+    assert said[start + 1 :] == ["legal actions:", *(f"  {k}: {env.action_meaning(k)}" for k in legal)]
+    assert "  1: K by 2, in parallel on X, at Buffer" in said
     decision = env.reset(seed=0)[0][env.unwrapped.observation_fields["decision_dim"]]
     assert TOY.dims[int(np.argmax(decision))] == "K"
     finish(env, 0)
@@ -403,7 +407,7 @@ def test_bad_use__of_reset_and_vectors_is_answered_in_one_sentence() -> None:
     with pytest.raises(SpecificationError, match="3 seeds"):
         vector.reset(seed=[1, 2, 3])
     vector.reset(seed=[1, 2])
-    for actions in (np.zeros(3, np.int64), np.zeros(2)):
+    for actions in (np.zeros(3, np.int64), np.full(2, 0.5)):
         with pytest.raises(SpecificationError, match="give 2 integers"):
             vector.step(actions)
 

@@ -37,7 +37,7 @@ def test_action__that_no_hardware_can_run_is_repaired() -> None:
     env.reset(seed=0)
     # Everything in the registers takes 4 * 2 + 4 + 12 words of 9.
     info = env.step(np.array([0, 0, 0, 0, *ORDERS]))[4]
-    assert info["repaired"] is True
+    assert info["repaired"]
     assert MapSpace(TOY, TOY_ACCELERATOR).contains(env.mapping)
 
 

@@ -269,9 +269,9 @@ def test_start__trivial_and_given_mappings_are_taken_as_they_are() -> None:
         env = make(start=start)
         _, info = env.reset(seed=3)
         assert env.mapping == Mapping.trivial(TOY, TOY_ACCELERATOR)
-        assert info["random_start"] is False
+        assert not info["random_start"]
     env = make()
-    assert env.reset(seed=3)[1]["random_start"] is True
+    assert env.reset(seed=3)[1]["random_start"]
     assert MapSpace(TOY, TOY_ACCELERATOR).contains(env.mapping)
 
 
@@ -284,13 +284,13 @@ def test_start__from_a_buffer_is_the_transferred_nearest_entry(tmp_path) -> None
     expected = target.canonical(buffer.initial(target))[0]
     for start in (buffer, str(tmp_path / "buffer")):
         env = MapSpaceRefineEnv("resnet18/conv3", "accel_b", start=start)
-        assert env.reset(seed=0)[1]["random_start"] is False
+        assert not env.reset(seed=0)[1]["random_start"]
         assert env.mapping == expected
         vector = gym.make_vec("MapSpaceRefine-v0", 2, workload="resnet18/conv3", start=start)
         assert vector.reset(seed=0)[1]["random_start"].tolist() == [False, False]
     # Nothing in it is about energy.
     env = MapSpaceRefineEnv("resnet18/conv3", "accel_b", "energy", start=buffer)
-    assert env.reset(seed=0)[1]["random_start"] is True
+    assert env.reset(seed=0)[1]["random_start"]
 
 
 @pytest.mark.parametrize(

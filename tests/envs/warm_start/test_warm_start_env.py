@@ -124,7 +124,7 @@ def test_a_fixed_episode_takes_no_turn_but_is_remembered() -> None:
     assert env.task.workload.name == "c"
     first, _ = play(env, rng)
     assert env.task.workload.name == "a"
-    assert first["random_start"] is False
+    assert not first["random_start"]
 
 
 def test_a_given_buffer_is_a_start_and_only_read(tmp_path) -> None:
@@ -146,7 +146,7 @@ def test_a_given_buffer_is_a_start_and_only_read(tmp_path) -> None:
     assert path.read_bytes() == before
     assert len(given) == 1
     # What was solved for another objective says nothing.
-    assert make(buffer=path, objective="latency").reset(seed=0)[1]["random_start"] is True
+    assert make(buffer=path, objective="latency").reset(seed=0)[1]["random_start"]
 
 
 def test_a_record_is_written_and_not_read(tmp_path) -> None:
@@ -157,9 +157,9 @@ def test_a_record_is_written_and_not_read(tmp_path) -> None:
     written = ReplayBuffer(path)
     assert [entry.workload for entry in written] == NETWORK
     assert not [*written.problems()]
-    assert make(record=path).reset(seed=0)[1]["random_start"] is True
+    assert make(record=path).reset(seed=0)[1]["random_start"]
     # Another environment may begin from it.
-    assert make(buffer=path).reset(seed=0)[1]["random_start"] is False
+    assert not make(buffer=path).reset(seed=0)[1]["random_start"]
 
 
 def test_a_transfer_that_fails_is_counted_and_the_start_is_random() -> None:

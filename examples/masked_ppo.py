@@ -87,8 +87,14 @@ def update(policy, optimizer, rollout, advantages, settings):
     """Some passes of gradient descent over a rollout."""
     flat = [
         x.flatten(0, 1)
-        for x in (rollout.observations, rollout.masks, rollout.actions, rollout.chosen, advantages,
-                  advantages + rollout.values)
+        for x in (
+            rollout.observations,
+            rollout.masks,
+            rollout.actions,
+            rollout.chosen,
+            advantages,
+            advantages + rollout.values,
+        )
     ]
     for _ in range(settings.epochs):
         for rows in torch.randperm(len(flat[0])).chunk(settings.minibatches):

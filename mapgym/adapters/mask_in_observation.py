@@ -22,9 +22,7 @@ class MaskInObservation(gym.Wrapper[Observation, Any, Any, Any], gym.utils.Recor
     RLlib's. ``info["action_mask"]`` stays where it is.
     """
 
-    def __init__(
-        self, env: gym.Env[Any, Any], *, observation: str = "observation", mask: str = "action_mask"
-    ) -> None:
+    def __init__(self, env: gym.Env[Any, Any], *, observation: str = "observation", mask: str = "action_mask") -> None:
         """Wraps an environment.
 
         Args:
@@ -98,9 +96,7 @@ class VectorMaskInObservation(gym.vector.VectorWrapper, gym.utils.RecordConstruc
         return _joined(self._names, shown, infos), rewards, terminated, truncated, infos
 
 
-def _space(
-    shown: gym.Space[Any], actions: gym.Space[Any], names: tuple[str, str], env: Any
-) -> gym.spaces.Dict:
+def _space(shown: gym.Space[Any], actions: gym.Space[Any], names: tuple[str, str], env: Any) -> gym.spaces.Dict:
     if not isinstance(actions, gym.spaces.Discrete) or not hasattr(env.unwrapped, "action_masks"):
         raise SpecificationError(f"{type(env.unwrapped).__name__} has no action masks to put into observations")
     if names[0] == names[1]:

@@ -16,10 +16,10 @@ pytest.importorskip("sb3_contrib")
 from gymnasium.vector import AutoresetMode
 
 from command_line import one_sentence
+from mapgym.adapters.sb3 import VecEnv
 from mapgym.agents import make_agent
 from mapgym.agents.benchmark import measure_learning
 from mapgym.agents.learned.sb3 import training as stock_training
-from mapgym.adapters.sb3 import VecEnv
 from mapgym.agents.learned.sb3.policy import POLICY, read_policy
 from mapgym.agents.learned.sb3.stock import StockAgent, observed_columns
 from mapgym.agents.learned.stored_arrays import read_arrays, write_arrays

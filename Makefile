@@ -20,6 +20,11 @@ DEMO_FOLDER ?= runs/demo
 # The tests of `make test-bounds`; all of them when left out.
 BOUNDS_TESTS ?=
 
+# The lowest versions: their own environment and cache, and the tests that meet every library.
+LOWEST := build/lowest
+LOWEST_TESTS ?= tests/cost/dense/test_cost_by_hand.py tests/envs/test_environments.py tests/adapters \
+  tests/agents/learned/sb3
+
 # loadgroup keeps tests that share a costly fixture on one worker.
 PYTEST_ARGUMENTS ?= -n 2 --dist loadgroup
 
@@ -29,7 +34,7 @@ KILLS ?= 100
 SEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-bounds fuzz crash-test check lint types docs gif format bench clean
+.PHONY: help install demo test test-bounds test-lowest fuzz crash-test check lint types docs gif format bench clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -59,6 +64,13 @@ test: install  ## Run the tests
 test-bounds: install  ## Run the tests with kernels that check every index
 	NUMBA_BOUNDSCHECK=1 NUMBA_FULL_TRACEBACKS=1 NUMBA_CACHE_DIR=$(BOUNDS) \
 	  $(BIN)/python -m pytest $(PYTEST_ARGUMENTS) $(BOUNDS_TESTS)
+
+# Its own interpreter environment, so that .venv stays as it is.
+test-lowest:  ## Run tests with the lowest versions that pyproject.toml allows
+	@test -x $(LOWEST)/bin/pip || "$(PYTHON)" -m venv $(LOWEST)
+	@$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-lowest.txt \
+	  -e '.[all]' hypothesis pytest pytest-xdist
+	NUMBA_CACHE_DIR=$(CURDIR)/$(LOWEST)/cache $(LOWEST)/bin/python -m pytest $(PYTEST_ARGUMENTS) $(LOWEST_TESTS)
 
 fuzz: install  ## Try hostile files, command lines, arrays and actions for so many MINUTES
 	$(BIN)/python tests/fuzz/long_run.py $(MINUTES)

@@ -9,7 +9,7 @@ from mapgym.agents.base import parameter, register
 from mapgym.agents.learned.sb3.stock import StockAgent
 
 if TYPE_CHECKING:
-    from mapgym.agents.learned.sb3._vec_env import Sb3VecEnv
+    from mapgym.adapters.sb3 import VecEnv
 
 
 @register
@@ -59,7 +59,7 @@ class Dqn(StockAgent):
             "target_update_interval": max(self.target_interval, self.num_envs),
         }
 
-    def make_model(self, env: Sb3VecEnv, seed: int, *, one_task: bool = True) -> Any:
+    def make_model(self, env: VecEnv, seed: int, *, one_task: bool = True) -> Any:
         """See :class:`StockAgent`."""
         model: Any = super().make_model(env, seed, one_task=one_task)
         # By the steps so far, not by the share of a total that a search does not have.

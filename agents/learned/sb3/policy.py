@@ -29,7 +29,7 @@ from mapgym.spec.accelerator import Accelerator
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
 
-    from mapgym.agents.learned.sb3._vec_env import Sb3VecEnv
+    from mapgym.adapters.sb3 import VecEnv
 
 POLICY = "policy.safetensors"
 _KINDS = {
@@ -55,14 +55,14 @@ class ActingAgent(Protocol):
     num_envs: int
     threads: int
 
-    def make_model(self, env: Sb3VecEnv, seed: int, *, one_task: bool = True) -> BaseAlgorithm:
+    def make_model(self, env: VecEnv, seed: int, *, one_task: bool = True) -> BaseAlgorithm:
         """An untrained model."""
 
 
 Actor = TypeVar("Actor", bound=ActingAgent)
 
 
-def sizes_of(env: Sb3VecEnv) -> dict[str, Any]:
+def sizes_of(env: VecEnv) -> dict[str, Any]:
     """The sizes that decide whether a policy can act in an environment."""
     actions: Any = env.action_space
     choices = [int(actions.n)] if hasattr(actions, "n") else actions.nvec.tolist()
@@ -136,7 +136,7 @@ class StoredPolicy:
         trained = {name: value for name, value in self.about["parameters"].items() if name in known}
         return type(asked)(**{**trained, "policy": asked.policy, "num_envs": asked.num_envs, "threads": asked.threads})
 
-    def model(self, agent: ActingAgent, env: Sb3VecEnv, seed: int) -> BaseAlgorithm:
+    def model(self, agent: ActingAgent, env: VecEnv, seed: int) -> BaseAlgorithm:
         """The model, ready to act in an environment.
 
         Raises:

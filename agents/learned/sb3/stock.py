@@ -26,7 +26,7 @@ from mapgym.errors.text import quoted
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
 
-    from mapgym.agents.learned.sb3._vec_env import Sb3VecEnv
+    from mapgym.adapters.sb3 import VecEnv
     from mapgym.evaluation.evaluator import Evaluator
     from mapgym.mapping import MappingBatch
     from mapgym.mapspace import MapSpace
@@ -93,7 +93,7 @@ class StockAgent(Agent):
     def remembered(self) -> int:
         """Observations that the algorithm keeps in memory."""
 
-    def make_model(self, env: Sb3VecEnv, seed: int, *, one_task: bool = True) -> BaseAlgorithm:
+    def make_model(self, env: VecEnv, seed: int, *, one_task: bool = True) -> BaseAlgorithm:
         """An untrained model of the algorithm.
 
         Args:
@@ -140,7 +140,7 @@ class StockAgent(Agent):
         model.set_logger(Logger(folder=None, output_formats=[]))
         return model
 
-    def act(self, model: BaseAlgorithm, env: Sb3VecEnv, observations: Any) -> NDArray[np.int64]:
+    def act(self, model: BaseAlgorithm, env: VecEnv, observations: Any) -> NDArray[np.int64]:
         """Draws an action of the policy for each environment."""
         options: dict[str, Any] = {}
         if self.masked:
@@ -165,25 +165,25 @@ class StockAgent(Agent):
                 f"the policy of {who} has diverged: its answers are no finite numbers; {remedy}"
             ) from error
 
-    def search_env(self, evaluator: Evaluator) -> Sb3VecEnv:
+    def search_env(self, evaluator: Evaluator) -> VecEnv:
         """Environments whose mappings the evaluator prices.
 
         Raises:
             SpecificationError: the environment cannot be given an evaluator.
         """
-        from mapgym.agents.learned.sb3._vec_env import Sb3VecEnv
+        from mapgym.adapters.sb3 import VecEnv
 
         if self.env == DEFAULT_ENV:
             # The evaluator knows best which kind of it fits its objective.
             made = make_vec_env(evaluator, self.num_envs, autoreset_mode=AutoresetMode.SAME_STEP, orders=self.orders)
-            return Sb3VecEnv(made)
+            return VecEnv(made)
         if not is_searchable(self.env):
             remedy = f"use {quoted(DEFAULT_ENV)}, or train in it with 'mapgym train {self.name} --env {self.env}'"
             if self.policy:
                 remedy = f"sample a policy that was trained in {quoted(DEFAULT_ENV)}"
             raise SpecificationError(f"{self.env} is no environment to search a single layer in; {remedy}")
         evaluator.start()
-        return Sb3VecEnv(
+        return VecEnv(
             vector_class(self.env)(self.num_envs, evaluator=evaluator, autoreset_mode=AutoresetMode.SAME_STEP)
         )
 
@@ -283,7 +283,7 @@ def is_searchable(env: str) -> bool:
     return "evaluator" in inspect.signature(vector_class(env)).parameters
 
 
-def observed_columns(env: Sb3VecEnv, *, one_task: bool) -> list[int]:
+def observed_columns(env: VecEnv, *, one_task: bool) -> list[int]:
     """Which numbers of an observation are worth looking at: all but the features of a task that never changes."""
     fields: dict[str, slice] = env.get_attr("observation_fields", 0)[0]
     size = int(np.prod(env.observation_space.shape or ()))

@@ -42,7 +42,7 @@ from mapgym.evaluation.sparsity_aware import SPARSITY_AWARE
 from mapgym.system.files import prepare_output_folder, write_text
 
 if TYPE_CHECKING:
-    from mapgym.agents.learned.sb3._vec_env import Sb3VecEnv
+    from mapgym.adapters.sb3 import VecEnv
 
 SEGMENT_STEPS = 20_000
 EVALUATIONS = "evaluations.csv"
@@ -109,19 +109,19 @@ class DqnTrainer(StockTrainer):
     name = "dqn"
 
 
-def training_env(agent: StockAgent, request: TrainingRequest, num_envs: int) -> Sb3VecEnv:
+def training_env(agent: StockAgent, request: TrainingRequest, num_envs: int) -> VecEnv:
     """Environments that draw from the tasks of a training.
 
     Raises:
         SpecificationError: the environment takes no single accelerator or no layers.
     """
-    from mapgym.agents.learned.sb3._vec_env import Sb3VecEnv
+    from mapgym.adapters.sb3 import VecEnv
 
     kind = vector_class(agent.env)
     known = inspect.signature(kind).parameters
     options: dict[str, Any] = {"orders": agent.orders} if "orders" in known else {}
     options["workload" if "workload" in known else "network"] = list(request.workloads)
-    return Sb3VecEnv(
+    return VecEnv(
         kind(
             num_envs,
             accelerator=request.accelerator,

@@ -401,14 +401,14 @@ def test_vector__has_a_density_of_its_own_for_each_environment() -> None:
 
 def test_policy__sees_the_density_of_the_weights_and_serves_any(tmp_path, monkeypatch) -> None:
     pytest.importorskip("sb3_contrib")
+    from mapgym.adapters.sb3 import VecEnv
     from mapgym.agents import make_agent
     from mapgym.agents.learned.sb3 import training as stock_training
-    from mapgym.agents.learned.sb3._vec_env import Sb3VecEnv
     from mapgym.agents.learned.sb3.stock import observed_columns
     from mapgym.agents.learned.training import TrainingProgress, TrainingRequest, make_trainer
 
     machine = catalog.accelerator("tiny_sparse_md")
-    env = Sb3VecEnv(MapSpaceSparseVectorEnv(2, LAYER, machine, autoreset_mode="SameStep"))
+    env = VecEnv(MapSpaceSparseVectorEnv(2, LAYER, machine, autoreset_mode="SameStep"))
     seen = env.env.observation_fields["workload_sparsities"]
     assert set(range(seen.start, seen.stop)) <= set(observed_columns(env, one_task=True))
 

@@ -16,10 +16,10 @@ pytest.importorskip("sb3_contrib")
 from gymnasium.vector import AutoresetMode
 
 from command_line import one_sentence
+from mapgym.adapters.sb3 import VecEnv
 from mapgym.agents import make_agent
 from mapgym.agents.benchmark import measure_learning
 from mapgym.agents.learned.sb3 import training as stock_training
-from mapgym.agents.learned.sb3._vec_env import Sb3VecEnv
 from mapgym.agents.learned.sb3.policy import POLICY, read_policy
 from mapgym.agents.learned.sb3.stock import StockAgent, observed_columns
 from mapgym.agents.learned.stored_arrays import read_arrays, write_arrays
@@ -65,7 +65,7 @@ def search(folder: Path, agent: str, layer: Workload = LAYER, samples: int = 50,
 
 class TestWrappedEnvironments:
     def test_what_an_episode_ends_with(self):
-        env = Sb3VecEnv(MapSpaceVectorEnv(4, LAYER, small_accelerator(), autoreset_mode=AutoresetMode.SAME_STEP))
+        env = VecEnv(MapSpaceVectorEnv(4, LAYER, small_accelerator(), autoreset_mode=AutoresetMode.SAME_STEP))
         env.seed(3)
         env.reset()
         returns, lengths, ratios = np.zeros(4), np.zeros(4, int), []
@@ -84,7 +84,7 @@ class TestWrappedEnvironments:
         assert env.best_ratio == min(ratios)
 
     def test_refined_mappings_count_with_the_best_of_the_episode(self):
-        env = Sb3VecEnv(MapSpaceRefineVectorEnv(1, LAYER, small_accelerator(), autoreset_mode=AutoresetMode.SAME_STEP))
+        env = VecEnv(MapSpaceRefineVectorEnv(1, LAYER, small_accelerator(), autoreset_mode=AutoresetMode.SAME_STEP))
         env.seed(0)
         env.reset()
         stop = np.array([int(env.action_space.n) - 1])
@@ -96,10 +96,10 @@ class TestWrappedEnvironments:
 
     def test_the_environment_must_reset_in_the_last_step(self):
         with pytest.raises(SpecificationError, match="SAME_STEP"):
-            Sb3VecEnv(MapSpaceVectorEnv(2, LAYER, small_accelerator()))
+            VecEnv(MapSpaceVectorEnv(2, LAYER, small_accelerator()))
 
     def test_features_of_an_only_task_are_not_looked_at(self):
-        env = Sb3VecEnv(MapSpaceVectorEnv(2, LAYER, small_accelerator(), autoreset_mode=AutoresetMode.SAME_STEP))
+        env = VecEnv(MapSpaceVectorEnv(2, LAYER, small_accelerator(), autoreset_mode=AutoresetMode.SAME_STEP))
         env.seed(0)
         seen = [env.reset(), *(env.step(env.env.action_masks().argmax(axis=1))[0] for _ in range(40))]
         columns = observed_columns(env, one_task=True)
@@ -138,7 +138,7 @@ class TestTraining:
     @pytest.mark.parametrize("agent", PARAMETERS)
     def test_ctrl_c_loses_the_segment_only(self, agent, tmp_path, monkeypatch):
         train(tmp_path / "whole", agent)
-        step_wait, calls = Sb3VecEnv.step_wait, []
+        step_wait, calls = VecEnv.step_wait, []
 
         def press_ctrl_c(env):
             calls.append(1)
@@ -147,7 +147,7 @@ class TestTraining:
             return step_wait(env)
 
         with monkeypatch.context() as patch:
-            patch.setattr(Sb3VecEnv, "step_wait", press_ctrl_c)
+            patch.setattr(VecEnv, "step_wait", press_ctrl_c)
             with pytest.raises(KeyboardInterrupt):
                 train(tmp_path / "parts", agent)
         assert (tmp_path / "parts" / "checkpoint.safetensors").exists()
@@ -198,7 +198,7 @@ class TestTraining:
         session = stock_training._Session(agent, request, TrainingProgress())
         fields = session._judge.env.observation_fields
         seen: dict[bytes, set[float]] = {}
-        step_wait = Sb3VecEnv.step_wait
+        step_wait = VecEnv.step_wait
 
         def noted(env):
             step = step_wait(env)
@@ -208,7 +208,7 @@ class TestTraining:
                 seen.setdefault(task.tobytes(), set()).add(ratio)
             return step
 
-        monkeypatch.setattr(Sb3VecEnv, "step_wait", noted)
+        monkeypatch.setattr(VecEnv, "step_wait", noted)
         groups = session._drawn().reshape(-1, stock_training.GROUP)
         owners = [[task for task, ratios in seen.items() if set(group) <= ratios] for group in groups]
         assert all(len(owner) == 1 for owner in owners)

@@ -34,9 +34,10 @@ def blank_infos(blank: Mapping[str, np.generic], n: int) -> dict[str, Any]:
 class Infos:
     """What n environments have to say, in Gymnasium's form for vectors."""
 
-    def __init__(self, n: int, blank: Mapping[str, Any]) -> None:
+    def __init__(self, n: int, blank: dict[str, Any]) -> None:
+        """Takes the dict as it is."""
         self.n = n
-        self.data = dict(blank)
+        self.data = blank
 
     def set(self, name: str, rows: NDArray[np.int64], values: NDArray[Any]) -> None:
         """Sets an entry for some environments: values[k] for environment rows[k]."""
@@ -74,7 +75,7 @@ class Info(Infos):
     """What a single environment has to say, in Gymnasium's form for one: a value for each name."""
 
     def __init__(self, blank: Mapping[str, Any]) -> None:
-        super().__init__(1, blank)
+        super().__init__(1, dict(blank))
 
     def set(self, name: str, rows: NDArray[np.int64], values: NDArray[Any]) -> None:
         """Sets an entry, if the environment is among the rows."""

@@ -2,11 +2,11 @@
 
 python examples/masked_ppo.py --tasks split:training --evaluate split:test --steps 200000
 
-With these arguments, 64 environments and seed 0, the return rises from -3.27 (legal actions at random) to -2.06 on the
-layers of training; on the 56 tasks of the test split, whose accelerator it has never met, it is -2.01 where the likeliest
-action is taken, -2.25 where actions are drawn. That takes 10 s at 18,700 steps/s on a busy machine of two cores (29,000
-steps for each second of one core). The best of 16 draws, -1.51, is what 16 random mappings reach: 200,000 steps teach what
-is usually good, and no more.
+With these arguments, 64 environments and seed 0, the return rises from -3.27 (legal actions at random) to -2.06 on
+the layers of training; on the 56 tasks of the test split, whose accelerator it has never met, it is -2.01 where the
+likeliest action is taken, -2.25 where actions are drawn. That takes 10 s at 18,700 steps/s on a busy machine of two
+cores (29,000 steps for each second of one core). The best of 16 draws, -1.51, is what 16 random mappings reach:
+200,000 steps teach what is usually good, and no more.
 """
 
 import argparse

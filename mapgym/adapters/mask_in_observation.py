@@ -79,7 +79,9 @@ class VectorMaskInObservation(gym.vector.VectorWrapper, gym.utils.RecordConstruc
         self, *, seed: int | list[int] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
         """Starts an episode in every environment."""
-        shown, infos = self.env.reset(seed=seed, options=options)
+        # Gymnasium's type leaves out what its own vector environments take: a seed for each.
+        seeds: Any = seed
+        shown, infos = self.env.reset(seed=seeds, options=options)
         return _joined(self._names, shown, infos), infos
 
     def step(

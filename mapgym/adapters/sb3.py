@@ -64,14 +64,16 @@ class VecEnv(base_vec_env.VecEnv):
 
         After ``seed(s)`` environment i is seeded with s + i.
         """
+        # Gymnasium's type leaves out what its own vector environments take: a seed for each.
+        seeds: Any = self._seeds
         if not any(self._options):
-            observations, infos = self.env.reset(seed=self._seeds)
+            observations, infos = self.env.reset(seed=seeds)
         else:
             left = np.ones(self.num_envs, np.bool_)
             while left.any():
                 options = self._options[int(left.argmax())]
                 rows = left & np.array([one == options for one in self._options])
-                observations, infos = self.env.reset(seed=self._seeds, options={**options, "reset_mask": rows})
+                observations, infos = self.env.reset(seed=seeds, options={**options, "reset_mask": rows})
                 left &= ~rows
         self.reset_infos = [_info_of(infos, i) for i in range(self.num_envs)]
         self._reset_seeds()
@@ -93,7 +95,7 @@ class VecEnv(base_vec_env.VecEnv):
         self.ended, self.ratios = np.flatnonzero(dones), _NONE
         if len(self.ended):
             infos = infos.copy()
-            for i in self.ended:
+            for i in self.ended.tolist():
                 infos[i] = {
                     **_info_of(info["final_info"], i),
                     "terminal_observation": info["final_obs"][i],
@@ -140,11 +142,11 @@ class VecEnv(base_vec_env.VecEnv):
         """
         method = getattr(self.env, method_name)
         if indices is None:
-            answer, chosen = method(*method_args, **method_kwargs), range(self.num_envs)
+            answer, chosen = method(*method_args, **method_kwargs), list(range(self.num_envs))
         else:
-            chosen = self._get_indices(indices)
+            chosen = list(self._get_indices(indices))
             if "rows" in inspect.signature(method).parameters:
-                method_kwargs["rows"] = list(chosen)
+                method_kwargs["rows"] = chosen
             answer = method(*method_args, **method_kwargs)
         if not isinstance(answer, np.ndarray | list | tuple):
             return [answer for _ in chosen]
@@ -158,7 +160,7 @@ class VecEnv(base_vec_env.VecEnv):
 
     def get_images(self) -> Sequence[np.ndarray | None]:
         """A picture of each environment, if they were made with ``render_mode="rgb_array"``."""
-        frames = self.env.render() if self.render_mode == "rgb_array" else None
+        frames: Any = self.env.render() if self.render_mode == "rgb_array" else None
         return [None] * self.num_envs if frames is None else list(frames)
 
 

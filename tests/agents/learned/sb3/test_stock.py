@@ -84,7 +84,8 @@ class TestWrappedEnvironments:
         assert env.best_ratio == min(ratios)
 
     def test_refined_mappings_count_with_the_best_of_the_episode(self):
-        env = VecEnv(MapSpaceRefineVectorEnv(1, LAYER, small_accelerator(), autoreset_mode=AutoresetMode.SAME_STEP))
+        mode = AutoresetMode.SAME_STEP
+        env = VecEnv(MapSpaceRefineVectorEnv(1, LAYER, small_accelerator(), stop=True, autoreset_mode=mode))
         env.seed(0)
         env.reset()
         stop = np.array([int(env.action_space.n) - 1])

@@ -32,6 +32,7 @@ def test_masked_ppo__runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 @pytest.mark.filterwarnings("default")
 def test_dqn__runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = "--workload toy/tiny_conv --steps 4000 --num-envs 40"
-    *progress, last = run("dqn.py", arguments, monkeypatch, capsys)
+    *progress, last, random = run("dqn.py", arguments, monkeypatch, capsys)
     assert "4,000 steps" in progress[-1]
     assert last.startswith("return of the policy -")
+    assert "best of 200 -" in random

@@ -132,7 +132,7 @@ class EnvironmentContract:
             index, name = told.pop()
             assert (type(index), type(name)) == (np.int64, str)
             assert name == env.get_wrapper_attr("task").id
-            assert (index >= 0) is distribution.is_finite
+            assert (index >= 0) == distribution.is_finite
 
     def test_tasks_can_be_set_while_it_runs(self) -> None:
         """They hold from the next reset on; what was refused has changed nothing."""

@@ -59,6 +59,7 @@ class MapSpaceEpisodes(Episodes):
     def arrays(self, row: int) -> tuple[NDArray[Any], ...]:
         """In the order of :class:`mapgym.envs.construction.episode_memory.EpisodeMemory`."""
         prepared: PreparedTask = self.tasks.prepared[self.task_of[row]]
+        self._widen(len(prepared.initial_state))
         return self.states[row, : len(prepared.initial_state)], self.observations[row], self.masks[row]
 
     def make_room(self, row: int) -> None:
@@ -67,9 +68,14 @@ class MapSpaceEpisodes(Episodes):
 
     def _place(self, rows: NDArray[np.int64]) -> None:
         """Puts environments at the beginning of their tasks."""
-        if self.tasks.prepared != self._packed:
+        if self.tasks.prepared != self._packed or self._beginnings[0].shape[1] < self.states.shape[1]:
             self._pack()
         reset_many(self._beginnings, self.task_of, rows, (self.states, self.observations, self.masks))
+
+    def _widen(self, size: int) -> None:
+        """Gives states room for so many entries."""
+        if size > self.states.shape[1]:
+            self.states = np.pad(self.states, ((0, 0), (0, size - self.states.shape[1])))
 
     def _pack(self) -> None:
         """Joins the tables of all prepared tasks, so that the kernels take a fixed number of arrays."""
@@ -81,7 +87,7 @@ class MapSpaceEpisodes(Episodes):
         states = [np.pad(task.initial_state, (0, size - len(task.initial_state))) for task in prepared]
         observations, masks = zip(*((task.initial_observation, task.initial_mask) for task in prepared), strict=True)
         self._beginnings = np.stack(states), np.stack(observations), np.stack(masks)
-        self.states = np.pad(self.states, ((0, 0), (0, size - self.states.shape[1])))
+        self._widen(size)
 
     def report(self, infos: Infos) -> None:
         """Says the masks; see :class:`mapgym.envs.common.episodes.Episodes`."""

@@ -176,7 +176,7 @@ class ScalarFace(Described, gym.Env[NDArray[np.float32], Action]):
         return EnvironmentState(self.task, index, self._tasks.settings, numbers, objects, self._must_reset, generator)
 
     def set_state(self, state: EnvironmentState) -> None:
-        """Goes back, or on, to where a state was saved, here or by an equal environment; masks are in ``action_masks()``.
+        """Goes back, or on, to where a state was saved, here or by an equal environment.
 
         The state may be of any task that the spaces have room for. One that was saved after the end of an episode, or
         before any has begun, can only be followed by a reset. Random numbers stay as they are if it has none.

@@ -4,12 +4,12 @@
 
 ``"dict"``: a ``Dict`` of its fields, each float32 in its shape, and ``action_mask`` where there are illegal actions.
 
-``"tokens"``: a ``Dict`` for policies with attention. There is one token for everything that has features of its own: the
-task as a whole, each dim, level and tensor, each (level, dim), each (level, tensor) and each (tensor, dim).
+``"tokens"``: a ``Dict`` for policies with attention. There is one token for everything that has features of its own:
+the task as a whole, each dim, level and tensor, each (level, dim), each (level, tensor) and each (tensor, dim).
 
 - ``tokens``: float32[tokens, features], the features, in the order in which the fields of its type are in
   ``observation_shapes``, then 0.
-- ``ids``: int8[tokens, 4], type (0 task, 1 dim, 2 level, 3 tensor, 4 level and dim, 5 level and tensor, 6 tensor and
+- ``ids``: int64[tokens, 4], type (0 task, 1 dim, 2 level, 3 tensor, 4 level and dim, 5 level and tensor, 6 tensor and
   dim), then level, dim and tensor, counted from 1; 0 for none.
 - ``padding_mask``: int8[tokens], 1 for tokens of the task, 0 for what a smaller task does not have.
 - ``action_mask``: int8[actions], the legal actions, where there are illegal ones.

@@ -36,3 +36,14 @@ def test_dqn__runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
     assert "4,000 steps" in progress[-1]
     assert last.startswith("return of the policy -")
     assert "best of 200 -" in random
+
+
+@pytest.mark.parametrize("program", ["masked_ppo.py --tasks toy/tiny_con", "dqn.py --workload toy/tiny_con"])
+@pytest.mark.filterwarnings("default")
+def test_a_typo__is_named_in_one_sentence(
+    program: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, _, arguments = program.partition(" ")
+    with pytest.raises(SystemExit, match="2"):
+        run(name, arguments, monkeypatch, capsys)
+    assert "did you mean 'tiny_conv'?" in capsys.readouterr().err

@@ -165,7 +165,7 @@ def _cross_boundary(
     scratch: Scratch,
     keep: NDArray[np.bool_],
     i: int,
-    tensor: tuple[int, bool, bool],
+    tensor: tuple[int, bool],
     s: int,
     below: Below,
     run: tuple[int, int],
@@ -175,12 +175,12 @@ def _cross_boundary(
 
     Args:
         tables, features, scratch, keep, i, detail: see :func:`_price_tensor`.
-        tensor: the tensor, whether it is the output, and whether it is plain.
+        tensor: the tensor, and whether it is plain.
         s: the level.
         below: the level below.
         run: cycles of the MACs alone, and number of loops.
     """
-    t, _is_output, is_plain = tensor
+    t, is_plain = tensor
     compute_cycles, loops = run
     instances = scratch.levels[s, USED]
     full = scratch.tiles[WORDS, s - 1, t] if s > 0 else 1
@@ -382,7 +382,7 @@ def _price_tensor(
         detail: receives the counts, unless it is None.
     """
     is_output = tables.tensors[t, IS_OUTPUT] != 0
-    tensor = (t, is_output, tables.tensors[t, PLAIN] != 0)
+    tensor = (t, tables.tensors[t, PLAIN] != 0)
     run = (compute_cycles, scratch.levels[scratch.tiles.shape[1], FIRST_LOOP])
     needs_partition = is_output
     if detail is not None:

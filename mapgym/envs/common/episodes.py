@@ -259,8 +259,11 @@ class Episodes(ABC):
 
     @cached_property
     def _blank(self) -> dict[str, Any]:
-        masked = {MASK: np.int8(0)} if EXECUTED in self.tasks.blank else {}
-        return blank_infos({**masked, **self.tasks.blank, **dict.fromkeys(self.standing(), np.False_)}, self.n)
+        return blank_infos({**self._masked(np.int8(0)), **dict.fromkeys(self.standing(), np.False_)}, self.n)
+
+    def _masked(self, mask: Any) -> dict[str, Any]:
+        """The blank entries of the environment, with this one for the mask where there are illegal actions."""
+        return {**({MASK: mask} if EXECUTED in self.tasks.blank else {}), **self.tasks.blank}
 
     def blank_infos(self) -> dict[str, Any]:
         """What infos say of every environment if nothing happens."""
@@ -268,10 +271,7 @@ class Episodes(ABC):
 
     def blank_info(self) -> dict[str, Any]:
         """What the info of a single environment says if nothing happens, masks aside."""
-        said = {name: array[0] for name, array in self.standing().items()}
-        return (
-            {MASK: None, **self.tasks.blank, **said} if EXECUTED in self.tasks.blank else {**self.tasks.blank, **said}
-        )
+        return {**self._masked(None), **{name: array[0] for name, array in self.standing().items()}}
 
     def report_actions(
         self,

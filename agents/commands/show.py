@@ -13,8 +13,10 @@ from mapgym.agents.experiment.definition.densities import task_workload
 from mapgym.agents.experiment.report.explanation import Breakdown, energy_table, explain, headlines, time_table
 from mapgym.agents.search.dataflow.dataflow import best_mapping
 from mapgym.agents.search.dataflow.templates import find_dataflow
-from mapgym.cost import CostModel, LowerBound, lower_bound
+from mapgym.cost import Cost, CostModel, LowerBound, lower_bound
+from mapgym.cost.derivation import derive
 from mapgym.errors import SpecificationError
+from mapgym.errors.text import quoted
 from mapgym.evaluation.task import KEEP_ALL
 from mapgym.mapping import Mapping
 from mapgym.mapspace import MapSpace
@@ -42,6 +44,15 @@ def show(
             show_default=False,
         ),
     ] = None,
+    explain_cell: Annotated[
+        str | None,
+        typer.Option(
+            "--explain",
+            metavar="LEVEL/TENSOR",
+            help="Instead of the tables: why the counts of one tensor at one level are what they are, line by line.",
+            show_default=False,
+        ),
+    ] = None,
     density: options.DensityOption = None,
     no_peer_links: options.PeerLinksOption = False,
     rules: options.RulesOption = None,
@@ -65,6 +76,9 @@ def show(
     cost = CostModel(layer, machine).evaluate(chosen, detail=True)
     if not cost.legal:
         raise SpecificationError(f"{mapping or 'the plainest mapping'}: the mapping is illegal: {cost.reason}")
+    if explain_cell is not None:
+        _print_derivation(layer, machine, chosen, cost, explain_cell, as_json)
+        return
     bound = lower_bound(layer, machine)
     if as_json:
         report = explain(layer, machine, chosen, cost, bound)
@@ -74,6 +88,25 @@ def show(
         _print_task(layer, machine, bound)
         console.say("The plainest mapping:\n")
     _print_mapping(layer, machine, chosen, explain(layer, machine, chosen, cost, bound))
+
+
+def _print_derivation(
+    workload: Workload, accelerator: Accelerator, mapping: Mapping, cost: Cost, cell: str, as_json: bool
+) -> None:
+    level, slash, tensor = cell.rpartition("/")
+    if not slash:
+        example = f"{accelerator.level_names[-1]}/{workload.tensors[0].name}"
+        raise SpecificationError(f"--explain is {quoted(cell)}; give a level and a tensor, such as {example}")
+    derivation = derive(workload, accelerator, mapping, cost, level, tensor)
+    if as_json:
+        console.print_json(derivation.to_dict())
+        return
+    console.say(mapping.to_text())
+    for title, lines in derivation.sections:
+        console.say(f"\n{title}")
+        for line in lines:
+            value = "" if line.value is None else f"{line.value:>18,.6g}" if line.value % 1 else f"{line.value:>18,.0f}"
+            console.say(f"{value}  {line.what}{f': {line.arithmetic}' if line.arithmetic else ''}")
 
 
 def _follow_dataflow(name: str, workload: Workload, accelerator: Accelerator) -> Mapping:

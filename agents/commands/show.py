@@ -13,6 +13,7 @@ from mapgym.agents.experiment.definition.densities import task_workload
 from mapgym.agents.experiment.report.explanation import Breakdown, energy_table, explain, headlines, time_table
 from mapgym.agents.search.dataflow.dataflow import best_mapping
 from mapgym.agents.search.dataflow.templates import find_dataflow
+from mapgym.agents.studies.network.network_map import read_cell
 from mapgym.cost import Cost, CostModel, LowerBound, lower_bound
 from mapgym.cost.derivation import derive
 from mapgym.errors import SpecificationError
@@ -28,8 +29,23 @@ from mapgym.system.yaml_loader import load_yaml
 
 
 def show(
-    workload: options.WorkloadArgument,
-    accelerator: options.AcceleratorArgument,
+    workload: Annotated[
+        str,
+        typer.Argument(
+            metavar="WORKLOAD",
+            help='A workload of the catalog ("mapgym list workloads") or a YAML file; or, alone, a file of the folder '
+            'cells/ of what "mapgym map" has written.',
+            show_default=False,
+        ),
+    ],
+    accelerator: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="ACCELERATOR",
+            help='An accelerator of the catalog ("mapgym list accelerators") or a YAML file.',
+            show_default=False,
+        ),
+    ] = None,
     mapping: Annotated[
         Path | None,
         typer.Argument(
@@ -63,12 +79,15 @@ def show(
     Without MAPPING and --dataflow, describes the task and shows the plainest mapping: everything computed one after
     the other, all loops at the outermost level.
     """
-    layer = task_workload(catalog.workload(workload), "edp", parsing.parse_densities(density))
-    machine = parsing.load_accelerator(accelerator, peer_links=not no_peer_links, rules=rules)
+    layer_spec, machine_spec, stored = _task_of(workload, accelerator)
+    layer = task_workload(catalog.workload(layer_spec), "edp", parsing.parse_densities(density))
+    machine = parsing.load_accelerator(machine_spec, peer_links=not no_peer_links, rules=rules)
     if dataflow is not None and mapping is not None:
         raise SpecificationError(f"both the mapping {mapping} and --dataflow {dataflow} are given; leave one out")
-    described = mapping is None and dataflow is None
-    if dataflow is not None:
+    described = mapping is None and dataflow is None and stored is None
+    if stored is not None and mapping is None and dataflow is None:
+        chosen = Mapping.from_dict(stored, layer, machine, workload)
+    elif dataflow is not None:
         chosen = _follow_dataflow(dataflow, layer, machine)
     else:
         chosen = Mapping.trivial(layer, machine) if mapping is None else read_mapping(mapping, layer, machine)
@@ -88,6 +107,20 @@ def show(
         _print_task(layer, machine, bound)
         console.say("The plainest mapping:\n")
     _print_mapping(layer, machine, chosen, explain(layer, machine, chosen, cost, bound))
+
+
+Spec = str | dict[str, Any]
+
+
+def _task_of(workload: str, accelerator: str | None) -> tuple[Spec, Spec, dict[str, Any] | None]:
+    """Workload and accelerator as they were named, or those of a file of a map, then with its mapping."""
+    path = Path(workload)
+    if path.suffix == ".json" and path.is_file() and (cell := read_cell(path)) is not None:
+        # Costs are counted as when the mapping was found.
+        return cell[0], cell[1] if accelerator is None else accelerator, cell[2]
+    if accelerator is None:
+        raise SpecificationError(f"no ACCELERATOR is given for {quoted(workload)}; name one after it")
+    return workload, accelerator, None
 
 
 def _print_derivation(

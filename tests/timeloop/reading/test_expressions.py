@@ -67,7 +67,7 @@ def test_a_value_that_names_itself_means_what_is_outside():
         ("(" * 300 + "1" + ")" * 300, "no arithmetic"),
         ("-" * 900 + "1", "nested too deeply"),
         ("inf - inf", "not a number"),
-        ("len(a)", "no function"),
+        ("len(width)", "no function"),
     ],
 )
 def test_what_is_no_arithmetic_is_refused(text, says):

@@ -31,6 +31,7 @@ _COMMANDS = {
     "show": "show:show",
     "train": "train:train",
     "validate": "validate:validate",
+    "export": "export:export",
     "list": "listing:list_names",
     "map": "network.map:map_network",
     "sweep": "network.sweep:sweep",

@@ -1,0 +1,1 @@
+"""Files that people have for Timeloop, read into our objects."""

@@ -1,1 +1,1 @@
-"""Files that people have for Timeloop, read into our objects."""
+"""What people have for Timeloop, read: architectures, energies, problems, sparse optimisations."""

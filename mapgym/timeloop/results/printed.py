@@ -57,4 +57,4 @@ def read_printed(text: str, where: str) -> Printed:
 
 def read_optional(text: str | None, where: str) -> Printed | None:
     """The same; None for "-", which stands for no limit, and for what is not there."""
-    return None if text is None or text.strip() in ("", "-") else read_printed(text, where)
+    return None if text is None or text.split(maxsplit=1)[:1] in ([], ["-"]) else read_printed(text, where)

@@ -28,7 +28,7 @@ from mapgym.mapping.nest_kernels import Nest, list_nest
 from mapgym.mapping.rank_kernels import loop_words, pack_ranks, rank_words
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.format_rules import clash
-from mapgym.spec.sparsity import COMPRESSED, RANK_FORMATS, expand_ranks
+from mapgym.spec.sparsity import COMPRESSED, RANK_FORMATS, expand_ranks, rank_bits
 from mapgym.spec.workload import Workload
 
 UOP, CP, RLE, B, UB = range(5)
@@ -60,7 +60,7 @@ class Formats(NamedTuple):
     codes: NDArray[np.int8]  # [L, T, any] their formats, innermost first
     is_compressed: NDArray[np.bool_]  # [L, T] whether zeros take no room
     clashes: NDArray[np.bool_]  # [L, L, T] outer, inner: whether the levels cannot pass the tensor to each other
-    word_bits: NDArray[np.int64]  # [L] of metadata
+    bits: NDArray[np.int64]  # [L, T, any, 2] of a word of metadata and of payload of each rank, innermost first
     room_bits: NDArray[np.int64]  # [L] for metadata, UNLIMITED for no limit
     # Working memory: the ranks of each tile that a loop needs, from the innermost one, and what there is of them.
     fibers: NDArray[np.int64]  # [L, T, any, COLUMNS]
@@ -75,11 +75,15 @@ def make_formats(workload: Workload, accelerator: Accelerator) -> Formats:
     most = max((len(ranks) for formats in named for ranks in formats.values()), default=0)
     ranks = np.zeros((len(levels), len(tensors)), np.int64)
     codes = np.zeros((*ranks.shape, most), np.int8)
-    for s, formats in enumerate(named):
+    bits = np.zeros((*codes.shape, 2), np.int64)
+    for s, (level, formats) in enumerate(zip(levels, named, strict=True)):
         for t, tensor in enumerate(tensors):
             found = formats.get(tensor.name, ())
             ranks[s, t] = len(found)
-            codes[s, t, : len(found)] = [RANK_FORMATS.index(name) for name in found]
+            if found:
+                codes[s, t, : len(found)] = [RANK_FORMATS.index(name) for name in found]
+                written = dict(level.formats)[tensor.name]
+                bits[s, t, : len(found)] = rank_bits(written, level.metadata_word_bits)[::-1]
     inside = np.arange(most) < ranks[..., None]
     compressed = [RANK_FORMATS.index(name) for name in COMPRESSED]
     packed = [pack_ranks(workload, tensor.ranks) for tensor in tensors]
@@ -92,7 +96,7 @@ def make_formats(workload: Workload, accelerator: Accelerator) -> Formats:
         codes=codes,
         is_compressed=np.any(inside & np.isin(codes, compressed), axis=2).reshape(ranks.shape),
         clashes=list_clashes(workload, accelerator),
-        word_bits=np.array([level.metadata_word_bits for level in levels], np.int64),
+        bits=bits,
         room_bits=np.array(
             [UNLIMITED if level.usable_metadata_bits is None else level.usable_metadata_bits for level in levels]
         ),
@@ -244,17 +248,17 @@ def _bits(formats: Formats, nest: Nest, t: int, s: int) -> float:
     at = t * RECORD
     tile = _shape(formats, nest, t, nest.starts[s + 1] - 1)
     holding = largest_occupancy(formats.densities, at, tile[0], tile[1])
-    word, fibers = formats.word_bits[s], 1.0
-    bits, payload = 0.0, 0.0
+    bits, payload, fibers = 0.0, 0.0, 1.0
     for e in range(formats.listed[s, t, NUMBER] - 1, -1, -1):
         entry = formats.fibers[s, t, e]
         fiber, code = entry[FIBER], formats.codes[s, t, entry[RANK]]
+        word = formats.bits[s, t, entry[RANK]]
         outside, inside = (entry[OUTSIDE], entry[OUTSIDE + 1]), (entry[INSIDE], entry[INSIDE + 1])
         filled = fibers * (1.0 - probability_empty_within(formats.densities, at, outside, tile, holding))
         entries = fiber * (1.0 - probability_empty_within(formats.densities, at, inside, tile, holding))
         metadata, payload = rank_units(code, fiber, fibers, filled, entries)
-        payload *= word
-        bits += metadata * (1 if code == B else word) + payload
+        payload *= word[1]
+        bits += metadata * word[0] + payload
         fibers *= fiber
     # What the innermost rank points to are the words themselves.
     return bits - payload

@@ -27,7 +27,7 @@ RANK_FORMATS = ("UOP", "CP", "RLE", "B", "UB")
 COMPRESSED = ("CP", "RLE", "B")
 """Those that leave zeros out."""
 
-_RANK = re.compile(r"(?:([0-9]{1,9})\s*\*\s*)?(\w+)\Z")
+_RANK = re.compile(r"(?:([0-9]{1,9})\s*\*\s*)?(\w+)(?::([0-9]{1,4})(?:/([0-9]{1,4}))?)?\Z")
 _MAX_RANKS = 256
 
 Formats = tuple[tuple[str, tuple[str, ...]], ...]
@@ -61,6 +61,22 @@ def expand_ranks(ranks: tuple[str, ...]) -> tuple[str, ...]:
         assert match is not None  # checked by parse_formats
         expanded += [match[2]] * int(match[1] or 1)
     return tuple(expanded)
+
+
+def rank_bits(ranks: tuple[str, ...], word_bits: int) -> tuple[tuple[int, int], ...]:
+    """Bits of a word of metadata and of a word of payload of each rank, outermost first.
+
+    "CP:14" has words of 14 bits, "CP:14/5" has 5 bits of payload; those of a rank that does not say are ``word_bits``,
+    but for the single bits of a bitmask.
+    """
+    bits: list[tuple[int, int]] = []
+    for text in ranks:
+        match = _RANK.match(text)
+        assert match is not None  # checked by parse_formats
+        one = word_bits if match[3] is None else int(match[3])
+        payload = one if match[4] is None else int(match[4])
+        bits += [(1 if match[2] == "B" and match[3] is None else one, payload)] * int(match[1] or 1)
+    return tuple(bits)
 
 
 def is_compressed(ranks: tuple[str, ...]) -> bool:

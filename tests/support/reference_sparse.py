@@ -477,10 +477,15 @@ class SparseReference:
 
     def _transfers(self, s: int, t: int, counts: dict[int, list[int]]) -> int:
         level, codes = self.accelerator.levels[s], self.ranks(s, t)
-        bits = sum(
-            metadata * ONE_WORD_CODES.get(codes[rank], level.metadata_word_bits) + payload * level.metadata_word_bits
-            for rank, (metadata, payload) in counts.items()
-        )
+        said = [text.partition(":")[2] for text in reversed(dict(level.formats)[self.tensors[t].name])]
+        bits = 0
+        for rank, (metadata, payload) in counts.items():
+            of_metadata = ONE_WORD_CODES.get(codes[rank], level.metadata_word_bits)
+            of_payload = level.metadata_word_bits
+            if len(said) == len(codes) and said[rank]:
+                first, _, second = said[rank].partition("/")
+                of_metadata, of_payload = int(first), int(second or first)
+            bits += metadata * of_metadata + payload * of_payload
         return math.ceil(bits / level.metadata_width_bits)
 
     def _blocks(self, s: int, t: int) -> float:

@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from mapgym.cost import Cost, CostModel
 from mapgym.errors import SpecificationError
+from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.workload import Workload
-from mapgym.timeloop.results.hardware import Hardware, counted_by
+from mapgym.timeloop.results.hardware import DEAREST_ACTION, Hardware
 from mapgym.timeloop.results.labels import CYCLES, ENERGY, KINDS, RANKS, Figures, Place, kind_of, our_figures
 from mapgym.timeloop.results.printed import Printed, read_printed
 from mapgym.timeloop.results.stats import Lines, Part, Stats
@@ -125,9 +126,9 @@ def compare(inputs: Inputs, hardware: Hardware, workload: Workload, rules: str, 
     Raises:
         SpecificationError: our model cannot price the mapping, or calls it illegal.
     """
-    hardware = counted_by(hardware, rules)
+    hardware = hardware.changed(lambda accelerator: accelerator.counted_by(rules))
     figures, low, high = (
-        None if machine is None else _price(inputs, machine, workload)
+        None if machine is None else _price(inputs, machine, workload, hardware.reading)
         for machine in (hardware.accelerator, hardware.cheapest, hardware.dearest)
     )
     assert figures is not None
@@ -150,15 +151,12 @@ def compare(inputs: Inputs, hardware: Hardware, workload: Workload, rules: str, 
     return result
 
 
-def _price(inputs: Inputs, accelerator: object, workload: Workload) -> Figures:
-    from mapgym.spec.accelerator import Accelerator
-
-    assert isinstance(accelerator, Accelerator)
+def _price(inputs: Inputs, accelerator: Accelerator, workload: Workload, reading: str) -> Figures:
     mapping = make_mapping_of(inputs, workload, accelerator)
     cost: Cost = CostModel(workload, accelerator, is_canonical=False).evaluate(mapping, detail=True)
     if not cost.legal:
         raise SpecificationError(f"{inputs.case.stats}: Timeloop has run the mapping, and we call it illegal: {cost.reason}")
-    return our_figures(accelerator, workload, cost)
+    return our_figures(accelerator, workload, cost, join_blocks=reading == DEAREST_ACTION)
 
 
 __all__ = ["CYCLES", "KINDS", "Comparison", "Difference", "Theirs", "compare", "printed_figures"]

@@ -9,8 +9,8 @@ decimals; :class:`Hardware` then gives the accelerator with the least and the la
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping as AbcMapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping as AbcMapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from mapgym.errors import SpecificationError
@@ -36,7 +36,9 @@ _PRINTED_ENERGIES = {
 }
 """Label in SPECS -> actions of a table that it stands for."""
 
-_NAMES_ARE = {"each": known_names(STORAGE_ACTIONS, *(rules.action_names for rules in RULE_SETS.values()))}
+_SAVED = ("gated_read", "gated_write", "gated_metadata_read", "gated_metadata_write")
+_SAVED_TOO = ("skipped_read", "skipped_write", "skipped_metadata_read", "skipped_metadata_write")
+_NAMES = known_names(STORAGE_ACTIONS, *(rules.action_names for rules in RULE_SETS.values()))
 _MAC_NAMES = known_names(MAC_ACTIONS, *(rules.action_names for rules in RULE_SETS.values()))
 _MESH = re.compile(r"(\d+) \((\d+)\*(\d+)\)$")
 
@@ -48,13 +50,20 @@ class Hardware:
     Attributes:
         accelerator: with the energies of the ERT, or those that are printed.
         cheapest, dearest: with the least and the largest energies that are printed like that; None if the ERT has all.
+        reading: how the ERT was read.
         notes: what is not certain, or was left out; sentences.
     """
 
     accelerator: Accelerator
     cheapest: Accelerator | None = None
     dearest: Accelerator | None = None
+    reading: str = EACH_ACTION
     notes: list[str] = field(default_factory=list)
+
+    def changed(self, change: Callable[[Accelerator], Accelerator]) -> Hardware:
+        """The same hardware after a change of its accelerators."""
+        machines = [None if each is None else change(each) for each in (self.cheapest, self.dearest)]
+        return Hardware(change(self.accelerator), machines[0], machines[1], self.reading, self.notes)
 
 
 def read_hardware(
@@ -77,13 +86,13 @@ def read_hardware(
     exact, low, high = (maker.accelerator(names, parts) for maker in makers)
     notes = list(dict.fromkeys(makers[0].notes))
     if not makers[0].rounded:
-        return Hardware(exact, notes=notes)
+        return Hardware(exact, reading=reading, notes=notes)
     levels = ", ".join(dict.fromkeys(makers[0].rounded))
     notes.append(
         f"no ERT has the energies of {levels}: they are as printed, with two decimals, and a figure counts as equal if "
         "some energy that is printed so gives it"
     )
-    return Hardware(exact, low, high, notes)
+    return Hardware(exact, low, high, reading, notes)
 
 
 class _Maker:
@@ -235,7 +244,7 @@ class _Maker:
             dearest = max(table.values()) / cluster
             if self._reading == DEAREST_ACTION:
                 return dearest, {}
-            return dearest, {name: value for name, value in table.items() if name in _NAMES_ARE["each"]}
+            return dearest, {name: value for name, value in table.items() if name in _NAMES}
         actions: dict[str, float] = {}
         for label, names in _PRINTED_ENERGIES.items():
             if (printed := self._number(part, label)) is not None:
@@ -245,6 +254,9 @@ class _Maker:
         if vector is not None:
             # One energy for all accesses, or the dearest of an ERT that is not here.
             actions = {name: value for name, value in actions.items() if name == "leak"}
+        elif actions:
+            # What is saved has no printed energy; where there is a table of it, it is next to nothing.
+            actions |= dict.fromkeys((*_SAVED, *_SAVED_TOO), 0.0)
         return access, actions
 
     def _network_energies(self, part: Part) -> tuple[float, float, float]:
@@ -270,20 +282,9 @@ class _Maker:
         width = self._whole(part, 0, "Metadata storage width(bits)")
         if not width:
             return {}
-        depth = self._whole(part, None, "Metadata storage depth")
         word = attributes.number("metadata_datawidth", "metadata_word_bits", "metadata_data_width")
         return {
             "metadata_word_bits": width if word is None else int(word),
-            "metadata_access_bits": width,
-            "metadata_capacity_bits": None if depth is None else width * depth,
+            "metadata_access_bits": width,  # whatever depth there is, the tiles have fitted
         }
 
-
-def counted_by(hardware: Hardware, rules: str) -> Hardware:
-    """The same hardware under other counting rules."""
-    made = [
-        None if each is None else replace(each, rules=rules)
-        for each in (hardware.accelerator, hardware.cheapest, hardware.dearest)
-    ]
-    assert made[0] is not None
-    return Hardware(made[0], made[1], made[2], hardware.notes)

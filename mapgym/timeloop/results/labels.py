@@ -38,18 +38,27 @@ def kind_of(label: str) -> str:
     return CYCLES if "ycles" in label or label in ("Bandwidth throttling", "Utilization") else COUNTS
 
 
-def our_figures(accelerator: Accelerator, workload: Workload, cost: Cost) -> Figures:
-    """All figures of a cost that have a label."""
+def our_figures(accelerator: Accelerator, workload: Workload, cost: Cost, *, join_blocks: bool = False) -> Figures:
+    """All figures of a cost that have a label.
+
+    Args:
+        accelerator, workload: what was priced.
+        cost: with its counts.
+        join_blocks: whether reads, fills and updates fill blocks together, as they did until v2.0 (June 2021); since
+            then each of them fills its own.
+    """
     figures: Figures = {}
     for s in range(len(accelerator.levels)):
-        figures.update(_level(accelerator, workload, cost, s))
+        figures.update(_level(accelerator, workload, cost, s, join_blocks))
         figures.update(_network(accelerator, workload, cost, s))
     figures.update(_mac(accelerator, workload, cost))
     figures.update(_summary(accelerator, workload, cost, figures))
     return figures
 
 
-def _level(accelerator: Accelerator, workload: Workload, cost: Cost, s: int) -> Iterator[tuple[Place, float]]:
+def _level(
+    accelerator: Accelerator, workload: Workload, cost: Cost, s: int, join_blocks: bool
+) -> Iterator[tuple[Place, float]]:
     """What a storage level does."""
     detail, savings = cost.detail, cost.savings
     assert detail is not None  # it was asked for
@@ -65,7 +74,8 @@ def _level(accelerator: Accelerator, workload: Workload, cost: Cost, s: int) -> 
         if not detail.tile_words[s, t]:
             continue
         figures = dict(_access_figures(cost, s, t, tensor.is_output))
-        figures |= _energy_figures(cost, s, t, figures)
+        share = _joined(figures, accelerator.levels[s].block_size_words) if join_blocks else 1.0
+        figures |= _energy_figures(cost, s, t, figures, share)
         total += figures["Energy (total)"] + figures["Address Generation Energy (total)"]
         for label, figure in figures.items():
             yield (name, tensor.name, label), figure
@@ -103,20 +113,28 @@ def _access_figures(cost: Cost, s: int, t: int, is_output: bool) -> Iterator[tup
             saved = getattr(savings, f"{outcome}_{access}", None)
             yield f"{outcome.capitalize()} scalar {access} (per-instance)", 0 if saved is None else int(saved[s, t])
     yield "Temporal reductions (per-instance)", actual["reads"] if is_output else 0
-    writes = actual["updates"] + actual["fills"]
-    yield "Address generations (per-cluster)", writes if is_output else writes + actual["reads"]
+    # An update reads the word that it writes at the same address, and what is gated has one too.
+    gated = 0 if savings is None else int((savings.gated_updates if is_output else savings.gated_reads)[s, t])
+    yield "Address generations (per-cluster)", actual["updates" if is_output else "reads"] + actual["fills"] + gated
     if savings is not None:
         for (access, outcome, rank, part), count in np.ndenumerate(savings.metadata_accesses[s, t]):
             label = RANKS[outcome * len(_ACCESSES) + access]
             yield f"{label}: rank {rank} {('metadata', 'payload')[part]}", int(count)
 
 
-def _energy_figures(cost: Cost, s: int, t: int, counts: dict[str, float]) -> dict[str, float]:
-    """Energies of a tensor at a level."""
+def _joined(counts: dict[str, float], block: int) -> float:
+    """Blocks of all accesses together over those of reads, fills and updates by themselves."""
+    accesses = [int(counts[f"Scalar {access} (per-instance)"]) for access in _ACCESSES]
+    apart = sum(-(-number // block) for number in accesses)
+    return -(-sum(accesses) // block) / apart if apart else 1.0
+
+
+def _energy_figures(cost: Cost, s: int, t: int, counts: dict[str, float], share: float) -> dict[str, float]:
+    """Energies of a tensor at a level; ``share`` of what our rules say."""
     detail, savings = cost.detail, cost.savings
     assert detail is not None
     source = detail if savings is None else savings
-    energy, address = float(source.energy_pj[s, t]), float(source.address_energy_pj[s, t])
+    energy, address = float(source.energy_pj[s, t]) * share, float(source.address_energy_pj[s, t])
     instances = counts["Utilized instances (average)"]
     one = energy / instances if instances else 0.0
     accesses = sum(counts[f"Actual scalar {access} (per-instance)"] for access in _ACCESSES)
@@ -196,13 +214,14 @@ def _summary(
 ) -> Iterator[tuple[Place, float]]:
     """What is printed at the end: totals, and energies for each multiply-accumulate, in pJ or fJ."""
     computes = figures[accelerator.mac.name, "", "Actual Computes (total)"]
+    energy = sum(figure for (_, _, label), figure in figures.items() if label == "energy of all")
     for label, figure in (
-        ("Total topology energy", cost.energy_pj),
+        ("Total topology energy", energy),
         ("Max topology cycles", cost.latency_cycles),
         ("Utilization", cost.utilization),
         ("Cycles", cost.latency_cycles),
-        ("Energy", cost.energy_pj * 1e-6),
-        ("EDP(J*cycle)", cost.edp * 1e-12),
+        ("Energy", energy * 1e-6),
+        ("EDP(J*cycle)", energy * cost.latency_cycles * 1e-12),
         ("MACCs", computes),
         ("Computes", computes),
         ("Actual Computes", computes),
@@ -219,4 +238,4 @@ def _summary(
             for part, tensor, label in list(figures):
                 if label == "energy of all" and not tensor:
                     yield ("", part, f"{unit}/{title}"), figures[part, "", label] * scale / number if number else 0.0
-            yield ("", "Total", f"{unit}/{title}"), cost.energy_pj * scale / number if number else 0.0
+            yield ("", "Total", f"{unit}/{title}"), energy * scale / number if number else 0.0

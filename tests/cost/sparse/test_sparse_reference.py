@@ -71,7 +71,13 @@ def random_formats(rng: np.random.Generator, tensors: list[str]) -> list[dict[st
                 levels[s][tensor] = ranks[-number:]
         if kind == 3:
             del levels[0][tensor]
-    return levels
+    return [_with_bits(rng.spawn(1)[0], formats) for formats in levels]
+
+
+def _with_bits(rng: np.random.Generator, formats: dict[str, list[str]]) -> dict[str, list[str]]:
+    """The same formats, some of whose ranks have words of their own; no word is so large that legality would change."""
+    texts = ("", "", "", ":2", ":3/1", ":0")
+    return {tensor: [rank + str(rng.choice(texts)) for rank in ranks] for tensor, ranks in formats.items()}
 
 
 def random_machine(rng: np.random.Generator, workload: Workload) -> Accelerator:

@@ -52,6 +52,11 @@ class Case:
         return (None, "") if found is None else (found.data, str(found.file))
 
 
+def is_results(path: Path) -> bool:
+    """Whether a path leads to results rather than to records of runs: a folder, or what begins as ``*.stats.txt``."""
+    return path.is_dir() or (path.is_file() and _begins_as(path, looks_like_stats))
+
+
 def find_cases(path: Path) -> list[Case]:
     """The evaluations in a folder and the folders within.
 

@@ -37,7 +37,6 @@ _PRINTED_ENERGIES = {
 """Label in SPECS -> actions of a table that it stands for."""
 
 _SAVED = ("gated_read", "gated_write", "gated_metadata_read", "gated_metadata_write")
-_SAVED_TOO = ("skipped_read", "skipped_write", "skipped_metadata_read", "skipped_metadata_write")
 _NAMES = known_names(STORAGE_ACTIONS, *(rules.action_names for rules in RULE_SETS.values()))
 _MAC_NAMES = known_names(MAC_ACTIONS, *(rules.action_names for rules in RULE_SETS.values()))
 _MESH = re.compile(r"(\d+) \((\d+)\*(\d+)\)$")
@@ -255,8 +254,8 @@ class _Maker:
             # One energy for all accesses, or the dearest of an ERT that is not here.
             actions = {name: value for name, value in actions.items() if name == "leak"}
         elif actions:
-            # What is saved has no printed energy; where there is a table of it, it is next to nothing.
-            actions |= dict.fromkeys((*_SAVED, *_SAVED_TOO), 0.0)
+            # What is gated has no printed energy; where a table has one, it is next to nothing.
+            actions |= dict.fromkeys(_SAVED, 0.0)
         return access, actions
 
     def _network_energies(self, part: Part) -> tuple[float, float, float]:

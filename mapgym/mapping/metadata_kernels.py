@@ -28,7 +28,7 @@ from mapgym.mapping.nest_kernels import Nest, list_nest
 from mapgym.mapping.rank_kernels import loop_words, pack_ranks, rank_words
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.format_rules import clash
-from mapgym.spec.sparsity import COMPRESSED, RANK_FORMATS, expand_ranks, rank_bits
+from mapgym.spec.sparsity import COMPRESSED, OUTER_FIRST, RANK_FORMATS, expand_ranks, rank_bits
 from mapgym.spec.workload import Workload
 
 UOP, CP, RLE, B, UB = range(5)
@@ -58,6 +58,7 @@ class Formats(NamedTuple):
     densities: NDArray[np.int64]  # [T * RECORD]
     ranks: NDArray[np.int64]  # [L, T] number of ranks, 0 without a format
     codes: NDArray[np.int8]  # [L, T, any] their formats, innermost first
+    outer_first: NDArray[np.bool_]  # [L, T] whether loops take ranks from the outermost one
     is_compressed: NDArray[np.bool_]  # [L, T] whether zeros take no room
     clashes: NDArray[np.bool_]  # [L, L, T] outer, inner: whether the levels cannot pass the tensor to each other
     bits: NDArray[np.int64]  # [L, T, any, 2] of a word of metadata and of payload of each rank, innermost first
@@ -76,6 +77,7 @@ def make_formats(workload: Workload, accelerator: Accelerator) -> Formats:
     ranks = np.zeros((len(levels), len(tensors)), np.int64)
     codes = np.zeros((*ranks.shape, most), np.int8)
     bits = np.zeros((*codes.shape, 2), np.int64)
+    outer_first = np.zeros(ranks.shape, np.bool_)
     for s, (level, formats) in enumerate(zip(levels, named, strict=True)):
         for t, tensor in enumerate(tensors):
             found = formats.get(tensor.name, ())
@@ -84,6 +86,7 @@ def make_formats(workload: Workload, accelerator: Accelerator) -> Formats:
                 codes[s, t, : len(found)] = [RANK_FORMATS.index(name) for name in found]
                 written = dict(level.formats)[tensor.name]
                 bits[s, t, : len(found)] = rank_bits(written, level.metadata_word_bits)[::-1]
+                outer_first[s, t] = written[0] == OUTER_FIRST
     inside = np.arange(most) < ranks[..., None]
     compressed = [RANK_FORMATS.index(name) for name in COMPRESSED]
     packed = [pack_ranks(workload, tensor.ranks) for tensor in tensors]
@@ -94,13 +97,14 @@ def make_formats(workload: Workload, accelerator: Accelerator) -> Formats:
         densities=np.array([density_record(workload, tensor.name) for tensor in tensors], np.int64).ravel(),
         ranks=ranks,
         codes=codes,
+        outer_first=outer_first,
         is_compressed=np.any(inside & np.isin(codes, compressed), axis=2).reshape(ranks.shape),
         clashes=list_clashes(workload, accelerator),
         bits=bits,
         room_bits=np.array(
             [UNLIMITED if level.usable_metadata_bits is None else level.usable_metadata_bits for level in levels]
         ),
-        fibers=np.zeros((*ranks.shape, 2 * len(levels) * len(workload.dims), COLUMNS), np.int64),
+        fibers=np.zeros((*ranks.shape, 2 * len(levels) * len(workload.dims) + 1, COLUMNS), np.int64),
         listed=np.zeros((*ranks.shape, 4), np.int64),
         needed=np.zeros(ranks.shape),
     )
@@ -162,6 +166,35 @@ def _set_list(formats: Formats, t: int, s: int, number: int, ranks: int, seen: S
     listed[SEEN], listed[SEEN + 1] = seen
 
 
+@inlined_kernel
+def _move_outwards(
+    formats: Formats, t: int, s: int, number: int, given: int, length: int, inside: Shape
+) -> int:
+    """Gives the loops of a tile its outermost ranks; returns how many fibers there are.
+
+    The first ``given`` fibers are those of the tiles inside. A rank without a loop is empty, but for the outermost.
+    """
+    ranks = formats.ranks[s, t]
+    if number == given and length < ranks:
+        _set_fiber(formats, t, s, number, ranks - 1, 1, inside, inside)
+        return number + 1
+    for e in range(given, number):
+        formats.fibers[s, t, e, RANK] += ranks - length
+    return number
+
+
+@inlined_kernel
+def _add_innermost(formats: Formats, t: int, s: int, number: int) -> int:
+    """Lists the innermost rank, which tiles inside have left without a loop; returns how many fibers there are then."""
+    for e in range(number, 0, -1):
+        for column in range(COLUMNS):
+            formats.fibers[s, t, e, column] = formats.fibers[s, t, e - 1, column]
+    within = formats.fibers[s, t, 1]
+    tile = (within[INSIDE], within[INSIDE + 1])
+    _set_fiber(formats, t, s, 0, 0, 1, (1, 1), tile)
+    return number + 1
+
+
 @kernel
 def _list_fibers(formats: Formats, nest: Nest, child: int, t: int, s: int) -> bool:
     """Lists the fibers of a tile, level by level from the innermost; returns whether the ranks suffice."""
@@ -187,7 +220,7 @@ def _list_fibers(formats: Formats, nest: Nest, child: int, t: int, s: int) -> bo
         for e in range(number):
             for column in range(COLUMNS):
                 formats.fibers[s, t, e, column] = formats.fibers[child, t, e, column]
-    first = nest.starts[child + 1]
+    first, given = nest.starts[child + 1], number
     joined = 0  # bit d: the extent of dim d inside is joined with a loop
     spare = (0, 0)
     for j in range(first, nest.starts[s + 1]):
@@ -211,9 +244,14 @@ def _list_fibers(formats: Formats, nest: Nest, child: int, t: int, s: int) -> bo
             number += 1
             length += 1
             inside = tile
-    if number == 0:
+    if formats.outer_first[s, t]:
+        number = _move_outwards(formats, t, s, number, given, length, inside)
+        length = max(length, ranks)
+    elif number == 0:
         _set_fiber(formats, t, s, 0, 0, 1, scalar, scalar)
         number = 1
+    elif formats.fibers[s, t, 0, RANK] > 0:
+        number = _add_innermost(formats, t, s, number)
     # QUIRK: what an outer level sees inside ranks to spare is the tile of the innermost loop.
     _set_list(formats, t, s, number, ranks, spare if length < ranks else inside)
     return True

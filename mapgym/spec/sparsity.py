@@ -30,6 +30,9 @@ COMPRESSED = ("CP", "RLE", "B")
 _RANK = re.compile(r"(?:([0-9]{1,9})\s*\*\s*)?(\w+)(?::([0-9]{1,4})(?:/([0-9]{1,4}))?)?\Z")
 _MAX_RANKS = 256
 
+OUTER_FIRST = "outer-to-inner"
+"""First in a list of ranks: loops take ranks from the outermost one, so that ranks to spare lie inside of them."""
+
 Formats = tuple[tuple[str, tuple[str, ...]], ...]
 """(tensor, formats of its ranks, outermost first) pairs."""
 
@@ -57,6 +60,8 @@ def expand_ranks(ranks: tuple[str, ...]) -> tuple[str, ...]:
     """The format of each rank, outermost first: "3*UOP" stands for three ranks."""
     expanded: list[str] = []
     for text in ranks:
+        if text == OUTER_FIRST:
+            continue
         match = _RANK.match(text)
         assert match is not None  # checked by parse_formats
         expanded += [match[2]] * int(match[1] or 1)
@@ -71,6 +76,8 @@ def rank_bits(ranks: tuple[str, ...], word_bits: int) -> tuple[tuple[int, int], 
     """
     bits: list[tuple[int, int]] = []
     for text in ranks:
+        if text == OUTER_FIRST:
+            continue
         match = _RANK.match(text)
         assert match is not None  # checked by parse_formats
         one = word_bits if match[3] is None else int(match[3])
@@ -105,7 +112,7 @@ def parse_formats(data: object, where: str) -> Formats:
                 f"{place} are {quoted(ranks)}; give a list of ranks, outermost first, such as [UOP, CP]"
             )
         count = 0
-        for text in ranks:
+        for text in ranks[str(ranks[0]) == OUTER_FIRST :]:
             match = _RANK.match(str(text))
             name = match[2] if match else str(text)
             if match is None or name not in RANK_FORMATS:

@@ -16,7 +16,7 @@ import numpy as np
 from mapgym.cost import CostDetail
 from mapgym.mapping import Mapping
 from mapgym.spec.accelerator import Accelerator
-from mapgym.spec.sparsity import COMPRESSED, expand_ranks
+from mapgym.spec.sparsity import COMPRESSED, OUTER_FIRST, expand_ranks
 from mapgym.spec.tensor import Tensor
 from mapgym.spec.workload import Workload
 
@@ -217,6 +217,7 @@ class SparseReference:
         shares = self.is_compressed(s, t) and child >= 0 and math.prod(self.tile(child, t)) > 1
         if shares:
             fibers, used, inner = list(self._fibers[child, t][0]), *self._fibers[child, t][1:]
+        taken = len(fibers)
         below = product_by_dim(self.inside(child))
         done, spare = self.inside(child), None
         for q in range(child + 1, s + 1):
@@ -232,7 +233,17 @@ class SparseReference:
                     used, inner = used + 1, tile
         assert used <= ranks
         assert spare is not None
-        fibers = fibers or [(0, 1, point, point)]
+        if dict(self.accelerator.levels[s].formats)[tensor.name][0] == OUTER_FIRST:
+            # Loops of this level have its outermost ranks; without any, the outermost rank has an entry by itself.
+            own = [(rank + ranks - used, *rest) for rank, *rest in fibers[taken:]]
+            if not own and used < ranks:
+                own = [(ranks - 1, 1, inner, inner)]
+            self._fibers[s, t] = fibers[:taken] + own, ranks, inner
+            return
+        if not fibers:
+            fibers = [(0, 1, point, point)]
+        elif fibers[0][0] > 0:  # the innermost rank has an entry, even if tiles inside have none
+            fibers = [(0, 1, point, fibers[0][2]), *fibers]
         self._fibers[s, t] = fibers, ranks, spare if used < ranks else inner
 
     def _metadata_of(self, s: int, t: int, k: int) -> dict[int, list[float]]:
@@ -477,7 +488,8 @@ class SparseReference:
 
     def _transfers(self, s: int, t: int, counts: dict[int, list[int]]) -> int:
         level, codes = self.accelerator.levels[s], self.ranks(s, t)
-        said = [text.partition(":")[2] for text in reversed(dict(level.formats)[self.tensors[t].name])]
+        written = [text for text in dict(level.formats)[self.tensors[t].name] if text != OUTER_FIRST]
+        said = [text.partition(":")[2] for text in reversed(written)]
         bits = 0
         for rank, (metadata, payload) in counts.items():
             of_metadata = ONE_WORD_CODES.get(codes[rank], level.metadata_word_bits)

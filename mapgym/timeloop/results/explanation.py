@@ -30,6 +30,8 @@ def explained(
     part, tensor, label = place = difference.place
     if difference.kind != ENERGY and inputs.stats.is_sparse and _is_rounding(difference, inputs.stats.mac.name):
         return ROUNDING
+    if difference.kind == ENERGY and part == "" and (wrong := _wrong_energies(comparison)):
+        return f"sums up energies of {', '.join(sorted(wrong))}, which differ"
     agreeing = [
         other.rules
         for other in others
@@ -38,9 +40,9 @@ def explained(
     if agreeing:
         return f"counted as by {agreeing[0]}"
     if any(label.startswith(rank) for rank in RANKS) or (part, tensor) in _parts_with_other_ranks(comparison):
-        return "ranks of metadata that are not given one loop each from the innermost outwards; ours are"
+        return "metadata of formats that are not given, or which our ranks cannot say"
     if difference.kind == ENERGY:
-        return _of_energy(difference, comparison, inputs, hardware)
+        return _of_energy(difference, inputs, hardware)
     return _UNKNOWN
 
 
@@ -62,12 +64,13 @@ def _parts_with_other_ranks(comparison: Comparison) -> set[tuple[str, str]]:
     return tensors | {(part, "") for part in levels} | {("", part) for part in levels}
 
 
-def _of_energy(difference: Difference, comparison: Comparison, inputs: Inputs, hardware: Hardware) -> str:
+def _wrong_energies(comparison: Comparison) -> set[str]:
+    """Parts of which energies differ."""
+    return {each.place[0] for each in comparison.differences if each.kind == ENERGY and each.place[0]}
+
+
+def _of_energy(difference: Difference, inputs: Inputs, hardware: Hardware) -> str:
     part, _, _ = difference.place
-    if part == "":
-        wrong = {each.place[0] for each in comparison.differences if each.kind == ENERGY and each.place[0]}
-        if wrong:
-            return f"sums up energies of {', '.join(sorted(wrong))}, which differ"
     level = next((each for each in hardware.accelerator.levels if each.name == part), None)
     if level is not None and level.cluster_size > 1:
         return "of a cluster; which version divides an ERT by its size has changed"

@@ -10,7 +10,7 @@ from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.levels import StorageLevel
-from mapgym.spec.sparsity import is_compressed
+from mapgym.spec.sparsity import OUTER_FIRST, is_compressed
 
 
 def with_sparse_optimizations(accelerator: Accelerator, data: object, where: str) -> Accelerator:
@@ -59,14 +59,14 @@ def with_conversions(accelerator: Accelerator) -> Accelerator:
 
 def _with_features(level: StorageLevel, target: dict[str, Any], where: str) -> StorageLevel:
     formats: dict[str, tuple[str, ...]] = {}
-    bits: set[int] = set()
     spaces = _keyed(target.get("representation_format")).get("data_spaces")
     for entry in map(_keyed, _listed(spaces)):
         ranks = [_keyed(rank) for rank in _listed(entry.get("ranks"))]
-        formats[str(entry.get("name"))] = tuple(str(rank.get("format")).upper() for rank in ranks)
-        bits |= {rank["metadata_word_bits"] for rank in ranks if isinstance(rank.get("metadata_word_bits"), int)}
         if any(len(_listed(rank.get("flattened_rankIDs"))) > 1 for rank in ranks):
             raise SpecificationError(f"{where}: flattened_rankIDs join ranks, which our formats do not; leave them out")
+        order = str(entry.get("rank_application_order", OUTER_FIRST)).replace("_", "-")
+        first = (OUTER_FIRST,) if order == OUTER_FIRST and len(ranks) > 1 else ()
+        formats[str(entry.get("name"))] = first + tuple(_rank(rank, level.metadata_word_bits) for rank in ranks)
     actions = [
         {
             "type": str(_keyed(action).get("type")),
@@ -76,15 +76,17 @@ def _with_features(level: StorageLevel, target: dict[str, Any], where: str) -> S
         for action in _listed(target.get("action_optimization"))
         for option in map(_keyed, _listed(_keyed(action).get("options")))
     ]
-    word = max(bits) if bits else level.metadata_word_bits
-    access = level.metadata_access_bits if level.metadata_width_bits else None
-    return replace(
-        level,
-        formats=tuple(formats.items()),
-        actions=tuple(actions),
-        metadata_word_bits=word,
-        metadata_access_bits=access,
-    )
+    return replace(level, formats=tuple(formats.items()), actions=tuple(actions))
+
+
+def _rank(rank: dict[str, Any], word_bits: int) -> str:
+    """A rank as our formats write it, with the bits of its words where they are given."""
+    name = str(rank.get("format")).upper()
+    metadata, payload = (rank.get(f"{part}_word_bits") for part in ("metadata", "payload"))
+    if metadata is None and payload is None:
+        return name
+    default = 1 if name == "B" else word_bits
+    return f"{name}:{default if metadata is None else metadata}/{word_bits if payload is None else payload}"
 
 
 def _listed(data: object) -> list[Any]:

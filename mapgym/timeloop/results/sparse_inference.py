@@ -15,6 +15,7 @@ from typing import Any
 
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.levels import StorageLevel
+from mapgym.spec.sparsity import OUTER_FIRST
 from mapgym.spec.workload import Workload
 from mapgym.timeloop.results.printed import read_printed
 from mapgym.timeloop.results.sparse import with_conversions
@@ -133,10 +134,8 @@ def _formats(part: Part, tensor: TensorStats, ranks: tuple[str, ...]) -> list[tu
         widths = {"UOP": "UOP:0", "B": "B"}
         found.append(tuple(widths.get(rank, f"{rank}:{bits}") for rank in ranks))
         found.append(tuple(rank if rank == "B" else f"{rank}:{bits}" for rank in ranks))
-    if not tensor.ranks.get("Actual scalar format reads (per-instance)"):
-        # Loops have taken outer ranks that cost nothing: what is compressed has no metadata here.
-        found += [tuple(f"{rank}:0" for rank in ranks), tuple("UOP:0" for _ in ranks)]
-    return list(dict.fromkeys(found))
+    found = list(dict.fromkeys(found))
+    return found + ([(OUTER_FIRST, *each) for each in found] if len(ranks) > 1 else [])
 
 
 def _widths(part: Part, tensor: TensorStats, ranks: tuple[str, ...]) -> list[int]:

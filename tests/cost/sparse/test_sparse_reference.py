@@ -77,7 +77,10 @@ def random_formats(rng: np.random.Generator, tensors: list[str]) -> list[dict[st
 def _with_bits(rng: np.random.Generator, formats: dict[str, list[str]]) -> dict[str, list[str]]:
     """The same formats, some of whose ranks have words of their own; no word is so large that legality would change."""
     texts = ("", "", "", ":2", ":3/1", ":0")
-    return {tensor: [rank + str(rng.choice(texts)) for rank in ranks] for tensor, ranks in formats.items()}
+    first = {tensor: ["outer-to-inner"] * int(rng.random() < 0.3) for tensor in formats}
+    return {
+        tensor: first[tensor] + [rank + str(rng.choice(texts)) for rank in ranks] for tensor, ranks in formats.items()
+    }
 
 
 def random_machine(rng: np.random.Generator, workload: Workload) -> Accelerator:

@@ -75,9 +75,7 @@ def _show_case(report: CaseReport) -> None:
         console.say(f"  Note: {note}.")
     if not report.differences:
         return
-    table = console.new_table(
-        f"What differs in {report.name}", ["part", "tensor", "figure"], ["Timeloop", "mapgym"]
-    )
+    table = console.new_table(f"What differs in {report.name}", ["part", "tensor", "figure"], ["Timeloop", "mapgym"])
     table.add_column("explained by", justify="left")
     for each in report.differences[:_MOST_ROWS]:
         part, tensor, label = each.place

@@ -70,9 +70,7 @@ def validate(
     if records and named:
         raise SpecificationError(f"{records[0]}: is no folder of results, and only these take Timeloop's single files")
     reports = [_validate_records(file, arch, rules or DEFAULT_RULES) for file in records]
-    cases = [
-        case for path in files if path not in records for case in results.validate_folder(path, named, rules)
-    ]
+    cases = [case for path in files if path not in records for case in results.validate_folder(path, named, rules)]
     if as_json:
         found = {"files": [_to_json(report) for report in reports]} if reports else {}
         console.print_json(found | ({"results": list(map(results.to_json, cases))} if cases else {}))

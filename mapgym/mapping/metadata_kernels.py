@@ -167,9 +167,7 @@ def _set_list(formats: Formats, t: int, s: int, number: int, ranks: int, seen: S
 
 
 @inlined_kernel
-def _move_outwards(
-    formats: Formats, t: int, s: int, number: int, given: int, length: int, inside: Shape
-) -> int:
+def _move_outwards(formats: Formats, t: int, s: int, number: int, given: int, length: int, inside: Shape) -> int:
     """Gives the loops of a tile its outermost ranks; returns how many fibers there are.
 
     The first ``given`` fibers are those of the tiles inside. A rank without a loop is empty, but for the outermost.

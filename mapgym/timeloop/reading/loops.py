@@ -40,7 +40,8 @@ class PrintedLevel:
 _HEAD = re.compile(r"(?P<name>\S.*?) \[ (?P<tensors>.*)\]$")
 _TENSOR = re.compile(r"(?P<name>\S+?):(?P<words>\d+)(?: \(\d+\))?\s*")
 _LOOP = re.compile(
-    r"(?P<skewed>.*?)for (?P<dim>\w+) in \[(?P<first>\d+):(?P<end>\d+)(?:,(?P<last>\d+))?\)(?: \(Spatial-(?P<side>[XY])\))?$"
+    r"(?P<skewed>.*?)for (?P<dim>\w+) in \[(?P<first>\d+):(?P<end>\d+)(?:,(?P<last>\d+))?\)"
+    r"(?: \(Spatial-(?P<side>[XY])\))?$"
 )
 _MOST_LINES = 2000
 

@@ -88,9 +88,7 @@ def printed_figures(stats: Stats) -> list[Theirs]:
         figures += _lines_of(part, stats)
     figures += _read(stats.summary, "", "", stats)
     for unit, lines in stats.per_compute.items():
-        figures += [
-            Theirs(("", part, unit), printed) for (_, _, part), printed in _read(lines, "", "", stats)
-        ]
+        figures += [Theirs(("", part, unit), printed) for (_, _, part), printed in _read(lines, "", "", stats)]
     return figures
 
 
@@ -171,7 +169,9 @@ def _price(inputs: Inputs, accelerator: Accelerator, workload: Workload, reading
     mapping = make_mapping_of(inputs, workload, accelerator)
     cost: Cost = CostModel(workload, accelerator, is_canonical=False).evaluate(mapping, detail=True)
     if not cost.legal:
-        raise SpecificationError(f"{inputs.case.stats}: Timeloop has run the mapping, and we call it illegal: {cost.reason}")
+        raise SpecificationError(
+            f"{inputs.case.stats}: Timeloop has run the mapping, and we call it illegal: {cost.reason}"
+        )
     return our_figures(accelerator, workload, cost, join_blocks=reading == DEAREST_ACTION)
 
 

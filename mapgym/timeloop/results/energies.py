@@ -53,17 +53,24 @@ def _components(tables: Any, where: str) -> Iterable[tuple[str, list[tuple[str, 
     if isinstance(tables, AbcMapping):
         for component, actions in tables.items():
             if isinstance(actions, AbcMapping):
-                yield str(component), [
-                    (str(action), entry.get("energy"))
-                    for action, entries in actions.items()
-                    for entry in (entries if isinstance(entries, list) else [entries])
-                    if isinstance(entry, AbcMapping)
-                ]
+                yield (
+                    str(component),
+                    [
+                        (str(action), entry.get("energy"))
+                        for action, entries in actions.items()
+                        for entry in (entries if isinstance(entries, list) else [entries])
+                        if isinstance(entry, AbcMapping)
+                    ],
+                )
         return
     for entry in tables:
         if not isinstance(entry, AbcMapping) or not isinstance(entry.get("actions"), list):
             raise SpecificationError(f"{where}: ERT: an entry is {quoted(entry)}; give a name and a list of actions")
         yield (
             str(entry.get("name", "")),
-            [(str(action.get("name")), action.get("energy")) for action in entry["actions"] if isinstance(action, dict)],
+            [
+                (str(action.get("name")), action.get("energy"))
+                for action in entry["actions"]
+                if isinstance(action, dict)
+            ],
         )

@@ -1,15 +1,16 @@
 """The accelerator behind results: what SPECS of ``*.stats.txt`` say, with energies of an ERT where there is one.
 
 SPECS are what Timeloop has made of an architecture, defaults and derived figures included, so that no architecture file
-is needed. What they do not say is taken from one where it is there: the mesh of levels that are not printed because they
-keep nothing, the width of a word of metadata, power gating. Without an ERT, energies per access are as printed, with two
-decimals; :class:`Hardware` then gives the accelerator with the least and the largest energies that are printed so.
+is needed. What they do not say is taken from one where it is there: the mesh of levels that are not printed because
+they keep nothing, the width of a word of metadata, power gating. Without an ERT, energies per access are as printed,
+with two decimals; :class:`Hardware` then also has the accelerator with the least and the largest energies that are
+printed so.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping as AbcMapping
+from collections.abc import Callable, Mapping as AbcMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,7 @@ from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.actions import MAC_ACTIONS, STORAGE_ACTIONS, known_names
 from mapgym.spec.levels import Mac, StorageLevel
 from mapgym.spec.rules import RULE_SETS
+from mapgym.timeloop.reading.loops import PrintedLevel
 from mapgym.timeloop.results.attributes import Attributes
 from mapgym.timeloop.results.energies import Energies
 from mapgym.timeloop.results.printed import Printed, read_optional, read_printed
@@ -66,13 +68,17 @@ class Hardware:
 
 
 def read_hardware(
-    stats: Stats, names: tuple[str, ...], energies: Energies, reading: str, attributes: AbcMapping[str, Attributes]
+    stats: Stats,
+    nest: Sequence[PrintedLevel],
+    energies: Energies,
+    reading: str,
+    attributes: AbcMapping[str, Attributes],
 ) -> Hardware:
     """The accelerator of a file.
 
     Args:
         stats: the file.
-        names: all storage levels, innermost first, those included that keep nothing.
+        nest: the loops of all storage levels, outermost first, those included that keep nothing.
         energies: the ERT, empty if there is none.
         reading: ``EACH_ACTION`` or ``DEAREST_ACTION``.
         attributes: of the components of an architecture file, empty if there is none.
@@ -82,7 +88,7 @@ def read_hardware(
     """
     parts = {level.name: level for level in stats.levels}
     makers = [_Maker(stats, energies, reading, attributes, shift) for shift in (0, -1, 1)]
-    exact, low, high = (maker.accelerator(names, parts) for maker in makers)
+    exact, low, high = (maker.accelerator(nest, parts) for maker in makers)
     notes = list(dict.fromkeys(makers[0].notes))
     if not makers[0].rounded:
         return Hardware(exact, reading=reading, notes=notes)
@@ -105,14 +111,21 @@ class _Maker:
         self.rounded: list[str] = []
         self.notes: list[str] = []
 
-    def accelerator(self, names: tuple[str, ...], parts: dict[str, Part]) -> Accelerator:
+    def accelerator(self, nest: Sequence[PrintedLevel], parts: dict[str, Part]) -> Accelerator:
         levels: list[StorageLevel] = []
-        # Outermost first: a level that is not printed takes after the next outer one.
-        for name in reversed(names):
-            if name in parts:
-                levels.append(self._level(parts[name]))
+        used = {"X": 1, "Y": 1}
+        for number, each in enumerate(nest):
+            if each.name in parts:
+                levels.append(self._level(parts[each.name]))
             else:
-                levels.append(self._hidden(name, levels))
+                inner = next((parts[level.name] for level in nest[number:] if level.name in parts), self._stats.mac)
+                outer = (levels[-1].mesh_x, levels[-1].mesh_y) if levels else (1, 1)
+                # What is spread out further out shows which neighbour it can be like.
+                spread = used["X"] > outer[0] or used["Y"] > outer[1]
+                levels.append(self._hidden(each.name, self._mesh(inner) if spread else outer))
+            for loop in each.loops:
+                if loop.side:
+                    used[loop.side] *= loop.bound
         return Accelerator(
             name=self._stats.file.name,
             levels=tuple(reversed(levels)),
@@ -197,18 +210,17 @@ class _Maker:
             **self._metadata(part, attributes),
         )
 
-    def _hidden(self, name: str, outer: list[StorageLevel]) -> StorageLevel:
+    def _hidden(self, name: str, mesh: tuple[int, int]) -> StorageLevel:
         """A level that keeps nothing: it has a mesh, and no other figure is of any effect."""
         known = self._attributes.get(name)
         if known is not None:
-            mesh_x, mesh_y = known.mesh()
+            mesh = known.mesh()
         else:
-            mesh_x, mesh_y = (outer[-1].mesh_x, outer[-1].mesh_y) if outer else (1, 1)
             self.notes.append(
-                f"{name} keeps nothing and is not printed, and no architecture says how many there are: it is taken to "
-                "be spread out as the next outer level is"
+                f"{name} keeps nothing and is not printed, and no architecture says how many there are: "
+                f"{mesh[0]}*{mesh[1]} is taken, as there are of a neighbour"
             )
-        return StorageLevel(name=name, capacity_words=1, mesh_x=mesh_x, mesh_y=mesh_y, access_energy_pj=0.0)
+        return StorageLevel(name=name, capacity_words=1, mesh_x=mesh[0], mesh_y=mesh[1], access_energy_pj=0.0)
 
     def _capacity(self, part: Part) -> int | None:
         words = self._whole(part, None, "Size", "Data storage size")
@@ -286,4 +298,3 @@ class _Maker:
             "metadata_word_bits": width if word is None else int(word),
             "metadata_access_bits": width,  # whatever depth there is, the tiles have fitted
         }
-

@@ -1,7 +1,7 @@
 """Our figures under the labels that Timeloop prints them with.
 
-A place is (part, tensor, label): the name of a level, of a network "outer <==> inner", or "" for the summary; the name of
-a tensor or ""; and the label as it is printed, of whichever version. What has no label here is not compared.
+A place is (part, tensor, label): the name of a level, of a network "outer <==> inner", or "" for the summary; the name
+of a tensor or ""; and the label as it is printed, of whichever version. What has no label here is not compared.
 """
 
 from __future__ import annotations
@@ -83,7 +83,8 @@ def _level(
 
 
 def _sparse_compute_cycles(accelerator: Accelerator, cost: Cost) -> int:
-    assert cost.savings is not None and cost.detail is not None
+    assert cost.savings is not None
+    assert cost.detail is not None
     busy = int(cost.savings.computes[0] + cost.savings.computes[1])
     macs = int(cost.detail.used_instances[0] * cost.detail.fanout_used[0])
     return -(-busy // max(1, macs))

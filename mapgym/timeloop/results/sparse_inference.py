@@ -163,7 +163,7 @@ def _widths(part: Part, tensor: TensorStats, ranks: tuple[str, ...]) -> list[int
 
 
 def _densities(inputs: Inputs, name: str) -> list[Any]:
-    """Densities that the room and the accesses of a compressed tensor leave possible: the shortest number, the largest."""
+    """Densities that room and accesses of a compressed tensor leave possible: the shortest number, the largest."""
     low, high, kind = 0.0, 1.0, "fixed-structured"
     is_saved = False
     for part in reversed(inputs.stats.levels):
@@ -177,9 +177,7 @@ def _densities(inputs: Inputs, name: str) -> list[Any]:
         pairs = []
         if _ranks(lines):
             pairs.append((_count(lines, "Max utilized data storage capacity"), _count(lines, "Data tile shape")))
-            is_saved = is_saved or any(
-                _count(lines, f"{label} scalar reads (per-instance)") for _, label in _SAVINGS
-            )
+            is_saved = is_saved or any(_count(lines, f"{label} scalar reads (per-instance)") for _, label in _SAVINGS)
             for access in () if is_saved or kind != "fixed-structured" else ("reads", "fills"):
                 actual, dense = (
                     _count(lines, f"{which} scalar {access} (per-instance)") for which in ("Actual", "Algorithmic")

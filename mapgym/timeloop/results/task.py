@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping as AbcMapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -41,11 +40,6 @@ class Inputs:
     notes: list[str] = field(default_factory=list)
 
     @property
-    def level_names(self) -> tuple[str, ...]:
-        """All storage levels, innermost first."""
-        return tuple(level.name for level in reversed(self.nest))
-
-    @property
     def bounds(self) -> dict[str, int]:
         """The bound of each dim that has a loop: the product of its factors."""
         bounds: dict[str, int] = {}
@@ -78,7 +72,7 @@ def _nest(case: Case, stats: Stats) -> list[PrintedLevel]:
         missing = [level.name for level in stats.levels if level.name not in names]
         if missing:
             raise SpecificationError(
-                f"{case.nest}: has no level {quoted(missing[0])}, which {case.stats.name} has; give the nest of this run"
+                f"{case.nest}: has no level {quoted(missing[0])}, but {case.stats.name} has; give the nest of this run"
             )
         return nest
     if not any(level.loops for level in stats.levels):
@@ -121,8 +115,3 @@ def same_loops(one: Mapping, other: Mapping) -> bool:
         one.temporal_loops(s) == other.temporal_loops(s) and one.spatial_sides(s) == other.spatial_sides(s)
         for s in range(len(one.levels))
     )
-
-
-def document_of(inputs: Inputs, key: str) -> tuple[Any, str]:
-    """What the case has under one of Timeloop's keys, and the file."""
-    return inputs.case.document(key)

@@ -177,9 +177,7 @@ class _Validation:
 
     def _task(self, workload: Workload, version: Version) -> _Task:
         inputs = self._inputs
-        hardware = read_hardware(
-            inputs.stats, inputs.level_names, inputs.energies, version.reading, inputs.attributes
-        )
+        hardware = read_hardware(inputs.stats, inputs.nest, inputs.energies, version.reading, inputs.attributes)
         data, where = inputs.case.document("sparse_optimizations")
         if data is not None:
 
@@ -203,9 +201,7 @@ class _Validation:
         return _Task(guess.workload(workload), hardware.changed(guess.accelerator), guess)
 
     def _compare(self, task: _Task, version: Version, *, is_rough: bool = False) -> Comparison:
-        return compare(
-            self._inputs, task.hardware, task.workload, version.rules, self._theirs, is_rough=is_rough
-        )
+        return compare(self._inputs, task.hardware, task.workload, version.rules, self._theirs, is_rough=is_rough)
 
     def _among(self, likely: list[Version], best: Comparison) -> str:
         """What decides between versions that print the same; the end of a sentence."""

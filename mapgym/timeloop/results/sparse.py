@@ -10,7 +10,7 @@ from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.levels import StorageLevel
-from mapgym.spec.sparsity import OUTER_FIRST, is_compressed
+from mapgym.spec.sparsity import OUTER_FIRST, is_compressed, parse_actions
 
 
 def with_sparse_optimizations(accelerator: Accelerator, data: object, where: str) -> Accelerator:
@@ -71,12 +71,12 @@ def _with_features(level: StorageLevel, target: dict[str, Any], where: str) -> S
         {
             "type": str(_keyed(action).get("type")),
             "target": option.get("target"),
-            "condition_on": option.get("condition_on"),
+            "condition_on": _listed(option.get("condition_on")),
         }
         for action in _listed(target.get("action_optimization"))
         for option in map(_keyed, _listed(_keyed(action).get("options")))
     ]
-    return replace(level, formats=tuple(formats.items()), actions=tuple(actions))
+    return replace(level, formats=tuple(formats.items()), actions=parse_actions(actions, where))
 
 
 def _rank(rank: dict[str, Any], word_bits: int) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.levels import StorageLevel
-from mapgym.spec.sparsity import OUTER_FIRST
+from mapgym.spec.sparsity import OUTER_FIRST, parse_actions
 from mapgym.spec.workload import Workload
 from mapgym.timeloop.results.printed import read_printed
 from mapgym.timeloop.results.sparse import with_conversions
@@ -62,7 +62,7 @@ class Guess:
                 formats[key[2]] = self.value(*key)
             elif key[0] == _ACTION and key[1] == level.name:
                 actions.append(self.value(*key))
-        return replace(level, formats=tuple(formats.items()), actions=tuple(actions))
+        return replace(level, formats=tuple(formats.items()), actions=parse_actions(actions, level.name))
 
 
 def open_choices(inputs: Inputs, workload: Workload) -> Choices:

@@ -144,9 +144,9 @@ class _Validation:
         report.equal = {kind: comparison.equal[kind] for kind in KINDS}
         report.left_out = dict(comparison.left_out)
         report.notes = [*self._inputs.notes, *task.hardware.notes, *self._inferred(task)]
-        others = [other for version, (other, _) in self._tried.items() if other is not comparison]
+        alternatives = [other for other, _ in self._tried.values() if other is not comparison]
         report.differences = [
-            replace(each, why=explained(each, comparison, others, self._inputs, task.hardware))
+            replace(each, why=explained(each, comparison, alternatives, self._inputs, task.hardware))
             for each in comparison.differences
         ]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from mapgym.errors import SpecificationError
 from mapgym.system.input_file import read_text
-from mapgym.system.yaml_loader import load_yaml
+from mapgym.timeloop.reading.documents import read_documents
 from mapgym.timeloop.reading.loops import looks_like_nest
 from mapgym.timeloop.results.stats import looks_like_stats
 
@@ -131,18 +131,16 @@ def _own_first(files: Iterable[Path], run: str, others: set[str]) -> list[Path]:
 
 def _add_documents(case: Case, file: Path) -> None:
     try:
-        data = load_yaml(file)
+        documents = read_documents(file)
     except SpecificationError as error:
-        case.notes.append(f"not read: {error}")
+        if not re.search(r"holds \w+ at its top", str(error)):  # a file of another kind
+            case.notes.append(f"not read: {error}")
         return
-    if not isinstance(data, AbcMapping):
-        return
-    for key in _KEYS:
-        found = data.get(key)
-        if found and not (key == "architecture" and _is_flat(case) and "local" not in found):
-            if key == "architecture" and isinstance(found, AbcMapping) and "local" in found:
-                case.documents[key] = Document(found, file)
-            case.documents.setdefault(key, Document(found, file))
+    for section in documents.every(*_KEYS):
+        key, found = section.name, section.value
+        is_flat = key == "architecture" and isinstance(found, AbcMapping) and "local" in found
+        if found and (key not in case.documents or (is_flat and not _is_flat(case))):
+            case.documents[key] = Document(found, file)
 
 
 def _is_flat(case: Case) -> bool:
@@ -160,10 +158,10 @@ def add_file(case: Case, key: str, file: Path) -> None:
         case.nest = file
         case.documents.pop("mapping", None)
         return
-    data = load_yaml(file)
-    if not isinstance(data, AbcMapping) or key not in data:
+    section = read_documents(file).one(key)
+    if section is None:
         raise SpecificationError(f"{file}: has no key {key!r}; give Timeloop's file with it")
-    case.documents[key] = Document(data[key], file)
+    case.documents[key] = Document(section.value, file)
 
 
 def _begins_as(file: Path, test: Any) -> bool:

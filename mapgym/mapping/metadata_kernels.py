@@ -28,7 +28,7 @@ from mapgym.mapping.nest_kernels import Nest, list_nest
 from mapgym.mapping.rank_kernels import loop_words, pack_ranks, rank_words
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.format_rules import clash
-from mapgym.spec.sparsity import COMPRESSED, OUTER_FIRST, RANK_FORMATS, expand_ranks, rank_bits
+from mapgym.spec.sparsity import COMPRESSED, OUTER_FIRST, RANK_FORMATS, expand_ranks, joined_dims, rank_bits
 from mapgym.spec.workload import Workload
 
 UOP, CP, RLE, B, UB = range(5)
@@ -36,10 +36,10 @@ UOP, CP, RLE, B, UB = range(5)
 
 UNLIMITED = -1
 
-RANK, FIBER, INSIDE, OUTSIDE = 0, 1, 2, 4
-COLUMNS = 6
-"""Columns of ``Formats.fibers``: the number of the rank, the words of a fiber, and words and rows of the tile inside
-one of its entries and of the one that the fiber is."""
+RANK, FIBER, INSIDE, OUTSIDE, DIM = 0, 1, 2, 4, 6
+COLUMNS = 7
+"""Columns of ``Formats.fibers``: the number of the rank, the words of a fiber, words and rows of the tile inside one of
+its entries and of the one that the fiber is, and the dim of its loop."""
 
 NUMBER, RANKS, SEEN = 0, 1, 2
 """Columns of ``Formats.listed``: entries, ranks (those to spare included), and words and rows of the tile that an outer
@@ -58,6 +58,7 @@ class Formats(NamedTuple):
     densities: NDArray[np.int64]  # [T * RECORD]
     ranks: NDArray[np.int64]  # [L, T] number of ranks, 0 without a format
     codes: NDArray[np.int8]  # [L, T, any] their formats, innermost first
+    joined: NDArray[np.int64]  # [L, T, any] bit d: the rank joins loops of dim d; 0 for a rank that takes one loop
     outer_first: NDArray[np.bool_]  # [L, T] whether loops take ranks from the outermost one
     is_compressed: NDArray[np.bool_]  # [L, T] whether zeros take no room
     clashes: NDArray[np.bool_]  # [L, L, T] outer, inner: whether the levels cannot pass the tensor to each other
@@ -77,6 +78,7 @@ def make_formats(workload: Workload, accelerator: Accelerator) -> Formats:
     ranks = np.zeros((len(levels), len(tensors)), np.int64)
     codes = np.zeros((*ranks.shape, most), np.int8)
     bits = np.zeros((*codes.shape, 2), np.int64)
+    joined = np.zeros(codes.shape, np.int64)
     outer_first = np.zeros(ranks.shape, np.bool_)
     for s, (level, formats) in enumerate(zip(levels, named, strict=True)):
         for t, tensor in enumerate(tensors):
@@ -87,6 +89,10 @@ def make_formats(workload: Workload, accelerator: Accelerator) -> Formats:
                 written = dict(level.formats)[tensor.name]
                 bits[s, t, : len(found)] = rank_bits(written, level.metadata_word_bits)[::-1]
                 outer_first[s, t] = written[0] == OUTER_FIRST
+                joined[s, t, : len(found)] = [
+                    sum(1 << workload.dims.index(dim) for dim in set(names) & set(workload.dims))
+                    for names in joined_dims(written)[::-1]
+                ]
     inside = np.arange(most) < ranks[..., None]
     compressed = [RANK_FORMATS.index(name) for name in COMPRESSED]
     packed = [pack_ranks(workload, tensor.ranks) for tensor in tensors]
@@ -97,6 +103,7 @@ def make_formats(workload: Workload, accelerator: Accelerator) -> Formats:
         densities=np.array([density_record(workload, tensor.name) for tensor in tensors], np.int64).ravel(),
         ranks=ranks,
         codes=codes,
+        joined=joined,
         outer_first=outer_first,
         is_compressed=np.any(inside & np.isin(codes, compressed), axis=2).reshape(ranks.shape),
         clashes=list_clashes(workload, accelerator),
@@ -166,19 +173,45 @@ def _set_list(formats: Formats, t: int, s: int, number: int, ranks: int, seen: S
     listed[SEEN], listed[SEEN + 1] = seen
 
 
-@inlined_kernel
-def _move_outwards(formats: Formats, t: int, s: int, number: int, given: int, length: int, inside: Shape) -> int:
-    """Gives the loops of a tile its outermost ranks; returns how many fibers there are.
+@kernel
+def _assign_ranks(formats: Formats, t: int, s: int, given: int, number: int, inner: int) -> int:
+    """Gives the loops of a tile its ranks, from ``inner`` on; returns how many fibers there are, -1 if they do not fit.
 
-    The first ``given`` fibers are those of the tiles inside. A rank without a loop is empty, but for the outermost.
+    Fibers from ``given`` on are those of the loops, innermost first, one each. A rank takes one loop, or, if it joins
+    dims, a row of loops of these; it stays without one if the next loop is of another dim.
     """
-    ranks = formats.ranks[s, t]
-    if number == given and length < ranks:
-        _set_fiber(formats, t, s, number, ranks - 1, 1, inside, inside)
-        return number + 1
-    for e in range(given, number):
-        formats.fibers[s, t, e, RANK] += ranks - length
-    return number
+    ranks, fibers = formats.ranks[s, t], formats.fibers[s, t]
+    outer_first = formats.outer_first[s, t]
+    step = -1 if outer_first else 1
+    rank, e, made = (ranks - 1, number - 1, 0) if outer_first else (inner, given, 0)
+    at = e
+    while given <= e < number:
+        if rank < inner or rank >= ranks:
+            return -1
+        rule = formats.joined[s, t, rank]
+        if rule != 0 and (rule >> fibers[e, DIM]) & 1 == 0:
+            rank += step
+            continue
+        for column in range(COLUMNS):
+            fibers[at, column] = fibers[e, column]
+        fibers[at, RANK] = rank
+        if outer_first and made > 0:
+            fibers[at, OUTSIDE], fibers[at, OUTSIDE + 1] = fibers[at + 1, INSIDE], fibers[at + 1, INSIDE + 1]
+        e += step
+        while rule != 0 and given <= e < number and (rule >> fibers[e, DIM]) & 1 == 1:
+            fibers[at, FIBER] *= fibers[e, FIBER]
+            if not outer_first:
+                # QUIRK: from outside, what is inside the joined loops is taken to be what is inside the outermost.
+                fibers[at, OUTSIDE], fibers[at, OUTSIDE + 1] = fibers[e, OUTSIDE], fibers[e, OUTSIDE + 1]
+            e += step
+        at += step
+        rank += step
+        made += 1
+    if outer_first:
+        for k in range(made):
+            for column in range(COLUMNS):
+                fibers[given + k, column] = fibers[number - made + k, column]
+    return given + made
 
 
 @inlined_kernel
@@ -235,16 +268,22 @@ def _list_fibers(formats: Formats, nest: Nest, child: int, t: int, s: int) -> bo
         if spare[0] == 0:
             spare = tile
         if bound > 1:
-            if length == ranks:
-                return False
             words = loop_words(formats.projections, formats.projection[t], d, bound)
             _set_fiber(formats, t, s, number, length, words, inside, tile)
+            formats.fibers[s, t, number, DIM] = d
             number += 1
-            length += 1
             inside = tile
+    number = _assign_ranks(formats, t, s, given, number, length)
+    if number < 0:
+        return False
+    if number > given:
+        length = formats.fibers[s, t, number - 1, RANK] + 1
     if formats.outer_first[s, t]:
-        number = _move_outwards(formats, t, s, number, given, length, inside)
-        length = max(length, ranks)
+        if number == given and length < ranks:
+            # A rank without a loop is empty, but for the outermost.
+            _set_fiber(formats, t, s, number, ranks - 1, 1, inside, inside)
+            number += 1
+        length = ranks
     elif number == 0:
         _set_fiber(formats, t, s, 0, 0, 1, scalar, scalar)
         number = 1

@@ -254,6 +254,11 @@ def _refuse_others(node: AbcMapping[Any, Any], kind: str, where: str) -> None:
         name = str(key).replace("-", "_")
         if name in _KEYS[kind] or value in (None, [], {}, "", False) or name in ("stream", "meta", "enabled"):
             continue
+        if name == "no_link_transfer":
+            raise SpecificationError(
+                f"{where}: {quoted(key)} is {quoted(value)}, which is a property of the hardware here; give the "
+                "accelerator peer_links: false and remove it"
+            )
         if name in _MEANT:
             raise SpecificationError(
                 f"{where}: {quoted(key)} is {quoted(value)}, which is a property of the hardware here; give the level "

@@ -63,7 +63,9 @@ def _with_features(level: StorageLevel, target: dict[str, Any], where: str) -> S
     for entry in map(_keyed, _listed(spaces)):
         ranks = [_keyed(rank) for rank in _listed(entry.get("ranks"))]
         if any(len(_listed(rank.get("flattened_rankIDs"))) > 1 for rank in ranks):
-            raise SpecificationError(f"{where}: flattened_rankIDs join ranks, which our formats do not; leave them out")
+            raise SpecificationError(
+                f"{where}: flattened_rankIDs of a rank are several lists of dims, and ours are one; give one of them"
+            )
         order = str(entry.get("rank_application_order", OUTER_FIRST)).replace("_", "-")
         first = (OUTER_FIRST,) if order == OUTER_FIRST and len(ranks) > 1 else ()
         formats[str(entry.get("name"))] = first + tuple(_rank(rank, level.metadata_word_bits) for rank in ranks)
@@ -83,10 +85,12 @@ def _rank(rank: dict[str, Any], word_bits: int) -> str:
     """A rank as our formats write it, with the bits of its words where they are given."""
     name = str(rank.get("format")).upper()
     metadata, payload = (rank.get(f"{part}_word_bits") for part in ("metadata", "payload"))
+    joined = [str(dim) for dims in _listed(rank.get("flattened_rankIDs")) for dim in _listed(dims)]
+    text = f"{name}@{'+'.join(joined)}" if joined else name
     if metadata is None and payload is None:
-        return name
+        return text
     default = 1 if name == "B" else word_bits
-    return f"{name}:{default if metadata is None else metadata}/{word_bits if payload is None else payload}"
+    return f"{text}:{default if metadata is None else metadata}/{word_bits if payload is None else payload}"
 
 
 def _listed(data: object) -> list[Any]:

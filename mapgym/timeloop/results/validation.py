@@ -12,6 +12,7 @@ from mapgym.spec.rules import counting_rules
 from mapgym.spec.tensor import format_rank
 from mapgym.spec.workload import Workload
 from mapgym.timeloop.results.comparison import Comparison, Difference, Theirs, compare, printed_figures
+from mapgym.timeloop.results.directives import with_directives
 from mapgym.timeloop.results.explanation import ROUNDING, explained
 from mapgym.timeloop.results.folder import Case, add_file, find_cases
 from mapgym.timeloop.results.hardware import Hardware, read_hardware
@@ -178,6 +179,8 @@ class _Validation:
     def _task(self, workload: Workload, version: Version) -> _Task:
         inputs = self._inputs
         hardware = read_hardware(inputs.stats, inputs.nest, inputs.energies, version.reading, inputs.attributes)
+        directives, _ = inputs.case.document("mapping")
+        hardware = hardware.changed(lambda accelerator: with_directives(accelerator, directives))
         data, where = inputs.case.document("sparse_optimizations")
         if data is not None:
 

@@ -100,6 +100,19 @@ class TestMetadata:
             savings = priced(self.VECTOR, flat(formats={"Inputs": formats})).savings
             assert savings.metadata_accesses[0, self.INPUTS, READ, DONE].tolist() == expected
 
+    def test_a_rank_can_join_loops(self):
+        # Eight words in one fiber: four coordinates; from outside, each is taken to stand for a row, of which none is
+        # empty.
+        for formats, expected in (
+            (["CP@K+M"], [[4, 0]]),
+            (["UOP@M", "B@K"], [[8, 0], [0, 5]]),
+            (["outer-to-inner", "CP@K+M"], [[8, 0]]),
+        ):
+            savings = priced(self.MATRIX, flat(formats={"Inputs": formats}), self.rows_of_two()).savings
+            assert savings.metadata_accesses[0, self.INPUTS, READ, DONE].tolist() == expected
+        cost = CostModel(self.MATRIX, flat(formats={"Inputs": ["CP@K"]})).evaluate(self.rows_of_two())
+        assert "metadata" in cost.reason or "rank" in cost.reason
+
     def test_bandwidth_is_shared(self):
         machine = flat({"Inputs": ["CP"]}, read_bandwidth_words_per_cycle=1.0)
         # 4 inputs, 16 bits of metadata, which are a word, and a weight in each of the 8 cycles.

@@ -46,6 +46,12 @@ def explained(
     return _UNKNOWN
 
 
+def agrees_but_rounding(comparison: Comparison, inputs: Inputs) -> bool:
+    """Whether all counts and cycles are equal, but for the rounding of probabilities."""
+    wrong = [each for each in comparison.differences if each.kind != ENERGY]
+    return not wrong or (inputs.stats.is_sparse and all(_is_rounding(each, inputs.stats.mac.name) for each in wrong))
+
+
 def _is_rounding(difference: Difference, mac: str) -> bool:
     """Whether a count is off by one, or multiply-accumulates are by what a sixth digit of a probability can do."""
     if not difference.theirs.isdecimal():

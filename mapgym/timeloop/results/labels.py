@@ -30,6 +30,9 @@ RANKS = tuple(
 )
 """Labels that are followed by figures of each rank of metadata."""
 
+DENSE_LABELS = ("Scalar ", "Algorithmic scalar ", "Partition size", "Utilized capacity", "Data tile shape")
+"""What labels begin with whose figures zeros do not change."""
+
 
 def kind_of(label: str) -> str:
     """What sort of figure has a label."""

@@ -13,11 +13,11 @@ from mapgym.spec.tensor import format_rank
 from mapgym.spec.workload import Workload
 from mapgym.timeloop.results.comparison import Comparison, Difference, Theirs, compare, printed_figures
 from mapgym.timeloop.results.directives import with_directives
-from mapgym.timeloop.results.explanation import ROUNDING, explained
+from mapgym.timeloop.results.explanation import ROUNDING, agrees_but_rounding, explained
 from mapgym.timeloop.results.folder import Case, add_file, find_cases
 from mapgym.timeloop.results.hardware import Hardware, read_hardware
 from mapgym.timeloop.results.inference import infer_workloads
-from mapgym.timeloop.results.labels import ENERGY, KINDS
+from mapgym.timeloop.results.labels import DENSE_LABELS, ENERGY, KINDS
 from mapgym.timeloop.results.problem import read_problem
 from mapgym.timeloop.results.sparse import with_sparse_optimizations
 from mapgym.timeloop.results.sparse_inference import Guess, open_choices, settle
@@ -124,7 +124,7 @@ class _Validation:
         self._is_inferred = problem is None
         self._workloads = infer_workloads(inputs) if problem is None else [read_problem(problem, where)]
         self._tried: dict[Version, tuple[Comparison, _Task]] = {}
-        self._guess: tuple[Workload, Guess] | None = None  # of the last workload: what zeros do, no version has changed
+        self._guesses: dict[Workload, Guess] = {}  # what zeros do, no version has changed
 
     def fill(self, report: CaseReport) -> None:
         """Writes what has been found into a report."""
@@ -133,7 +133,7 @@ class _Validation:
         if self._rules is not None:
             likely, known_by = versions_of(self._rules, stats), "as you have said"
         best = self._best(likely)
-        if not best[0].agrees and self._rules is None:
+        if not agrees_but_rounding(best[0], self._inputs) and self._rules is None:
             others = self._best([*likely, *other_versions(likely)])
             if others[0].badness < best[0].badness:
                 best, known_by = others, "because most figures agree then, although it is printed otherwise"
@@ -155,12 +155,14 @@ class _Validation:
         for version in versions:
             if version not in self._tried:
                 self._tried[version] = self._try(version)
-            if self._tried[version][0].badness == (0, 0):
+            found = self._tried[version][0]
+            if found.badness == (0, 0) or (found.badness[1] == 0 and agrees_but_rounding(found, self._inputs)):
                 break
         return min((self._tried[v] for v in versions if v in self._tried), key=lambda found: found[0].badness)
 
     def _try(self, version: Version) -> tuple[Comparison, _Task]:
         """The workload under which most figures agree, counted in one way."""
+        self._keep_likely_workloads(version)
         best: tuple[Comparison, _Task] | None = None
         for workload in self._workloads:
             task = self._task(workload, version)
@@ -170,11 +172,20 @@ class _Validation:
             if comparison.agrees:
                 break
         assert best is not None
-        if self._is_inferred:
-            # What explains the counts once explains them under other rules too, if anything does.
-            chosen = best[1].workload.dims, [tensor.ranks for tensor in best[1].workload.tensors]
-            self._workloads.sort(key=lambda each: (each.dims, [tensor.ranks for tensor in each.tensors]) != chosen)
         return best
+
+    def _keep_likely_workloads(self, version: Version) -> None:
+        """Of several workloads keeps those whose counts without zeros agree best; the rules change few of them."""
+        if len(self._workloads) == 1:
+            return
+        inputs = self._inputs
+        hardware = read_hardware(inputs.stats, inputs.nest, inputs.energies, version.reading, inputs.attributes)
+        dense = [each for each in self._theirs if each.place[2].startswith(DENSE_LABELS)]
+        found = [
+            compare(inputs, hardware, workload, version.rules, dense, is_rough=True).badness[0]
+            for workload in self._workloads
+        ]
+        self._workloads = [each for each, bad in zip(self._workloads, found, strict=True) if bad == min(found)]
 
     def _task(self, workload: Workload, version: Version) -> _Task:
         inputs = self._inputs
@@ -198,9 +209,9 @@ class _Validation:
             except SpecificationError:
                 return len(self._theirs), len(self._theirs)
 
-        if self._guess is None or self._guess[0] != workload:
-            self._guess = workload, settle(open_choices(inputs, workload), badness)
-        guess = self._guess[1]
+        if workload not in self._guesses:
+            self._guesses[workload] = settle(open_choices(inputs, workload), badness)
+        guess = self._guesses[workload]
         return _Task(guess.workload(workload), hardware.changed(guess.accelerator), guess)
 
     def _compare(self, task: _Task, version: Version, *, is_rough: bool = False) -> Comparison:

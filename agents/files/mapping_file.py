@@ -46,9 +46,10 @@ def read_mapping(path: Path, workload: Workload, accelerator: Accelerator) -> Ma
     data = load_yaml(path)
     theirs = data["mapping"] if isinstance(data, dict) and "mapping" in data else data
     if isinstance(theirs, list) or (isinstance(theirs, dict) and "nodes" in theirs):
-        from mapgym.timeloop.reading.mappings import read_timeloop_mapping
+        from mapgym.timeloop.reading.mappings import looks_like_timeloop, read_timeloop_mapping
 
-        return read_timeloop_mapping(theirs, workload, accelerator, str(path))
+        if looks_like_timeloop(theirs):
+            return read_timeloop_mapping(theirs, workload, accelerator, str(path))
     if isinstance(data, dict) and isinstance(data.get("mapping"), dict):
         # What "mapgym search --json" prints has the mapping among other keys.
         data = data["mapping"]

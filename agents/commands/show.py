@@ -11,6 +11,7 @@ from rich.table import Table
 from mapgym.agents.commands import console, options, parsing
 from mapgym.agents.experiment.definition.densities import task_workload
 from mapgym.agents.experiment.report.explanation import Breakdown, energy_table, explain, headlines, time_table
+from mapgym.agents.files.mapping_file import read_mapping
 from mapgym.agents.search.dataflow.dataflow import best_mapping
 from mapgym.agents.search.dataflow.templates import find_dataflow
 from mapgym.agents.studies.network.network_map import read_cell
@@ -25,7 +26,6 @@ from mapgym.mapspace.entries import AXES
 from mapgym.spec import catalog
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.workload import Workload
-from mapgym.system.yaml_loader import load_yaml
 
 
 def show(
@@ -49,7 +49,9 @@ def show(
     mapping: Annotated[
         Path | None,
         typer.Argument(
-            metavar="MAPPING", help='YAML file with a mapping, as "mapgym search -o" writes it.', show_default=False
+            metavar="MAPPING",
+            help='YAML file with a mapping, as "mapgym search -o" writes it; or a mapping or *.map.txt of Timeloop.',
+            show_default=False,
         ),
     ] = None,
     dataflow: Annotated[
@@ -145,17 +147,6 @@ def _print_derivation(
 def _follow_dataflow(name: str, workload: Workload, accelerator: Accelerator) -> Mapping:
 
     return best_mapping(MapSpace(workload, accelerator, AXES), find_dataflow(name))
-
-
-def read_mapping(path: Path, workload: Workload, accelerator: Accelerator) -> Mapping:
-    """The mapping in a YAML file, as ``mapgym search -o`` writes it."""
-    data = load_yaml(path)
-    if isinstance(data, dict) and isinstance(data.get("mapping"), dict):
-        # What "mapgym search --json" prints has the mapping among other keys.
-        data = data["mapping"]
-    if not isinstance(data, dict):
-        raise SpecificationError(f"{path}: holds no mapping; give what 'mapgym search -o' writes")
-    return Mapping.from_dict(data, workload, accelerator, str(path))
 
 
 def _task(workload: Workload, accelerator: Accelerator) -> dict[str, Any]:

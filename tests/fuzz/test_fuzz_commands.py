@@ -47,6 +47,7 @@ GOOD = (
     "run experiment.yaml -o experiment --jobs 1",
     "report finished",
     "validate records.jsonl",
+    "validate published --json",
     "list workloads",
     "list agents",
     "buffer list buffer",
@@ -130,6 +131,7 @@ def good_files() -> dict[str, bytes]:
 
 def lay_out(folder: Path, hostile: dict[str, bytes]) -> None:
     finished = {f"finished/{name}": content for name, content in corpus.experiment_files().items()}
+    finished |= {f"published/{name}": content for name, content in corpus.results_files().items()}
     for name, content in {**good_files(), **finished, **hostile}.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,17 +2,59 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from mapgym.agents.commands import console
+from mapgym.agents.commands import console, parsing
+from mapgym.agents.commands.show import read_mapping
+from mapgym.errors import SpecificationError, suggest
+from mapgym.errors.text import quoted
+from mapgym.spec import catalog
 from mapgym.timeloop.results import FILES, CaseReport, is_results, validate_folder
 from mapgym.timeloop.results.comparison import Difference
+from mapgym.timeloop.results.tool import run_model
+from mapgym.timeloop.writing import export_timeloop
 
-__all__ = ["FILES", "is_results", "show", "to_json", "validate_folder"]
+__all__ = ["FILES", "is_results", "show", "to_json", "validate_folder", "validate_with"]
+
+_TOOLS = ("timeloop",)
 
 _MOST_ROWS = 30
 """Differences of one case that are shown; --json has all."""
+
+
+def validate_with(
+    tool: str, mappings: Sequence[Path], workload: str | None, accelerator: str | None, rules: str | None
+) -> list[CaseReport]:
+    """Runs a tool on mappings, and compares what it finds with our figures.
+
+    Args:
+        tool: its name.
+        mappings: files with mappings.
+        workload, accelerator: what they are of, as the user named them.
+        rules: the counting rules; those of the accelerator if left out.
+
+    Raises:
+        SpecificationError: there is no such tool, or it cannot price a mapping.
+    """
+    if tool not in _TOOLS:
+        raise SpecificationError(f"--with: unknown tool {quoted(tool)}; {suggest(tool, _TOOLS)}")
+    if workload is None or accelerator is None:
+        raise SpecificationError(f"--with {tool} takes mappings of ours; say of what with --workload and --accelerator")
+    layer = catalog.workload(workload)
+    machine = parsing.load_accelerator(accelerator, rules=rules)
+    found = []
+    for path in mappings:
+        export = export_timeloop(layer, machine, read_mapping(path, layer, machine))
+        with tempfile.TemporaryDirectory() as folder:
+            run_model(export, Path(folder))
+            for report in validate_folder(Path(folder), {}, machine.rules):
+                report.name = str(path)
+                report.notes += [f"not in the files that it has read: {sentence}" for sentence in export.lost]
+                found.append(report)
+    return found
 
 
 def to_json(report: CaseReport) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from mapgym.errors.text import printable, quoted
 from mapgym.spec.rules import DEFAULT_RULES, RULE_SETS, counting_rules
 from mapgym.timeloop import ValidationReport, validate_file
 from mapgym.timeloop.records.architectures import BESIDE
+from mapgym.timeloop.results import CaseReport
 
 
 def _one_file(key: str) -> Any:
@@ -55,6 +56,18 @@ def validate(
     ert: Annotated[Path | None, _one_file("ERT")] = None,
     mapping: Annotated[Path | None, _one_file("mapping, or its *.map.txt")] = None,
     sparse: Annotated[Path | None, _one_file("sparse_optimizations")] = None,
+    tool: Annotated[
+        str | None,
+        typer.Option(
+            "--with",
+            metavar="TOOL",
+            help="Run an installed tool on mappings of our own (PATH: their files; with --workload and --accelerator), "
+            "and compare with what it finds: timeloop, whose timeloop-model must be on the PATH.",
+            show_default=False,
+        ),
+    ] = None,
+    workload: Annotated[str | None, typer.Option(help="Of the mappings, for --with.", show_default=False)] = None,
+    accelerator: Annotated[str | None, typer.Option(help="Of the mappings, for --with.", show_default=False)] = None,
     as_json: options.JsonOption = False,
 ) -> None:
     """Prices the mappings of Timeloop's results and compares every figure.
@@ -66,6 +79,11 @@ def validate(
         counting_rules(rules, "--rules")
     given = dict(zip(results.FILES, (problem, architecture, ert, mapping, sparse), strict=True))
     named = {key: file for key, file in given.items() if file is not None}
+    if tool is not None:
+        _end(results.validate_with(tool, files, workload, accelerator, rules), as_json)
+        return
+    if (lonely := workload or accelerator) is not None:
+        raise SpecificationError(f"{quoted(lonely)} is given without --with; results say what they are of")
     records = [path for path in files if not results.is_results(path)]
     if records and named:
         raise SpecificationError(f"{records[0]}: is no folder of results, and only these take Timeloop's single files")
@@ -80,6 +98,16 @@ def validate(
         if cases:
             results.show(cases)
     if not all(report.passed for report in reports) or not all(case.agrees for case in cases):
+        raise typer.Exit(1)
+
+
+def _end(cases: list[CaseReport], as_json: bool) -> None:
+    """Shows what was compared, and ends with the status that it deserves."""
+    if as_json:
+        console.print_json({"results": list(map(results.to_json, cases))})
+    else:
+        results.show(cases)
+    if not all(case.agrees for case in cases):
         raise typer.Exit(1)
 
 

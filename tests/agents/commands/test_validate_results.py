@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
+import yaml
 
 from mapgym.mapspace.space import MapSpace
 from mapgym.spec.accelerator import Accelerator
@@ -85,3 +87,42 @@ def test_files_of_a_folder_are_for_folders(mapgym, folder, tmp_path):
     status, _, error = mapgym("validate", folder, "--ert", folder / "parsed-processed-input.yaml")
     assert status == 2
     assert "has no key 'ERT'" in error
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch, folder):
+    """A program that leaves recorded results where it is started, as timeloop-model does, and its mapping in a file."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    program = programs / "timeloop-model"
+    program.write_text(
+        "#!/bin/sh\n"
+        f"[ -n \"$FAIL\" ] && {{ echo 'ERROR: could not find bound'; exit 1; }}\n"
+        f"for file in architecture.yaml ERT.yaml problem.yaml mapping.yaml; do [ -f $file ] || exit 3; done\n"
+        f"cp {folder}/*stats.txt {folder}/*map.txt .\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
+    mapping = MapSpace(LAYER, MACHINE, ("tile", "order")).sample(np.random.default_rng(3), 1)[0]
+    for name, part in (("mapping", mapping), ("layer", LAYER), ("machine", MACHINE)):
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(part.to_dict()))
+    return tmp_path
+
+
+def test_an_installed_model_is_run_and_compared(mapgym, installed, monkeypatch):
+    task = ("--workload", installed / "layer.yaml", "--accelerator", installed / "machine.yaml")
+    arguments = ("validate", installed / "mapping.yaml", "--with", "timeloop", *task)
+    status, text, error = mapgym(*arguments)
+    assert (status, error) == (0, "")
+    assert "1 of 1 agree in all counts and cycles." in text
+    found = json.loads(mapgym(*arguments, "--json")[1])["results"][0]
+    assert found["equal"] == found["compared"]
+    monkeypatch.setenv("FAIL", "1")
+    status, _, error = mapgym(*arguments)
+    assert status == 2
+    assert "ended with status 1 and no results; it said last: 'ERROR: could not find bound'" in error
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert "timeloop-model is not on the PATH" in mapgym(*arguments)[2]
+    assert "unknown tool 'timelop'; did you mean 'timeloop'" in mapgym(*arguments[:3], "timelop", *task)[2]
+    assert "say of what with --workload" in mapgym(*arguments[:4])[2]
+    assert "without --with" in mapgym("validate", installed, *task)[2]

@@ -77,8 +77,9 @@ def _nest(case: Case, stats: Stats) -> list[PrintedLevel]:
                 f"{case.nest}: has no level {quoted(missing[0])}, but {case.stats.name} has; give the nest of this run"
             )
         return nest
-    if (nest := _nest_of_directives(case, stats)) is not None:
-        return nest
+    written = _nest_of_directives(case, stats)
+    if written is not None:
+        return written
     if not any(level.loops for level in stats.levels):
         raise SpecificationError(
             f"{case.stats}: has no loops, and there is no map.txt beside it; give the mapping with --mapping FILE"

@@ -87,6 +87,14 @@ def test_the_workload_is_inferred_from_sizes_and_counts(tmp_path, seed):
     assert any("no problem is there" in note and "2*P" in note for note in report.notes)
 
 
+def test_a_problem_that_only_names_its_shape_is_inferred(tmp_path):
+    written(tmp_path)
+    (tmp_path / "parsed-processed-input.yaml").write_text("problem: {shape: cnn-layer, C: 4}")
+    (report,) = validate_folder(tmp_path)
+    assert report.agrees
+    assert any("the problem cannot be used" in note for note in report.notes)
+
+
 def test_what_sizes_cannot_explain_is_asked_for(tmp_path):
     skewed = Workload.from_dict(
         {

@@ -287,3 +287,103 @@ def _network(workload: Workload, accelerator: Accelerator, cost: Cost, s: int) -
             "        Energy (total)                          : 0.00 pJ",
         ]
     return [*text, ""]
+
+
+def write_sparse_results(
+    folder: Path, workload: Workload, accelerator: Accelerator, mapping: Mapping, features: dict[str, object] | None
+) -> Cost:
+    """Writes results of sparse hardware in the outline of 2024; ``features`` is what ``sparse_optimizations`` has."""
+    cost = CostModel(workload, accelerator, is_canonical=False).evaluate(mapping, detail=True)
+    assert cost.legal
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "timeloop-model.stats.txt").write_text(sparse_stats_text(workload, accelerator, mapping, cost))
+    (folder / "timeloop-model.map.txt").write_text(nest_text(workload, accelerator, mapping, cost))
+    (folder / "timeloop-model.ERT.yaml").write_text(yaml.safe_dump({"ERT": energy_table(accelerator)}))
+    data = {"problem": problem(workload)}
+    data["problem"]["instance"]["densities"] = {
+        tensor.name: {"distribution": tensor.density_distribution.replace("-", "_"), "density": tensor.density}
+        for tensor in workload.tensors
+    }
+    if features is not None:
+        (folder / "input.yaml").write_text(yaml.safe_dump({**data, "sparse_optimizations": features}))
+    return cost
+
+
+def sparse_stats_text(workload: Workload, accelerator: Accelerator, mapping: Mapping, cost: Cost) -> str:
+    """The statistics of sparse hardware."""
+    savings, mac = cost.savings, accelerator.mac
+    done, gated, skipped = (int(count) for count in savings.computes)
+    text = [
+        "Buffer and Arithmetic Levels",
+        "----------------------------",
+        "Level 0",
+        "-------",
+        f"=== {mac.name} ===",
+        "",
+        "    SPECS",
+        "    -----",
+        f"    Word bits             : {mac.word_bits}",
+        f"    Instances             : {mac.instances} ({mac.mesh_x}*{mac.mesh_y})",
+        "    STATS",
+        "    -----",
+        f"    Algorithmic Computes (total) : {workload.macs}",
+        f"    Actual Computes (total)      : {done}",
+        f"    Gated Computes (total)       : {gated}",
+        f"    Skipped Computes (total)     : {skipped}",
+    ]
+    for s, level in enumerate(accelerator.levels):
+        text += [
+            f"Level {s + 1}",
+            "-------",
+            f"=== {level.name} ===",
+            "    SPECS",
+            "    -----",
+            f"        Data storage size               : {level.capacity_words or '-'}",
+            f"        Data word bits                  : {level.word_bits}",
+            f"        Data block size                 : {level.block_size_words}",
+            f"        Metadata storage width(bits)    : {level.metadata_width_bits}",
+            "        Metadata storage depth          : 1000",
+            f"        Instances                       : {level.instances} ({level.mesh_x}*{level.mesh_y})",
+            "        Per-instance-cycle leakage      : 0.00 pJ",
+            "    STATS",
+            "    -----",
+            f"    Cycles               : {savings.level_cycles[s]}",
+        ]
+        for t in range(len(workload.tensors)):
+            if mapping.keep[s, t]:
+                text += _sparse_tensor(accelerator, workload, cost, s, t)
+    text += ["Networks", "--------", "", "Operational Intensity Stats", "---------------------------"]
+    text += [f"=== {name} ===" for name in accelerator.level_names]
+    text += ["", "Summary Stats", "-------------", f"Cycles: {int(cost.latency_cycles)}"]
+    return "\n".join([*text, f"Energy: {cost.energy_pj * 1e-6:.2f} uJ", ""])
+
+
+def _sparse_tensor(accelerator: Accelerator, workload: Workload, cost: Cost, s: int, t: int) -> list[str]:
+    level, detail, savings, tensor = accelerator.levels[s], cost.detail, cost.savings, workload.tensors[t]
+    ranks = dict(level.formats).get(tensor.name, ())
+    text = [
+        f"    {tensor.name}:",
+        f"        Partition size                                     : {detail.partition_words[s, t]}",
+        f"        Tile density distribution                          : {tensor.density_distribution}",
+        f"        Data tile shape                                    : {detail.tile_words[s, t]}",
+        f"        Max utilized data storage capacity                 : {savings.occupied_words[s, t]}",
+        f"        Representation format                              : {' '.join(ranks).lower() or 'none'} ",
+        f"        Utilized instances (max)                           : {detail.used_instances[s]}",
+        f"        Utilized instances (average)                       : {savings.used_instances[s, t]:.2f}",
+        f"        Energy (total)                                     : {savings.energy_pj[s, t]:.2f} pJ",
+    ]
+    for access in ("reads", "fills", "updates"):
+        text.append(f"        Algorithmic scalar {access} (per-instance) : {getattr(detail, access)[s, t]}")
+        text.append(f"        Actual scalar {access} (per-instance) : {getattr(savings, access)[s, t]}")
+        for outcome in ("gated", "skipped"):
+            saved = getattr(savings, f"{outcome}_{access}", None)
+            count = 0 if saved is None else saved[s, t]
+            text.append(f"        {outcome.capitalize()} scalar {access} (per-instance) : {count}")
+    for access, label in enumerate(("reads", "fills", "updates") if ranks else ()):
+        for outcome, kind in enumerate(("Actual", "Gated", "Skipped")):
+            counts = savings.metadata_accesses[s, t, access, outcome]
+            text.append(f"        {kind} scalar format {label} (per-instance)                   ")
+            for rank in reversed(range(len(ranks))):
+                metadata, payload = (int(count) for count in counts[rank])
+                text.append(f"            Rank {rank} (metadata, payload): ({metadata},  {payload})")
+    return text

@@ -82,4 +82,6 @@ def _of_energy(difference: Difference, inputs: Inputs, hardware: Hardware) -> st
         return "of a cluster; which version divides an ERT by its size has changed"
     if level is not None and inputs.energies and part not in inputs.energies:
         return f"the ERT has no entry for {part}"
+    if not inputs.energies:
+        return "no ERT: of the energies of actions only the largest is printed"
     return _UNKNOWN

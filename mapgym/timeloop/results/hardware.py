@@ -149,9 +149,9 @@ class _Maker:
 
     def _moved(self, number: Printed, part: Part, scale: float = 1.0) -> float:
         """An energy as it may have been before it was printed."""
-        if number.half and number.value:
+        if number.half:
             self.rounded.append(part.name)
-        return max(0.0, number.value + (self._shift * number.half if number.value else 0.0)) * scale
+        return max(0.0, number.value + self._shift * number.half) * scale
 
     def _mesh(self, part: Part) -> tuple[int, int]:
         text = part.specs.get("Instances", "")
@@ -283,7 +283,7 @@ class _Maker:
         hop = max(hops, key=lambda number: number.value, default=None)
         router, ingress = (self._number(network, label) for label in ("Router energy", "Ingress energy"))
         return (
-            0.0 if hop is None else self._moved(hop, network, 1e-3),
+            0.0 if hop is None or not hop.value else self._moved(hop, network, 1e-3),
             0.0 if router is None else self._moved(router, network),
             0.0 if ingress is None else self._moved(ingress, network),
         )

@@ -195,7 +195,7 @@ class _Reader:
             part.specs[label.strip()] = value.strip()
         elif self._section == "STATS":
             label, colon, value = (piece.strip() for piece in text.partition(":"))
-            if colon and not value:
+            if text.endswith(":"):
                 # The name of a tensor may hold a colon itself.
                 self._tensor = part.tensors.setdefault(text[:-1], TensorStats())
             elif not colon:

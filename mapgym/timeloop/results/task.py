@@ -11,12 +11,14 @@ from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
 from mapgym.mapping import Mapping
 from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.levels import Mac, StorageLevel
 from mapgym.spec.workload import Workload
-from mapgym.timeloop.reading.loops import PrintedLevel, parse_loops, parse_nest
-from mapgym.timeloop.reading.mappings import make_mapping, plans_of, read_timeloop_mapping
+from mapgym.timeloop.reading.loops import Loop, PrintedLevel, parse_loops, parse_nest
+from mapgym.timeloop.reading.mappings import looks_like_timeloop, make_mapping, plans_of, read_timeloop_mapping
 from mapgym.timeloop.results.attributes import Attributes, read_attributes
 from mapgym.timeloop.results.energies import Energies, read_energies
 from mapgym.timeloop.results.folder import Case, read_nest_text
+from mapgym.timeloop.results.problem import read_problem
 from mapgym.timeloop.results.stats import Stats, read_stats
 
 
@@ -75,9 +77,18 @@ def _nest(case: Case, stats: Stats) -> list[PrintedLevel]:
                 f"{case.nest}: has no level {quoted(missing[0])}, but {case.stats.name} has; give the nest of this run"
             )
         return nest
+    written = _nest_of_directives(case, stats)
+    if written is not None:
+        return written
     if not any(level.loops for level in stats.levels):
         raise SpecificationError(
             f"{case.stats}: has no loops, and there is no map.txt beside it; give the mapping with --mapping FILE"
+        )
+    hidden = [name for name in stats.order if stats.level(name) is None]
+    if hidden:
+        raise SpecificationError(
+            f"{case.stats}: does not print the loops of {quoted(hidden[0])}, which keeps nothing, and there is no "
+            "map.txt beside it; give the mapping with --mapping FILE"
         )
     nest = []
     for name in reversed(stats.order):
@@ -89,6 +100,25 @@ def _nest(case: Case, stats: Stats) -> list[PrintedLevel]:
                 words = found.lines.get("Data tile shape", found.lines.get("Utilized capacity", "1"))
                 level.words[tensor] = int(words) if words.isdecimal() else 1
         nest.append(level)
+    return nest
+
+
+def _nest_of_directives(case: Case, stats: Stats) -> list[PrintedLevel] | None:
+    """The loops that a mapping file describes, if there is one, and a problem to read it with; else None."""
+    (mapping, where), (problem, of_problem) = case.document("mapping"), case.document("problem")
+    if not looks_like_timeloop(mapping) or problem is None:
+        return None
+    workload = read_problem(problem, of_problem)
+    names = Accelerator("", tuple(StorageLevel(name) for name in stats.order), Mac(stats.mac.name))
+    made = read_timeloop_mapping(mapping, workload, names, where)
+    nest = []
+    for s, name in reversed(list(enumerate(stats.order))):
+        x_loops, y_loops = made.spatial_sides(s)
+        loops = [Loop(dim, bound) for dim, bound in reversed(made.temporal_loops(s))]
+        loops += [Loop(dim, bound, "Y") for dim, bound in reversed(y_loops)]
+        loops += [Loop(dim, bound, "X") for dim, bound in reversed(x_loops)]
+        kept = stats.level(name)
+        nest.append(PrintedLevel(name, {} if kept is None else dict.fromkeys(kept.tensors, 1), loops))
     return nest
 
 

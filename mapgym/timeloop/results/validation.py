@@ -104,6 +104,20 @@ def validate_case(case: Case, rules: str | None = None) -> CaseReport:
     return report
 
 
+def _workloads(inputs: Inputs) -> tuple[list[Workload], str]:
+    """The workload of the problem, or those that the figures leave possible and why they are asked."""
+    problem, where = inputs.case.document("problem")
+    if problem is None:
+        return infer_workloads(inputs), "no problem is there"
+    try:
+        return [read_problem(problem, where)], ""
+    except SpecificationError as error:
+        try:
+            return infer_workloads(inputs), f"the problem cannot be used ({error})"
+        except SpecificationError:
+            raise error from None
+
+
 @dataclass(frozen=True)
 class _Task:
     """What is priced under some rules."""
@@ -120,9 +134,7 @@ class _Validation:
         self._inputs = inputs
         self._rules = rules
         self._theirs: list[Theirs] = printed_figures(inputs.stats)
-        problem, where = inputs.case.document("problem")
-        self._is_inferred = problem is None
-        self._workloads = infer_workloads(inputs) if problem is None else [read_problem(problem, where)]
+        self._workloads, self._inferred_because = _workloads(inputs)
         self._tried: dict[Version, tuple[Comparison, _Task]] = {}
         self._guesses: dict[Workload, Guess] = {}  # what zeros do, no version has changed
 
@@ -228,12 +240,13 @@ class _Validation:
     def _inferred(self, task: _Task) -> list[str]:
         """What was not given and had to be inferred; sentences."""
         notes = []
-        if self._is_inferred:
+        if self._inferred_because:
             tensors = "; ".join(
                 f"{tensor.name}[{', '.join(map(format_rank, tensor.ranks))}]" for tensor in task.workload.tensors
             )
             notes.append(
-                f"no problem is there: {tensors} explains the sizes and counts; give it with --problem to be sure"
+                f"{self._inferred_because}: {tensors} explains the sizes and counts; give the problem with --problem "
+                "to be sure"
             )
         if task.guess is not None and task.guess.choices:
             notes.append(

@@ -87,6 +87,14 @@ def test_the_workload_is_inferred_from_sizes_and_counts(tmp_path, seed):
     assert any("no problem is there" in note and "2*P" in note for note in report.notes)
 
 
+def test_a_problem_that_only_names_its_shape_is_inferred(tmp_path):
+    written(tmp_path)
+    (tmp_path / "parsed-processed-input.yaml").write_text("problem: {shape: cnn-layer, C: 4}")
+    (report,) = validate_folder(tmp_path)
+    assert report.agrees
+    assert any("the problem cannot be used" in note for note in report.notes)
+
+
 def test_what_sizes_cannot_explain_is_asked_for(tmp_path):
     skewed = Workload.from_dict(
         {
@@ -161,6 +169,34 @@ def test_several_runs_in_a_folder_and_folders_in_a_folder(tmp_path):
     reports = list(validate_folder(tmp_path))
     assert [report.name for report in reports] == ["a/timeloop-mapper", "a/timeloop-model", "c"]
     assert all(report.agrees for report in reports)
+
+
+def test_a_mapping_file_stands_for_a_nest(tmp_path):
+    accelerator = machine("timeloop-2024")
+    mapping = some_mapping(LAYER, accelerator, 2)
+    write_results(tmp_path, LAYER, accelerator, mapping, with_architecture=True)
+    (tmp_path / "timeloop-model.map.txt").unlink()
+    (report,) = validate_folder(tmp_path)
+    assert "does not print the loops of 'Spread'" in report.error
+    nodes = []
+    for s, name in enumerate(accelerator.level_names):
+        x_loops, y_loops = mapping.spatial_sides(s)
+        kinds = {"temporal": mapping.temporal_loops(s), "spatial": x_loops + y_loops}
+        nodes += [
+            {"target": name, "type": kind, "factors": dict(loops), "permutation": [dim for dim, _ in loops]}
+            for kind, loops in kinds.items()
+        ]
+        nodes[-1]["split"] = len(x_loops)
+        nodes.append(
+            {
+                "target": name,
+                "type": "bypass",
+                "bypass": [t for t, k in zip(mapping.tensors, mapping.keep[s], strict=True) if not k],
+            }
+        )
+    (tmp_path / "timeloop-model.map.yaml").write_text(yaml.safe_dump({"mapping": nodes}))
+    (report,) = validate_folder(tmp_path)
+    assert (report.error, report.agrees, report.energy_agrees) == ("", True, True)
 
 
 def test_the_nest_may_be_missing_where_statistics_have_the_loops(tmp_path):

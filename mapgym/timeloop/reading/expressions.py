@@ -218,6 +218,7 @@ class _Evaluation:
         raise self._wrong(f"only arithmetic is computed, and {kind} is none; give a number in its place")
 
     def _name(self, name: str, depth: int) -> Any:
+        inside: Mapping[str, object]
         try:
             if isinstance(self._names, Names):
                 value, inside = self._names.lookup(name)
@@ -263,8 +264,7 @@ class _Evaluation:
 
 def _power(base: Number, exponent: Number) -> Number:
     """A power, unless it is so large that computing it would take long."""
-    is_whole = isinstance(base, int) and isinstance(exponent, int)
-    if is_whole and exponent * abs(base).bit_length() > 2 * _MOST_BITS:
+    if isinstance(base, int) and isinstance(exponent, int) and exponent * abs(base).bit_length() > 2 * _MOST_BITS:
         raise OverflowError("the power is too large")
     result = base**exponent
     if isinstance(result, complex):

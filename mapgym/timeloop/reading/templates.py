@@ -76,6 +76,7 @@ def render(text: str, functions: Mapping[str, Callable[..., object]], values: Ma
     try:
         tree = environment.parse(text)
         for node in tree.find_all((nodes.For, nodes.Macro)):
+            assert isinstance(node, nodes.For | nodes.Macro)  # what was asked for
             node.body.insert(0, nodes.Output([nodes.Call(nodes.Name(_STEP, "load"), [], [], None, None)]))
         code = environment.compile(tree)
         template = jinja2.Template.from_code(environment, code, dict(environment.globals))

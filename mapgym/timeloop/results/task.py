@@ -18,7 +18,7 @@ from mapgym.timeloop.reading.mappings import looks_like_timeloop, make_mapping, 
 from mapgym.timeloop.results.attributes import Attributes, read_attributes
 from mapgym.timeloop.results.energies import Energies, read_energies
 from mapgym.timeloop.results.folder import Case, read_nest_text
-from mapgym.timeloop.results.problem import read_problem
+from mapgym.timeloop.reading.problems import read_problem
 from mapgym.timeloop.results.stats import Stats, read_stats
 
 

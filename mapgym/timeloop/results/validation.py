@@ -11,6 +11,8 @@ from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.rules import counting_rules
 from mapgym.spec.tensor import format_rank
 from mapgym.spec.workload import Workload
+from mapgym.timeloop.reading.problems import read_problem
+from mapgym.timeloop.reading.sparse import targets_of, with_sparse_optimizations
 from mapgym.timeloop.results.comparison import Comparison, Difference, Theirs, compare, printed_figures
 from mapgym.timeloop.results.directives import with_directives
 from mapgym.timeloop.results.explanation import ROUNDING, agrees_but_rounding, explained
@@ -18,8 +20,7 @@ from mapgym.timeloop.results.folder import Case, add_file, find_cases
 from mapgym.timeloop.results.hardware import Hardware, read_hardware
 from mapgym.timeloop.results.inference import infer_workloads
 from mapgym.timeloop.results.labels import DENSE_LABELS, ENERGY, KINDS
-from mapgym.timeloop.results.problem import read_problem
-from mapgym.timeloop.results.sparse import with_sparse_optimizations
+from mapgym.timeloop.results.sparse import with_conversions
 from mapgym.timeloop.results.sparse_inference import Guess, open_choices, settle
 from mapgym.timeloop.results.task import Inputs, read_inputs
 from mapgym.timeloop.results.versions import Version, likely_versions, other_versions, versions_of
@@ -208,7 +209,7 @@ class _Validation:
         if data is not None:
 
             def change(accelerator: Accelerator) -> Accelerator:
-                return with_sparse_optimizations(accelerator, data, where)
+                return with_conversions(with_sparse_optimizations(accelerator, targets_of(data, where)))
 
             return _Task(workload, hardware.changed(change))
         if not inputs.stats.is_sparse:

@@ -35,7 +35,7 @@ def export_timeloop(workload: Workload, accelerator: Accelerator, mapping: Mappi
         **readable_names(parts),
     }
     about = f"{workload.name} on {accelerator.name}, costs counted as {machine.counting.version}"
-    sections = {
+    sections: dict[str, dict[str, Any]] = {
         "architecture.yaml": {"architecture": architecture_of(machine, names)},
         "ERT.yaml": {"ERT": energies_of(machine, names)},
         "problem.yaml": {"problem": problem_of(workload, names)},

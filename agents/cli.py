@@ -6,14 +6,15 @@ import contextlib
 import io
 import os
 import sys
+import warnings
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from mapgym import __version__
 from mapgym.agents.commands.lazy import lazy_group
-from mapgym.errors import SpecificationError
+from mapgym.errors import InputWarning, SpecificationError
 from mapgym.errors.text import printable
 from mapgym.system import command_start
 
@@ -32,6 +33,7 @@ _COMMANDS = {
     "train": "train:train",
     "validate": "validate:validate",
     "export": "export:export",
+    "import": "import_:import_group",
     "list": "listing:list_names",
     "map": "network.map:map_network",
     "sweep": "network.sweep:sweep",
@@ -83,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             # Names may hold what the encoding of a terminal or a pipe does not have.
             stream.reconfigure(errors="backslashreplace")
+    warnings.showwarning = _show_warning
     try:
         try:
             app(args=given, prog_name="mapgym", obj=given)
@@ -106,6 +109,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(str(SpecificationError(what)))
     except KeyboardInterrupt:
         raise SystemExit(command_start.INTERRUPTED) from None
+
+
+def _show_warning(message: Warning | str, category: type[Warning], file_name: str, line: int, *rest: Any) -> None:
+    """What the user has given in vain is said in one line; other warnings look as they always do."""
+    if issubclass(category, InputWarning):
+        sys.stderr.write(f"mapgym: {printable(str(message))}\n")
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, file_name, line))
 
 
 def _fail(message: str) -> None:

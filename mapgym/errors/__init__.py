@@ -3,6 +3,7 @@
 from mapgym.errors.checks import (
     LONGEST_NAME,
     MAX_INTEGER,
+    InputWarning,
     SpecificationError,
     positive_int,
     require_keys,
@@ -15,6 +16,7 @@ from mapgym.errors.checks import (
 __all__ = [
     "LONGEST_NAME",
     "MAX_INTEGER",
+    "InputWarning",
     "SpecificationError",
     "positive_int",
     "require_keys",

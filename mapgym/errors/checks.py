@@ -30,6 +30,10 @@ class SpecificationError(ValueError):
         super().__init__(shortened(printable(str(message)), _LONGEST_MESSAGE))
 
 
+class InputWarning(UserWarning):
+    """Something that the user gave has no effect; the command line prints the message without its place in the code."""
+
+
 def suggest(name: str, choices: Iterable[str]) -> str:
     """Returns the tail of an error message: the nearest valid name, or all of them.
 

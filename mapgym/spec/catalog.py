@@ -6,6 +6,7 @@ everything that takes a workload or an accelerator takes one.
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from os import PathLike
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from mapgym.errors import SpecificationError, positive_int, require_keys, require_name, suggest
 from mapgym.errors.text import quoted
@@ -26,6 +27,18 @@ Spec: TypeAlias = "str | PathLike[str] | Mapping[str, object]"
 
 _DATA_PACKAGE = "mapgym.envs_config"
 _SUFFIX = re.compile(r"(?<=.)\.(?:ya?ml|json)(?=:|\Z)", re.IGNORECASE | re.DOTALL)
+_TIMELOOP_ACCELERATOR = "mapgym.timeloop.reading.named:named_accelerator"
+_TIMELOOP_WORKLOAD = "mapgym.timeloop.reading.named:named_workload"
+_TIMELOOP_ENDINGS = (".cfg", ".jinja", ".jinja2", ".j2")
+_TIMELOOP_KEY = re.compile(
+    r"""^["']?(?:architecture|arch|problem|variables|components|compound_components|ERT|ART)["']?\s*:|^\{[{%]""",
+    re.MULTILINE,
+)
+"""At the beginning of a line, in none of our files."""
+
+_ESTIMATE = re.compile(r":pat(?:@[^:/\\]*)?\Z")
+"""What may follow files without energies, such as ":pat@45nm"."""
+
 _OWN_FILE = "(a file of your own needs a path that ends in .yaml)"
 
 
@@ -123,8 +136,9 @@ def workload(spec: Spec | Workload) -> Workload:
     """Returns the workload that a specification stands for.
 
     Args:
-        spec: "network/layer" from the catalog, the path of a file with one workload, "path.yaml:layer" for one layer
-            of a file with a network, the dict that :meth:`Workload.from_dict` reads, or a workload (returned as is).
+        spec: "network/layer" from the catalog, the path of a file with one workload (or with a problem for Timeloop),
+            "path.yaml:layer" for one layer of a file with a network, the dict that :meth:`Workload.from_dict` reads, or
+            a workload (returned as is).
 
     Raises:
         SpecificationError: unknown name, unreadable file, or content that is no workload.
@@ -134,6 +148,8 @@ def workload(spec: Spec | Workload) -> Workload:
     if isinstance(spec, Mapping):
         return Workload.from_dict(spec)
     text = _as_text(spec, "workload", "'resnet18/conv1'")
+    if _is_for_timeloop(text):
+        return _call(_TIMELOOP_WORKLOAD, text)
     if found := _file_and_layer(text):
         return _workload_from_file(*found)
     network_name, slash, layer_name = text.partition("/")
@@ -154,7 +170,8 @@ def accelerator(spec: Spec | Accelerator) -> Accelerator:
     """Returns the accelerator that a specification stands for.
 
     Args:
-        spec: a catalog name such as "accel_b", the path of a YAML file, the dict that :meth:`Accelerator.from_dict`
+        spec: a catalog name such as "accel_b", the path of a YAML file, paths of files for Timeloop (separated by
+            commas, or a folder; see :mod:`mapgym.timeloop.reading.named`), the dict that :meth:`Accelerator.from_dict`
             reads, or an accelerator (returned as is).
 
     Raises:
@@ -165,6 +182,8 @@ def accelerator(spec: Spec | Accelerator) -> Accelerator:
     if isinstance(spec, Mapping):
         return Accelerator.from_dict(spec)
     text = _as_text(spec, "accelerator", "'accel_b'")
+    if _is_for_timeloop(text):
+        return _call(_TIMELOOP_ACCELERATOR, text)
     if _is_path(text):
         return Accelerator.from_dict(_read(Path(text)), text)
     if text not in accelerator_names():
@@ -239,6 +258,8 @@ def workloads(spec: Spec | Workload | Network, what: str = "workload") -> list[W
     if isinstance(spec, Mapping):
         return workloads(Network.from_dict(spec)) if "layers" in spec else [workload(spec)]
     text = _as_text(spec, what, "'resnet18/conv1'")
+    if _is_for_timeloop(text):
+        return [_call(_TIMELOOP_WORKLOAD, text)]
     if found := _file_and_layer(text):
         file, layer = found
         data = _read(file)
@@ -289,6 +310,29 @@ def _folder(kind: str) -> Traversable:
 def _stems(kind: str) -> tuple[str, ...]:
     files = (entry.name for entry in _folder(kind).iterdir())
     return tuple(sorted(name.removesuffix(".yaml") for name in files if name.endswith(".yaml")))
+
+
+def _is_for_timeloop(text: str) -> bool:
+    """Whether a specification names files for Timeloop, or a folder of them: the format is known by looking."""
+    files = _ESTIMATE.sub("", text).split(",")
+    return any(map(_looks_like_timeloop, map(Path, files)))
+
+
+def _looks_like_timeloop(path: Path) -> bool:
+    try:
+        if path.is_dir():
+            return any(path.rglob("*.yaml")) and str(path) not in (*network_names(), *accelerator_names())
+        if path.suffix.lower() in _TIMELOOP_ENDINGS:
+            return path.is_file()
+        return _is_path(path.name) and _TIMELOOP_KEY.search(path.read_text("utf-8", "replace")) is not None
+    except (OSError, ValueError):
+        return False
+
+
+def _call(place: str, text: str) -> Any:
+    """What the reader of another format makes of a specification; it is imported when it is needed."""
+    module, _, function = place.partition(":")
+    return getattr(importlib.import_module(module), function)(text)
 
 
 def _as_text(spec: object, what: str, example: str) -> str:

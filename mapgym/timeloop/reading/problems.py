@@ -46,14 +46,16 @@ def read_problem(data: object, where: str, names: Names | None = None) -> Worklo
     coefficients = {"": 1}
     for entry in map(_keyed, shape.get("coefficients") or []):
         name = str(entry.get("name"))
-        coefficients[name] = _whole(given.get(name, entry.get("default", 1)), names, f"{where}: {quoted(name)}")
+        value = given.get(name, entry.get("default", 1))
+        coefficients[name] = whole(evaluate_number(value, names, f"{where}: {name}"), f"{where}: {quoted(name)}", 0)
     tensors = []
     for entry in map(_keyed, spaces):
         name, projection = str(entry.get("name")), entry.get("projection")
         if not isinstance(projection, list):
             raise SpecificationError(f"{where}: {quoted(name)} has the projection {quoted(projection)}; give a list")
         place = f"{where}: the projection of {quoted(name)}"
-        ranks = tuple(_rank(rank, coefficients, names, place) for rank in projection)
+        # A coefficient of 0 stands for a dim that does not move the tensor.
+        ranks = tuple(filter(None, (_rank(rank, coefficients, names, place) for rank in projection)))
         tensors.append(Tensor(name, ranks, is_output=_is_true(entry.get("read_write"))))
     name = str(problem.get("name") or shape.get("name") or "problem")
     try:
@@ -128,7 +130,9 @@ def _rank(data: object, coefficients: dict[str, int], names: Names, where: str) 
             if factor not in coefficients:
                 raise SpecificationError(f"{where}: {quoted(factor)} is no coefficient; add it to coefficients")
             factor = coefficients[factor]
-        terms[str(parts[0])] = terms.get(str(parts[0]), 0) + _whole(factor, names, where)
+        factor = whole(evaluate_number(factor, names, where), where, 0)
+        if factor:
+            terms[str(parts[0])] = terms.get(str(parts[0]), 0) + factor
     return tuple(terms.items())
 
 

@@ -15,10 +15,10 @@ from mapgym.spec.levels import Mac, StorageLevel
 from mapgym.spec.workload import Workload
 from mapgym.timeloop.reading.loops import Loop, PrintedLevel, parse_loops, parse_nest
 from mapgym.timeloop.reading.mappings import looks_like_timeloop, make_mapping, plans_of, read_timeloop_mapping
+from mapgym.timeloop.reading.problems import read_problem
 from mapgym.timeloop.results.attributes import Attributes, read_attributes
 from mapgym.timeloop.results.energies import Energies, read_energies
 from mapgym.timeloop.results.folder import Case, read_nest_text
-from mapgym.timeloop.reading.problems import read_problem
 from mapgym.timeloop.results.stats import Stats, read_stats
 
 

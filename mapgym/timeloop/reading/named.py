@@ -1,0 +1,58 @@
+"""Timeloop's files where a workload or an accelerator is named: ``arch.yaml``, ``arch.yaml,ERT.yaml``, a folder."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Sequence
+
+from mapgym.errors import InputWarning, SpecificationError
+from mapgym.errors.text import quoted
+from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.workload import Workload
+from mapgym.timeloop.reading.documents import Ignored
+from mapgym.timeloop.reading.specification import TimeloopSpecification, read_timeloop
+
+_ESTIMATE = re.compile(r"(?P<files>.+?):(?P<energies>pat(?:@[^:/\\]*)?)", re.DOTALL)
+_SHOWN = 3
+
+
+def read_named(text: str) -> TimeloopSpecification:
+    """What one or several files say, or the files of a folder.
+
+    Args:
+        text: their paths, separated by commas; at the end ":pat" or such as ":pat@45nm@0.9V" for an estimate of
+            energies that no ERT says.
+
+    Raises:
+        SpecificationError: as :func:`~mapgym.timeloop.reading.specification.read_timeloop`.
+    """
+    match = _ESTIMATE.fullmatch(text)
+    files, energies = (match["files"], match["energies"]) if match else (text, None)
+    return read_timeloop([file.strip() for file in files.split(",") if file.strip()], energies)
+
+
+def named_accelerator(text: str) -> Accelerator:
+    """The accelerator that files for Timeloop describe; warns of what has no effect."""
+    found = read_named(text)
+    if found.accelerator is None:
+        raise SpecificationError(f"{text}: holds no architecture; name the file that has the key architecture, too")
+    _warn(text, found.ignored)
+    return found.accelerator
+
+
+def named_workload(text: str) -> Workload:
+    """The workload that files for Timeloop describe; warns of what has no effect."""
+    found = read_named(text)
+    if found.workload is None:
+        raise SpecificationError(f"{text}: holds no problem; name the file that has the key problem")
+    _warn(text, found.ignored)
+    return found.workload
+
+
+def _warn(text: str, ignored: Sequence[Ignored]) -> None:
+    if ignored:
+        shown = ", ".join(entry.key for entry in ignored[:_SHOWN])
+        more = f" and {len(ignored) - _SHOWN} more" if len(ignored) > _SHOWN else ""
+        message = f"{quoted(text)}: without effect: {shown}{more}; 'mapgym import timeloop' lists all, with reasons"
+        warnings.warn(message, InputWarning, stacklevel=4)

@@ -43,11 +43,12 @@ def map_network(
     a picture of where energy and time go (map.png). "mapgym show" takes a file of cells/, "mapgym report" the folder.
     """
     settings = network_options.settings(axes, objective, agent, samples_per_layer, seed, constraints, certify, buffer)
+    machine = parsing.load_accelerator(accelerator, peer_links=not no_peer_links, rules=rules)
     found = NetworkMap(
         catalog.network(network),
-        parsing.load_accelerator(accelerator, peer_links=not no_peer_links, rules=rules),
+        machine,
         settings,
-        network_options.parse_clock(clock),
+        network_options.parse_clock(clock, machine),
         parsing.command_line(context),
     )
     network_options.check_searches(found.network, [found.accelerator], settings)

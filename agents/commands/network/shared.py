@@ -78,10 +78,12 @@ def settings(
     )
 
 
-def parse_clock(ghz: float | None) -> float | None:
-    """Checks --clock."""
+def parse_clock(ghz: float | None, accelerator: Accelerator) -> float | None:
+    """Checks --clock; without it, the clock that the accelerator gives, if it does."""
     if ghz is not None and not 0 < ghz < math.inf:
         raise SpecificationError(f"--clock is {ghz:g}; give a finite number of GHz above 0")
+    if ghz is None and accelerator.cycle_seconds is not None:
+        return 1e-9 / accelerator.cycle_seconds
     return ghz
 
 

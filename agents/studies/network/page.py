@@ -83,7 +83,7 @@ def _totals(found: NetworkMap, results: Sequence[Result]) -> list[Markup]:
     content = [breakdown(Breakdown("Totals", ("quantity",), ("value",), (rows,))), element("p", table.note)]
     if found.clock_ghz is None:
         content.append(element("p", "Time and power are not known: no clock was given (--clock)."))
-    areas = [getattr(level, "area_um2", None) for level in found.accelerator.levels]
+    areas = [level.area_um2 for level in found.accelerator.levels]
     if any(areas):
         total = sum(area * level.instances for area, level in zip(areas, found.accelerator.levels, strict=True) if area)
         content.append(element("p", f"Area of the levels whose area is known: {total * 1e-6:.4g} mm²."))

@@ -266,7 +266,7 @@ def on_front(points: Sequence[tuple[float, ...]]) -> list[bool]:
 def area_of(accelerator: Accelerator) -> float | None:
     """Area in mm2 of all instances, None unless all levels with a capacity and the MACs give one."""
     parts: list[StorageLevel | Mac] = [level for level in accelerator.levels if level.capacity_words is not None]
-    areas = [(getattr(part, "area_um2", None), part.instances) for part in (*parts, accelerator.mac)]
+    areas = [(part.area_um2, part.instances) for part in (*parts, accelerator.mac)]
     if any(area is None for area, _ in areas):
         return None
     return sum(area * count for area, count in areas if area is not None) * 1e-6

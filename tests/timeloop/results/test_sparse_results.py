@@ -10,8 +10,9 @@ from mapgym.mapspace.space import MapSpace
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.levels import Mac, StorageLevel
 from mapgym.spec.workload import matmul
+from mapgym.timeloop.reading.sparse import targets_of, with_sparse_optimizations
 from mapgym.timeloop.results import validate_folder
-from mapgym.timeloop.results.sparse import with_sparse_optimizations
+from mapgym.timeloop.results.sparse import with_conversions
 from mapgym.timeloop.results.sparse_inference import settle
 from timeloop_output import write_sparse_results
 
@@ -81,6 +82,11 @@ def test_sparse_results_agree_with_and_without_their_features(tmp_path, saving, 
     assert inferred.compared["counts"] == read.compared["counts"] > 30
 
 
+def featured(data):
+    """The machine with what sparse_optimizations say of it."""
+    return with_conversions(with_sparse_optimizations(machine(), targets_of(data, "in.yaml")))
+
+
 class TestFeatures:
     def test_ranks(self):
         ranks = [
@@ -91,30 +97,28 @@ class TestFeatures:
         data = {
             "targets": [{"name": "DRAM", "representation-format": {"data-spaces": [{"name": "A", "ranks": ranks}]}}]
         }
-        found = with_sparse_optimizations(machine(), data, "in.yaml")
+        found = featured(data)
         assert found.levels[1].formats == (("A", ("outer-to-inner", "UOP:8/0", "B", "CP@K+M:14/8")),)
 
     def test_compute(self):
-        found = with_sparse_optimizations(
-            machine(), {"targets": [{"name": "MACC", "compute_optimization": [{"type": "gating"}]}]}, "in.yaml"
-        )
+        found = featured({"targets": [{"name": "MACC", "compute_optimization": [{"type": "gating"}]}]})
         assert found.mac.zero_operands == ("gating",)
 
     def test_what_is_stored_plain_below_what_is_packed_is_unpacked(self):
-        found = with_sparse_optimizations(machine(), {"targets": features("gating")["targets"][1:]}, "in.yaml")
+        found = featured({"targets": features("gating")["targets"][1:]})
         assert [level.decompression_supported for level in found.levels] == [True, False]
 
     @pytest.mark.parametrize(
         ("target", "words"),
         [
-            ({"name": "Nowhere"}, "there is no such level"),
+            ({"name": "Nowhere"}, "there is no such component"),
             ({"name": "Buf", "action_optimization": [{"type": "leaping", "options": [{"target": "A"}]}]}, "'leaping'"),
             ({"name": "MACC", "compute_optimization": [{"type": "leaping"}]}, "'leaping'"),
         ],
     )
     def test_what_is_refused(self, target, words):
         with pytest.raises(SpecificationError) as error:
-            with_sparse_optimizations(machine(), {"targets": [target]}, "in.yaml")
+            featured({"targets": [target]})
         assert words in str(error.value)
 
 

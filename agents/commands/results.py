@@ -65,6 +65,7 @@ def to_json(report: CaseReport) -> dict[str, Any]:
         "rules": report.rules,
         "rules_known_by": report.known_by,
         "agrees": report.agrees,
+        "close": report.is_close,
         "energy_agrees": report.energy_agrees,
         "compared": report.compared,
         "equal": report.equal,
@@ -99,12 +100,16 @@ def show(reports: Sequence[CaseReport]) -> None:
         verdict = "not priced" if report.error else "agrees" if report.agrees else "DIFFERS"
         if report.agrees and not report.energy_agrees:
             verdict = "counts and cycles agree"
+        elif report.is_close and not report.agrees:
+            verdict = "close"
         table.add_row(report.name, report.rules or "-", *([""] * 3 if report.error else figures), verdict)
     console.out().print(table)
     for report in reports:
         _show_case(report)
     agree = sum(report.agrees for report in reports)
-    console.say(f"{agree} of {len(reports)} agree in all counts and cycles.")
+    close = sum(report.is_close for report in reports) - agree
+    rest = f"; {close} more but for what may be rounding" if close else ""
+    console.say(f"{agree} of {len(reports)} agree in all counts and cycles{rest}.")
 
 
 def _show_case(report: CaseReport) -> None:

@@ -9,8 +9,9 @@ from mapgym.timeloop.results.hardware import Hardware
 from mapgym.timeloop.results.labels import ENERGY, RANKS
 from mapgym.timeloop.results.task import Inputs
 
-ROUNDING = "rounding: Timeloop rounds probabilities of zeros to six digits, and which ones has changed"
-"""Sparse counts are products of probabilities, and the last digit decides what is rounded up."""
+ROUNDING = "so little that it may be rounding of a probability; no rule is known that gives this figure"
+"""Sparse counts are products of probabilities, and the last digit decides what is rounded up. A guess, no rule: it does
+not make figures equal."""
 
 _UNKNOWN = ""
 

@@ -58,9 +58,14 @@ class CaseReport:
 
     @property
     def agrees(self) -> bool:
-        """Whether all counts and cycles are equal, but for the rounding of probabilities."""
-        wrong = [each for each in self.differences if each.kind != ENERGY and each.why != ROUNDING]
-        return not self.error and not wrong
+        """Whether all counts and cycles are equal."""
+        return not self.error and all(each.kind == ENERGY for each in self.differences)
+
+    @property
+    def is_close(self) -> bool:
+        """Whether what differs of counts and cycles is so little that it may be rounding."""
+        wrong = [each for each in self.differences if each.kind != ENERGY]
+        return not self.error and all(each.why == ROUNDING for each in wrong)
 
     @property
     def energy_agrees(self) -> bool:

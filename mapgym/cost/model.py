@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, overload
 
@@ -21,14 +22,12 @@ from mapgym.cost.dense.price_kernels import (
 )
 from mapgym.cost.dense.scratch import make_scratch
 from mapgym.cost.dense.tables import HOLES, has_features, make_features, make_tables
-from mapgym.cost.sparse.sparse_kernels import SparseWork, price_sparse_batch
-from mapgym.cost.sparse.tables import SparseDetail, make_sparse_detail, make_sparse_tables
+from mapgym.cost.sparse.pricing import SparsePricing
+from mapgym.cost.sparse.tables import SparseDetail, make_sparse_detail
 from mapgym.errors import SpecificationError, require_kind, suggest
 from mapgym.errors.text import quoted
 from mapgym.mapping import Mapping, MappingBatch, legality
-from mapgym.mapping.canonical_kernels import canonical_sorting
 from mapgym.mapping.legality_kernels import pack_rules
-from mapgym.mapping.maps import Maps
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.levels import Mac, StorageLevel
 from mapgym.spec.tensor import Tensor
@@ -242,17 +241,24 @@ class CostModel:
         self._price_small_batch = price_small_batch if self._features is None else price_small_batch_with_features
         self._single = (np.empty(1, np.int32), np.empty((2, 1)))
         self._mac_units = accelerator.mac.instances
-        self._sparse: SparseWork | None = None
-        if accelerator.is_sparse:
-            self._sparse = SparseWork(
-                make_sparse_tables(workload, accelerator, is_canonical),
-                canonical_sorting(shape[1], accelerator.spatial_order_counts),
-                Maps(*MappingBatch.trivial(workload, accelerator, 1).arrays()),
-                # What networks carry is asked for in details of dense tensors only, and takes time.
-                self._make_detail(1)._replace(hops=np.zeros((0, shape[0], shape[2]))),
-                np.zeros(shape[2]),
-                np.zeros((shape[2] - 1, 3)),
-            )
+        self._sparse = self.at_densities((workload,), is_canonical) if accelerator.is_sparse else None
+
+    def at_densities(self, workloads: Sequence[Workload], is_canonical: bool = True) -> SparsePricing:
+        """Prices on sparse hardware at several densities in one call.
+
+        Args:
+            workloads: the layer at each of them; the first must be that of the model.
+            is_canonical: see the class.
+        """
+        accelerator, shape = self.accelerator.for_workload(self.workload), self._shape
+        return SparsePricing(
+            workloads,
+            accelerator,
+            self._memory,
+            # What networks carry is asked for in details of dense tensors only, and takes time.
+            self._make_detail(1)._replace(hops=np.zeros((0, shape[0], shape[2]))),
+            is_canonical,
+        )
 
     @overload
     def evaluate(self, mapping: Mapping, detail: bool = False) -> Cost: ...
@@ -276,15 +282,13 @@ class CostModel:
             if detail or self._sparse is not None:
                 return self.evaluate(mapping.batch(), detail)[0]
             return self._price_single(mapping)
-        require_kind(mapping, MappingBatch, "mapping", "MapSpace(...).sample(rng, n)")
-        if mapping.names != self._names:
-            legality.require_task(mapping, self.workload, self.accelerator)
+        self.check_names(mapping)
         n = len(mapping)
         status, costs = np.empty(n, np.int32), np.empty((2, n))
         if detail:
             fields = len(Detail._fields) + len(SparseDetail._fields)
             if self._sparse is not None:
-                fields += 18 * self._sparse.sparse.formats.codes.shape[2]
+                fields += 18 * self._sparse.tables.formats.codes.shape[2]
             size = n * 8 * fields * self._shape[0] * self._shape[2]
             require_memory(size, f"the counts of {n:,} mappings", "price fewer at a time, or without detail")
         counts = self._make_detail(n) if detail else None
@@ -297,14 +301,20 @@ class CostModel:
             features = self._features if counts is None else self._all_features
             price_batch(tables, features, rules, arrays, self._scratch, status, costs, counts)
         if self._sparse is not None:
-            savings = SparseCostDetail(*make_sparse_detail(n, self._sparse.sparse)) if detail else None
+            savings = SparseCostDetail(*make_sparse_detail(n, self._sparse.tables)) if detail else None
             busy = np.empty(n, np.int64)
-            price_sparse_batch(arrays, *self._memory, self._sparse, status, costs, busy, savings)
+            self._sparse.price(arrays, status, np.empty(n, np.int64), costs[None], busy[None], savings)
         energy, cycles = costs[ENERGY], costs[LATENCY]
         utilization = (self.workload.macs if busy is None else busy) / (self._mac_units * cycles)
         return CostBatch(
             cycles, energy, utilization, status, None if counts is None else CostDetail(*counts), savings, self, mapping
         )
+
+    def check_names(self, batch: MappingBatch) -> None:
+        """Raises SpecificationError if it is no batch, or of another task (other dims, levels or tensors)."""
+        require_kind(batch, MappingBatch, "mapping", "MapSpace(...).sample(rng, n)")
+        if batch.names != self._names:
+            legality.require_task(batch, self.workload, self.accelerator)
 
     def _price_single(self, mapping: Mapping) -> Cost:
         if mapping.names != self._names:

@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.cost import Cost, CostBatch, CostModel, LowerBound, check_objective, lower_bound
+from mapgym.cost.dense.price_kernels import ENERGY, LATENCY
 from mapgym.errors import SpecificationError, require_kind
 from mapgym.errors.text import quoted
 from mapgym.mapping import Mapping, MappingBatch
+from mapgym.mapping.legality_kernels import LEGAL
 from mapgym.spec import ranges
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.workload import Workload
@@ -211,7 +213,7 @@ class DensitySetCosts(CostBatch):
     density_latency_cycles: NDArray[np.float64]
     density_energy_pj: NDArray[np.float64]
     _set: DensitySet
-    _illegal_at: NDArray[np.intp]
+    _illegal_at: NDArray[np.int64]
 
     def objective(self, name: str) -> NDArray[np.float64]:
         """float64[n]: the sparsity-aware objective, at least 1, or the means of one of ``OBJECTIVES``."""
@@ -291,6 +293,7 @@ class DensitySet:
             )
         self.objective = objective
         self.models = tuple(CostModel(objective.at(workload, density), accelerator) for density in objective.densities)
+        self._pricing = self.models[0].at_densities([model.workload for model in self.models])
         bounds = tuple(lower_bound(model.workload, accelerator) for model in self.models)
         latency = self._mean(np.array([[bound.latency_cycles] for bound in bounds]))
         energy = self._mean(np.array([[bound.energy_pj] for bound in bounds]))
@@ -304,17 +307,17 @@ class DensitySet:
         """Prices one mapping or a batch at every density; what is illegal at one is not priced at the next."""
         if isinstance(mapping, Mapping):
             return self.evaluate(mapping.batch())[0]
+        self.models[0].check_names(mapping)
         n, k = len(mapping), len(self.models)
-        status, illegal_at = np.zeros(n, np.int32), np.zeros(n, np.intp)
-        metrics = np.full((3, k, n), np.inf)
-        left = np.arange(n)
-        for row, model in enumerate(self.models):
-            costs = model.evaluate(mapping if len(left) == n else mapping[left])
-            status[left], illegal_at[left] = costs.status, row
-            metrics[:, row, left] = costs.latency_cycles, costs.energy_pj, costs.utilization
-            left = left[costs.legal]
-        illegal = status != 0
-        metrics[:2, :, illegal], metrics[2, :, illegal] = np.inf, 0.0
+        status, illegal_at = np.empty(n, np.int32), np.empty(n, np.int64)
+        costs, busy = np.empty((k, 2, n)), np.empty((k, n), np.int64)
+        self._pricing.price(mapping.arrays(), status, illegal_at, costs, busy)
+        metrics = np.empty((3, k, n))
+        metrics[0], metrics[1] = costs[:, LATENCY], costs[:, ENERGY]
+        metrics[2] = busy / (self.models[0].accelerator.mac.instances * metrics[0])
+        illegal = status != LEGAL
+        if illegal.any():
+            metrics[:2, :, illegal], metrics[2, :, illegal] = np.inf, 0.0
         latency, energy, utilization = map(self._mean, metrics)
         return DensitySetCosts(
             latency,

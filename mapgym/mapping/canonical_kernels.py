@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.compilation import allocating_kernel, kernel
+from mapgym.compilation import allocating_kernel, inlined_kernel, kernel
+from mapgym.compilation.array_kernels import Pages, one, two
 from mapgym.mapping.maps import Arrays, Maps
 
 
@@ -25,6 +26,18 @@ class Sorting(NamedTuple):
     temporal_rank: NDArray[np.int8]
     spatial: NDArray[np.bool_]
     spatial_rank: NDArray[np.int8]
+
+
+@inlined_kernel
+def open_sorting(pages: Pages, first: int) -> Sorting:
+    """Views of a sorting that is packed as arrays ``first`` and following."""
+    flags, whole = pages.flags, pages.whole
+    return Sorting(
+        temporal=one(flags, whole, first),
+        temporal_rank=two(pages.bytes, whole, first + 1),
+        spatial=one(flags, whole, first + 2),
+        spatial_rank=two(pages.bytes, whole, first + 3),
+    )
 
 
 def canonical_sorting(dims: int, spatial_order_counts: Sequence[bool]) -> Sorting:

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.compilation import inlined_kernel, kernel
-from mapgym.mapping.canonical_kernels import Sorting
+from mapgym.compilation.array_kernels import PageArrays, Pages, four, one, pack_arrays, three, two
+from mapgym.mapping.canonical_kernels import Sorting, open_sorting
 from mapgym.mapping.density_kernels import (
     RECORD,
     density_record,
@@ -24,7 +25,7 @@ from mapgym.mapping.density_kernels import (
 )
 from mapgym.mapping.legality_kernels import FORMATS, LEGAL, METADATA
 from mapgym.mapping.maps import Arrays, Maps
-from mapgym.mapping.nest_kernels import Nest, list_nest
+from mapgym.mapping.nest_kernels import NEST_ARRAYS, Nest, list_nest, make_nest, nest_arrays, open_nest
 from mapgym.mapping.rank_kernels import loop_words, pack_ranks, rank_words
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.format_rules import clash
@@ -115,6 +116,36 @@ def make_formats(workload: Workload, accelerator: Accelerator) -> Formats:
         listed=np.zeros((*ranks.shape, 4), np.int64),
         needed=np.zeros(ranks.shape),
     )
+
+
+FORMAT_ARRAYS = len(Formats._fields)
+
+
+@inlined_kernel
+def open_formats(pages: Pages, first: int) -> Formats:
+    """Views of formats that are packed as arrays ``first`` and following."""
+    whole = pages.whole
+    return Formats(
+        projections=one(whole, whole, first),
+        projection=one(whole, whole, first + 1),
+        relevant=two(pages.flags, whole, first + 2),
+        densities=one(whole, whole, first + 3),
+        ranks=two(whole, whole, first + 4),
+        codes=three(pages.bytes, whole, first + 5),
+        is_compressed=two(pages.flags, whole, first + 6),
+        clashes=three(pages.flags, whole, first + 7),
+        word_bits=one(whole, whole, first + 8),
+        room_bits=one(whole, whole, first + 9),
+        fibers=four(whole, whole, first + 10),
+        listed=three(whole, whole, first + 11),
+        needed=two(pages.floats, whole, first + 12),
+    )
+
+
+def pack_metadata(workload: Workload, accelerator: Accelerator, sorting: Sorting) -> PageArrays:
+    """Packs what the metadata of a task depend on for :func:`formats_fit`; ``sorting``: of the canonical form."""
+    formats, nest = make_formats(workload, accelerator), make_nest(workload, accelerator)
+    return pack_arrays([*formats, *nest_arrays(nest), *sorting])
 
 
 def list_clashes(workload: Workload, accelerator: Accelerator) -> NDArray[np.bool_]:
@@ -340,15 +371,13 @@ def _bits(formats: Formats, nest: Nest, t: int, s: int) -> float:
 
 
 @kernel
-def metadata_status(formats: Formats, nest: Nest, keep: NDArray[np.bool_], i: int) -> int:
-    """Whether the formats of mapping i go together and its metadata fit: a status of :mod:`mapgym.mapping.legality`.
+def list_tiles(formats: Formats, nest: Nest, keep: NDArray[np.bool_], i: int) -> int:
+    """Lists the fibers of all tiles of mapping i, whatever the densities; the nest must be listed.
 
-    The nest must be listed.
+    Returns:
+        Whether the formats go together and have enough ranks: a status of :mod:`mapgym.mapping.legality`.
     """
     levels, tensors = keep.shape[1:]
-    for s in range(levels):
-        for t in range(tensors):
-            formats.needed[s, t] = 0.0
     for t in range(tensors):
         child = -1
         for s in range(levels):
@@ -357,30 +386,47 @@ def metadata_status(formats: Formats, nest: Nest, keep: NDArray[np.bool_], i: in
                     return FORMATS << 8 | child
                 if not _list_fibers(formats, nest, child, t, s):
                     return METADATA << 8 | s
-                if formats.ranks[s, t] > 0:
-                    formats.needed[s, t] = np.ceil(_bits(formats, nest, t, s))
                 child = s
-    for s in range(levels):
-        if formats.room_bits[s] != UNLIMITED:
-            need = 0.0
-            for t in range(tensors):
-                need += formats.needed[s, t]
-            if need > formats.room_bits[s]:
-                return METADATA << 8 | s
     return LEGAL
 
 
 @kernel
-def formats_fit(formats: Formats, nest: Nest, arrays: Arrays, sorting: Sorting, status: NDArray[np.int32]) -> None:
+def room_status(formats: Formats, nest: Nest, keep: NDArray[np.bool_], i: int, needs_all: bool) -> int:
+    """Whether the metadata of mapping i fit, whose tiles are listed: a status of :mod:`mapgym.mapping.legality`.
+
+    Args:
+        needs_all: whether to set what metadata need at every level, not only where there is a limit.
+    """
+    levels, tensors = keep.shape[1:]
+    for s in range(levels):
+        is_limited = formats.room_bits[s] != UNLIMITED
+        if not (is_limited or needs_all):
+            continue
+        need = 0.0
+        for t in range(tensors):
+            formats.needed[s, t] = 0.0
+            if keep[i, s, t] and formats.ranks[s, t] > 0:
+                formats.needed[s, t] = np.ceil(_bits(formats, nest, t, s))
+            need += formats.needed[s, t]
+        if is_limited and need > formats.room_bits[s]:
+            return METADATA << 8 | s
+    return LEGAL
+
+
+@kernel
+def formats_fit(page_arrays: PageArrays, arrays: Arrays, status: NDArray[np.int32]) -> None:
     """Sets the status of each mapping of a batch, which the other rules of legality allow.
 
     Args:
-        formats, nest: see the classes.
+        page_arrays: from :func:`pack_metadata`.
         arrays: the six arrays of the batch, which may be brought into canonical form.
-        sorting: of that form.
         status: int32[n].
     """
-    maps = Maps(*arrays)
+    pages, maps = Pages(*page_arrays), Maps(*arrays)
+    formats, nest = open_formats(pages, 0), open_nest(pages, FORMAT_ARRAYS)
+    sorting = open_sorting(pages, FORMAT_ARRAYS + NEST_ARRAYS)
     for i in range(len(status)):
         list_nest(maps, i, nest, sorting)
-        status[i] = metadata_status(formats, nest, maps.keep, i)
+        status[i] = list_tiles(formats, nest, maps.keep, i)
+        if status[i] == LEGAL:
+            status[i] = room_status(formats, nest, maps.keep, i, False)

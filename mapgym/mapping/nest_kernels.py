@@ -6,12 +6,13 @@ canonical form, so that a mapping has one cost, whatever it says about loops tha
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.compilation import inlined_kernel, kernel
+from mapgym.compilation.array_kernels import Pages, one, two
 from mapgym.mapping.canonical_kernels import Sorting, normalise
 from mapgym.mapping.maps import Maps
 from mapgym.spec.accelerator import Accelerator
@@ -47,6 +48,31 @@ def make_nest(workload: Workload, accelerator: Accelerator, is_canonical: bool =
         np.zeros(loops, np.int64),
         np.zeros(loops, np.int64),
         np.ones((loops + 1, dims), np.int64),
+    )
+
+
+NEST_ARRAYS = len(Nest._fields)
+
+
+def nest_arrays(nest: Nest) -> list[NDArray[Any]]:
+    """What :func:`mapgym.compilation.array_kernels.pack_arrays` packs."""
+    return [np.array([field], np.int64) if isinstance(field, bool) else field for field in nest]
+
+
+@inlined_kernel
+def open_nest(pages: Pages, first: int) -> Nest:
+    """Views of a nest that is packed as arrays ``first`` and following."""
+    whole = pages.whole
+    return Nest(
+        has_fanout=one(pages.flags, whole, first),
+        is_canonical=one(whole, whole, first + 1)[0] != 0,
+        starts=one(whole, whole, first + 2),
+        dims=one(whole, whole, first + 3),
+        bounds=one(whole, whole, first + 4),
+        is_spatial=one(pages.flags, whole, first + 5),
+        row=one(whole, whole, first + 6),
+        solid=one(whole, whole, first + 7),
+        extents=two(whole, whole, first + 8),
     )
 
 

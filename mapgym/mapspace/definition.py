@@ -8,12 +8,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from mapgym.compilation.array_kernels import PageArrays
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapping.canonical_kernels import Sorting, canonical_sorting
 from mapgym.mapping.legality import batch_status
 from mapgym.mapping.legality_kernels import LEGAL, pack_rules
-from mapgym.mapping.metadata_kernels import Formats, formats_fit, make_formats
-from mapgym.mapping.nest_kernels import Nest, make_nest
+from mapgym.mapping.metadata_kernels import formats_fit, pack_metadata
 from mapgym.mapspace.entries import SearchedEntries
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.constraints import Constraints
@@ -67,7 +67,7 @@ class Definition:
         if self.metadata is not None:
             legal = np.flatnonzero(status == LEGAL)
             found = np.empty(len(legal), np.int32)
-            formats_fit(*self.metadata, batch[legal].arrays(), self.canonical_sorting, found)
+            formats_fit(self.metadata, batch[legal].arrays(), found)
             status[legal] = found
         return status
 
@@ -89,14 +89,14 @@ class Definition:
         return canonical_sorting(dims, self.accelerator.spatial_order_counts)
 
     @cached_property
-    def metadata(self) -> tuple[Formats, Nest] | None:
+    def metadata(self) -> PageArrays | None:
         """What the metadata of compressed tiles depend on; None if no level stores a tensor in a format.
 
         They need room and ranks, which no single decision can foresee.
         """
         if not any(level.formats for level in self.accelerator.levels):
             return None
-        return make_formats(self.workload, self.accelerator), make_nest(self.workload, self.accelerator)
+        return pack_metadata(self.workload, self.accelerator, self.canonical_sorting)
 
     @property
     def construction_is_exact(self) -> bool:

@@ -44,11 +44,8 @@ def _target_loop(sparse: SparseTables, t: int, c: int, q: int) -> tuple[int, int
 
 
 @inlined_kernel
-def _saved_fraction(sparse: SparseTables, row: int, keep: NDArray[np.bool_], i: int, q: int) -> float:
-    """Fraction of the reads of an action's target, kept at level q, that its conditions save.
-
-    Leaves the share of reads in which the tile of each condition is not empty in ``sparse.found``.
-    """
+def _list_conditions(sparse: SparseTables, row: int, keep: NDArray[np.bool_], i: int, q: int) -> None:
+    """Sets the tiles of its conditions that decide whether an action saves an access to its target, kept at level q."""
     formats, nest = sparse.formats, sparse.nest
     t = sparse.actions[row, 2]
     c = child_of(keep, i, t, q)
@@ -70,14 +67,12 @@ def _saved_fraction(sparse: SparseTables, row: int, keep: NDArray[np.bool_], i: 
         if is_spatial and not nest.is_spatial[j] and (c < 0 or formats.relevant[t, d]):
             stays = False
     own_words = packed_words(formats, t, sparse.tile, 0)
-    kept = 1.0
-    is_pair = len(sparse.operands) == 2
-    for other in range(0 if is_pair else len(sparse.found)):
-        sparse.found[other] = 1.0
     for column in range(CONDITIONS, sparse.actions.shape[1]):
         condition = sparse.actions[row, column]
         if condition < 0:
             break
+        of_condition = sparse.conditions[row, column - CONDITIONS]
+        of_condition[0] = 0
         # Loops over dims of both are iterated together, so that one iteration decides.
         together = 1.0
         is_begun = False
@@ -120,7 +115,42 @@ def _saved_fraction(sparse: SparseTables, row: int, keep: NDArray[np.bool_], i: 
             words = rows * tile[formats.densities[at + COLUMN_DIM]]
         else:
             words = packed_words(formats, condition, sparse.tile, 2)
-        filled = 1.0 - probability(formats.densities, at, words, rows, 0)
+        of_condition[0], of_condition[1] = words, rows
+
+
+@kernel
+def list_conditions(sparse: SparseTables, keep: NDArray[np.bool_], i: int) -> None:
+    """Sets which tiles the actions of mapping i depend on, whatever the densities; its nest must be listed."""
+    levels = keep.shape[1]
+    for row in range(len(sparse.actions)):
+        s, t = sparse.actions[row, 1], sparse.actions[row, 2]
+        q = s
+        while q < levels and not keep[i, q, t]:
+            q += 1
+        sparse.effective[row] = q if q < levels else -1
+        if q < levels:
+            _list_conditions(sparse, row, keep, i, q)
+
+
+@inlined_kernel
+def _saved_fraction(sparse: SparseTables, row: int) -> float:
+    """Fraction of the reads of an action's target that its conditions save.
+
+    Leaves the share of reads in which the tile of each condition is not empty in ``sparse.found``.
+    """
+    kept = 1.0
+    is_pair = len(sparse.operands) == 2
+    for other in range(0 if is_pair else len(sparse.found)):
+        sparse.found[other] = 1.0
+    densities = sparse.formats.densities
+    for column in range(CONDITIONS, sparse.actions.shape[1]):
+        condition = sparse.actions[row, column]
+        if condition < 0:
+            break
+        words, rows = sparse.conditions[row, column - CONDITIONS, 0], sparse.conditions[row, column - CONDITIONS, 1]
+        if words == 0:
+            continue
+        filled = 1.0 - probability(densities, condition * RECORD, words, rows, 0)
         if not is_pair:
             sparse.found[condition] = filled
         kept *= filled
@@ -128,18 +158,17 @@ def _saved_fraction(sparse: SparseTables, row: int, keep: NDArray[np.bool_], i: 
 
 
 @kernel
-def find_fractions(sparse: SparseTables, keep: NDArray[np.bool_], i: int) -> None:
-    """Sets what the actions of each level save of each tensor that it keeps; of several, the most effective holds."""
+def find_fractions(sparse: SparseTables) -> None:
+    """Sets what the actions of each level save of each tensor that it keeps; of several, the most effective holds.
+
+    Their conditions must be listed.
+    """
     sparse.fraction[:] = -1.0
-    levels = keep.shape[1]
     for row in range(len(sparse.actions)):
-        saving, s, t = sparse.actions[row, 0], sparse.actions[row, 1], sparse.actions[row, 2]
-        q = s
-        while q < levels and not keep[i, q, t]:
-            q += 1
-        if q == levels:
+        saving, t, q = sparse.actions[row, 0], sparse.actions[row, 2], sparse.effective[row]
+        if q < 0:
             continue
-        fraction = _saved_fraction(sparse, row, keep, i, q)
+        fraction = _saved_fraction(sparse, row)
         if fraction > sparse.fraction[q, t]:
             sparse.fraction[q, t], sparse.saving[q, t] = fraction, saving
             for other in range(0 if len(sparse.operands) == 2 else len(sparse.found)):

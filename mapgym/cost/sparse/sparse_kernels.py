@@ -7,19 +7,18 @@ The rules are those of Sparseloop, in all versions of Timeloop; docs/sparse.md e
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.compilation import inlined_kernel, kernel
+from mapgym.compilation.array_kernels import PageArrays, Pages
 from mapgym.cost.dense.detail import Detail
 from mapgym.cost.dense.memory_kernels import Memory, open_memory
 from mapgym.cost.dense.price_kernels import ENERGY, LATENCY, price_one
 from mapgym.cost.dense.traffic_kernels import slowed
 from mapgym.cost.sparse.compute_kernels import compute
 from mapgym.cost.sparse.metadata_count_kernels import count_metadata, metadata_bits
-from mapgym.cost.sparse.saving_kernels import find_fractions, save
+from mapgym.cost.sparse.saving_kernels import find_fractions, list_conditions, save
 from mapgym.cost.sparse.tables import (
     ACCESS_BITS,
     ADDRESS,
@@ -45,7 +44,8 @@ from mapgym.cost.sparse.tables import (
     SparseDetail,
     SparseTables,
 )
-from mapgym.mapping.canonical_kernels import Sorting, copy_mapping
+from mapgym.cost.sparse.work_kernels import SparseWork, open_work
+from mapgym.mapping.canonical_kernels import copy_mapping
 from mapgym.mapping.density_kernels import (
     BANDED,
     FIXED,
@@ -58,9 +58,9 @@ from mapgym.mapping.density_kernels import (
     smallest_occupancy,
     tile_rows,
 )
-from mapgym.mapping.legality_kernels import LEGAL
+from mapgym.mapping.legality_kernels import LEGAL, legality_status
 from mapgym.mapping.maps import Arrays, Maps
-from mapgym.mapping.metadata_kernels import NUMBER, RANK, metadata_status
+from mapgym.mapping.metadata_kernels import NUMBER, RANK, list_tiles, room_status
 from mapgym.mapping.nest_kernels import list_nest
 
 
@@ -339,17 +339,6 @@ def _leaking_instances(sparse: SparseTables, s: int) -> float:
     return fed * most if fed > 1.0 else most
 
 
-class SparseWork(NamedTuple):
-    """What pricing one mapping on sparse hardware works with."""
-
-    sparse: SparseTables
-    sorting: Sorting  # of the canonical form
-    row: Maps  # one mapping
-    dense: Detail  # of that mapping
-    probabilities: NDArray[np.float64]  # [T]
-    states: NDArray[np.float64]  # [operands, 3]
-
-
 @inlined_kernel
 def _price_zeros(work: SparseWork, i: int, out: SparseDetail | None) -> tuple[float, int, int]:
     """(energy in pJ, cycles, computes that take time) of mapping i; its dense counts and its nest are known."""
@@ -358,7 +347,7 @@ def _price_zeros(work: SparseWork, i: int, out: SparseDetail | None) -> tuple[fl
     units = dense.used_instances[0, 0] * dense.fanout_used[0, 0]
     macs = dense.compute_cycles[0] * units
     _count(sparse, keep, dense, out is not None)
-    find_fractions(sparse, keep, 0)
+    find_fractions(sparse)
     left, wrapped = save(sparse, keep, 0, macs, work.probabilities, out is not None)
     done, gated, skipped, aborted = compute(sparse, keep, 0, left, work.probabilities, work.states)
     cycles = math.ceil((done + gated) / units)
@@ -387,39 +376,66 @@ def _price_dense(memory: Memory, row: Maps, dense: Detail) -> tuple[int, float, 
 
 
 @kernel
+def _take_density(work: SparseWork, k: int) -> None:
+    """Gives the tensors the densities of set k."""
+    densities = work.sparse.formats.densities
+    for column in range(len(densities)):
+        densities[column] = work.densities[k, column]
+
+
+@kernel
 def price_sparse_batch(
     arrays: Arrays,
     whole: NDArray[np.int64],
     floats: NDArray[np.float64],
-    work: SparseWork,
+    page_arrays: PageArrays,
     status: NDArray[np.int32],
+    illegal_at: NDArray[np.int64],
     costs: NDArray[np.float64],
     busy: NDArray[np.int64],
     out: SparseDetail | None,
 ) -> None:
-    """Prices all mappings of a batch on sparse hardware.
+    """Prices all mappings of a batch on sparse hardware, at each of several densities.
+
+    What does not depend on densities is worked out once for each mapping.
 
     Args:
         arrays: of n mappings.
         whole, floats: of the dense task, see :func:`mapgym.cost.dense.memory_kernels.pack_memory`.
-        work: of the sparse task.
-        status, costs: as for the dense kernel, :func:`mapgym.cost.dense.price_kernels.price_batch`.
-        busy: int64[n], receives the multiply-accumulates done or gated, which take a cycle of a unit.
-        out: receives the counts, unless it is None.
+        page_arrays: of the sparse task, see :func:`mapgym.cost.sparse.work_kernels.pack_work`.
+        status: int32[n], receives 0 or what is illegal at the first density at which a mapping is illegal.
+        illegal_at: int64[n], receives which one that is; otherwise it is left alone.
+        costs: float64[density, 2, n], receives ENERGY in pJ and LATENCY in cycles, inf from that density on.
+        busy: int64[density, n], receives the multiply-accumulates done or gated, which take a cycle of a unit.
+        out: receives the counts at the only density, unless it is None.
     """
-    memory, maps = open_memory(whole, floats), Maps(*arrays)
-    formats, nest, keep = work.sparse.formats, work.sparse.nest, work.row.keep
+    memory, work, maps = open_memory(whole, floats), open_work(Pages(*page_arrays)), Maps(*arrays)
+    sparse, row, scratch = work.sparse, work.row, memory.scratch
+    formats, nest, keep = sparse.formats, sparse.nest, row.keep
+    has_formats, densities = formats.codes.shape[2] > 0, len(work.densities)
     for i in range(len(status)):
-        copy_mapping(i, maps, 0, work.row)
-        busy[i] = 0
-        status[i], costs[ENERGY, i], costs[LATENCY, i] = _price_dense(memory, work.row, work.dense)
+        for k in range(densities):
+            busy[k, i] = 0
+            costs[k, ENERGY, i] = costs[k, LATENCY, i] = math.inf
+        copy_mapping(i, maps, 0, row)
+        status[i], energy, cycles = _price_dense(memory, row, work.dense)
+        if status[i] == LEGAL:
+            list_nest(row, 0, nest, work.sorting)
+            if has_formats:
+                status[i] = list_tiles(formats, nest, keep, 0)
+            list_conditions(sparse, keep, 0)
+        k = 0
+        while k < densities and status[i] == LEGAL:
+            if densities > 1:
+                _take_density(work, k)
+                if k > 0 and has_formats:
+                    # Compressed tiles take more or less room.
+                    status[i] = legality_status(0, row, work.rules[k], scratch.extents, scratch.tile_words)
+            if status[i] == LEGAL and has_formats:
+                status[i] = room_status(formats, nest, keep, 0, out is not None)
+            if status[i] == LEGAL:
+                energy, slowest, busy[k, i] = _price_zeros(work, i, out)
+                costs[k, ENERGY, i], costs[k, LATENCY, i] = energy, float(max(slowest, 1))
+                k += 1
         if status[i] != LEGAL:
-            continue
-        list_nest(work.row, 0, nest, work.sorting)
-        if formats.codes.shape[2] > 0:
-            status[i] = metadata_status(formats, nest, keep, 0)
-            if status[i] != LEGAL:
-                costs[:, i] = math.inf
-                continue
-        energy, slowest, busy[i] = _price_zeros(work, i, out)
-        costs[ENERGY, i], costs[LATENCY, i] = energy, float(max(slowest, 1))
+            illegal_at[i] = k

@@ -68,6 +68,8 @@ class SparseTables(NamedTuple):
     saving: NDArray[np.int64]  # [L, T] by which
     full: NDArray[np.float64]  # [L, T, T] share of the target's reads in which the tile of a condition is not empty
     found: NDArray[np.float64]  # [T] the same of the actions at hand
+    effective: NDArray[np.int64]  # [action] the level where it saves accesses, -1 if nowhere
+    conditions: NDArray[np.int64]  # [action, T, 2] words and rows of the tile of each condition, no words without effect
     density: NDArray[np.float64]  # [L, T] of the tiles
     instances: NDArray[np.float64]  # [L, T] used, on average
     metadata: NDArray[np.int64]  # [3, L, T, any, 2] accesses to METADATA and PAYLOAD of each rank that is listed
@@ -162,6 +164,8 @@ def make_sparse_tables(workload: Workload, accelerator: Accelerator, is_canonica
         saving=np.zeros(shape, np.int64),
         full=np.ones((*shape, len(names))),
         found=np.ones(len(names)),
+        effective=np.zeros(len(rows), np.int64),
+        conditions=np.zeros((len(rows), len(names), 2), np.int64),
         density=np.zeros(shape),
         instances=np.zeros(shape),
         metadata=np.zeros((3, *shape, fibers, 2), np.int64),

@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             # Names may hold what the encoding of a terminal or a pipe does not have.
             stream.reconfigure(errors="backslashreplace")
-    warnings.showwarning = _show_warning
+    warnings.showwarning = _show_warning  # type: ignore[assignment]
     try:
         try:
             app(args=given, prog_name="mapgym", obj=given)
@@ -111,12 +111,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(command_start.INTERRUPTED) from None
 
 
-def _show_warning(message: Warning | str, category: type[Warning], file_name: str, line: int, *rest: Any) -> None:
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, *rest: Any, **others: Any
+) -> None:
     """What the user has given in vain is said in one line; other warnings look as they always do."""
     if issubclass(category, InputWarning):
         sys.stderr.write(f"mapgym: {printable(str(message))}\n")
     else:
-        sys.stderr.write(warnings.formatwarning(message, category, file_name, line))
+        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno))
 
 
 def _fail(message: str) -> None:

@@ -1,8 +1,8 @@
 """Many arrays in one piece of memory.
 
-Each array that Python hands to a compiled function costs a tenth of a microsecond, and some kernels need dozens of them;
-so they lie one behind the other, and a kernel makes views of them. The memory begins with a directory: for each array
-where it begins, and up to five lengths. Kernels get it once as numbers of each kind that an array in it has.
+Each array that Python hands to a compiled function costs a tenth of a microsecond, and some kernels need dozens of
+them; so they lie one behind the other, and a kernel makes views of them. The memory begins with a directory: for each
+array where it begins, and up to five lengths. Kernels get it once as numbers of each kind that an array in it has.
 """
 
 from __future__ import annotations

@@ -132,13 +132,15 @@ def open_formats(pages: Pages, first: int) -> Formats:
         densities=one(whole, whole, first + 3),
         ranks=two(whole, whole, first + 4),
         codes=three(pages.bytes, whole, first + 5),
-        is_compressed=two(pages.flags, whole, first + 6),
-        clashes=three(pages.flags, whole, first + 7),
-        word_bits=one(whole, whole, first + 8),
-        room_bits=one(whole, whole, first + 9),
-        fibers=four(whole, whole, first + 10),
-        listed=three(whole, whole, first + 11),
-        needed=two(pages.floats, whole, first + 12),
+        joined=three(whole, whole, first + 6),
+        outer_first=two(pages.flags, whole, first + 7),
+        is_compressed=two(pages.flags, whole, first + 8),
+        clashes=three(pages.flags, whole, first + 9),
+        bits=four(whole, whole, first + 10),
+        room_bits=one(whole, whole, first + 11),
+        fibers=four(whole, whole, first + 12),
+        listed=three(whole, whole, first + 13),
+        needed=two(pages.floats, whole, first + 14),
     )
 
 

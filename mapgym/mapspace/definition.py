@@ -13,7 +13,7 @@ from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapping.canonical_kernels import Sorting, canonical_sorting
 from mapgym.mapping.legality import batch_status
 from mapgym.mapping.legality_kernels import LEGAL, pack_rules
-from mapgym.mapping.metadata_kernels import formats_fit, pack_metadata
+from mapgym.mapping.metadata_kernels import formats_fit, list_clashes, pack_metadata
 from mapgym.mapspace.entries import SearchedEntries
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.constraints import Constraints
@@ -97,6 +97,11 @@ class Definition:
         if not any(level.formats for level in self.accelerator.levels):
             return None
         return pack_metadata(self.workload, self.accelerator, self.canonical_sorting)
+
+    @cached_property
+    def clashes(self) -> NDArray[np.bool_]:
+        """bool[outer, inner, tensor]: which levels cannot pass a tensor to each other for its formats."""
+        return list_clashes(self.workload, self.accelerator)
 
     @property
     def construction_is_exact(self) -> bool:

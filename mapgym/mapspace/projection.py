@@ -150,7 +150,7 @@ class Projection:
         """
         space = self._definition
         if space.metadata is not None:
-            bypass_clashes(space, space.metadata[0].clashes, batch)
+            bypass_clashes(space, space.clashes, batch)
         arrays, ok = batch.arrays(), np.zeros(len(batch), np.bool_)
         project_batch(self._tables, wanted, on_y, spatial_order, arrays, ok)
         normalise_batch(arrays, space.sorting)

@@ -7,6 +7,7 @@ The rules are those of Sparseloop, in all versions of Timeloop; docs/sparse.md e
 from __future__ import annotations
 
 import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -418,7 +419,7 @@ def price_sparse_batch(
             busy[k, i] = 0
             costs[k, ENERGY, i] = costs[k, LATENCY, i] = math.inf
         copy_mapping(i, maps, 0, row)
-        status[i], energy, cycles = _price_dense(memory, row, work.dense)
+        status[i], energy, _ = _price_dense(memory, row, work.dense)
         if status[i] == LEGAL:
             list_nest(row, 0, nest, work.sorting)
             if has_formats:

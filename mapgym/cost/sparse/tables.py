@@ -69,7 +69,7 @@ class SparseTables(NamedTuple):
     full: NDArray[np.float64]  # [L, T, T] share of the target's reads in which the tile of a condition is not empty
     found: NDArray[np.float64]  # [T] the same of the actions at hand
     effective: NDArray[np.int64]  # [action] the level where it saves accesses, -1 if nowhere
-    conditions: NDArray[np.int64]  # [action, T, 2] words and rows of the tile of each condition, no words without effect
+    conditions: NDArray[np.int64]  # [action, T, 2] words and rows of each condition's tile, no words without effect
     density: NDArray[np.float64]  # [L, T] of the tiles
     instances: NDArray[np.float64]  # [L, T] used, on average
     metadata: NDArray[np.int64]  # [3, L, T, any, 2] accesses to METADATA and PAYLOAD of each rank that is listed

@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             # Names may hold what the encoding of a terminal or a pipe does not have.
             stream.reconfigure(errors="backslashreplace")
-    warnings.showwarning = _show_warning  # type: ignore[assignment]
+    warnings.showwarning = _show_warning
     try:
         try:
             app(args=given, prog_name="mapgym", obj=given)

@@ -27,6 +27,8 @@ Spec: TypeAlias = "str | PathLike[str] | Mapping[str, object]"
 
 _DATA_PACKAGE = "mapgym.envs_config"
 _SUFFIX = re.compile(r"(?<=.)\.(?:ya?ml|json)(?=:|\Z)", re.IGNORECASE | re.DOTALL)
+_ONNX_ENDING = ".onnx"
+_ONNX_NETWORK = "mapgym.interop.onnx:network"
 _TIMELOOP_ACCELERATOR = "mapgym.timeloop.reading.named:named_accelerator"
 _TIMELOOP_WORKLOAD = "mapgym.timeloop.reading.named:named_workload"
 _TIMELOOP_ENDINGS = (".cfg", ".jinja", ".jinja2", ".j2")
@@ -148,6 +150,12 @@ def workload(spec: Spec | Workload) -> Workload:
     if isinstance(spec, Mapping):
         return Workload.from_dict(spec)
     text = _as_text(spec, "workload", "'resnet18/conv1'")
+    if (found_layer := _onnx_and_layer(text)) is not None:
+        model, name = found_layer
+        layers = _call(_ONNX_NETWORK, model)
+        if not name:
+            raise SpecificationError(_names_a_network(model, layers, ":"))
+        return layers.layer(name).workload
     if _is_for_timeloop(text):
         return _call(_TIMELOOP_WORKLOAD, text)
     if found := _file_and_layer(text):
@@ -223,8 +231,8 @@ def network(spec: Spec | Network) -> Network:
     """Returns the network that a specification stands for.
 
     Args:
-        spec: a catalog name such as "resnet18", the path of a YAML file, the dict that :meth:`Network.from_dict`
-            reads, or a network (returned as is).
+        spec: a catalog name such as "resnet18", the path of a YAML file or of an ONNX model, the dict that
+            :meth:`Network.from_dict` reads, or a network (returned as is).
 
     Raises:
         SpecificationError: unknown name, unreadable file, or content that is no network.
@@ -234,6 +242,8 @@ def network(spec: Spec | Network) -> Network:
     if isinstance(spec, Mapping):
         return Network.from_dict(spec)
     text = _as_text(spec, "network", "'resnet18'")
+    if text.lower().endswith(_ONNX_ENDING):
+        return _call(_ONNX_NETWORK, text)
     if _is_path(text):
         return Network.from_dict(_read(Path(text)), text)
     if text not in network_names():
@@ -258,6 +268,9 @@ def workloads(spec: Spec | Workload | Network, what: str = "workload") -> list[W
     if isinstance(spec, Mapping):
         return workloads(Network.from_dict(spec)) if "layers" in spec else [workload(spec)]
     text = _as_text(spec, what, "'resnet18/conv1'")
+    if (found_layer := _onnx_and_layer(text)) is not None:
+        model, name = found_layer
+        return [workload(text)] if name else workloads(_call(_ONNX_NETWORK, model))
     if _is_for_timeloop(text):
         return [_call(_TIMELOOP_WORKLOAD, text)]
     if found := _file_and_layer(text):
@@ -327,6 +340,13 @@ def _looks_like_timeloop(path: Path) -> bool:
         return _is_path(path.name) and _TIMELOOP_KEY.search(path.read_text("utf-8", "replace")) is not None
     except (OSError, ValueError):
         return False
+
+
+def _onnx_and_layer(text: str) -> tuple[str, str] | None:
+    """The ONNX file that a specification names, and the layer after the colon ("" for none); None without a file."""
+    at = text.lower().find(_ONNX_ENDING)
+    end = at + len(_ONNX_ENDING)
+    return (text[:end], text[end + 1 :]) if at > 0 and text[end : end + 1] in ("", ":") else None
 
 
 def _call(place: str, text: str) -> Any:

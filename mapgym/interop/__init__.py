@@ -1,0 +1,1 @@
+"""Networks and accelerators of other programs, as ours."""

@@ -70,10 +70,10 @@ class KeyEncoding:
                         count += 1
         for s in range(levels):
             for is_free, kinds, slot in (
-                (entries.order_free[s], [ORDER], s),
-                (entries.spatial_order_free[s], [ORDER_X, ORDER_Y], levels + s),
+                (entries.arranged[s], [ORDER], s),
+                (entries.arranged[levels + s], [ORDER_X, ORDER_Y], levels + s),
             ):
-                for movable in np.flatnonzero(entries.fixed[slot] != 1) if is_free else ():
+                for movable in np.flatnonzero((entries.fixed[slot] != 1) & is_free):
                     self._columns[kinds, s, movable] = count
                     count += 1
         for entry in np.argwhere(entries.keep_free):
@@ -160,8 +160,8 @@ class KeyEncoding:
         for s in range(levels):
             for kind, factors in ((PARALLEL, batch.spatial[:, s]), (TILE, batch.temporal[:, s])):
                 share = np.log(factors) / np.log(np.maximum(left, 2.0))
-                if kind == PARALLEL and side_free[s]:
-                    share = np.where(on_y[:, s], 1.0 - share, 1.0 + share) / 2.0
+                if kind == PARALLEL:
+                    share = np.where(side_free[s], np.where(on_y[:, s], 1.0 - share, 1.0 + share) / 2.0, share)
                 self._write(keys, columns[kind, s, :dims], share)
                 left /= factors
             places = (np.argsort(batch.order[:, s], axis=1) + 0.5) / dims

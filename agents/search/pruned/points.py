@@ -41,7 +41,7 @@ def point_tables(space: MapSpace) -> PointTables:
     levels = len(accelerator.levels)
     for s, level in enumerate(accelerator.level_names):
         temporal, spatial_loops = ((entries.fixed[slot] != 1).sum() for slot in (s, levels + s))
-        is_placed = entries.spatial_order_free[s] or entries.side_free[s]
+        is_placed = entries.spatial_order_free[s] or entries.side_free[s].any()
         if max(temporal * entries.order_free[s], spatial_loops * is_placed) > MAX_ARRANGED:
             raise SpecificationError(
                 f"level {quoted(level)} has more than {MAX_ARRANGED} loops, whose orders cannot be numbered; fix its "
@@ -62,7 +62,7 @@ def point_tables(space: MapSpace) -> PointTables:
         order_key=entries.order_key,
         spatial_order_free=entries.spatial_order_free,
         spatial_order_key=entries.spatial_order_key,
-        side_free=entries.side_free,
+        side_free=entries.side_free.any(axis=1),
         on_y=entries.on_y,
         keep_free=entries.keep_free,
         rules=pack_rules(space.workload, accelerator),

@@ -315,7 +315,7 @@ def _spatial_factors(space: MapSpace, dims: tuple[int, ...], level: int) -> NDAr
     """int64[n, D]: the spatial factors that fit the fan-out of a level on some assignment to its mesh sides."""
     accelerator, entries = space.accelerator, space.entries
     fixed = entries.fixed[len(accelerator.levels) + level, list(dims)]
-    sides_free, on_y = bool(entries.side_free[level]), entries.on_y[level]
+    sides_free, on_y = bool(entries.side_free[level].any()), entries.on_y[level]
     limit = (accelerator.fanout_x[level], accelerator.fanout_y[level])
     # For each vector of factors: the pairs (used X, used Y) that can be reached.
     partial: list[tuple[tuple[int, ...], frozenset[tuple[int, int]]]] = [((), frozenset({(1, 1)}))]

@@ -34,7 +34,7 @@ KILLS ?= 100
 SEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-bounds test-lowest fuzz crash-test check lint types docs gif format bench clean
+.PHONY: help install browser demo test test-bounds test-lowest fuzz crash-test check lint types docs gif format bench clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -51,6 +51,11 @@ $(STAMP): pyproject.toml setup.py constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation \
 	  -e '.[all,dev]'
 	@touch $@
+
+# The tests of pages are skipped, with a word, where there is none.
+browser:  ## Install Chromium and its driver for the tests of pages (Debian and Ubuntu; needs root)
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
+	  apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium chromium-driver >/dev/null; }
 
 demo: install  ## Compare learned and classical mappers on one convolution
 	$(BIN)/mapgym compare --agents $(DEMO_AGENTS) --workload $(DEMO_WORKLOAD) --accelerator $(DEMO_ACCELERATOR) \

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from mapgym.agents.commands import console, options, parsing
-from mapgym.agents.commands.show import read_mapping
+from mapgym.agents.files.mapping_file import read_mapping
 from mapgym.agents.labels import OBJECTIVE_NAMES
 from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted

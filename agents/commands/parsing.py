@@ -8,7 +8,8 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
@@ -21,9 +22,11 @@ from mapgym.errors.text import printable, quoted
 from mapgym.mapspace.entries import check_axes
 from mapgym.spec import catalog
 from mapgym.spec.accelerator import Accelerator
+from mapgym.spec.constraints import Constraints
 from mapgym.spec.rules import DEFAULT_RULES, counting_rules
 from mapgym.spec.tensor import BANDED
 from mapgym.spec.workload import Workload
+from mapgym.system.yaml_loader import load_yaml
 
 if TYPE_CHECKING:
     from mapgym.agents.experiment.definition.experiment import Experiment
@@ -139,7 +142,7 @@ def parse_rules(rules: str | None) -> str:
     return counting_rules(DEFAULT_RULES if rules is None else rules, "--rules").name
 
 
-def load_accelerator(spec: str, *, peer_links: bool = True, rules: str | None = None) -> Accelerator:
+def load_accelerator(spec: catalog.Spec, *, peer_links: bool = True, rules: str | None = None) -> Accelerator:
     """The accelerator that the user named, without neighbour links or under other counting rules if they say so."""
     accelerator = catalog.accelerator(spec)
     if rules is not None:
@@ -150,8 +153,10 @@ def load_accelerator(spec: str, *, peer_links: bool = True, rules: str | None = 
 def load_accelerators(
     specs: str | Sequence[str], what: str, *, peer_links: bool = True, rules: str | None = None
 ) -> list[Accelerator]:
-    """The accelerators that the user named, separated by commas, see :func:`load_accelerator`."""
-    return [load_accelerator(spec, peer_links=peer_links, rules=rules) for spec in comma_separated(specs, what)]
+    """The accelerators that the user named, separated by commas, see :func:`load_accelerator`; no two called alike."""
+    names = comma_separated(specs, what)
+    machines = [load_accelerator(spec, peer_links=peer_links, rules=rules) for spec in names]
+    return catalog.told_apart(machines, names)
 
 
 def counted_by(experiment: Experiment, rules: str | None) -> Experiment:
@@ -166,6 +171,19 @@ def counted_by(experiment: Experiment, rules: str | None) -> Experiment:
 def load_workloads(specs: Sequence[str]) -> list[Workload]:
     """The workloads that the user named; a network stands for all of its layers."""
     return [workload for spec in specs for workload in catalog.workloads(spec)]
+
+
+def load_constraints(path: Path | None) -> Constraints | None:
+    """The constraints in a file, None without one."""
+    if path is None:
+        return None
+    data: Any = load_yaml(path)
+    if not isinstance(data, dict):
+        raise SpecificationError(f"{path}: holds no keys; give constraints such as 'min_utilization: 0.5'")
+    try:
+        return Constraints.from_dict(data)
+    except SpecificationError as error:
+        raise SpecificationError(f"{path}: {error}") from None
 
 
 def load_warm_start(text: str | None, *, within_experiment: bool = True) -> WarmStart | None:

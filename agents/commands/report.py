@@ -9,14 +9,18 @@ import typer
 
 from mapgym.agents.commands import console, options
 from mapgym.agents.commands.experiments import notify_damaged, print_summary
+from mapgym.agents.commands.network.map import finish
 from mapgym.agents.experiment.report.folder_report import FILES, PAGE, write_reports
+from mapgym.agents.studies.network.network_map import NetworkMap
+from mapgym.errors import SpecificationError
+from mapgym.errors.text import quoted
 
 
 def report(
     folder: Annotated[
         Path,
         typer.Argument(
-            metavar="FOLDER", help="What run, compare or a study of mappers has written.", show_default=False
+            metavar="FOLDER", help="What run, compare, map or a study of mappers has written.", show_default=False
         ),
     ],
     no_locks: options.NoLocksOption = False,
@@ -25,8 +29,11 @@ def report(
 
     Writes tables (summary.csv, summary.md), the anytime curves (anytime.svg), the best mappings (best/), and one page
     that needs nothing else (report.html): all tables and charts, and every best mapping as a loop nest with its cost
-    breakdown.
+    breakdown. Of what map has written, the page and the tables of the layers that are mapped.
     """
+    if (mapped := NetworkMap.read(folder)) is not None:
+        _report_map(mapped, folder)
+        return
     found = write_reports(folder)
     for one in found:
         notify_damaged(one.folder, "left out")
@@ -40,3 +47,12 @@ def report(
         console.say(f"Written to {folder}: {', '.join(FILES)}, best mappings in best/.")
     else:
         console.say(f"Written to {folder}: {PAGE}.")
+
+
+def _report_map(mapped: NetworkMap, folder: Path) -> None:
+    results = mapped.results(folder)
+    if not results:
+        raise SpecificationError(
+            f"the folder {quoted(folder)} holds no mapped layer yet; give the command that made it again"
+        )
+    finish(mapped, results, folder)

@@ -79,7 +79,7 @@ def run_with_display(
 
 
 def work_through(
-    output: Path, cells: Sequence[Cell], on_result: Callable[[Result], None] | None = None
+    output: Path, cells: Sequence[Cell], on_result: Callable[[Result], None] | None = None, jobs: int = 0
 ) -> list[Result]:
     """Does the work and shows how far it is; Ctrl-C exits with a sentence.
 
@@ -87,6 +87,7 @@ def work_through(
         output: folder.
         cells: the work.
         on_result: told of each result, new or there already, before the next cell is computed.
+        jobs: worker processes; 0 to do everything here.
 
     Returns:
         The result of each cell.
@@ -98,29 +99,45 @@ def work_through(
         board.finished(cell.name, result["summary"], was_there)
 
     with shown(len(cells), "parts", output) as board:
-        return run_cells(cells, output, lambda cell: board.started(lambda: cell.name), finished, console.notify_damaged)
+        begun = lambda cell: board.started(cell.name, cell.describe)  # noqa: E731 - named for the call below
+        return run_cells(cells, output, begun, finished, console.notify_damaged, jobs)
 
 
 def finish(
     context: typer.Context, output: Path, title: str, tables: Sequence[Table], draw: Callable[[], list[str]], rules: str
 ) -> None:
+    """Writes the report of a study, called as the command, and prints the first table; see :func:`end_with_report`."""
+    end_with_report(output, str(context.info_name), title, parsing.command_line(context), tables, draw, rules)
+
+
+def end_with_report(
+    output: Path,
+    name: str,
+    title: str,
+    command: str,
+    tables: Sequence[Table],
+    draw: Callable[[], list[str]],
+    rules: str,
+    pages: Sequence[str] = (),
+) -> None:
     """Writes the report, and prints the first table.
 
     Args:
-        context: of the command, whose name is that of the report.
         output: folder.
-        title: heading of the report.
+        name: of the report.
+        title: its heading.
+        command: what made it.
         tables: from the overview to the details.
         draw: draws pictures into the folder and returns their names.
         rules: under which counting rules the costs are, for people.
+        pages: what has been written into the folder already.
     """
     pictures: list[str] = []
     try:
         pictures = draw()
     except ImportError:
         console.notify("No pictures: Matplotlib is not installed; install it with: pip install 'mapgym[plot]'")
-    command = parsing.command_line(context)
-    written = write_report(output, str(context.info_name), title, command, tables, pictures, rules)
+    written = [*pages, *write_report(output, name, title, command, tables, pictures, rules)]
     overview = tables[0]
     shown = console.new_table(overview.title, overview.columns[:1], overview.columns[1:])
     for row in overview.text_rows():
@@ -137,15 +154,15 @@ class Board:
         """Takes how many parts there are, and what they are called."""
         self._total, self._unit = total, unit
         self._done = 0
-        self._current: Callable[[], str] | None = None
+        self._current: dict[str, Callable[[], str]] = {}
 
-    def started(self, describe: Callable[[], str]) -> None:
+    def started(self, name: str, describe: Callable[[], str]) -> None:
         """A part begins; what it is at can be asked for while it lasts."""
-        self._current = describe
+        self._current[name] = describe
 
     def finished(self, name: str, outcome: str, was_there: bool) -> None:
         """A part is done; ``was_there`` when it had been in the folder already."""
-        self._current = None
+        self._current.pop(name, None)
         self._done += 1
         there = ", was there already" if was_there else ""
         console.say(f"[{self._done}/{self._total}] {name}: {outcome}{there}")
@@ -157,10 +174,10 @@ class Board:
 
     def render(self) -> RenderableType:
         """The picture."""
-        current = self._current
+        current = "; ".join(describe() for describe in list(self._current.values()))
         line = console.PrintableTable.grid(padding=(0, 2))
         bar = ProgressBar(total=self._total, completed=self._done, width=16)
-        line.add_row(bar, self.state, current() if current else "")
+        line.add_row(bar, self.state, current)
         return line
 
 

@@ -13,9 +13,10 @@ import os
 import pickle
 import stat
 import sys
+import time
 import types
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,14 @@ from numba.core.dispatcher import Dispatcher
 from numba.core.serialize import dumps
 from numba.core.types import BaseNamedTuple, BaseTuple, Optional
 
+from mapgym.errors import SpecificationError
+from mapgym.system.locks import FolderLocks
+
 _SETTINGS = ("BOUNDSCHECK", "LOOP_VECTORIZE", "OPT", "SLP_VECTORIZE")
 """Settings of Numba for a whole process that change what it compiles."""
+
+_LONGEST_TURN = 300.0
+"""Seconds for which a process waits until another one has compiled what both need."""
 
 _SEAL_BYTES = hashlib.sha256().digest_size
 
@@ -77,18 +84,36 @@ def _warn(reason: str) -> None:
 
 
 class _KernelCache(FunctionCache):
-    """Numba's cache of one function, to which no state of the files is an error."""
+    """Numba's cache of one function, to which no state of the files is an error.
+
+    Of several processes that need a kernel at once, one compiles it, and the others take what it keeps.
+    """
 
     def __init__(self, function: Any, freshness: str) -> None:
         super().__init__(function)
         self._cache_file = _SealedFiles(self._cache_path, self._impl.filename_base, freshness)
+        self._turns: dict[Any, ExitStack] = {}
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
         """Of the machine code for a signature: to Numba, named tuples with other names in other places are the same."""
         return (*super()._index_key(sig, codegen), *_field_names(sig))
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """What is kept for a signature; None if that is nothing, or nothing sound."""
+        """What is kept for a signature; None if that is nothing, or nothing sound, and it is to be compiled here."""
+        found = self._load(sig, target_context)
+        if found is None:
+            turn = ExitStack()
+            with suppress(OSError):
+                self._impl.locator.ensure_cache_path()
+            waited = turn.enter_context(_turn(Path(self._cache_path), f"{self._impl.filename_base} {sig}"))
+            found = self._load(sig, target_context) if waited else None
+            if found is None:
+                self._turns[sig] = turn
+            else:
+                turn.close()
+        return found
+
+    def _load(self, sig: Any, target_context: Any) -> Any:
         try:
             return super().load_overload(sig, target_context)
         except Exception:
@@ -101,6 +126,36 @@ class _KernelCache(FunctionCache):
             super().save_overload(sig, data)
         except OSError as error:
             _warn(f"cannot write into {str(self._cache_path)!r} ({_reason(error)})")
+        finally:
+            if (turn := self._turns.pop(sig, None)) is not None:
+                turn.close()
+
+
+@contextmanager
+def _turn(folder: Path, kernel: str) -> Iterator[bool]:
+    """Compiles a kernel alone, as far as files can be locked; yields whether another process was at it meanwhile.
+
+    Nobody waits for each other in a circle: who compiles a kernel needs those that it calls, and these do not call it.
+    """
+    waited = False
+    deadline = time.monotonic() + _LONGEST_TURN
+
+    def waiting() -> None:
+        nonlocal waited
+        waited = True
+        if time.monotonic() > deadline:
+            raise TimeoutError
+
+    with ExitStack() as held:
+        # Without locks, and behind a process that never ends, everyone compiles for themselves.
+        with suppress(OSError, SpecificationError):
+            held.enter_context(_locks(folder).work(kernel, waiting))
+        yield waited
+
+
+@functools.cache
+def _locks(folder: Path) -> FolderLocks:
+    return FolderLocks(folder)
 
 
 def _field_names(kind: Any) -> Iterator[tuple[str, ...]]:

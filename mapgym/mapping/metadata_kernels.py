@@ -28,7 +28,7 @@ from mapgym.mapping.nest_kernels import Nest, list_nest
 from mapgym.mapping.rank_kernels import loop_words, pack_ranks, rank_words
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.format_rules import clash
-from mapgym.spec.sparsity import COMPRESSED, RANK_FORMATS, expand_ranks
+from mapgym.spec.sparsity import COMPRESSED, OUTER_FIRST, RANK_FORMATS, expand_ranks, joined_dims, rank_bits
 from mapgym.spec.workload import Workload
 
 UOP, CP, RLE, B, UB = range(5)
@@ -36,10 +36,10 @@ UOP, CP, RLE, B, UB = range(5)
 
 UNLIMITED = -1
 
-RANK, FIBER, INSIDE, OUTSIDE = 0, 1, 2, 4
-COLUMNS = 6
-"""Columns of ``Formats.fibers``: the number of the rank, the words of a fiber, and words and rows of the tile inside
-one of its entries and of the one that the fiber is."""
+RANK, FIBER, INSIDE, OUTSIDE, DIM = 0, 1, 2, 4, 6
+COLUMNS = 7
+"""Columns of ``Formats.fibers``: the number of the rank, the words of a fiber, words and rows of the tile inside one of
+its entries and of the one that the fiber is, and the dim of its loop."""
 
 NUMBER, RANKS, SEEN = 0, 1, 2
 """Columns of ``Formats.listed``: entries, ranks (those to spare included), and words and rows of the tile that an outer
@@ -58,9 +58,11 @@ class Formats(NamedTuple):
     densities: NDArray[np.int64]  # [T * RECORD]
     ranks: NDArray[np.int64]  # [L, T] number of ranks, 0 without a format
     codes: NDArray[np.int8]  # [L, T, any] their formats, innermost first
+    joined: NDArray[np.int64]  # [L, T, any] bit d: the rank joins loops of dim d; 0 for a rank that takes one loop
+    outer_first: NDArray[np.bool_]  # [L, T] whether loops take ranks from the outermost one
     is_compressed: NDArray[np.bool_]  # [L, T] whether zeros take no room
     clashes: NDArray[np.bool_]  # [L, L, T] outer, inner: whether the levels cannot pass the tensor to each other
-    word_bits: NDArray[np.int64]  # [L] of metadata
+    bits: NDArray[np.int64]  # [L, T, any, 2] of a word of metadata and of payload of each rank, innermost first
     room_bits: NDArray[np.int64]  # [L] for metadata, UNLIMITED for no limit
     # Working memory: the ranks of each tile that a loop needs, from the innermost one, and what there is of them.
     fibers: NDArray[np.int64]  # [L, T, any, COLUMNS]
@@ -75,11 +77,22 @@ def make_formats(workload: Workload, accelerator: Accelerator) -> Formats:
     most = max((len(ranks) for formats in named for ranks in formats.values()), default=0)
     ranks = np.zeros((len(levels), len(tensors)), np.int64)
     codes = np.zeros((*ranks.shape, most), np.int8)
-    for s, formats in enumerate(named):
+    bits = np.zeros((*codes.shape, 2), np.int64)
+    joined = np.zeros(codes.shape, np.int64)
+    outer_first = np.zeros(ranks.shape, np.bool_)
+    for s, (level, formats) in enumerate(zip(levels, named, strict=True)):
         for t, tensor in enumerate(tensors):
             found = formats.get(tensor.name, ())
             ranks[s, t] = len(found)
-            codes[s, t, : len(found)] = [RANK_FORMATS.index(name) for name in found]
+            if found:
+                codes[s, t, : len(found)] = [RANK_FORMATS.index(name) for name in found]
+                written = dict(level.formats)[tensor.name]
+                bits[s, t, : len(found)] = rank_bits(written, level.metadata_word_bits)[::-1]
+                outer_first[s, t] = written[0] == OUTER_FIRST
+                joined[s, t, : len(found)] = [
+                    sum(1 << workload.dims.index(dim) for dim in set(names) & set(workload.dims))
+                    for names in joined_dims(written)[::-1]
+                ]
     inside = np.arange(most) < ranks[..., None]
     compressed = [RANK_FORMATS.index(name) for name in COMPRESSED]
     packed = [pack_ranks(workload, tensor.ranks) for tensor in tensors]
@@ -90,13 +103,15 @@ def make_formats(workload: Workload, accelerator: Accelerator) -> Formats:
         densities=np.array([density_record(workload, tensor.name) for tensor in tensors], np.int64).ravel(),
         ranks=ranks,
         codes=codes,
+        joined=joined,
+        outer_first=outer_first,
         is_compressed=np.any(inside & np.isin(codes, compressed), axis=2).reshape(ranks.shape),
         clashes=list_clashes(workload, accelerator),
-        word_bits=np.array([level.metadata_word_bits for level in levels], np.int64),
+        bits=bits,
         room_bits=np.array(
             [UNLIMITED if level.usable_metadata_bits is None else level.usable_metadata_bits for level in levels]
         ),
-        fibers=np.zeros((*ranks.shape, 2 * len(levels) * len(workload.dims), COLUMNS), np.int64),
+        fibers=np.zeros((*ranks.shape, 2 * len(levels) * len(workload.dims) + 1, COLUMNS), np.int64),
         listed=np.zeros((*ranks.shape, 4), np.int64),
         needed=np.zeros(ranks.shape),
     )
@@ -159,6 +174,59 @@ def _set_list(formats: Formats, t: int, s: int, number: int, ranks: int, seen: S
 
 
 @kernel
+def _assign_ranks(formats: Formats, t: int, s: int, given: int, number: int, inner: int) -> int:
+    """Gives the loops of a tile its ranks, from ``inner`` on; returns how many fibers there are, -1 if they do not fit.
+
+    Fibers from ``given`` on are those of the loops, innermost first, one each. A rank takes one loop, or, if it joins
+    dims, a row of loops of these; it stays without one if the next loop is of another dim.
+    """
+    ranks, fibers = formats.ranks[s, t], formats.fibers[s, t]
+    outer_first = formats.outer_first[s, t]
+    step = -1 if outer_first else 1
+    rank, e, made = (ranks - 1, number - 1, 0) if outer_first else (inner, given, 0)
+    at = e
+    while given <= e < number:
+        if rank < inner or rank >= ranks:
+            return -1
+        rule = formats.joined[s, t, rank]
+        if rule != 0 and (rule >> fibers[e, DIM]) & 1 == 0:
+            rank += step
+            continue
+        for column in range(COLUMNS):
+            fibers[at, column] = fibers[e, column]
+        fibers[at, RANK] = rank
+        if outer_first and made > 0:
+            fibers[at, OUTSIDE], fibers[at, OUTSIDE + 1] = fibers[at + 1, INSIDE], fibers[at + 1, INSIDE + 1]
+        e += step
+        while rule != 0 and given <= e < number and (rule >> fibers[e, DIM]) & 1 == 1:
+            fibers[at, FIBER] *= fibers[e, FIBER]
+            if not outer_first:
+                # QUIRK: from outside, what is inside the joined loops is taken to be what is inside the outermost.
+                fibers[at, OUTSIDE], fibers[at, OUTSIDE + 1] = fibers[e, OUTSIDE], fibers[e, OUTSIDE + 1]
+            e += step
+        at += step
+        rank += step
+        made += 1
+    if outer_first:
+        for k in range(made):
+            for column in range(COLUMNS):
+                fibers[given + k, column] = fibers[number - made + k, column]
+    return given + made
+
+
+@inlined_kernel
+def _add_innermost(formats: Formats, t: int, s: int, number: int) -> int:
+    """Lists the innermost rank, which tiles inside have left without a loop; returns how many fibers there are then."""
+    for e in range(number, 0, -1):
+        for column in range(COLUMNS):
+            formats.fibers[s, t, e, column] = formats.fibers[s, t, e - 1, column]
+    within = formats.fibers[s, t, 1]
+    tile = (within[INSIDE], within[INSIDE + 1])
+    _set_fiber(formats, t, s, 0, 0, 1, (1, 1), tile)
+    return number + 1
+
+
+@kernel
 def _list_fibers(formats: Formats, nest: Nest, child: int, t: int, s: int) -> bool:
     """Lists the fibers of a tile, level by level from the innermost; returns whether the ranks suffice."""
     ranks = formats.ranks[s, t]
@@ -183,7 +251,7 @@ def _list_fibers(formats: Formats, nest: Nest, child: int, t: int, s: int) -> bo
         for e in range(number):
             for column in range(COLUMNS):
                 formats.fibers[s, t, e, column] = formats.fibers[child, t, e, column]
-    first = nest.starts[child + 1]
+    first, given = nest.starts[child + 1], number
     joined = 0  # bit d: the extent of dim d inside is joined with a loop
     spare = (0, 0)
     for j in range(first, nest.starts[s + 1]):
@@ -200,16 +268,27 @@ def _list_fibers(formats: Formats, nest: Nest, child: int, t: int, s: int) -> bo
         if spare[0] == 0:
             spare = tile
         if bound > 1:
-            if length == ranks:
-                return False
             words = loop_words(formats.projections, formats.projection[t], d, bound)
             _set_fiber(formats, t, s, number, length, words, inside, tile)
+            formats.fibers[s, t, number, DIM] = d
             number += 1
-            length += 1
             inside = tile
-    if number == 0:
+    number = _assign_ranks(formats, t, s, given, number, length)
+    if number < 0:
+        return False
+    if number > given:
+        length = formats.fibers[s, t, number - 1, RANK] + 1
+    if formats.outer_first[s, t]:
+        if number == given and length < ranks:
+            # A rank without a loop is empty, but for the outermost.
+            _set_fiber(formats, t, s, number, ranks - 1, 1, inside, inside)
+            number += 1
+        length = ranks
+    elif number == 0:
         _set_fiber(formats, t, s, 0, 0, 1, scalar, scalar)
         number = 1
+    elif formats.fibers[s, t, 0, RANK] > 0:
+        number = _add_innermost(formats, t, s, number)
     # QUIRK: what an outer level sees inside ranks to spare is the tile of the innermost loop.
     _set_list(formats, t, s, number, ranks, spare if length < ranks else inside)
     return True
@@ -244,17 +323,17 @@ def _bits(formats: Formats, nest: Nest, t: int, s: int) -> float:
     at = t * RECORD
     tile = _shape(formats, nest, t, nest.starts[s + 1] - 1)
     holding = largest_occupancy(formats.densities, at, tile[0], tile[1])
-    word, fibers = formats.word_bits[s], 1.0
-    bits, payload = 0.0, 0.0
+    bits, payload, fibers = 0.0, 0.0, 1.0
     for e in range(formats.listed[s, t, NUMBER] - 1, -1, -1):
         entry = formats.fibers[s, t, e]
         fiber, code = entry[FIBER], formats.codes[s, t, entry[RANK]]
+        word = formats.bits[s, t, entry[RANK]]
         outside, inside = (entry[OUTSIDE], entry[OUTSIDE + 1]), (entry[INSIDE], entry[INSIDE + 1])
         filled = fibers * (1.0 - probability_empty_within(formats.densities, at, outside, tile, holding))
         entries = fiber * (1.0 - probability_empty_within(formats.densities, at, inside, tile, holding))
         metadata, payload = rank_units(code, fiber, fibers, filled, entries)
-        payload *= word
-        bits += metadata * (1 if code == B else word) + payload
+        payload *= word[1]
+        bits += metadata * word[0] + payload
         fibers *= fiber
     # What the innermost rank points to are the words themselves.
     return bits - payload

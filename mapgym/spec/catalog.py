@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -82,6 +82,15 @@ class Network:
                 return layer
         names = [layer.name for layer in self.layers]
         raise SpecificationError(f"network {quoted(self.name)} has no layer {quoted(name)}; {suggest(name, names)}")
+
+    def to_dict(self) -> dict[str, object]:
+        """A plain, YAML- and JSON-able form that :meth:`from_dict` reads back."""
+        layers: dict[str, dict[str, object]] = {}
+        for layer in self.layers:
+            entry = layer.workload.to_dict()
+            del entry["name"]  # the key says it
+            layers[layer.name] = {**entry, "repeats": layer.repeats}
+        return {"name": self.name, "description": self.description, "source": self.source, "layers": layers}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, object], where: str = "network") -> Network:
@@ -163,6 +172,32 @@ def accelerator(spec: Spec | Accelerator) -> Accelerator:
             f"unknown accelerator {quoted(text)}; {suggest(text, accelerator_names())} {_OWN_FILE}"
         )
     return _catalog_accelerator(text)
+
+
+def told_apart(machines: Sequence[Accelerator], specs: Sequence[object]) -> list[Accelerator]:
+    """Accelerators that are compared, each under a name of its own.
+
+    Variants of one accelerator mostly keep its name. Those that share a name and are not the same hardware are called
+    after their files as well, or get a number.
+
+    Args:
+        machines: the accelerators.
+        specs: what each of them was loaded from.
+    """
+    found: list[Accelerator] = []
+    for machine, spec in zip(machines, specs, strict=True):
+        others = [other for other in machines if other.name == machine.name]
+        if any(other != machine for other in others):
+            stem = Path(spec).stem if isinstance(spec, str | PathLike) and _is_path(str(spec)) else ""
+            name = f"{machine.name} ({stem})" if stem else machine.name
+            taken = {other.name for other in found if replace(other, name=machine.name) != machine}
+            number = 2
+            while name in taken:
+                name = f"{machine.name} ({', '.join(filter(None, (stem, str(number))))})"
+                number += 1
+            machine = replace(machine, name=name)
+        found.append(machine)
+    return found
 
 
 def network(spec: Spec | Network) -> Network:

@@ -43,8 +43,11 @@ class CountingRules:
 
 _ALL = (
     CountingRules("timeloop-2025", "HEAD of March 2025, commit 4cf6d4c", True, True, True, True, NAMES_OF_2025),
+    CountingRules("timeloop-2024", "HEAD, September 2023 to 2024", True, False, True, True, NAMES_OF_2025),
     CountingRules("timeloop-3.0.3", "release v3.0.3, 2023", True, False, True, False, NAMES_OF_2023),
+    CountingRules("timeloop-3.0", "releases v3.0 to v3.0.2, 2023", True, False, False, False, NAMES_OF_2023),
     CountingRules("timeloop-2022", "October 2022, commit 83088f2", False, False, False, False, NAMES_OF_2022),
+    CountingRules("timeloop-2021", "v2.0 to early 2023, with an ERT", False, False, False, False, NAMES_OF_2023),
 )
 
 RULE_SETS = {rules.name: rules for rules in _ALL}

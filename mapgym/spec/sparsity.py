@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from mapgym.errors import SpecificationError, require_keys, suggest
@@ -27,8 +27,14 @@ RANK_FORMATS = ("UOP", "CP", "RLE", "B", "UB")
 COMPRESSED = ("CP", "RLE", "B")
 """Those that leave zeros out."""
 
-_RANK = re.compile(r"(?:([0-9]{1,9})\s*\*\s*)?(\w+)\Z")
+_RANK = re.compile(
+    r"(?:(?P<count>[0-9]{1,9})\s*\*\s*)?(?P<name>\w+)(?:@(?P<dims>\w+(?:\+\w+)*))?"
+    r"(?::(?P<bits>[0-9]{1,4})(?:/(?P<payload>[0-9]{1,4}))?)?\Z"
+)
 _MAX_RANKS = 256
+
+OUTER_FIRST = "outer-to-inner"
+"""First in a list of ranks: loops take ranks from the outermost one, so that ranks to spare lie inside of them."""
 
 Formats = tuple[tuple[str, tuple[str, ...]], ...]
 """(tensor, formats of its ranks, outermost first) pairs."""
@@ -53,14 +59,36 @@ class SparseAction:
         return {"type": self.saving, "target": self.target, "condition_on": list(self.condition_on)}
 
 
-def expand_ranks(ranks: tuple[str, ...]) -> tuple[str, ...]:
-    """The format of each rank, outermost first: "3*UOP" stands for three ranks."""
-    expanded: list[str] = []
-    for text in ranks:
+def _matches(ranks: tuple[str, ...]) -> Iterator[re.Match[str]]:
+    """What each rank says, outermost first; each of "3*UOP" by itself."""
+    for text in ranks[ranks[:1] == (OUTER_FIRST,) :]:
         match = _RANK.match(text)
         assert match is not None  # checked by parse_formats
-        expanded += [match[2]] * int(match[1] or 1)
-    return tuple(expanded)
+        yield from itertools.repeat(match, int(match["count"] or 1))
+
+
+def expand_ranks(ranks: tuple[str, ...]) -> tuple[str, ...]:
+    """The format of each rank, outermost first: "3*UOP" stands for three ranks."""
+    return tuple(match["name"] for match in _matches(ranks))
+
+
+def rank_bits(ranks: tuple[str, ...], word_bits: int) -> tuple[tuple[int, int], ...]:
+    """Bits of a word of metadata and of a word of payload of each rank, outermost first.
+
+    "CP:14" has words of 14 bits, "CP:14/5" has 5 bits of payload; those of a rank that does not say are ``word_bits``,
+    but for the single bits of a bitmask.
+    """
+    bits = []
+    for match in _matches(ranks):
+        one = word_bits if match["bits"] is None else int(match["bits"])
+        payload = one if match["payload"] is None else int(match["payload"])
+        bits.append((1 if match["name"] == "B" and match["bits"] is None else one, payload))
+    return tuple(bits)
+
+
+def joined_dims(ranks: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
+    """Dims whose loops each rank joins, outermost first: those of "RLE@P+Q" are P and Q; none if it takes one loop."""
+    return tuple(tuple((match["dims"] or "").split("+")) if match["dims"] else () for match in _matches(ranks))
 
 
 def is_compressed(ranks: tuple[str, ...]) -> bool:
@@ -89,12 +117,12 @@ def parse_formats(data: object, where: str) -> Formats:
                 f"{place} are {quoted(ranks)}; give a list of ranks, outermost first, such as [UOP, CP]"
             )
         count = 0
-        for text in ranks:
+        for text in ranks[str(ranks[0]) == OUTER_FIRST :]:
             match = _RANK.match(str(text))
-            name = match[2] if match else str(text)
+            name = match["name"] if match else str(text)
             if match is None or name not in RANK_FORMATS:
                 raise SpecificationError(f"{place}: unknown rank {quoted(text)}; {suggest(name, RANK_FORMATS)}")
-            count += int(match[1] or 1)
+            count += int(match["count"] or 1)
         if not 0 < count <= _MAX_RANKS:
             raise SpecificationError(f"{place} have {count} ranks; give 1 to {_MAX_RANKS}")
         written = tuple(map(str, ranks))

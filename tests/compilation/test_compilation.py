@@ -84,6 +84,56 @@ def price(kernels: Callable[[], ModuleType], number: int = 5) -> tuple[int, bool
     return result, bool(outer.stats.cache_hits)
 
 
+SLOW = (
+    """
+from mapgym.compilation import kernel
+
+@kernel
+def slow(values):
+    total = 0
+    for i in range(len(values)):
+"""
+    + "".join(f"        total += values[i] * {n} if values[i] > {n} else total // {n + 1}\n" for n in range(200))
+    + """
+    return total
+
+import sys, time, numpy as np
+print("ready", flush=True)
+sys.stdin.readline()
+slow(np.arange(3))
+print(sum(slow.stats.cache_hits.values()), sum(slow.stats.cache_misses.values()))
+"""
+)
+
+
+def test_of_two_processes_at_once_one_compiles(tmp_path: Path) -> None:
+    (tmp_path / "slow_kernel.py").write_text(SLOW)
+    cache = tmp_path / "cache"
+    cache.mkdir(mode=0o700)
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": os.pathsep.join(sys.path)}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "slow_kernel.py"],
+            cwd=tmp_path,
+            env=environment,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for _ in range(2)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    found = sorted(process.communicate(timeout=120)[0].split() for process in processes)
+    assert found == [["0", "1"], ["1", "0"]]
+
+
 def test_a_kernel_is_compiled_once(kernels: Callable[[], ModuleType]) -> None:
     assert price(kernels) == (12, False)
     assert price(kernels) == (12, True)

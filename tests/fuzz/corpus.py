@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -22,6 +23,7 @@ from mapgym.mapspace import MapSpace
 from mapgym.spec import catalog
 from mapgym.warmstart import ReplayBuffer
 from places import DATA
+from timeloop_output import OF_2022, OF_2024, write_results
 
 GEMM = {"name": "gemm", "type": "matmul", "M": 4, "N": 6, "K": 8}
 EINSUM = {
@@ -110,6 +112,24 @@ def experiment_files() -> dict[str, bytes]:
         run_experiment(experiment, Path(folder), command="mapgym run")
         found = [path for path in Path(folder).rglob("*") if path.is_file()]
         return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+
+
+@cache
+def results_files() -> dict[str, bytes]:
+    """A folder of results as Timeloop prints them, with two evaluations of the same layer."""
+    energies = (("read", 1.5), ("write", 2.5), ("leak", 0.25))
+    levels = tuple(
+        replace(level, action_energies_pj=energies, keep_only=None) for level in catalog.accelerator("tiny").levels
+    )
+    machine = replace(catalog.accelerator("tiny"), levels=levels, fanout_check="cumulative", rules="timeloop-2024")
+    layer = catalog.workload(GEMM)
+    with TemporaryDirectory() as folder:
+        for seed, outline in enumerate((OF_2022, OF_2024)):
+            mapping = MapSpace(layer, machine).sample(np.random.default_rng(seed), 1)[0]
+            write_results(
+                Path(folder), layer, machine, mapping, outline=outline, run=f"run{seed}", with_architecture=True
+            )
+        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
 
 def records(kind: str) -> bytes:

@@ -39,11 +39,15 @@ GOOD = (
     "search toy/tiny_gemm tiny --samples 20 --certify 0.2",
     "show workload.yaml tiny mapping.yaml",
     "show toy/tiny_gemm tiny --dataflow weight-stationary",
-    "map network.yaml tiny -o mapped --samples-per-layer 10",
+    "show workload.yaml tiny mapping.yaml --explain DRAM/Inputs",
+    "map network.yaml tiny -o mapped --samples-per-layer 10 --clock 1 --certify 0.1",
+    "sweep network.yaml tiny --set Buf.capacity_words=256,512 -o swept --samples-per-layer 10",
+    "export mapping.yaml --workload workload.yaml --accelerator tiny --to timeloop -o exported",
     "compare --agents random,gamma --workload toy/tiny_gemm --accelerator tiny --samples 20 --seeds 2 -o compared",
     "run experiment.yaml -o experiment --jobs 1",
     "report finished",
     "validate records.jsonl",
+    "validate published --json",
     "list workloads",
     "list agents",
     "buffer list buffer",
@@ -127,6 +131,7 @@ def good_files() -> dict[str, bytes]:
 
 def lay_out(folder: Path, hostile: dict[str, bytes]) -> None:
     finished = {f"finished/{name}": content for name, content in corpus.experiment_files().items()}
+    finished |= {f"published/{name}": content for name, content in corpus.results_files().items()}
     for name, content in {**good_files(), **finished, **hostile}.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,7 @@ from hostile import as_bytes, edited_data, files
 from mapgym import CostModel, MapSpace, lower_bound
 from mapgym.agents.experiment.definition.experiment_file import load_experiment
 from mapgym.agents.experiment.storage.folder import load_results
+from mapgym.agents.files.mapping_file import read_mapping
 from mapgym.agents.learned.amortized.model import load_policy, shipped_path
 from mapgym.agents.learned.mind_mappings.model import SHIPPED, load_surrogate
 from mapgym.agents.tuning import read_tuning
@@ -31,6 +32,7 @@ from mapgym.spec.constraints import Constraints
 from mapgym.spec.workload import Workload
 from mapgym.system.yaml_loader import load_yaml
 from mapgym.timeloop import validate_file
+from mapgym.timeloop.results import validate_folder
 from mapgym.warmstart import ReplayBuffer
 
 pytest.importorskip("pyarrow")
@@ -167,6 +169,32 @@ def test_records(content, compressed):
         offered(gzip.compress(content), "records.jsonl.gz", validate_file)
     else:
         offered(content, "records.jsonl", validate_file)
+
+
+@fuzz
+@given(
+    st.sampled_from(sorted(corpus.results_files())).flatmap(
+        lambda name: st.tuples(st.just(name), files(corpus.results_files()[name]))
+    )
+)
+def test_published_results(hostile):
+    name, content = hostile
+    remember(name, content)
+    with tempfile.TemporaryDirectory() as folder:
+        for other, good in corpus.results_files().items():
+            (Path(folder) / other).write_bytes(content if other == name else good)
+        reports = answer(lambda: list(validate_folder(folder)))
+        if not isinstance(reports, str):
+            for report in reports:
+                assert "\n" not in report.error
+                assert report.error or report.compared
+
+
+@fuzz
+@given(files(corpus.results_files()["run0.map.txt"]))
+def test_printed_nests(content):
+    space = corpus.gemm_space()
+    offered(content, "a.map.txt", lambda path: read_mapping(path, space.workload, space.accelerator))
 
 
 @fuzz

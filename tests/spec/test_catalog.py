@@ -3,6 +3,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -375,3 +376,16 @@ def test_the_documentation_counts_the_layers_right(name):
     _, _, _, count, distinct, _, _, _ = (cell.strip() for cell in row.split("|"))
     assert int(count) == sum(repeats for _, repeats in layers(name))
     assert int(distinct) == len(layers(name))
+
+
+class TestToldApart:
+    def test_variants_of_one_name_are_called_after_their_files(self):
+        first = catalog.accelerator("tiny")
+        second, third = replace(first, peer_links=False), replace(first, mac=replace(first.mac, energy_pj=3.0))
+        specs = ["tiny", "small/cheap.yaml", {"name": "tiny"}]
+        names = [machine.name for machine in catalog.told_apart([first, second, third], specs)]
+        assert names == ["tiny", "tiny (cheap)", "tiny (2)"]
+
+    def test_the_same_twice_is_the_same(self):
+        machine, other = catalog.accelerator("tiny"), catalog.accelerator("accel_b")
+        assert catalog.told_apart([machine, other, machine], ["tiny", "b.yaml", "c.yaml"]) == [machine, other, machine]

@@ -125,5 +125,5 @@ def test_a_table_alone_has_to_say_what_each_access_costs() -> None:
 
 
 def test_unknown_rules_are_refused() -> None:
-    with pytest.raises(SpecificationError, match="rules is 'timeloop-2024'; did you mean"):
-        Accelerator.from_dict(described({}, rules="timeloop-2024"))
+    with pytest.raises(SpecificationError, match="rules is 'timeloop-2026'; did you mean"):
+        Accelerator.from_dict(described({}, rules="timeloop-2026"))

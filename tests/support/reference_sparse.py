@@ -16,7 +16,7 @@ import numpy as np
 from mapgym.cost import CostDetail
 from mapgym.mapping import Mapping
 from mapgym.spec.accelerator import Accelerator
-from mapgym.spec.sparsity import COMPRESSED, expand_ranks
+from mapgym.spec.sparsity import COMPRESSED, OUTER_FIRST, expand_ranks
 from mapgym.spec.tensor import Tensor
 from mapgym.spec.workload import Workload
 
@@ -217,8 +217,9 @@ class SparseReference:
         shares = self.is_compressed(s, t) and child >= 0 and math.prod(self.tile(child, t)) > 1
         if shares:
             fibers, used, inner = list(self._fibers[child, t][0]), *self._fibers[child, t][1:]
+        taken = len(fibers)
         below = product_by_dim(self.inside(child))
-        done, spare = self.inside(child), None
+        done, spare, own = self.inside(child), None, []
         for q in range(child + 1, s + 1):
             for loop in self.loops[q]:
                 done.append(loop)
@@ -228,12 +229,46 @@ class SparseReference:
                 tile = lengths(tensor, product_by_dim(done))
                 spare = spare or tile
                 if bound > 1:
-                    fibers.append((used, math.prod(lengths(tensor, {loop.dim: bound})), inner, tile))
-                    used, inner = used + 1, tile
-        assert used <= ranks
+                    own.append((loop.dim, math.prod(lengths(tensor, {loop.dim: bound})), inner, tile))
+                    inner = tile
         assert spare is not None
-        fibers = fibers or [(0, 1, point, point)]
+        written = dict(self.accelerator.levels[s].formats)[tensor.name]
+        outside_first = written[0] == OUTER_FIRST
+        free = list(range(used, ranks))
+        groups = self._grouped(own, free, [text for text in written if text != OUTER_FIRST], outside_first)
+        if outside_first:
+            # Loops of this level have its outermost ranks; without any, the outermost rank has an entry by itself.
+            if not groups and free:
+                groups = [(ranks - 1, 1, inner, inner)]
+            self._fibers[s, t] = fibers[:taken] + groups, ranks, inner
+            return
+        fibers += groups
+        used = max([used, *(rank + 1 for rank, *_ in groups)])
+        if not fibers:
+            fibers = [(0, 1, point, point)]
+        elif fibers[0][0] > 0:  # the innermost rank has an entry, even if tiles inside have none
+            fibers = [(0, 1, point, fibers[0][2]), *fibers]
         self._fibers[s, t] = fibers, ranks, spare if used < ranks else inner
+
+    @staticmethod
+    def _grouped(own: list[tuple], free: list[int], written: list[str], outside_first: bool) -> list[tuple]:
+        """Loops (dim, words, tile inside, tile), innermost first, as (rank, words, ...) of the ranks that are free."""
+        joins = [text.partition(":")[0].partition("@")[2].split("+") for text in reversed(written)]
+        left, groups = list(own), []
+        take = -1 if outside_first else 0
+        while left:
+            rank = free.pop(take)
+            dims = joins[rank] if len(joins) > rank else [""]
+            if dims != [""] and left[take][0] not in dims:
+                continue
+            _, words, inside, tile = left.pop(take)
+            while dims != [""] and left and left[take][0] in dims:
+                _, more, _, outer = left.pop(take)
+                words, tile = words * more, tile if outside_first else outer
+            if outside_first and groups:
+                tile = groups[0][2]
+            groups.insert(0 if outside_first else len(groups), (rank, words, inside, tile))
+        return groups
 
     def _metadata_of(self, s: int, t: int, k: int) -> dict[int, list[float]]:
         """What each rank has if the tile holds k non-zeros."""
@@ -477,10 +512,16 @@ class SparseReference:
 
     def _transfers(self, s: int, t: int, counts: dict[int, list[int]]) -> int:
         level, codes = self.accelerator.levels[s], self.ranks(s, t)
-        bits = sum(
-            metadata * ONE_WORD_CODES.get(codes[rank], level.metadata_word_bits) + payload * level.metadata_word_bits
-            for rank, (metadata, payload) in counts.items()
-        )
+        written = [text for text in dict(level.formats)[self.tensors[t].name] if text != OUTER_FIRST]
+        said = [text.partition(":")[2] for text in reversed(written)]
+        bits = 0
+        for rank, (metadata, payload) in counts.items():
+            of_metadata = ONE_WORD_CODES.get(codes[rank], level.metadata_word_bits)
+            of_payload = level.metadata_word_bits
+            if len(said) == len(codes) and said[rank]:
+                first, _, second = said[rank].partition("/")
+                of_metadata, of_payload = int(first), int(second or first)
+            bits += metadata * of_metadata + payload * of_payload
         return math.ceil(bits / level.metadata_width_bits)
 
     def _blocks(self, s: int, t: int) -> float:

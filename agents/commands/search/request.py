@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
 from rich.progress_bar import ProgressBar
@@ -23,8 +23,6 @@ from mapgym.errors.text import quoted
 from mapgym.evaluation.evaluator import Budget, Evaluator
 from mapgym.mapspace import MapSpace
 from mapgym.spec import catalog
-from mapgym.spec.constraints import Constraints
-from mapgym.system.yaml_loader import load_yaml
 
 if TYPE_CHECKING:
     from mapgym.agents.learned.sb3.policy import StoredPolicy
@@ -78,7 +76,7 @@ class SearchRequest:
             task_workload(catalog.workload(self.workload), self.objective, self.densities),
             parsing.load_accelerator(self.accelerator, peer_links=self.peer_links, rules=self.rules),
             self.axes,
-            constraints=_read_constraints(self.constraints),
+            constraints=parsing.load_constraints(self.constraints),
         )
 
 
@@ -190,15 +188,3 @@ def _begin(text: str, space: MapSpace, request: SearchRequest) -> Start:
     if not start.sources:
         console.notify(f"mapgym: no warm start, the search begins at random: {start.why_random}")
     return start
-
-
-def _read_constraints(path: Path | None) -> Constraints | None:
-    if path is None:
-        return None
-    data: Any = load_yaml(path)
-    if not isinstance(data, dict):
-        raise SpecificationError(f"{path}: holds no keys; give constraints such as 'min_utilization: 0.5'")
-    try:
-        return Constraints.from_dict(data)
-    except SpecificationError as error:
-        raise SpecificationError(f"{path}: {error}") from None

@@ -74,7 +74,7 @@ def run(
             seconds_per_layer,
             command,
             started=lambda task, progress: board.started(
-                lambda: f"{task.full_name}: {console.solver_text(progress, task.objective)}"
+                task.full_name, lambda: f"{task.full_name}: {console.solver_text(progress, task.objective)}"
             ),
             finished=lambda task, outcome, was_there: board.finished(task.full_name, _text(task, outcome), was_there),
             damaged=console.notify_damaged,

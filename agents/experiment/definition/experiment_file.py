@@ -106,8 +106,10 @@ def _tasks(data: object, where: str) -> tuple[Task, ...]:
     machines: list[Accelerator] = []
     for spec in _list(data, "workloads", where, "such as [paper]"):
         workloads += _within(f"{where}: workloads", catalog.workloads, spec)
-    for spec in _list(data, "accelerators", where, "such as [accel_a, accel_b]"):
+    specs = _list(data, "accelerators", where, "such as [accel_a, accel_b]")
+    for spec in specs:
         machines.append(_within(f"{where}: accelerators", catalog.accelerator, spec))
+    machines = catalog.told_apart(machines, specs)
     _within(where, lambda layers: check_size(len(layers) * len(machines), 1, 1), workloads)
     if (links := data.get("peer_links")) is not None:
         if not isinstance(links, bool):

@@ -108,7 +108,7 @@ class _Worker:
         self.connection, theirs = processes.Pipe()
         arguments = (theirs, str(context.folder.path), context.budget, context.command)
         self._process = processes.Process(target=_work, args=arguments, daemon=True)
-        with _one_thread_each():
+        with one_thread_each():
             self._process.start()
         # Now the other end is open in the worker only, so that its death ends the connection.
         theirs.close()
@@ -159,7 +159,7 @@ def _died(run: Run, context: RunContext, exit_code: int) -> RunResult:
 
 
 @contextmanager
-def _one_thread_each() -> Iterator[None]:
+def one_thread_each() -> Iterator[None]:
     """Processes started in the block compute linear algebra with one thread, so that runs do not disturb each other."""
     before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
@@ -190,7 +190,7 @@ def _work(connection: Connection, folder: str, budget: Budget, command: str) -> 
     """What a worker process does: one run after the other, until there is nothing more."""
     # Ctrl-C reaches all processes of a terminal; the one that started the workers deals with it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     relay = _Relay(connection)
     with contextlib.suppress(EOFError, OSError):
         context = RunContext(ExperimentFolder(folder), budget, command)
@@ -204,7 +204,7 @@ def _work(connection: Connection, folder: str, budget: Budget, command: str) -> 
             connection.send(error)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Ends this process when the one that started it has gone, which a kill gives no time to do anything about."""
     parent = multiprocessing.parent_process()
     if parent is not None:

@@ -16,6 +16,7 @@ WIDTH = 460
 
 _PLOT = 236  # height of the part with the lines, the same however long the legend is
 _LEFT, _RIGHT, _BOTTOM = 58, 14, 42
+_DOT = 4.5  # radius of a point
 _LINE, _LETTER = 17, 6.3  # pixels of a line of text and of a letter in the legend
 
 # Okabe and Ito's palette, which people with colour-blindness can tell apart; the last one is the colour of text.
@@ -34,9 +35,11 @@ CHART_CSS = """\
 .chart text { fill: var(--ink); } .chart .tick { fill: var(--muted); font-size: 11px; }
 .chart .title { font-weight: 600; font-size: 13px; }
 .chart .grid { stroke: var(--grid); } .chart .frame { stroke: var(--muted); fill: none; }
+.chart .dot { stroke: none; }
 .chart .line { fill: none; stroke-width: 2; stroke-linejoin: round; } .chart .band { opacity: 0.16; stroke: none; }
 """ + "".join(
-    f".chart .s{i} {{ stroke: var(--c{i}); }} .chart .band.s{i} {{ fill: var(--c{i}); }}\n" for i in range(_COLORS)
+    f".chart .s{i} {{ stroke: var(--c{i}); }} .chart .band.s{i}, .chart .dot.s{i} {{ fill: var(--c{i}); }}\n"
+    for i in range(_COLORS)
 )
 _DASHES = (None, "7 4", "2 3", "8 3 2 3")
 
@@ -50,6 +53,8 @@ class Series:
         index: of its colour; the same thing has the same in all charts.
         x, y: float64[n]; points that are not finite are left out.
         low, high: float64[n], a band around the line, if any.
+        points: names of the n points, which are drawn as dots then, without a line; each shows its name when it is
+            pointed at.
     """
 
     name: str
@@ -58,6 +63,7 @@ class Series:
     y: NDArray[np.float64]
     low: NDArray[np.float64] | None = None
     high: NDArray[np.float64] | None = None
+    points: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -96,7 +102,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart of lines.
+    """A chart of lines and points.
 
     Attributes:
         title: above it.
@@ -153,6 +159,8 @@ class Chart:
             sample = element(
                 "path", d=f"M{x:.0f} {y}h20", class_=_class("line", series), stroke_dasharray=_dash(series)
             )
+            if series.points is not None:
+                sample = element("circle", cx=round(x + 10), cy=y, r=_DOT, class_=_class("dot", series))
             items += [sample, element("text", series.name, x=round(x + 26), y=y + 4)]
             x += needed
         return joined(items), line + 1 if items else 0
@@ -185,6 +193,16 @@ class Chart:
                 points = [points[0], *(p for pair in zip(corners, points[1:], strict=True) for p in pair)]
             return points
 
+        if series.points is not None:
+            y = (1.0 - self.y.place(series.y)) * height
+            places = zip(self.x.place(series.x) * width, y, series.points, strict=True)
+            return joined(
+                element(
+                    "circle", element("title", name), cx=f"{a:.1f}", cy=f"{b:.1f}", r=_DOT, class_=_class("dot", series)
+                )
+                for (a, b, name), is_drawn in zip(places, drawn, strict=True)
+                if is_drawn
+            )
         line = element(
             "path",
             element("title", series.name),

@@ -35,8 +35,8 @@ def anytime(summary: Summary, unit: str, task: Task | None = None) -> Chart:
             for one in (summary.tasks if task is None else (task,))
         ]
         mean = interquartile_mean(np.concatenate(strata))
-        low, high = bootstrap_interval(strata, resamples=_RESAMPLES)
-        series.append(Series(agent, index, budgets, *(_distance(values) for values in (mean, low, high))))
+        low, high = map(_distance, bootstrap_interval(strata, resamples=_RESAMPLES))
+        series.append(Series(agent, index, budgets, _distance(mean), low, high))
     title = f"Best so far against {unit}" if task is None else task.name
     return Chart(title, _budget_axis(budgets, unit), _distance_axis(series), series, steps=True)
 

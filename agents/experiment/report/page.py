@@ -6,15 +6,12 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from mapgym import __version__
 from mapgym.agents.experiment.report import curves, report
 from mapgym.agents.experiment.report.charts import Chart
-from mapgym.agents.experiment.report.explanation import Breakdown, energy_table, explain, headlines, time_table
 from mapgym.agents.experiment.report.markup import Markup, element, joined
-from mapgym.agents.experiment.report.page_style import PAGE_CSS, PAGE_SCRIPT
+from mapgym.agents.experiment.report.page_parts import document, mapping_parts, pair, sortable
 from mapgym.agents.experiment.report.summary import TARGETS, Row, Summary
 from mapgym.agents.experiment.storage.results import RunResult
-from mapgym.cost import CostModel, lower_bound
 from mapgym.evaluation.task import Task
 from mapgym.mapping import Mapping
 
@@ -45,29 +42,8 @@ def to_html(parts: Sequence[Part], title: str) -> str:
         title: of the page.
     """
     several = len(parts) > 1
-    body = [element("header", element("h1", title), _origin(parts))]
     sections = [section for part in parts for section in _part(part, several=several)]
-    contents = [element("li", element("a", name, href=f"#{anchor}")) for name, anchor, _ in sections]
-    body.append(
-        element(
-            "main",
-            element("nav", element("ul", *contents), aria_label="Contents"),
-            *(
-                element("section", element("h2", name, id=anchor), *content, aria_labelledby=anchor)
-                for name, anchor, content in sections
-            ),
-        )
-    )
-    body.append(element("footer", element("p", f"Made by mapgym {__version__}.")))
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("title", title),
-        element("style", Markup(PAGE_CSS)),
-    )
-    page = element("html", head, element("body", *body, element("script", Markup(PAGE_SCRIPT))), lang="en")
-    return f"<!DOCTYPE html>\n{page}\n"
+    return document(title, [_origin(parts)], sections)
 
 
 def _origin(parts: Sequence[Part]) -> Markup:
@@ -153,80 +129,23 @@ def _mapping(summary: Summary, task: Task, result: RunResult) -> Markup:
     if result.mapping is None or result.best_value is None:
         return element("p", f"{label} found no legal mapping.")
     mapping = Mapping.from_dict(result.mapping, task.workload, task.accelerator)
-    cost = CostModel(task.workload, task.accelerator).evaluate(mapping, detail=True)
-    explained = explain(task.workload, task.accelerator, mapping, cost, lower_bound(task.workload, task.accelerator))
     over = result.best_value / summary.best_known[task]
     value = element("span", f"{over:.4g} x the best known, seed {result.seed}", class_="value")
-    metrics = [part for name, text in headlines(explained) for part in (element("dt", name), element("dd", text))]
     parameters = ", ".join(f"{name}={value}" for name, value in result.agent.parameters.items())
-    begun = []
+    facts = [*pair("agent", result.agent.agent), *pair("parameters", parameters or "none")]
     if result.warm_start_sources is not None:
-        begun = _pair("begun from", ", ".join(result.warm_start_sources["sources"]) or "random mappings")
+        facts += pair("begun from", ", ".join(result.warm_start_sources["sources"]) or "random mappings")
     return element(
         "details",
         element("summary", _swatch(summary, label), element("strong", label), ": ", value),
-        element(
-            "dl", *metrics, *_pair("agent", result.agent.agent), *_pair("parameters", parameters or "none"), *begun
-        ),
-        element("pre", mapping.to_text(), tabindex=0),
-        _breakdown(energy_table(task.workload, task.accelerator, explained)),
-        _breakdown(time_table(task.accelerator, explained)),
+        *mapping_parts(task.workload, task.accelerator, mapping, facts),
     )
-
-
-def _pair(name: str, text: str) -> list[Markup]:
-    return [element("dt", name), element("dd", text)]
-
-
-def _breakdown(table: Breakdown) -> Markup:
-    left = len(table.left)
-    head = [
-        element("th", name, scope="col", class_="left" if i < left else None)
-        for i, name in enumerate((*table.left, *table.right))
-    ]
-    bodies = []
-    for section in table.sections:
-        rows = [
-            element(
-                "tr",
-                *(
-                    element("th", cell, scope="row")
-                    if i == 0
-                    else element("td", cell, class_="left" if i < left else None)
-                    for i, cell in enumerate(row)
-                ),
-            )
-            for row in section
-        ]
-        bodies.append(element("tbody", *rows))
-    caption = element("caption", table.title)
-    return _scrolling(element("table", caption, element("thead", element("tr", *head)), *bodies), table.title)
 
 
 def _table(summary: Summary, rows: Sequence[Row], caption: str) -> Markup:
-    """The metrics of agents; the script makes the columns sort."""
-    head = [
-        element("th", name, scope="col", class_="left" if i == 0 else None)
-        for i, name in enumerate(report.header_of(summary))
-    ]
-    body = []
-    for row in rows:
-        first, *cells = zip(report.cells_of(row, summary), report.keys_of(row, summary), strict=True)
-        name = element("th", _swatch(summary, row.agent), first[0], scope="row")
-        body.append(element("tr", name, *(element("td", text, data_value=key) for text, key in cells)))
-    table = element(
-        "table",
-        element("caption", caption),
-        element("thead", element("tr", *head)),
-        element("tbody", *body),
-        class_="sortable",
-    )
-    return _scrolling(table, caption)
-
-
-def _scrolling(table: Markup, label: str) -> Markup:
-    # A region that scrolls must be reachable by keyboard.
-    return element("div", table, class_="scroll", tabindex=0, role="region", aria_label=label)
+    """The metrics of agents."""
+    cells = [list(zip(report.cells_of(row, summary), report.keys_of(row, summary), strict=True)) for row in rows]
+    return sortable(caption, report.header_of(summary), cells, [_swatch(summary, row.agent) for row in rows])
 
 
 def _swatch(summary: Summary, agent: str) -> Markup:

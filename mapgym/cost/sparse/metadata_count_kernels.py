@@ -24,7 +24,7 @@ from mapgym.mapping.density_kernels import (
     probability,
     probability_empty_within,
 )
-from mapgym.mapping.metadata_kernels import FIBER, INSIDE, NUMBER, OUTSIDE, RANK, B, Formats, rank_units
+from mapgym.mapping.metadata_kernels import FIBER, INSIDE, NUMBER, OUTSIDE, RANK, Formats, rank_units
 
 _FEW = 8
 """Words or non-zeros up to which the chance of being empty is worked out anew: what is rounded up may be exact."""
@@ -205,8 +205,8 @@ def save_metadata(sparse: SparseTables, t: int, s: int, child: int, fraction: fl
 def metadata_bits(sparse: SparseTables, t: int, s: int, counts: NDArray[np.int64]) -> int:
     """Bits of so many accesses, int64[level, tensor, any, 2], to the metadata of a tensor at a level."""
     formats = sparse.formats
-    bits, word = 0, formats.word_bits[s]
+    bits = 0
     for e in range(formats.listed[s, t, NUMBER]):
-        code = formats.codes[s, t, formats.fibers[s, t, e, RANK]]
-        bits += counts[s, t, e, METADATA] * (1 if code == B else word) + counts[s, t, e, PAYLOAD] * word
+        word = formats.bits[s, t, formats.fibers[s, t, e, RANK]]
+        bits += counts[s, t, e, METADATA] * word[METADATA] + counts[s, t, e, PAYLOAD] * word[PAYLOAD]
     return bits

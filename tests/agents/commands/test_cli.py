@@ -77,6 +77,8 @@ class TestMistakes:
             (("show", "nowhere.yaml", "tiny"), "nowhere.yaml"),
             (("show", *TASK, "--dataflow", "nvdal"), "did you mean 'nvdla'"),
             (("show", *TASK, "x.yaml", "--dataflow", "tpu"), "leave one out"),
+            (("show", *TASK, "--explain", "DRAM"), "--explain is 'DRAM'; give a level and a tensor"),
+            (("show", *TASK, "--explain", "DRAN/Outputs"), "no storage level 'DRAN'"),
             (("list", "acelerators"), "did you mean 'accelerators'"),
             (("validate", "nowhere.jsonl.gz"), "nowhere.jsonl.gz"),
             (("bench", "cost", "--accelerator", "tinny"), "did you mean 'tiny'"),
@@ -287,6 +289,17 @@ class TestShow:
         found = json.loads(mapgym("show", *TASK, "--dataflow", "nvdla", "--json")[1])
         assert 0 < found["edp"] < json.loads(mapgym("show", *TASK, "--json")[1])["edp"]
         assert "dims" not in found
+
+    def test_a_cell_is_derived_line_by_line(self, mapgym):
+        status, text, _ = mapgym("show", *TASK, "--explain", "DRAM/Outputs")
+        assert status == 0
+        assert "\nCounts of one instance of DRAM\n" in text
+        assert "updates: each word from below is one: 16" in text
+        found = json.loads(mapgym("show", *TASK, "--explain", "DRAM/Outputs", "--json")[1])
+        whole = json.loads(mapgym("show", *TASK, "--json")[1])["levels"][0]["tensors"]["Outputs"]
+        assert [found[key] for key in ("reads", "fills", "updates")] == [
+            whole[key] for key in ("reads", "fills", "updates")
+        ]
 
     def test_energies_add_up(self, mapgym):
         found = json.loads(mapgym("show", "paper/resnet_conv4", "accel_b_2d", "--json")[1])

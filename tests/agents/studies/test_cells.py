@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -57,3 +58,42 @@ def test_damaged_files_are_made_again(work, tmp_path, damage):
 def test_what_was_computed_looks_as_what_was_there(work, tmp_path):
     first, second = (run_cells([work.make("a", (1, 0.1))], tmp_path) for _ in range(2))
     assert first == second == [{"value": [1, 0.1], "summary": ""}]
+
+
+def double(*results, plus=0):
+    """A piece of work for worker processes."""
+    if plus is None:
+        raise KeyboardInterrupt
+    return {"value": plus + sum(result["value"] for result in results), "summary": ""}
+
+
+@pytest.mark.parametrize("jobs", [0, 2])
+def test_cells_take_the_results_of_those_that_they_need(tmp_path, jobs):
+    cells = [
+        Cell("a", {}, partial(double, plus=1)),
+        Cell("b", {}, partial(double, plus=2), ("a",)),
+        Cell("c", {}, partial(double, plus=3)),
+        Cell("d", {}, partial(double, plus=4), ("b", "c")),
+    ]
+    told = []
+
+    def tell(cell, result, was_there):
+        told.append((cell.name, was_there))
+
+    results = run_cells(cells, tmp_path, finished=tell, jobs=jobs)
+    assert [result["value"] for result in results] == [1, 3, 3, 10]
+    assert sorted(told) == [(name, False) for name in "abcd"]
+    told.clear()
+    (tmp_path / "cells" / "d.json").unlink()
+    run_cells(cells, tmp_path, finished=tell, jobs=jobs)
+    assert sorted(told) == [("a", True), ("b", True), ("c", True), ("d", False)]
+
+
+def test_what_a_worker_raises_is_raised(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run_cells(
+            [Cell("a", {}, partial(double, plus=1)), Cell("b", {}, partial(double, plus=None), ("a",))],
+            tmp_path,
+            jobs=1,
+        )
+    assert [path.name for path in (tmp_path / "cells").iterdir()] == ["a.json"]

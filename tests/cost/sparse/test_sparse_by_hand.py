@@ -83,6 +83,36 @@ class TestMetadata:
         assert savings.metadata_energy_pj[0, self.INPUTS] == 3 * 0.75
         assert savings.energy_pj[0, self.INPUTS] == 4 + 3 * 0.75
 
+    def test_ranks_may_have_words_of_their_own(self):
+        # Pointers of no bits, coordinates of 9: 36 bits are three accesses; with 2 bits a pointer 46.
+        for formats, accesses in ((["UOP:0", "CP:9"], 3), (["UOP:2", "CP:9/1"], 3), (["UOP:4", "CP:8"], 4)):
+            machine = flat({"Inputs": formats}, action_energies_pj={"metadata_read": 0.75})
+            savings = priced(self.MATRIX, machine, self.rows_of_two()).savings
+            assert savings.metadata_energy_pj[0, self.INPUTS] == accesses * 0.75
+
+    def test_ranks_to_spare_can_lie_inside(self):
+        # One loop: the innermost rank has it, or the outermost, in which the pointers are those to the words.
+        for formats, expected in (
+            (["UOP", "CP"], [[4, 0], [0, 0]]),
+            (["outer-to-inner", "UOP", "CP"], [[0, 0], [0, 0]]),
+            (["outer-to-inner", "RLE", "CP"], [[0, 0], [4, 0]]),
+        ):
+            savings = priced(self.VECTOR, flat(formats={"Inputs": formats})).savings
+            assert savings.metadata_accesses[0, self.INPUTS, READ, DONE].tolist() == expected
+
+    def test_a_rank_can_join_loops(self):
+        # Eight words in one fiber: four coordinates; from outside, each is taken to stand for a row, of which none is
+        # empty.
+        for formats, expected in (
+            (["CP@K+M"], [[4, 0]]),
+            (["UOP@M", "B@K"], [[8, 0], [0, 5]]),
+            (["outer-to-inner", "CP@K+M"], [[8, 0]]),
+        ):
+            savings = priced(self.MATRIX, flat(formats={"Inputs": formats}), self.rows_of_two()).savings
+            assert savings.metadata_accesses[0, self.INPUTS, READ, DONE].tolist() == expected
+        cost = CostModel(self.MATRIX, flat(formats={"Inputs": ["CP@K"]})).evaluate(self.rows_of_two())
+        assert "metadata" in cost.reason or "rank" in cost.reason
+
     def test_bandwidth_is_shared(self):
         machine = flat({"Inputs": ["CP"]}, read_bandwidth_words_per_cycle=1.0)
         # 4 inputs, 16 bits of metadata, which are a word, and a weight in each of the 8 cycles.

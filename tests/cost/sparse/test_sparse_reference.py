@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -56,7 +58,7 @@ def random_workload(rng: np.random.Generator) -> Workload:
     return layer.with_densities(densities)
 
 
-def random_formats(rng: np.random.Generator, tensors: list[str]) -> list[dict[str, list[str]]]:
+def random_formats(rng: np.random.Generator, tensors: list[str], dims: Sequence[str]) -> list[dict[str, list[str]]]:
     """Formats of three levels, innermost first, that go together."""
     levels: list[dict[str, list[str]]] = [{}, {}, {}]
     for tensor in tensors:
@@ -71,13 +73,28 @@ def random_formats(rng: np.random.Generator, tensors: list[str]) -> list[dict[st
                 levels[s][tensor] = ranks[-number:]
         if kind == 3:
             del levels[0][tensor]
-    return levels
+    return [_with_extras(rng.spawn(1)[0], formats, dims) for formats in levels]
+
+
+def _with_extras(rng: np.random.Generator, formats: dict[str, list[str]], dims: Sequence[str]) -> dict[str, list[str]]:
+    """The same formats, some of whose ranks have words of their own, join loops or are taken from outside."""
+    texts = ("", "", "", ":2", ":3/1", ":0")
+    found = {}
+    for tensor, ranks in formats.items():
+        first = ["outer-to-inner"] * int(rng.random() < 0.3)
+        join = 0.3 * int(rng.random() < 0.5)
+        rest = []
+        for rank in ranks:
+            some = sorted(rng.choice(list(dims), int(rng.integers(1, len(dims) + 1)), replace=False))
+            rest.append(rank + f"@{'+'.join(some)}" * int(rng.random() < join) + str(rng.choice(texts)))
+        found[tensor] = first + rest
+    return found
 
 
 def random_machine(rng: np.random.Generator, workload: Workload) -> Accelerator:
     """Three levels with random formats, actions and energies."""
     names = [tensor.name for tensor in workload.tensors]
-    formats, block = random_formats(rng, names), int(rng.choice([1, 2, 4]))
+    formats, block = random_formats(rng, names, workload.dims), int(rng.choice([1, 2, 4]))
     levels = []
     for s, (name, mesh, capacity) in enumerate((("RF", (4, 1), 64), ("Buf", (2, 1), 512), ("DRAM", (1, 1), None))):
         actions = []

@@ -9,7 +9,8 @@ import json
 import pytest
 
 from command_line import one_sentence
-from mapgym.agents.studies import network_map
+from mapgym.agents.studies.network import layer_search
+from mapgym.mapping import Mapping
 from mapgym.spec import catalog
 from mapgym.warmstart import ReplayBuffer
 
@@ -44,19 +45,19 @@ def test_a_network_is_mapped_layer_by_layer(mapgym, arguments, tmp_path):
 
 
 def test_it_continues_where_it_stopped(mapgym, arguments, tmp_path, monkeypatch):
-    map_layer, mapped = network_map.NetworkMapper._map, []
+    map_layer, mapped = layer_search.LayerSearch.__call__, []
 
-    def stopping(self, layer):
+    def stopping(self, *solved):
         if len(mapped) == 2:
             raise KeyboardInterrupt
-        mapped.append(layer.name)
-        return map_layer(self, layer)
+        mapped.append(self.layer.name)
+        return map_layer(self, *solved)
 
-    monkeypatch.setattr(network_map.NetworkMapper, "_map", stopping)
+    monkeypatch.setattr(layer_search.LayerSearch, "__call__", stopping)
     status, _, error = mapgym(*arguments)
     assert status == 130
     assert "Interrupted: 2 of" in error
-    monkeypatch.setattr(network_map.NetworkMapper, "_map", map_layer)
+    monkeypatch.setattr(layer_search.LayerSearch, "__call__", map_layer)
     status, out, _ = mapgym(*arguments)
     assert status == 0
     assert out.count("was there already") == 2
@@ -74,7 +75,7 @@ def test_solved_layers_of_others_help(mapgym, arguments, tmp_path):
         result = json.loads(path.read_text())["result"]
         layer = catalog.network("toy").layer(result["layer"])
         machine = catalog.accelerator("tiny")
-        buffer.add(layer.workload, machine, network_map.Mapping.from_dict(result["mapping"], layer.workload, machine))
+        buffer.add(layer.workload, machine, Mapping.from_dict(result["mapping"], layer.workload, machine))
     again = [*arguments[:4], tmp_path / "again", *arguments[5:], "--buffer", buffer.path]
     status, out, _ = mapgym(*again)
     assert status == 0

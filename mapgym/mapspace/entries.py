@@ -172,6 +172,12 @@ class SearchedEntries:
         return free | (is_alike & (tiers > 0).any(axis=1, keepdims=True))
 
     @cached_property
+    def order_searched(self) -> NDArray[np.bool_]:
+        """bool[level]: whether some temporal loops of a level can change places."""
+        searched: NDArray[np.bool_] = self.arranged[: len(self.order_key)].any(axis=1)
+        return searched
+
+    @cached_property
     def has_partial_orders(self) -> bool:
         """Whether the order of a level is free in part."""
         tiers = np.concatenate([self.order_tier, self.spatial_order_tier])

@@ -15,9 +15,9 @@ keeps what it can, decides in a fixed order, and is deterministic:
 5. While the metadata of compressed tiles do not fit, factors move outwards as :mod:`mapgym.mapspace.metadata_repair`
    says.
 
-Where factors have ranges, a dim may lie on one mesh side only or an order is free in part, factors, sides and orders are
-instead chosen in the order of the construction process, from the innermost level outwards: each time what is nearest to
-the wish of all that is legal then.
+Where factors have ranges, a dim may lie on one mesh side only or an order is free in part, factors, sides and orders
+are instead chosen in the order of the construction process, from the innermost level outwards: each time what is
+nearest to the wish of all that is legal then.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class Projection:
         np.maximum(wanted, 1.0, out=wanted)
         entries = space.entries
         batch = MappingBatch.trivial(space.workload, space.accelerator, n)
-        batch.order[:] = np.where(entries.order_free[:, None], target.order, entries.order_key)
+        batch.order[:] = np.where(entries.order_searched[:, None], target.order, entries.order_key)
         batch.keep[:] = np.where(entries.keep_free, target.keep, entries.keep)
         on_y = np.ascontiguousarray(target.on_y, np.bool_)
         return batch, self.fill(batch, wanted, on_y, np.ascontiguousarray(target.spatial_order, np.int8))

@@ -90,7 +90,7 @@ def log10_count(entries: SearchedEntries) -> float:
 
 
 def _sides_apart(entries: SearchedEntries) -> NDArray[np.bool_]:
-    """bool[level]: whether some spatial loops may lie on either mesh side and others may not, or are otherwise limited."""
+    """bool[level]: whether there are spatial loops that may lie on either mesh side, and others with less choice."""
     levels = len(entries.order_key)
     loops = entries.fixed[levels:] != 1
     most = entries.limits.most[:, levels:]

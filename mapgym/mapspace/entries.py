@@ -167,7 +167,7 @@ class SearchedEntries:
     def arranged(self) -> NDArray[np.bool_]:
         """bool[2 * level, dim]: whether a loop of the slot can change places with others in the order of its level."""
         tiers = np.concatenate([self.order_tier, self.spatial_order_tier])
-        free = np.concatenate([self.order_free, self.spatial_order_free])[:, None]
+        free: NDArray[np.bool_] = np.concatenate([self.order_free, self.spatial_order_free])[:, None]
         is_alike = (tiers[:, :, None] == tiers[:, None, :]).sum(axis=2) > 1
         return free | (is_alike & (tiers > 0).any(axis=1, keepdims=True))
 

@@ -60,7 +60,8 @@ class FactorLimits:
         inside = (temporal >= self.least[:levels]) & (temporal <= self.most[X, :levels])
         # A factor of 1 is on no side.
         inside &= (spatial >= self.least[levels:]) & ((spatial <= most) | (spatial == 1))
-        return inside.all(axis=(1, 2))
+        allowed: NDArray[np.bool_] = np.all(inside, axis=(1, 2))
+        return allowed
 
 
 def read_limits(

@@ -54,7 +54,7 @@ def log10_count(entries: SearchedEntries) -> float:
     # A slot with one node has the weight of its loops in the node: 1, or 2 for the choice of a mesh side.
     nodes: list[tuple[tuple[float, ...], tuple[float, ...]]] = []
     log10_total = float(entries.keep_free.sum()) * math.log10(2)
-    both = entries.side_free.any(axis=1)
+    both: NDArray[np.bool_] = np.any(entries.side_free, axis=1)
     apart = _sides_apart(entries)
     for slot in range(2 * levels):
         s = slot % levels

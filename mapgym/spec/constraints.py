@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
 
 from mapgym.errors import SpecificationError, positive_int, require_keys, suggest
 from mapgym.errors.text import quoted
@@ -111,6 +111,32 @@ class Constraints:
                             "of keep and bypass"
                         )
         return found
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """All dims that are named, each once."""
+        allowed = self.parallel_dims
+        tables = [self.factors, *(getattr(self, key) for key in _DIMS_BY_LEVEL)]
+        tables += [allowed] if isinstance(allowed, Mapping) else [{"": allowed or ()}]
+        named = (dim for table in tables for dims in table.values() for dim in dims)
+        return tuple(dim for dim in dict.fromkeys(named) if dim != OTHERS)
+
+    def for_dims(self, dims: Sequence[str]) -> Constraints:
+        """The constraints without what they say of other dims, for a layer of a network that does not have those."""
+
+        def of(table: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+            return {level: [dim for dim in names if dim in dims or dim == OTHERS] for level, names in table.items()}
+
+        allowed = self.parallel_dims
+        if isinstance(allowed, Mapping):
+            allowed = of(allowed)
+        elif allowed is not None:
+            allowed = [dim for dim in allowed if dim in dims]
+        changed: dict[str, Any] = {key: of(getattr(self, key)) for key in _DIMS_BY_LEVEL}
+        changed["factors"] = {
+            level: {dim: kinds for dim, kinds in entry.items() if dim in dims} for level, entry in self.factors.items()
+        }
+        return replace(self, parallel_dims=allowed, **changed)
 
     def check_names(self, workload: Workload, accelerator: Accelerator) -> None:
         """Raises SpecificationError when a level, dim or tensor does not exist, naming the nearest one that does."""

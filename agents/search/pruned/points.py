@@ -51,6 +51,7 @@ def point_tables(space: MapSpace) -> PointTables:
     columns = 1 + max((parts for _, _, _, _, parts, *_ in primes), default=1)
     fanouts = zip(accelerator.fanout_x, accelerator.fanout_y, strict=True)
     most_parallel = fanouts if accelerator.fanout_check == "per_level" else accelerator.inner_meshes
+    two_sided: NDArray[np.bool_] = np.any(entries.side_free, axis=1)
     return PointTables(
         fixed=entries.fixed,
         fixed_parallel=np.maximum(entries.fixed[len(accelerator.levels) :], 1).prod(axis=1, dtype=np.int64),
@@ -62,7 +63,7 @@ def point_tables(space: MapSpace) -> PointTables:
         order_key=entries.order_key,
         spatial_order_free=entries.spatial_order_free,
         spatial_order_key=entries.spatial_order_key,
-        side_free=entries.side_free.any(axis=1),
+        side_free=two_sided,
         on_y=entries.on_y,
         keep_free=entries.keep_free,
         rules=pack_rules(space.workload, accelerator),

@@ -8,6 +8,7 @@ does. docs/map_space.md says what is refused.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,13 +17,23 @@ from typing import Any
 from mapgym.errors import SpecificationError, suggest
 from mapgym.errors.text import quoted
 from mapgym.spec.accelerator import Accelerator
-from mapgym.spec.constraints import ALL, OTHERS, Constraints, Factor
+from mapgym.spec.constraints import OTHERS, Constraints, Factor
 from mapgym.spec.workload import Workload
+from mapgym.timeloop.reading.constraint_factors import allows_one, factor_of, parse_factors
 from mapgym.timeloop.reading.constraint_lists import Written, list_constraints
 from mapgym.timeloop.reading.directives import BYPASS_TYPES, split_of, target_of, tensors_of
 from mapgym.timeloop.reading.documents import Ignored, Section
+from mapgym.timeloop.reading.maximized_dims import maximize, parse_maximized
 
-_ITERATION = ("factors", "factors_only", "no_iteration_over_dataspaces", "must_iterate_over_dataspaces", "permutation")
+_ITERATION = (
+    "factors",
+    "factors_only",
+    "no_iteration_over_dataspaces",
+    "must_iterate_over_dataspaces",
+    "maximize_dims",
+    "maximize_dims_capacity",
+    "permutation",
+)
 _KEYS = {
     "temporal": (*_ITERATION, "no_reuse", "no_temporal_reuse"),
     "spatial": (*_ITERATION, "split", "no_reuse", "no_multicast", "no_multicast_no_reduction", "no_link_transfer"),
@@ -34,9 +45,7 @@ _WHY_NOT = {
     "no_coalesce": "accesses to neighbouring words are always coalesced here",
     "rmw_first_update": "the first update of an output does not read it here",
     "remainders": "our mappings have perfect factors only",
-    "maximize_dims": "it chooses factors by a search of its own; give factors, or min_utilization in our constraints",
 }
-_FACTOR = re.compile(r"([A-Za-z_]\w*?)\s*(<=|>=|=)\s*(-?\d{1,12})(?![\w.])|([A-Za-z_]+)\s*(\d{1,12})(?![\w.])")
 
 
 @dataclass(frozen=True)
@@ -98,6 +107,9 @@ class _Reader:
         self.levels: dict[str, _Level] = {}
         self.least = 0.0
         self.ignored: list[Ignored] = []
+        self.links_said_in = ""
+        # (is temporal, level) -> the constraint with maximize_dims, and the lists of dims.
+        self.maximized: dict[tuple[bool, int], tuple[Written, list[list[str]], int]] = {}
 
     def read(self, written: Written) -> None:
         """Takes one constraint."""
@@ -126,11 +138,14 @@ class _Reader:
         for dim, limits in self._factors(entries, written).items():
             self._add_factor(level, kind, dim, limits, where)
         self._read_order(level, name, entries, written)
+        self._read_maximized(name, entries, written)
         for key, tensors in self._reuse(entries, kind, where).items():
+            self.links_said_in = where if key == "peer_links" else self.links_said_in
             level.reuse[key] = tuple(dict.fromkeys((*level.reuse.get(key, ()), *tensors)))
 
     def result(self) -> ReadConstraints:
         """What has been read."""
+        self._maximize()
         factors: dict[str, dict[str, dict[str, Factor]]] = {}
         orders: dict[str, dict[str, list[str]]] = {"temporal": {}, "spatial": {}}
         sides: tuple[dict[str, list[str]], dict[str, list[str]]] = ({}, {})
@@ -138,7 +153,7 @@ class _Reader:
         for name, level in self.levels.items():
             for kind, by_dim in level.factors.items():
                 for dim, limits in by_dim.items():
-                    factors.setdefault(name, {}).setdefault(dim, {})[kind] = self._factor(limits)
+                    factors.setdefault(name, {}).setdefault(dim, {})[kind] = factor_of(limits)
             for kind, order in level.orders.items():
                 orders[kind][name] = order
             for side, dims in zip(sides, level.sides or (), strict=False):
@@ -189,7 +204,7 @@ class _Reader:
         """Where no loops are, all factors are 1 and nothing is kept."""
         if written.kind not in BYPASS_TYPES:
             for dim, limits in self._factors(entries, written).items():
-                if not _allows_one(limits, self.workload.bound(dim)):
+                if not allows_one(limits, self.workload.bound(dim)):
                     raise SpecificationError(
                         f"{written.where}: asks for a factor of {quoted(dim)} above 1, but accelerator "
                         f"{quoted(self.accelerator.name)} has no level there; remove it, or give the hardware it is for"
@@ -222,7 +237,7 @@ class _Reader:
         """For each dim of the workload, its limits: sign -> number."""
         found: dict[str, dict[str, int]] = {}
         for key in ("factors", "factors_only"):
-            for dim, sign, number in _parse_factors(entries.get(key), f"{written.where}: {key}"):
+            for dim, sign, number in parse_factors(entries.get(key), f"{written.where}: {key}"):
                 if self._is_known(dim, sign, number, written):
                     # A negative number leaves the dim free, and in factors_only names it.
                     limits = found.setdefault(dim, {})
@@ -239,7 +254,7 @@ class _Reader:
                 dims = {dim for tensor in self.workload.tensors if tensor.name in names for dim in tensor.dims}
                 ones |= dims if key.startswith("no") else {*self.workload.dims} - dims
         for dim in ones:
-            if not _allows_one(found.setdefault(dim, {}), self.workload.bound(dim)):
+            if not allows_one(found.setdefault(dim, {}), self.workload.bound(dim)):
                 raise SpecificationError(
                     f"{written.where}: the factor of {quoted(dim)} is given, and another key makes it 1; remove one"
                 )
@@ -255,7 +270,7 @@ class _Reader:
                 return False
             return True
         if dim not in self.other_dims:
-            if number >= 0 and not _allows_one({sign: number}, 1):
+            if number >= 0 and not allows_one({sign: number}, 1):
                 raise SpecificationError(
                     f"{written.where}: factors: workload {quoted(self.workload.name)} has no dim {quoted(dim)}; "
                     f"{suggest(dim, self.workload.dims)}"
@@ -272,22 +287,52 @@ class _Reader:
                     f"{sign}{known[sign]}; remove one"
                 )
 
-    def _factor(self, limits: Mapping[str, int]) -> Factor:
-        """A factor as our constraints have it."""
-        if "=" in limits:
-            return limits["="] or ALL
-        least, most = limits.get(">=", 1) or ALL, limits.get("<=")
-        if least == ALL:
-            return ALL
-        if most is None or most == 0:  # up to the bound
-            return f">={least}"
-        return (
-            f"{least}..{most}" if least > 1 and int(most) >= int(least) else f"<={most}" if least == 1 else f">={least}"
-        )
+    def _read_maximized(self, name: str, entries: Mapping[str, Any], written: Written) -> None:
+        lists = parse_maximized(entries.get("maximize_dims"), self.workload, written.where)
+        s, is_temporal = self.accelerator.level_index(name), written.kind == "temporal"
+        room = entries.get("maximize_dims_capacity")
+        if room is None and not is_temporal:
+            room = self.accelerator.fanout_x[s] * self.accelerator.fanout_y[s]
+        if lists and (type(room) is not int or room < 1):
+            raise SpecificationError(
+                f"{written.where}: maximize_dims_capacity is {quoted(room)}; give the largest product of the factors"
+            )
+        if lists:
+            self.maximized[is_temporal, s] = written, lists, int(str(room))
+
+    def _maximize(self) -> None:
+        """Gives the factors that ``maximize_dims`` asks for: spatial ones first, from the innermost level outwards."""
+        for (_, s), (written, lists, room) in sorted(self.maximized.items(), key=lambda item: item[0]):
+            given = self.levels[self.accelerator.level_names[s]].factors.setdefault(written.kind, {})
+            for dims in lists:
+                used = math.prod(limits.get("=", limits.get(">=", 1)) or 1 for limits in given.values())
+                taken = [dim for dim in dims if given.get(dim)]
+                if taken:
+                    raise SpecificationError(
+                        f"{written.where}: maximize_dims names {quoted(taken[0])}, whose factor is given; remove one"
+                    )
+                factors = maximize([self._rest(dim) for dim in dims], room // max(1, used))
+                for dim, factor in zip(dims, factors, strict=True):
+                    given[dim] = {"=": factor}
+                chosen = " ".join(f"{dim}={factor}" for dim, factor in zip(dims, factors, strict=True))
+                why = f"read as the largest factors that divide the bounds: {chosen or 'none'}"
+                self._ignore(written, "maximize_dims", why)
+
+    def _rest(self, dim: str) -> int:
+        """What the factors that are given leave of a bound."""
+        bound, product = self.workload.bound(dim), 1
+        for level in self.levels.values():
+            for by_dim in level.factors.values():
+                limits = by_dim.get(dim, {})
+                product *= (limits["="] or bound) if "=" in limits else 1
+        return bound // product if bound % product == 0 else 1
 
     def _read_order(self, level: _Level, name: str, entries: Mapping[str, Any], written: Written) -> None:
         kind, where = written.kind, written.where
-        split = split_of(entries.get("split"), where)
+        split = entries.get("split")
+        # v0.4 takes Python here, and this much of it is common.
+        is_all = isinstance(split, str) and split.replace(" ", "") == "len(spec.problem.instance)"
+        split = split_of(len(self.workload.dims) if is_all else split, where)
         words = self._permutation(entries.get("permutation"), written)
         if words:
             known = [word for word in words if word in self.workload.dims or word == OTHERS]
@@ -373,7 +418,7 @@ class _Reader:
         has_links = given.peer_links
         for level in given.levels:
             said = self.levels.get(level.name, _Level()).reuse
-            changed = {
+            changed: dict[str, Any] = {
                 key: tuple(dict.fromkeys((*getattr(level, key), *said[key])))
                 for key in ("no_temporal_reuse", "no_multicast")
                 if key in said
@@ -387,34 +432,10 @@ class _Reader:
                 linked = tensors - set(self.levels.get(level.name, _Level()).reuse.get("peer_links", ()))
                 if linked and given.fanout_x[s] * given.fanout_y[s] > 1:
                     raise SpecificationError(
-                        f"constraints: no_link_transfer leaves links below {quoted(level.name)} for "
+                        f"{self.links_said_in}: no_link_transfer leaves links below {quoted(level.name)} for "
                         f"{quoted(min(linked))}, and here all links are there or none; give it for all tensors at "
                         "every level that fans out, or remove it"
                     )
         if levels == list(given.levels) and has_links == given.peer_links:
             return given
         return replace(given, levels=tuple(levels), peer_links=has_links)
-
-
-def _allows_one(limits: Mapping[str, int], bound: int) -> bool:
-    """Whether a factor may be 1."""
-    if (limits.get("=", 1) or bound) != 1:
-        return False
-    return (limits.get(">=", 1) or bound) <= 1
-
-
-def _parse_factors(data: object, where: str) -> list[tuple[str, str, int]]:
-    """(dim, sign, number) of "R=3 S<=4 C>=2", "R3 S4", a list of such, or dim: factor pairs."""
-    if data is None or data == "":
-        return []
-    if isinstance(data, list):
-        return [found for entry in data for found in _parse_factors(entry, where)]
-    if isinstance(data, Mapping):
-        for dim, number in data.items():
-            if type(number) is not int:
-                raise SpecificationError(f"{where}: {quoted(dim)} is {quoted(number)}; give a whole number")
-        return [(str(dim), "=", number) for dim, number in data.items()]
-    text = str(data).split("#")[0]
-    if not isinstance(data, str) or _FACTOR.sub("", text).strip(" ,;\t\n"):
-        raise SpecificationError(f"{where} are {quoted(data)}; write such as 'R=3 S<=4 C>=2', with plain numbers")
-    return [(match[1] or match[4], match[2] or "=", int(match[3] or match[5])) for match in _FACTOR.finditer(text)]

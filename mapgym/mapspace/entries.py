@@ -167,14 +167,15 @@ class SearchedEntries:
     def arranged(self) -> NDArray[np.bool_]:
         """bool[2 * level, dim]: whether a loop of the slot can change places with others in the order of its level."""
         tiers = np.concatenate([self.order_tier, self.spatial_order_tier])
-        free: NDArray[np.bool_] = np.concatenate([self.order_free, self.spatial_order_free])[:, None]
+        free = np.concatenate([self.order_free, self.spatial_order_free])[:, None]
         is_alike = (tiers[:, :, None] == tiers[:, None, :]).sum(axis=2) > 1
-        return free | (is_alike & (tiers > 0).any(axis=1, keepdims=True))
+        arranged: NDArray[np.bool_] = np.logical_or(free, is_alike & (tiers > 0).any(axis=1, keepdims=True))
+        return arranged
 
     @cached_property
     def order_searched(self) -> NDArray[np.bool_]:
         """bool[level]: whether some temporal loops of a level can change places."""
-        searched: NDArray[np.bool_] = self.arranged[: len(self.order_key)].any(axis=1)
+        searched: NDArray[np.bool_] = np.any(self.arranged[: len(self.order_key)], axis=1)
         return searched
 
     @cached_property

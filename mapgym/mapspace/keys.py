@@ -27,7 +27,6 @@ from mapgym.errors import SpecificationError
 from mapgym.mapping import MappingBatch
 from mapgym.mapping.legality import require_task
 from mapgym.mapping.mapping import divisors
-from mapgym.mapspace.construction.construction import Construction
 from mapgym.mapspace.construction.packed_kernels import KEEP, KIND_NAMES, ORDER, ORDER_X, ORDER_Y, PARALLEL, TILE
 from mapgym.mapspace.keys_kernels import decode_keys
 from mapgym.mapspace.projection import mesh_sides
@@ -53,7 +52,7 @@ class KeyEncoding:
             SpecificationError: no mapping of the space was found.
         """
         self.space = space
-        self._construction = Construction(space.definition)
+        self._construction = space.construction
         entries = space.entries
         levels, dims = entries.order_key.shape
         self._columns = np.full((len(KIND_NAMES), levels, max(dims, entries.keep.shape[1])), -1)

@@ -79,7 +79,12 @@ class MapSpace:
             constraints = Constraints()
         elif not isinstance(constraints, Constraints):
             constraints = Constraints.from_dict(constraints)
-        self.definition = Definition.of(workload, accelerator, check_axes(axes), constraints, base)
+        axes = check_axes(axes)
+        constraints.check_names(workload, accelerator)
+        try:
+            self.definition = Definition.of(workload, accelerator, axes, constraints, base)
+        except SpecificationError as error:
+            raise _explained(error, workload, accelerator, axes, constraints, base) from None
         self.workload, self.accelerator = workload, accelerator
         self.axes, self.constraints = self.definition.axes, constraints
         self.base, self.entries = self.definition.base, self.definition.entries
@@ -133,9 +138,11 @@ class MapSpace:
         count = drawn = in_vain = 0
         while count < n:
             if in_vain >= _MAX_DRAWS:
-                raise SpecificationError(
-                    f"no legal mapping found in {_MAX_DRAWS} draws for {quoted(self.workload.name)} on "
-                    f"{quoted(self.accelerator.name)}; loosen min_utilization, fixed factors or parallel_dims"
+                raise self.explained(
+                    SpecificationError(
+                        f"no legal mapping found in {_MAX_DRAWS} draws for {quoted(self.workload.name)} on "
+                        f"{quoted(self.accelerator.name)}; loosen min_utilization, fixed factors or parallel_dims"
+                    )
                 )
             size = min(_DRAWS_PER_ROUND, max(2 * n, drawn))
             batch = construction.sample(rng, size)
@@ -361,9 +368,30 @@ class MapSpace:
     @cached_property
     def construction(self) -> Construction:
         """The process that builds mappings of this space, one legal choice at a time."""
-        return Construction(self.definition)
+        try:
+            return Construction(self.definition)
+        except SpecificationError as error:
+            raise self.explained(error) from None
+
+    def explained(self, error: SpecificationError) -> SpecificationError:
+        """What is wrong with this space, which has no mapping, and a smallest set of what excludes all of them."""
+        return _explained(error, self.workload, self.accelerator, self.axes, self.constraints, self.base)
 
     @property
     def construction_is_exact(self) -> bool:
         """Whether what :attr:`construction` completes is always in the space."""
         return self.definition.construction_is_exact
+
+
+def _explained(
+    error: SpecificationError,
+    workload: Workload,
+    accelerator: Accelerator,
+    axes: tuple[str, ...],
+    constraints: Constraints,
+    base: Mapping | None,
+) -> SpecificationError:
+    # Few spaces are empty.
+    from mapgym.mapspace.conflict import find_conflict
+
+    return SpecificationError(f"{error}{find_conflict(workload, accelerator, axes, constraints, base).text}")

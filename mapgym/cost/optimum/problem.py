@@ -123,6 +123,11 @@ def check_supported(space: MapSpace) -> None:
     for key in ("no_temporal_reuse", "no_multicast", "minimum_utilization"):
         if any(getattr(level, key) for level in accelerator.levels):
             raise SpecificationError(f"{where}{key} is not covered; leave it out, or use a search such as gamma")
+    if space.entries.is_limited:
+        raise SpecificationError(
+            f"{where}ranges of factors, single mesh sides and orders that are free in part are not covered; leave them "
+            "out, or use a search such as gamma"
+        )
     if any(level.formats for level in accelerator.levels):
         raise SpecificationError(f"{where}metadata of tiles are not covered; take an accelerator without formats")
     _check_workload(workload, where)

@@ -90,7 +90,7 @@ def find_conflict(
     everything, deadline = set(needed), time.monotonic() + seconds
     if finder.is_empty(set(), everything) is not False:
         return Conflict((), False)
-    # Where draws in vain are all that is known of the space itself, they are taken for an answer without some items, too.
+    # Where draws in vain are all that is known of the whole space, they are taken for an answer without items, too.
     is_proven = finder.is_empty(everything, everything) is True
     stays_out = (True,) if is_proven else (True, None)
     for item in list(needed):
@@ -183,6 +183,12 @@ class _Finder:
             wanted *= math.prod(map(int, self.base.spatial[s]))
         return wanted
 
+    def _names_sides(self, level: str) -> bool:
+        """Whether something is said of the mesh sides on which loops lie at a level."""
+        kinds = {kind for by_kind in self.constraints.factors.get(level, {}).values() for kind in by_kind}
+        is_sided = level in self.constraints.parallel_x or level in self.constraints.parallel_y
+        return is_sided or not kinds.isdisjoint(("spatial_x", "spatial_y")) or "parallelism" not in self.axes
+
     def _relaxed_hardware(self, left_out: set[Item]) -> tuple[Accelerator, bool]:
         """The hardware without some capacities and fan-outs, and whether these are as large as factors ask for."""
         accelerator = self.accelerator
@@ -198,11 +204,13 @@ class _Finder:
             if level.name not in named["fan-out"]:
                 continue
             wanted = self._wanted_parallelism(s)
-            # On each side of the mesh there is room for all of it, as far as the number of MACs allows.
-            room = max(1, math.isqrt(MOST_MACS // mac.instances))
-            x = min(room, -(-wanted // accelerator.fanout_x[s]))
-            y = min(room, -(-wanted // accelerator.fanout_y[s]))
-            is_certain &= min(x * accelerator.fanout_x[s], y * accelerator.fanout_y[s]) >= wanted
+            # The number of MACs has a limit; one side of the mesh is enough unless something is said of sides.
+            room = MOST_MACS // mac.instances
+            x, y = min(room, -(-wanted // accelerator.fanout_x[s])), 1
+            is_certain &= x * accelerator.fanout_x[s] >= wanted
+            if self._names_sides(level.name):
+                x, y = min(x, math.isqrt(room)), min(math.isqrt(room), -(-wanted // accelerator.fanout_y[s]))
+                is_certain &= min(x * accelerator.fanout_x[s], y * accelerator.fanout_y[s]) >= wanted
             mac = replace(mac, mesh_x=mac.mesh_x * x, mesh_y=mac.mesh_y * y)
             for inner in range(s):
                 one = levels[inner]

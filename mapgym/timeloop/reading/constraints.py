@@ -153,6 +153,8 @@ class _Reader:
         for name, level in self.levels.items():
             for kind, by_dim in level.factors.items():
                 for dim, limits in by_dim.items():
+                    if not limits:
+                        continue
                     factors.setdefault(name, {}).setdefault(dim, {})[kind] = factor_of(limits)
             for kind, order in level.orders.items():
                 orders[kind][name] = order

@@ -296,6 +296,21 @@ class MapSpace:
         self._require(batch)
         return self.projection.project(Target.of(batch))
 
+    def mended(self, batch: MappingBatch) -> MappingBatch:
+        """A batch of which those mappings that exceed the limits of constraints are moved into the space, in place.
+
+        For whatever makes mappings by the hardware's rules and knows no ranges, sides or partly free orders; a space
+        without these returns the batch as it is.
+        """
+        if not self.entries.is_limited:
+            return batch
+        outside = np.flatnonzero(~self.contains(batch))
+        if len(outside):
+            nearest, _ = self.repair(batch[outside])
+            for array, found in zip(batch.arrays(), nearest.arrays(), strict=True):
+                array[outside] = found
+        return batch
+
     def _require(self, batch: MappingBatch) -> None:
         """Raises SpecificationError unless a batch is of this task and its orders are permutations of the dims.
 

@@ -24,11 +24,16 @@ HARDWARE = {
     "mesh": {"inner": (2, 1), "outer": (2, 2), "capacities": (9, 20)},
     "no links": {"inner": (2, 2), "outer": (1, 1), "capacities": (7, None), "peer_links": False},
     "deep": {"inner": (2, 1), "outer": (4, 1), "capacities": (6, 14)},
+    "no inner fan-out": {"inner": (1, 1), "outer": (2, 1), "capacities": (6, 20)},
 }
-SHAPES = {"mesh": (4, 2, 1), "no links": (2, 3, 2), "deep": (8, 2, 1)}
+SHAPES = {"mesh": (4, 2, 1), "no links": (2, 3, 2), "deep": (8, 2, 1), "no inner fan-out": (4, 2, 2)}
 CASES = {
     "at most": ("mesh", {"factors": {"Memory": {"K": {"temporal": "<=2"}}}}),
     "at least": ("mesh", {"factors": {"Registers": {"K": {"temporal": ">=2"}}}}),
+    "at least, where nothing is parallel": (
+        "no inner fan-out",
+        {"factors": {"Registers": {"K": {"temporal": ">=2"}}}},
+    ),
     "range": ("deep", {"factors": {"Buffer": {"K": {"temporal": "2..4"}}, "Memory": {"K": {"temporal": "<=2"}}}}),
     "all at one level": ("mesh", {"factors": {"Buffer": {"P": {"temporal": "all"}}}}),
     "least parallel factor": ("deep", {"factors": {"Buffer": {"K": {"spatial": ">=2"}}}}),

@@ -500,6 +500,8 @@ def advance(
             else:
                 d = packed.int64(state[packed.visited_at(task, level, item)])
                 stage = 2 * level + (1 if kind == TILE else 0)
+                # Stages without a choice, such as parallel ones at levels without fan-out, have no group.
+                state[packed.stage_at(task, d)] = stage
                 count = _legal_factors(task, ways, state, level, stage, d, choices, weights)
             if count == 0:
                 return DEAD_END

@@ -6,7 +6,7 @@ import json
 import math
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,6 +117,12 @@ def notify_damaged_lines(path: object, damaged: Sequence[Damage]) -> None:
         f"{len(damaged)} damaged lines of {path} are left out, the first is {damaged[0].place}; "
         f"see: mapgym buffer verify {path}"
     )
+
+
+def notify_ignored(ignored: Iterable[object]) -> None:
+    """Says what was read and has no effect."""
+    for entry in dict.fromkeys(map(str, ignored)):
+        notify(f"mapgym: ignored: {entry}")
 
 
 def notify_damaged(path: Path) -> None:

@@ -9,12 +9,13 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
 from mapgym.agents.commands import console
 from mapgym.agents.experiment.definition.densities import objective_in, read_objective
+from mapgym.agents.files.constraints_file import ConstraintsFile, read_constraints
 from mapgym.agents.labels import OBJECTIVE_NAMES
 from mapgym.cost import check_objective
 from mapgym.errors import SpecificationError
@@ -22,11 +23,9 @@ from mapgym.errors.text import printable, quoted
 from mapgym.mapspace.entries import check_axes
 from mapgym.spec import catalog
 from mapgym.spec.accelerator import Accelerator
-from mapgym.spec.constraints import Constraints
 from mapgym.spec.rules import DEFAULT_RULES, counting_rules
 from mapgym.spec.tensor import BANDED
 from mapgym.spec.workload import Workload
-from mapgym.system.yaml_loader import load_yaml
 
 if TYPE_CHECKING:
     from mapgym.agents.experiment.definition.experiment import Experiment
@@ -173,17 +172,9 @@ def load_workloads(specs: Sequence[str]) -> list[Workload]:
     return [workload for spec in specs for workload in catalog.workloads(spec)]
 
 
-def load_constraints(path: Path | None) -> Constraints | None:
-    """The constraints in a file, None without one."""
-    if path is None:
-        return None
-    data: Any = load_yaml(path)
-    if not isinstance(data, dict):
-        raise SpecificationError(f"{path}: holds no keys; give constraints such as 'min_utilization: 0.5'")
-    try:
-        return Constraints.from_dict(data)
-    except SpecificationError as error:
-        raise SpecificationError(f"{path}: {error}") from None
+def load_constraints(path: Path | None) -> ConstraintsFile | None:
+    """The constraints in a file, ours or Timeloop's; None without one."""
+    return None if path is None else read_constraints(path)
 
 
 def load_warm_start(text: str | None, *, within_experiment: bool = True) -> WarmStart | None:

@@ -77,9 +77,9 @@ class Definition:
         entries = self.entries
         return Sorting(
             ~entries.order_free,
-            np.argsort(entries.order_key, axis=1).astype(np.int8),
+            _ranks(entries.order_key, entries.order_tier),
             ~entries.spatial_order_free,
-            np.argsort(entries.spatial_order_key, axis=1).astype(np.int8),
+            _ranks(entries.spatial_order_key, entries.spatial_order_tier),
         )
 
     @cached_property
@@ -110,3 +110,8 @@ class Definition:
         is_cumulative = self.accelerator.fanout_check == "cumulative"
         fills = any(level.minimum_utilization > 0 for level in self.accelerator.levels)
         return self.entries.min_used_macs == 1 and not (is_cumulative or fills) and self.metadata is None
+
+
+def _ranks(key: NDArray[np.int8], tier: NDArray[np.int8]) -> NDArray[np.int8]:
+    """int8[level, dim]: the places of dims in a key, or their tiers where some dims share one."""
+    return np.where((tier > 0).any(axis=1, keepdims=True), tier, np.argsort(key, axis=1)).astype(np.int8)

@@ -119,6 +119,10 @@ def _may_move(
     # Most factors are 1, and divisions take long.
     if factor < prime or factor % prime != 0:
         return False
+    if tables.is_limited:
+        grown = prime * (maps.spatial[i, target, d] if to_parallel else maps.temporal[i, target, d])
+        if factor // prime < tables.least[edit[2], d] or grown > tables.most[side if to_parallel else 0, edit[3], d]:
+            return False
     if to_parallel:
         # A dim that is parallel already stays on its side of the mesh.
         if maps.spatial[i, target, d] > 1 and standing.on_y[target, d] != (side == 1):
@@ -156,6 +160,8 @@ def _is_legal(
         return maps.spatial[i, s, b] > 1 and maps.spatial[i, s, c] > 1 and standing.on_y[s, b] == standing.on_y[s, c]
     if kind == TOGGLE_SIDE:
         side = 0 if standing.on_y[s, b] else 1
+        if tables.is_limited and maps.spatial[i, s, b] > tables.most[side, maps.temporal.shape[1] + s, b]:
+            return False
         return maps.spatial[i, s, b] > 1 and _has_lanes(standing, mesh, s, side, maps.spatial[i, s, b], 0)
     if kind == TOGGLE_KEEP:
         words = held_words(tables.rules, s, b, int(standing.tile_words[s, b]), standing.extents)

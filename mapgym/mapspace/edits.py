@@ -47,6 +47,9 @@ class Edits:
             entries.keep_free,
             definition.rules,
             entries.min_used_macs,
+            entries.is_limited,
+            entries.limits.least,
+            entries.limits.most,
         )
 
     def neighbors(self, start: MappingBatch, sorting: Sorting) -> MappingBatch:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.compilation import allocating_kernel, kernel
+from mapgym.compilation import allocating_kernel, inlined_kernel, kernel
 from mapgym.compilation.random_kernels import next_below
 from mapgym.mapping.canonical_kernels import Sorting, copy_mapping, normalise
 from mapgym.mapping.legality_kernels import legality_status, mac_units
@@ -37,6 +37,9 @@ class EditTables(NamedTuple):
         side_free, on_y, keep_free: as in SearchedEntries.
         rules: from ``mapgym.mapping.legality_kernels.pack_rules``.
         min_used_macs: least product of the spatial factors.
+        is_limited: whether the next two have to be looked at.
+        least: int32[2 * level, dim] smallest factor of each slot.
+        most: int32[2, 2 * level, dim] largest one, of spatial slots on X and on Y.
     """
 
     group_of: NDArray[np.int16]
@@ -47,6 +50,27 @@ class EditTables(NamedTuple):
     keep_free: NDArray[np.bool_]
     rules: NDArray[np.int64]
     min_used_macs: int
+    is_limited: bool
+    least: NDArray[np.int32]
+    most: NDArray[np.int32]
+
+
+@kernel
+def _is_within(i: int, maps: Maps, tables: EditTables) -> bool:
+    """Whether the factors of mapping i are within their limits."""
+    temporal, spatial = maps.temporal, maps.spatial
+    levels, dims = temporal.shape[1:]
+    for s in range(levels):
+        for position in range(dims):
+            d = maps.spatial_order[i, s, position]
+            side = 1 if position >= maps.spatial_split[i, s] else 0
+            if not tables.least[s, d] <= temporal[i, s, d] <= tables.most[0, s, d]:
+                return False
+            if spatial[i, s, d] < tables.least[levels + s, d]:
+                return False
+            if spatial[i, s, d] > 1 and spatial[i, s, d] > tables.most[side, levels + s, d]:
+                return False
+    return True
 
 
 @kernel
@@ -60,7 +84,9 @@ def is_allowed(i: int, maps: Maps, tables: EditTables, extents: NDArray, tile_wo
     # Most edits that are not allowed use more MACs than there are, quickly found out.
     if used < tables.min_used_macs or used > mac_units(tables.rules):
         return False
-    return legality_status(i, maps, tables.rules, extents, tile_words) == 0
+    if legality_status(i, maps, tables.rules, extents, tile_words) != 0:
+        return False
+    return not tables.is_limited or _is_within(i, maps, tables)
 
 
 @kernel
@@ -105,7 +131,7 @@ def _list_moves(i: int, maps: Maps, tables: EditTables, edits: NDArray[np.int64]
                             if spatial_order[i, s, position] == d:
                                 first_side = 1
                         last_side = first_side
-                    elif tables.side_free[s]:
+                    elif tables.side_free[s, d]:
                         last_side = 1
                     else:
                         first_side = last_side = 1 if tables.on_y[s, d] else 0
@@ -116,6 +142,12 @@ def _list_moves(i: int, maps: Maps, tables: EditTables, edits: NDArray[np.int64]
                     for side in range(first_side, last_side + 1):
                         count = add_edit(edits, count, MOVE, d, source, target, prime, side)
     return count
+
+
+@inlined_kernel
+def _are_alike(order: NDArray[np.int8], rank: NDArray[np.int8], i: int, s: int, b: int, c: int) -> bool:
+    """Whether the loops at two places of an order are of one rank, so that a sorted order can have them either way."""
+    return rank[s, order[i, s, b]] == rank[s, order[i, s, c]]
 
 
 @kernel
@@ -139,31 +171,30 @@ def list_edits(
     count = _list_moves(i, maps, tables, edits)
     starts[SWAP] = count
     for s in range(levels):
-        if sorting.temporal[s]:
-            continue
         loops = 0
         for d in range(dims):
             loops += temporal[i, s, d] > 1
         for b in range(loops):
             for c in range(b + 1, loops):
+                if sorting.temporal[s] and not _are_alike(maps.order, sorting.temporal_rank, i, s, b, c):
+                    continue
                 count = add_edit(edits, count, SWAP, s, b, c, 0, 0)
     starts[SPATIAL_SWAP] = count
     for s in range(levels):
-        if sorting.spatial[s]:
-            continue
         loops = 0
         for d in range(dims):
             loops += spatial[i, s, d] > 1
         for b in range(loops):
             last = spatial_split[i, s] if b < spatial_split[i, s] else loops
             for c in range(b + 1, last):
+                if sorting.spatial[s] and not _are_alike(maps.spatial_order, sorting.spatial_rank, i, s, b, c):
+                    continue
                 count = add_edit(edits, count, SPATIAL_SWAP, s, b, c, 0, 0)
     starts[TOGGLE_SIDE] = count
     for s in range(levels):
-        if tables.side_free[s]:
-            for d in range(dims):
-                if spatial[i, s, d] > 1:
-                    count = add_edit(edits, count, TOGGLE_SIDE, s, d, 0, 0, 0)
+        for d in range(dims):
+            if tables.side_free[s, d] and spatial[i, s, d] > 1:
+                count = add_edit(edits, count, TOGGLE_SIDE, s, d, 0, 0, 0)
     starts[TOGGLE_KEEP] = count
     for s in range(levels):
         for t in range(tables.keep_free.shape[1]):

@@ -114,13 +114,14 @@ def build_code(definition: Definition) -> Code:
 
     movable, spatial_movable = entries.fixed[:levels] != 1, entries.fixed[levels:] != 1
     order, spatial_order = np.full(levels, -1), np.full(levels, -1)
-    for columns, free, loops, what in (
-        (order, entries.order_free, movable, "order of"),
-        (spatial_order, entries.spatial_order_free, spatial_movable, "spatial order of"),
+    ordered, spatial_ordered = movable & entries.arranged[:levels], spatial_movable & entries.arranged[levels:]
+    for columns, loops, what in (
+        (order, ordered, "order of"),
+        (spatial_order, spatial_ordered, "spatial order of"),
     ):
         for s, level in enumerate(accelerator.level_names):
             arranged = int(loops[s].sum())
-            if free[s] and arranged > 1:
+            if arranged > 1:
                 if arranged > MAX_ARRANGED:
                     raise SpecificationError(
                         f"the {what} {level} arranges {arranged} loops, more than the {MAX_ARRANGED} that one column "
@@ -144,8 +145,8 @@ def build_code(definition: Definition) -> Code:
         binomials=binomials,
         order=order.astype(np.int64),
         spatial_order=spatial_order.astype(np.int64),
-        movable=movable,
-        spatial_movable=spatial_movable,
+        movable=ordered,
+        spatial_movable=spatial_ordered,
         side=side.astype(np.int64),
         keep=keep.astype(np.int64),
     )

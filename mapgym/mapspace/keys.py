@@ -27,7 +27,6 @@ from mapgym.errors import SpecificationError
 from mapgym.mapping import MappingBatch
 from mapgym.mapping.legality import require_task
 from mapgym.mapping.mapping import divisors
-from mapgym.mapspace.construction.construction import Construction
 from mapgym.mapspace.construction.packed_kernels import KEEP, KIND_NAMES, ORDER, ORDER_X, ORDER_Y, PARALLEL, TILE
 from mapgym.mapspace.keys_kernels import decode_keys
 from mapgym.mapspace.projection import mesh_sides
@@ -53,7 +52,7 @@ class KeyEncoding:
             SpecificationError: no mapping of the space was found.
         """
         self.space = space
-        self._construction = Construction(space.definition)
+        self._construction = space.construction
         entries = space.entries
         levels, dims = entries.order_key.shape
         self._columns = np.full((len(KIND_NAMES), levels, max(dims, entries.keep.shape[1])), -1)
@@ -70,10 +69,10 @@ class KeyEncoding:
                         count += 1
         for s in range(levels):
             for is_free, kinds, slot in (
-                (entries.order_free[s], [ORDER], s),
-                (entries.spatial_order_free[s], [ORDER_X, ORDER_Y], levels + s),
+                (entries.arranged[s], [ORDER], s),
+                (entries.arranged[levels + s], [ORDER_X, ORDER_Y], levels + s),
             ):
-                for movable in np.flatnonzero(entries.fixed[slot] != 1) if is_free else ():
+                for movable in np.flatnonzero((entries.fixed[slot] != 1) & is_free):
                     self._columns[kinds, s, movable] = count
                     count += 1
         for entry in np.argwhere(entries.keep_free):
@@ -160,8 +159,8 @@ class KeyEncoding:
         for s in range(levels):
             for kind, factors in ((PARALLEL, batch.spatial[:, s]), (TILE, batch.temporal[:, s])):
                 share = np.log(factors) / np.log(np.maximum(left, 2.0))
-                if kind == PARALLEL and side_free[s]:
-                    share = np.where(on_y[:, s], 1.0 - share, 1.0 + share) / 2.0
+                if kind == PARALLEL:
+                    share = np.where(side_free[s], np.where(on_y[:, s], 1.0 - share, 1.0 + share) / 2.0, share)
                 self._write(keys, columns[kind, s, :dims], share)
                 left /= factors
             places = (np.argsort(batch.order[:, s], axis=1) + 0.5) / dims

@@ -26,7 +26,7 @@ class Meaning(NamedTuple):
     """What the keys of a map space stand for."""
 
     log_divisors: NDArray[np.float64]  # [dim, divisor]
-    side_free: NDArray[np.bool_]  # [level] whether spatial loops may lie on either side of the mesh
+    side_free: NDArray[np.bool_]  # [level, dim] whether spatial loops may lie on either side of the mesh
     columns: NDArray[np.int64]  # [kind of decision, level, dim or tensor], -1 where nothing is open
 
 
@@ -86,7 +86,7 @@ def _chosen(
     """The legal choice that the keys make of the decision that is next."""
     kind, level, item = next_decision(task, state)
     if kind in (PARALLEL, TILE):
-        has_side = kind == PARALLEL and meaning.side_free[level]
+        has_side = kind == PARALLEL and meaning.side_free[level, item]
         key = keys[meaning.columns[kind, level, item]]
         return choices[_nearest_factor(task, state, meaning, has_side, item, key, choices)]
     if kind == KEEP:

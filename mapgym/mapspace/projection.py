@@ -14,6 +14,10 @@ keeps what it can, decides in a fixed order, and is deterministic:
    smallest that makes the tile fit, or, if no single one does, the one that frees most for its size.
 5. While the metadata of compressed tiles do not fit, factors move outwards as :mod:`mapgym.mapspace.metadata_repair`
    says.
+
+Where factors have ranges, a dim may lie on one mesh side only or an order is free in part, factors, sides and orders
+are instead chosen in the order of the construction process, from the innermost level outwards: each time what is
+nearest to the wish of all that is legal then.
 """
 
 from __future__ import annotations
@@ -30,6 +34,8 @@ from mapgym.mapping.canonical_kernels import normalise_batch
 from mapgym.mapping.legality import require_orders
 from mapgym.mapping.legality_kernels import LEGAL, mesh_limits
 from mapgym.mapping.mapping import divisors
+from mapgym.mapspace.construction.approach_kernels import approach_targets
+from mapgym.mapspace.construction.construction import Construction
 from mapgym.mapspace.definition import Definition
 from mapgym.mapspace.metadata_repair import bypass_clashes, make_room
 from mapgym.mapspace.projection_kernels import ProjectionTables, project_batch
@@ -126,7 +132,7 @@ class Projection:
         np.maximum(wanted, 1.0, out=wanted)
         entries = space.entries
         batch = MappingBatch.trivial(space.workload, space.accelerator, n)
-        batch.order[:] = np.where(entries.order_free[:, None], target.order, entries.order_key)
+        batch.order[:] = np.where(entries.order_searched[:, None], target.order, entries.order_key)
         batch.keep[:] = np.where(entries.keep_free, target.keep, entries.keep)
         on_y = np.ascontiguousarray(target.on_y, np.bool_)
         return batch, self.fill(batch, wanted, on_y, np.ascontiguousarray(target.spatial_order, np.int8))
@@ -152,11 +158,46 @@ class Projection:
         if space.metadata is not None:
             bypass_clashes(space, space.clashes, batch)
         arrays, ok = batch.arrays(), np.zeros(len(batch), np.bool_)
-        project_batch(self._tables, wanted, on_y, spatial_order, arrays, ok)
+        if space.entries.is_limited:
+            self._approach(batch, wanted, on_y, spatial_order, ok)
+        else:
+            project_batch(self._tables, wanted, on_y, spatial_order, arrays, ok)
         normalise_batch(arrays, space.sorting)
         if space.metadata is not None:
             ok &= make_room(space, batch) == LEGAL
+        if space.entries.is_limited:
+            ok &= space.status(batch) == LEGAL
+            ok &= batch.used_macs() >= space.entries.min_used_macs
+            ok &= space.entries.limits.allow(batch.temporal, batch.spatial, mesh_sides(batch))
         return ok
+
+    def _approach(
+        self,
+        batch: MappingBatch,
+        wanted: NDArray[np.float64],
+        on_y: NDArray[np.bool_],
+        spatial_order: NDArray[np.int8],
+        complete: NDArray[np.bool_],
+    ) -> None:
+        """Builds the mappings one legal choice at a time, each the nearest to what is wished."""
+        construction = self._construction
+        wish = (
+            np.log(wanted),
+            on_y,
+            np.argsort(batch.order, axis=2).astype(np.int64),
+            np.argsort(spatial_order, axis=2).astype(np.int64),
+            batch.keep.copy(),
+        )
+        process = construction.task, construction.ways, construction.initial_state
+        log_divisors = np.zeros((len(self._definition.workload.dims), construction.max_divisors))
+        for row, bound in zip(log_divisors, self._definition.workload.bounds, strict=True):
+            numbers = divisors(bound)
+            row[: len(numbers)] = np.log(numbers)
+        approach_targets(process, wish, log_divisors, batch.arrays(), complete)
+
+    @cached_property
+    def _construction(self) -> Construction:
+        return Construction(self._definition)
 
     @cached_property
     def _tables(self) -> ProjectionTables:

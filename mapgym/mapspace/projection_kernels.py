@@ -29,7 +29,7 @@ class ProjectionTables(NamedTuple):
     primes: NDArray[np.int64]  # [G, any] distinct primes of the total, then 0
     limit: NDArray[np.int64]  # [L, 2] largest product of the spatial factors of a level on X and on Y
     reach: NDArray[np.int64]  # [L, 2] the same for the level and all outer ones together
-    side_free: NDArray[np.bool_]  # [L]
+    side_free: NDArray[np.bool_]  # [L, D]
     on_y: NDArray[np.bool_]  # [L, D] mesh side where that is no choice
     rules: NDArray[np.int64]  # from mapgym.mapping.legality_kernels.pack_rules
     min_used_macs: int
@@ -97,7 +97,7 @@ def _choose_spatial(
         group = tables.group_of[levels + level, d]
         wanted = math.log(target[i, levels + level, d])
         best, best_side, least = 1, sides[level, d], wanted
-        for turn in range(2 if tables.side_free[level] else 1):
+        for turn in range(2 if tables.side_free[level, d] else 1):
             side = sides[level, d] ^ turn
             for k in range(tables.divisors.shape[1]):
                 divisor = tables.divisors[group, k]
@@ -276,7 +276,7 @@ def project_batch(
             for d in range(dims):
                 temporal[i, level, d] = max(tables.fixed[level, d], 1)
                 spatial[i, level, d] = max(tables.fixed[levels + level, d], 1)
-                on_y = target_on_y[i, level, d] if tables.side_free[level] else tables.on_y[level, d]
+                on_y = target_on_y[i, level, d] if tables.side_free[level, d] else tables.on_y[level, d]
                 sides[level, d] = Y if on_y else X
         for level in range(levels - 1, -1, -1):
             _choose_spatial(tables, target, sides, spatial, i, level, left, done)

@@ -19,7 +19,7 @@ from mapgym.mapspace.edits import Edits
 from mapgym.mapspace.edits_kernels import EditTables
 from mapgym.mapspace.encoding import Code, build_code
 from mapgym.mapspace.entries import check_axes
-from mapgym.mapspace.projection import Projection, Target
+from mapgym.mapspace.projection import Projection, Target, mesh_sides
 from mapgym.mapspace.size import log10_count
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.constraints import Constraints
@@ -79,7 +79,12 @@ class MapSpace:
             constraints = Constraints()
         elif not isinstance(constraints, Constraints):
             constraints = Constraints.from_dict(constraints)
-        self.definition = Definition.of(workload, accelerator, check_axes(axes), constraints, base)
+        axes = check_axes(axes)
+        constraints.check_names(workload, accelerator)
+        try:
+            self.definition = Definition.of(workload, accelerator, axes, constraints, base)
+        except SpecificationError as error:
+            raise _explained(error, workload, accelerator, axes, constraints, base) from None
         self.workload, self.accelerator = workload, accelerator
         self.axes, self.constraints = self.definition.axes, constraints
         self.base, self.entries = self.definition.base, self.definition.entries
@@ -109,6 +114,7 @@ class MapSpace:
             return bool(self.contains(mappings.batch())[0])
         inside = self.status(mappings) == legality.LEGAL
         inside[inside] = self._follows(mappings[inside])
+        inside[inside] = self._is_within(mappings[inside])
         inside &= mappings.used_macs() >= self.entries.min_used_macs
         return inside
 
@@ -132,9 +138,11 @@ class MapSpace:
         count = drawn = in_vain = 0
         while count < n:
             if in_vain >= _MAX_DRAWS:
-                raise SpecificationError(
-                    f"no legal mapping found in {_MAX_DRAWS} draws for {quoted(self.workload.name)} on "
-                    f"{quoted(self.accelerator.name)}; loosen min_utilization, fixed factors or parallel_dims"
+                raise self.explained(
+                    SpecificationError(
+                        f"no legal mapping found in {_MAX_DRAWS} draws for {quoted(self.workload.name)} on "
+                        f"{quoted(self.accelerator.name)}; loosen min_utilization, fixed factors or parallel_dims"
+                    )
                 )
             size = min(_DRAWS_PER_ROUND, max(2 * n, drawn))
             batch = construction.sample(rng, size)
@@ -182,7 +190,7 @@ class MapSpace:
         same mapping differ in the places that an order or a mesh side gives to loops of bound 1.
 
         Args:
-            mappings: may exceed capacities and fan-outs, but otherwise belong to the space.
+            mappings: may exceed capacities, fan-outs and ranges of factors, but otherwise belong to the space.
 
         Returns:
             int64[n, k], or int64[k] for one mapping; below :attr:`nvec`.
@@ -203,7 +211,7 @@ class MapSpace:
         return self._code.encode(canonical)
 
     def decode(self, codes: NDArray[np.integer] | Sequence[Sequence[int]]) -> MappingBatch:
-        """The mappings of codes, in canonical form; products are right, capacities and fan-outs may be exceeded.
+        """The mappings of codes, in canonical form; products are right; limits may be exceeded.
 
         Args:
             codes: int[n, k], each at least 0 and below :attr:`nvec`.
@@ -244,7 +252,9 @@ class MapSpace:
             order = np.asarray(order)
             if order.shape != mapping.order.shape or not (np.sort(order) == np.arange(order.shape[-1])).all():
                 raise SpecificationError(f"order is {quoted(order)}; give a permutation of the dims for each level")
-            rank = np.where(self.entries.order_free[:, None], np.argsort(order, axis=1), sorting.temporal_rank)
+            places = np.argsort(order, axis=1)
+            within = np.argsort(np.argsort(self.entries.order_tier * order.shape[-1] + places, axis=1), axis=1)
+            rank = np.where(sorting.temporal[:, None] & ~self._has_tiers[:, None], sorting.temporal_rank, within)
             sorting = sorting._replace(temporal=np.ones_like(sorting.temporal), temporal_rank=rank.astype(np.int8))
         return self._edits.neighbors(self._normalised(start, sorting), sorting)
 
@@ -286,6 +296,21 @@ class MapSpace:
         self._require(batch)
         return self.projection.project(Target.of(batch))
 
+    def mended(self, batch: MappingBatch) -> MappingBatch:
+        """A batch of which those mappings that exceed the limits of constraints are moved into the space, in place.
+
+        For whatever makes mappings by the hardware's rules and knows no ranges, sides or partly free orders; a space
+        without these returns the batch as it is.
+        """
+        if not self.entries.is_limited:
+            return batch
+        outside = np.flatnonzero(~self.contains(batch))
+        if len(outside):
+            nearest, _ = self.repair(batch[outside])
+            for array, found in zip(batch.arrays(), nearest.arrays(), strict=True):
+                array[outside] = found
+        return batch
+
     def _require(self, batch: MappingBatch) -> None:
         """Raises SpecificationError unless a batch is of this task and its orders are permutations of the dims.
 
@@ -306,15 +331,25 @@ class MapSpace:
             inside &= slots[:, list(group.slots), group.dim].prod(axis=1, dtype=np.float64) == group.total
             inside &= (slots[:, list(group.slots), group.dim] > 0).all(axis=1)
         inside &= ((entries.keep_free) | (batch.keep == entries.keep)).all(axis=(1, 2))
-        on_y = np.empty(batch.spatial.shape, np.bool_)
-        positions = np.arange(batch.spatial.shape[2])
-        np.put_along_axis(on_y, batch.spatial_order, positions >= batch.spatial_split[..., None], axis=2)
-        misplaced = (batch.spatial > 1) & ~entries.side_free[:, None] & (on_y != entries.on_y)
+        on_y = mesh_sides(batch)
+        misplaced = (batch.spatial > 1) & ~entries.side_free & (on_y != entries.on_y)
         inside &= ~misplaced.any(axis=(1, 2))
         canonical, expected = (self._normalised(batch, s) for s in (self.definition.canonical_sorting, self.sorting))
         for name in ("order", "spatial_order"):
             inside &= (getattr(canonical, name) == getattr(expected, name)).all(axis=(1, 2))
         return inside
+
+    @property
+    def _has_tiers(self) -> NDArray[np.bool_]:
+        """bool[level]: whether the order of the temporal loops is free in part."""
+        tier = np.sort(self.entries.order_tier, axis=1)
+        return (tier[:, 1:] == tier[:, :-1]).any(axis=1)
+
+    def _is_within(self, batch: MappingBatch) -> NDArray[np.bool_]:
+        """bool[n]: whether factors, and the mesh sides that they are on, are within the limits of the constraints."""
+        if not self.entries.is_limited:
+            return np.ones(len(batch), np.bool_)
+        return self.entries.limits.allow(batch.temporal, batch.spatial, mesh_sides(batch))
 
     def _normalised(self, batch: MappingBatch, sorting: Sorting) -> MappingBatch:
         """The mappings with their loops sorted; orders must be permutations, which :meth:`_require` looks at."""
@@ -348,9 +383,30 @@ class MapSpace:
     @cached_property
     def construction(self) -> Construction:
         """The process that builds mappings of this space, one legal choice at a time."""
-        return Construction(self.definition)
+        try:
+            return Construction(self.definition)
+        except SpecificationError as error:
+            raise self.explained(error) from None
+
+    def explained(self, error: SpecificationError) -> SpecificationError:
+        """What is wrong with this space, which has no mapping, and a smallest set of what excludes all of them."""
+        return _explained(error, self.workload, self.accelerator, self.axes, self.constraints, self.base)
 
     @property
     def construction_is_exact(self) -> bool:
         """Whether what :attr:`construction` completes is always in the space."""
         return self.definition.construction_is_exact
+
+
+def _explained(
+    error: SpecificationError,
+    workload: Workload,
+    accelerator: Accelerator,
+    axes: tuple[str, ...],
+    constraints: Constraints,
+    base: Mapping | None,
+) -> SpecificationError:
+    # Few spaces are empty.
+    from mapgym.mapspace.conflict import find_conflict
+
+    return SpecificationError(f"{error}{find_conflict(workload, accelerator, axes, constraints, base).text}")

@@ -44,13 +44,13 @@ def name_tensors(level: StorageLevel, tensors: Sequence[Named]) -> StorageLevel:
         formats=_named_pairs(level.formats, tensors),
         bandwidth_scale=_named_pairs(level.bandwidth_scale, tensors),
         actions=tuple(action for given in level.actions for action in _named_actions(given, tensors)),
-        keep_only=None if level.keep_only is None else _names(level.keep_only, tensors),
-        no_temporal_reuse=_names(level.no_temporal_reuse, tensors),
-        no_multicast=_names(level.no_multicast, tensors),
+        keep_only=None if level.keep_only is None else names_of(level.keep_only, tensors),
+        no_temporal_reuse=names_of(level.no_temporal_reuse, tensors),
+        no_multicast=names_of(level.no_multicast, tensors),
     )
 
 
-def _names(words: Iterable[str], tensors: Sequence[Named], target: str = "") -> tuple[str, ...]:
+def names_of(words: Iterable[str], tensors: Sequence[Named], target: str = "") -> tuple[str, ...]:
     """The tensors that some words stand for, each once; without the target of an action, if they are its conditions."""
     found: dict[str, None] = {}
     known = [name for name, _ in tensors]
@@ -71,7 +71,7 @@ def _named_pairs(pairs: Sequence[tuple[str, _Value]], tensors: Sequence[Named]) 
     return tuple(
         (name, value)
         for word, value in pairs
-        for name in _names((word,), tensors)
+        for name in names_of((word,), tensors)
         if word in known or word not in ROLES or name not in given
     )
 
@@ -79,8 +79,8 @@ def _named_pairs(pairs: Sequence[tuple[str, _Value]], tensors: Sequence[Named]) 
 def _named_actions(action: SparseAction, tensors: Sequence[Named]) -> list[SparseAction]:
     """An action on each tensor that the target stands for, as long as there is a tensor to look at."""
     actions = []
-    for target in _names((action.target,), tensors):
-        conditions = _names(action.condition_on, tensors, target)
+    for target in names_of((action.target,), tensors):
+        conditions = names_of(action.condition_on, tensors, target)
         if conditions:
             actions.append(replace(action, target=target, condition_on=conditions))
     return actions

@@ -42,10 +42,13 @@ def map_network(
     nothing else (map.html: totals, layers, levels and tensors, roofline, every mapping), tables (map.md, map.csv), and
     a picture of where energy and time go (map.png). "mapgym show" takes a file of cells/, "mapgym report" the folder.
     """
-    settings = network_options.settings(axes, objective, agent, samples_per_layer, seed, constraints, certify, buffer)
+    layers = catalog.network(network)
+    settings = network_options.settings(
+        layers, axes, objective, agent, samples_per_layer, seed, constraints, certify, buffer
+    )
     machine = parsing.load_accelerator(accelerator, peer_links=not no_peer_links, rules=rules)
     found = NetworkMap(
-        catalog.network(network),
+        layers,
         machine,
         settings,
         network_options.parse_clock(clock, machine),

@@ -47,6 +47,7 @@ JobsOption = Annotated[
 
 
 def settings(
+    network: Network,
     axes: str,
     objective: str,
     agent: str | None,
@@ -58,6 +59,7 @@ def settings(
 ) -> SearchSettings:
     """What the options say about the search of each layer."""
     parsing.parse_objective(objective)
+    file = parsing.load_constraints(constraints)
     study_command.at_least(samples, 1, "--samples-per-layer")
     if buffer is not None:
         if not buffer.is_file():
@@ -72,7 +74,7 @@ def settings(
         agent or DEFAULT_AGENT,
         samples,
         seed,
-        parsing.load_constraints(constraints),
+        None if file is None else file.for_network(layer.workload for layer in network.layers),
         parsing.parse_certify(certify, objective),
         buffer,
     )
@@ -96,6 +98,10 @@ def check_searches(network: Network, accelerators: Sequence[Accelerator], chosen
         if remark:
             console.notify(f"mapgym: {remark}")
     searcher.check_objective(chosen.objective)
+    ignored: list[object] = []
     for machine in accelerators:
         for layer in network.layers:
+            if chosen.constraints is not None:
+                ignored += chosen.constraints.for_layer(layer.workload, machine).ignored
             searcher.check_axes(LayerSearch(layer, machine, chosen).space())
+    console.notify_ignored(ignored)

@@ -46,10 +46,13 @@ def sweep(
     layers (sweep.md, sweep.csv), says which variants are on the front of energy against latency, and draws it
     (sweep.png).
     """
-    settings = network_options.settings(axes, objective, agent, samples_per_layer, seed, constraints, certify, None)
+    layers = catalog.network(network)
+    settings = network_options.settings(
+        layers, axes, objective, agent, samples_per_layer, seed, constraints, certify, None
+    )
     machine = parsing.load_accelerator(accelerator, peer_links=not no_peer_links, rules=rules)
     choices = [read_choice(text, machine) for text in varied]
-    found = Sweep(catalog.network(network), make_variants(machine, choices), choices, settings)
+    found = Sweep(layers, make_variants(machine, choices), choices, settings)
     machines = [variant.accelerator for variant in found.variants]
     network_options.check_searches(found.network, machines, settings)
     results = shared.work_through(output, found.cells(), jobs=jobs)

@@ -72,12 +72,14 @@ class SearchRequest:
 
     def space(self) -> MapSpace:
         """What is searched."""
-        return MapSpace(
-            task_workload(catalog.workload(self.workload), self.objective, self.densities),
-            parsing.load_accelerator(self.accelerator, peer_links=self.peer_links, rules=self.rules),
-            self.axes,
-            constraints=parsing.load_constraints(self.constraints),
-        )
+        workload = task_workload(catalog.workload(self.workload), self.objective, self.densities)
+        accelerator = parsing.load_accelerator(self.accelerator, peer_links=self.peer_links, rules=self.rules)
+        file = parsing.load_constraints(self.constraints)
+        if file is None:
+            return MapSpace(workload, accelerator, self.axes)
+        found = file.for_task(workload, accelerator)
+        console.notify_ignored(found.ignored)
+        return MapSpace(workload, found.accelerator, self.axes, constraints=found.constraints)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from mapgym.cost import OBJECTIVES
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
 from mapgym.mapspace.construction import packed_kernels as packed
-from mapgym.mapspace.construction.construction import Construction
 from mapgym.mapspace.construction.decision_kernels import choices_size
 from mapgym.mapspace.construction.packed_kernels import ORDER, SIDE_X, SIDE_Y, TILE
 from mapgym.mapspace.projection import mesh_sides
@@ -48,7 +47,7 @@ class PolicyTask:
         """Builds the tables; raises SpecificationError if the space is empty."""
         workload = space.workload
         self.space, self.objective = space, objective
-        self.construction = Construction(space.definition)
+        self.construction = space.construction
         self.table = packed.select_groups(self.construction.task, lambda kind, level: _counts(space, kind, level))
         self.roles = np.array([ROLES.index(role) for role in dim_roles(workload)])
         operands = tensor_roles(workload)

@@ -89,7 +89,7 @@ class Program:
                 placed: Expression = {}
                 for slot in group.slots:
                     s, spatial = slot % self.levels, slot >= self.levels
-                    both = spatial and bool(self.entries.side_free[s])
+                    both = spatial and bool(self.entries.side_free[s, d])
                     for on_y in (False, True) if both else (bool(self.entries.on_y[s, d]),):
                         count = self.column(0, exponent, integer=True)
                         self.counts.append((slot, d, on_y, prime, count))

@@ -140,7 +140,7 @@ class _Filling:
     def _widen(self, s: int, d: int, limit: int, on_y: bool) -> int:
         """Makes a dim more parallel at a level, along one side of its mesh; returns the factor gained."""
         slot = self.levels + s
-        if self.entries.side_free[s]:
+        if self.entries.side_free[s, d]:
             if self.factors[slot][d] == 1:
                 self.on_y[s, d] = on_y
             elif self.on_y[s, d] != on_y:

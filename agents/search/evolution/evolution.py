@@ -138,7 +138,7 @@ class Evolution(AskTellAgent):
     def ask(self, n: int) -> MappingBatch:
         """Random mappings for a new population, or children of the present one."""
         if self._begun and self._parents is not None:
-            return self._breed(self._parents, self.batch)
+            return self._space.mended(self._breed(self._parents, self.batch))
         # A warm start joins the random mappings instead of replacing them, so that there is something to cross.
         self._begun = True
         size = round(self.drawn * self._size)

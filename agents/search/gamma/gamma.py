@@ -113,7 +113,7 @@ class Gamma(AskTellAgent):
         assert self._parents is not None
         fresh = math.ceil(self.inject * self.population)
         bred = self.population - fresh
-        children = self._breed(self._parents, bred)
+        children = self._space.mended(self._breed(self._parents, bred))
         if not fresh:
             return children
         return MappingBatch.concatenate([children, self._space.sample(self._rng, fresh)])

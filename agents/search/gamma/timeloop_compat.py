@@ -126,6 +126,8 @@ class GammaTimeloopCompat(AskTellAgent):
         """Selects elites and parents; a warm start takes the place of the first parents."""
         values = costs.objective(self._objective)
         values = np.where(batch.used_macs() < self._space.entries.min_used_macs, np.inf, values)
+        if self._space.entries.is_limited:
+            values = np.where(self._space.contains(batch), values, np.inf)
         if self._children is None:
             legal = np.flatnonzero(costs.legal)
             told = _genomes(self._space, self._rules, batch[legal])

@@ -224,8 +224,8 @@ def express(g: NDArray[np.int64], rules: CompatRules, sorting: Sorting, batch: M
             factor = _spatial(g, rules, level, d)
             if rules.spatial[level, d] > 0 or factor == 1:
                 continue
-            may_x = rules.side_free[level] or not rules.on_y[level, d]
-            may_y = rules.side_free[level] or rules.on_y[level, d]
+            may_x = rules.side_free[level, d] or not rules.on_y[level, d]
+            may_y = rules.side_free[level, d] or rules.on_y[level, d]
             if may_x and used_x * factor <= rules.fanout[level, 0]:
                 used_x *= factor
             elif may_y and used_y * factor <= rules.fanout[level, 1]:

@@ -89,7 +89,8 @@ def _draw_move(i: int, maps: Maps, tables: EditTables, edits: NDArray[np.int64],
         # A loop that becomes parallel may lie on either side of a mesh; one that grows stays where it is.
         side = 0
         if target >= levels:
-            side = next_below(state, 2) if tables.side_free[target - levels] else int(tables.on_y[target - levels, d])
+            is_free = tables.side_free[target - levels, d]
+            side = next_below(state, 2) if is_free else int(tables.on_y[target - levels, d])
         add_edit(edits, 0, MOVE, d, source, target, chosen, side)
         return True
     return False
@@ -143,7 +144,7 @@ def _draw_toggle(i: int, maps: Maps, tables: EditTables, kind: int, edits: NDArr
     for step in range(levels * columns):
         s, column = (first + step) % (levels * columns) // columns, (first + step) % columns
         if kind == TOGGLE_SIDE:
-            possible = tables.side_free[s] and maps.spatial[i, s, column] > 1
+            possible = tables.side_free[s, column] and maps.spatial[i, s, column] > 1
         else:
             possible = tables.keep_free[s, column]
         if possible:

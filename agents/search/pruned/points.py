@@ -41,8 +41,8 @@ def point_tables(space: MapSpace) -> PointTables:
     levels = len(accelerator.levels)
     for s, level in enumerate(accelerator.level_names):
         temporal, spatial_loops = ((entries.fixed[slot] != 1).sum() for slot in (s, levels + s))
-        is_placed = entries.spatial_order_free[s] or entries.side_free[s]
-        if max(temporal * entries.order_free[s], spatial_loops * is_placed) > MAX_ARRANGED:
+        is_placed = entries.arranged[levels + s].any() or entries.side_free[s].any()
+        if max(temporal * entries.order_searched[s], spatial_loops * is_placed) > MAX_ARRANGED:
             raise SpecificationError(
                 f"level {quoted(level)} has more than {MAX_ARRANGED} loops, whose orders cannot be numbered; fix its "
                 "order, join dims, or use an agent that numbers no orders, such as 'evolution'"
@@ -51,6 +51,8 @@ def point_tables(space: MapSpace) -> PointTables:
     columns = 1 + max((parts for _, _, _, _, parts, *_ in primes), default=1)
     fanouts = zip(accelerator.fanout_x, accelerator.fanout_y, strict=True)
     most_parallel = fanouts if accelerator.fanout_check == "per_level" else accelerator.inner_meshes
+    two_sided: NDArray[np.bool_] = np.any(entries.side_free, axis=1)
+    spatial_searched: NDArray[np.bool_] = np.any(entries.arranged[len(accelerator.levels) :], axis=1)
     return PointTables(
         fixed=entries.fixed,
         fixed_parallel=np.maximum(entries.fixed[len(accelerator.levels) :], 1).prod(axis=1, dtype=np.int64),
@@ -58,11 +60,11 @@ def point_tables(space: MapSpace) -> PointTables:
         slots=np.array(slots, np.int64),
         binomials=np.array([[math.comb(n, k) for k in range(columns)] for n in range(most)], np.int64),
         most_parallel=np.array([x * y for x, y in most_parallel], np.int64),
-        order_free=entries.order_free,
+        order_free=entries.order_searched,
         order_key=entries.order_key,
-        spatial_order_free=entries.spatial_order_free,
+        spatial_order_free=spatial_searched,
         spatial_order_key=entries.spatial_order_key,
-        side_free=entries.side_free,
+        side_free=two_sided,
         on_y=entries.on_y,
         keep_free=entries.keep_free,
         rules=pack_rules(space.workload, accelerator),

@@ -99,7 +99,7 @@ class RandomPruned(AskTellAgent):
         )
         has_timed_out = count < len(batch)
         batch = batch[:count]
-        if not self._space.construction_is_exact:
+        if not self._space.construction_is_exact or self._space.entries.is_limited:
             # What compressed tiles say about their zeros may need more room than there is; the walk does not know.
             inside = np.flatnonzero(self._space.contains(batch))
             batch, self._is_variant = batch[inside], self._is_variant[inside]

@@ -10,6 +10,7 @@ import numpy as np
 
 from mapgym.agents.base import load_compiled_code, make_agent
 from mapgym.agents.certificate import Certificate, Progress, certify
+from mapgym.agents.files.constraints_file import ConstraintsFile
 from mapgym.agents.labels import objective_name
 from mapgym.agents.studies.cells import Result
 from mapgym.cost import CostModel
@@ -19,7 +20,6 @@ from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapspace import MapSpace
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.catalog import Layer
-from mapgym.spec.constraints import Constraints
 from mapgym.spec.workload import Workload
 from mapgym.warmstart import ReplayBuffer, find_start
 from mapgym.warmstart.similarity import log_ratio_distance
@@ -35,7 +35,7 @@ class SearchSettings:
 
     Attributes:
         axes, objective, agent, samples, seed: of each search.
-        constraints: of the map space; None for none.
+        constraints: of the map spaces; None for none.
         certify: wall time for a proof of the optimum of each layer, seconds; None for none.
         known: file of a replay buffer with solved layers to begin from as well.
     """
@@ -45,7 +45,7 @@ class SearchSettings:
     agent: str
     samples: int
     seed: int
-    constraints: Constraints | None = None
+    constraints: ConstraintsFile | None = None
     certify: float | None = None
     known: Path | None = None
 
@@ -94,7 +94,10 @@ class LayerSearch:
     def space(self) -> MapSpace:
         """What is searched."""
         chosen = self.settings
-        return MapSpace(self.layer.workload, self.accelerator, chosen.axes, constraints=chosen.constraints)
+        if chosen.constraints is None:
+            return MapSpace(self.layer.workload, self.accelerator, chosen.axes)
+        found = chosen.constraints.for_layer(self.layer.workload, self.accelerator)
+        return MapSpace(self.layer.workload, self.accelerator, chosen.axes, constraints=found.constraints)
 
     def state(self) -> str:
         """How far the search is, and its best so far; for the process in which it runs."""

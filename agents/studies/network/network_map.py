@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mapgym.agents.files.constraints_file import ConstraintsFile
 from mapgym.agents.files.tables import Table
 from mapgym.agents.studies.cells import Cell, Result
 from mapgym.agents.studies.network.layer_search import LayerSearch, SearchSettings, Source, most_similar
@@ -14,7 +15,6 @@ from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.catalog import Layer, Network
-from mapgym.spec.constraints import Constraints
 from mapgym.system.files import read_json, write_json
 
 DEFINITION = "definition.json"
@@ -83,12 +83,13 @@ class NetworkMap:
                 return None
             settings = dict(data["settings"])
             known, constraints = settings.pop("known"), settings.pop("constraints", None)
+            network = Network.from_dict(data["network"], str(path))
             return cls(
-                Network.from_dict(data["network"], str(path)),
+                network,
                 Accelerator.from_stored(data["accelerator"], str(path)),
                 SearchSettings(
                     **{**settings, "axes": tuple(settings["axes"])},
-                    constraints=None if constraints is None else Constraints.from_dict(constraints, str(path)),
+                    constraints=_stored_constraints(constraints, network, path),
                     known=None if known is None else Path(known[0]),
                 ),
                 data["clock_ghz"],
@@ -216,3 +217,10 @@ def draw_network(results: Sequence[Result], folder: Path) -> list[str]:
     figure.legend(fontsize="x-small", ncols=3, loc="outside lower center")
     save(figure, folder / "map.png")
     return ["map.png"]
+
+
+def _stored_constraints(data: AbcMapping[str, Any] | None, network: Network, path: Path) -> ConstraintsFile | None:
+    """The constraints of a definition, for the layers of its network."""
+    if data is None:
+        return None
+    return ConstraintsFile.from_dict(data, str(path)).for_network(layer.workload for layer in network.layers)

@@ -123,6 +123,11 @@ def check_supported(space: MapSpace) -> None:
     for key in ("no_temporal_reuse", "no_multicast", "minimum_utilization"):
         if any(getattr(level, key) for level in accelerator.levels):
             raise SpecificationError(f"{where}{key} is not covered; leave it out, or use a search such as gamma")
+    if space.entries.is_limited:
+        raise SpecificationError(
+            f"{where}ranges of factors, single mesh sides and orders that are free in part are not covered; leave them "
+            "out, or use a search such as gamma"
+        )
     if any(level.formats for level in accelerator.levels):
         raise SpecificationError(f"{where}metadata of tiles are not covered; take an accelerator without formats")
     _check_workload(workload, where)
@@ -315,7 +320,7 @@ def _spatial_factors(space: MapSpace, dims: tuple[int, ...], level: int) -> NDAr
     """int64[n, D]: the spatial factors that fit the fan-out of a level on some assignment to its mesh sides."""
     accelerator, entries = space.accelerator, space.entries
     fixed = entries.fixed[len(accelerator.levels) + level, list(dims)]
-    sides_free, on_y = bool(entries.side_free[level]), entries.on_y[level]
+    sides_free, on_y = bool(entries.side_free[level].any()), entries.on_y[level]
     limit = (accelerator.fanout_x[level], accelerator.fanout_y[level])
     # For each vector of factors: the pairs (used X, used Y) that can be reached.
     partial: list[tuple[tuple[int, ...], frozenset[tuple[int, int]]]] = [((), frozenset({(1, 1)}))]

@@ -72,7 +72,7 @@ def _place_on_mesh(mapping: Mapping, task: Task) -> None:
     every = list(range(len(space.workload.dims)))
     for level in range(len(accelerator.levels)):
         on_y = [d for d in every if entries.on_y[level, d]]
-        if entries.side_free[level]:
+        if entries.side_free[level].any():
             on_y = _on_second_side(mapping.spatial[level], accelerator.fanout_x[level], accelerator.fanout_y[level])
         on_x = [d for d in every if d not in on_y]
         mapping.spatial_order[level] = on_x + on_y

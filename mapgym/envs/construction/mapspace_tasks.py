@@ -66,7 +66,10 @@ class PreparedTask:
             SpecificationError: the space is empty, or a constraint cannot be masked exactly.
         """
         self.task = task
-        self.construction = Construction(space.definition, orders, y_offset=actions[1])
+        try:
+            self.construction = Construction(space.definition, orders, y_offset=actions[1])
+        except SpecificationError as error:
+            raise space.explained(error) from None
         if self.construction.inexact:
             raise SpecificationError(
                 f"MapSpace-v0 cannot mask the constraints on {quoted(task.workload.name)} exactly, because "

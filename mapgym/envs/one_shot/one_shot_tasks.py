@@ -72,7 +72,7 @@ class OneShotTask:
         entries = space.entries
         self.columns = (
             *(numbers[0], numbers[1], numbers[2], places),
-            *(entries.order_free, entries.order_key, entries.keep_free, entries.keep),
+            *(entries.order_searched, entries.order_key, entries.keep_free, entries.keep),
         )
         self._template = MappingBatch.trivial(task.workload, task.accelerator, 1)
 

@@ -86,6 +86,9 @@ TableArrays: TypeAlias = tuple[
     NDArray[np.bool_],
     NDArray[np.int64],
     int,
+    bool,
+    NDArray[np.int32],
+    NDArray[np.int32],
 ]
 TaskArrays: TypeAlias = tuple[TableArrays, NDArray[np.int64], NDArray[np.int64], ScaleArrays]
 """What kernels that Python calls take: the fields of a named tuple; see :mod:`mapgym.mapping.maps`."""

@@ -76,7 +76,7 @@ def _possible_edits(space: MapSpace) -> Iterator[tuple[Edit, Edit]]:
                 level, is_spatial = place_of(target, levels)
                 if not is_spatial:
                     sides = [0]
-                elif entries.side_free[level]:
+                elif entries.side_free[level, group.dim]:
                     sides = [0, 1]
                 else:
                     sides = [int(entries.on_y[level, group.dim])]
@@ -87,9 +87,10 @@ def _possible_edits(space: MapSpace) -> Iterator[tuple[Edit, Edit]]:
                             yield (MOVE, group.dim, *places, k, side), (MOVE, group.dim, source, target, prime, side)
     for s in range(levels):
         spatial = [d for d in dims if entries.fixed[levels + s, d] != 1]
-        swaps = [(SWAP, b, c) for b, c in combinations(dims, 2) if entries.order_free[s]]
-        swaps += [(SPATIAL_SWAP, b, c) for b, c in combinations(spatial, 2) if entries.spatial_order_free[s]]
-        swaps += [(TOGGLE_SIDE, d, 0) for d in spatial if entries.side_free[s]]
+        swaps = [(SWAP, b, c) for b, c in combinations(dims, 2) if entries.order_tier[s, b] == entries.order_tier[s, c]]
+        ordered = [d for d in spatial if entries.arranged[levels + s, d]]
+        swaps += [(SPATIAL_SWAP, b, c) for b, c in combinations(ordered, 2)]
+        swaps += [(TOGGLE_SIDE, d, 0) for d in spatial if entries.side_free[s, d]]
         swaps += [(TOGGLE_KEEP, int(t), 0) for t in np.flatnonzero(entries.keep_free[s])]
         for kind, b, c in swaps:
             edit = (kind, s, b, c, 0, 0)

@@ -19,6 +19,7 @@ from mapgym.mapspace.construction.packed_kernels import (
     ITEM,
     KEEP,
     KEEPS,
+    LIMITED,
     NO_SIDE,
     ORDER,
     ORDER_X,
@@ -32,6 +33,15 @@ COMPLETE, DEAD_END = 0, -1
 """What :func:`advance` returns when no decision is left, and when an inexact constraint has left no legal choice."""
 
 
+@accessor
+def _least_extent(task: packed.Task, state: packed.State, level: int, d: int, changed: int, left: int) -> int:
+    """Smallest extent of a dim at a level, in a space that is not plain; ``left`` as in :func:`_tile_words`."""
+    stage = packed.int64(state[packed.stage_at(task, d)])
+    if d == changed:
+        return packed.least_extent(task, stage + 1, level, d, left)
+    return packed.least_extent(task, stage, level, d, packed.int64(state[packed.remaining_at(task, d)]))
+
+
 @inlined_kernel
 def _tile_words(
     task: packed.Task, state: packed.State, level: int, t: int, changed: int, factor: int
@@ -41,10 +51,11 @@ def _tile_words(
     Args:
         task, state, level, t: see the module.
         changed: a dim that is being decided, -1 for none.
-        factor: its factor.
+        factor: its factor; where the space is not plain, the index of what the factor leaves of the bound.
 
     Returns:
-        the words of the tile, and their slope in factor if the dim is in at most one rank of the tensor.
+        the words of the tile, and their slope in factor if the space is plain and the dim in at most one rank of the
+        tensor.
     """
     words, slope = 1, 0
     is_plain = packed.is_plain(task)
@@ -59,19 +70,13 @@ def _tile_words(
             d = task[cursor]
             coefficient = task[cursor + 1]
             cursor += 2
-            extent = packed.int64(state[packed.product_at(task, d)])
-            is_changed = d == changed
-            if not is_plain:
-                # Not every undecided factor can be 1: some are given, and some extents are the same in every mapping.
-                known = packed.known_extent(task, level, d)
-                if known > 0:
-                    extent = known
-                    is_changed = False
-                else:
-                    extent *= packed.later_fixed(task, state[packed.stage_at(task, d)] + is_changed, level, d)
-            if is_changed:
-                step = coefficient * extent
-                extent *= factor
+            if is_plain:
+                extent = packed.int64(state[packed.product_at(task, d)])
+                if d == changed:
+                    step = coefficient * extent
+                    extent *= factor
+            else:
+                extent = _least_extent(task, state, level, d, changed, factor)
             length += coefficient * (extent - 1)
         slope = slope * length + words * step
         words *= length
@@ -101,14 +106,10 @@ def held_words(task: packed.Task, level: int, t: int, words: int, rows: int) -> 
 @kernel
 def _smallest_extent(task: packed.Task, state: packed.State, level: int, d: int, changed: int, factor: int) -> int:
     """Extent of a dim at a level when everything undecided is as small as it can be, but for a dim that is decided."""
-    extent = packed.int64(state[packed.product_at(task, d)])
-    is_changed = d == changed
     if not packed.is_plain(task):
-        known = packed.known_extent(task, level, d)
-        if known > 0:
-            return known
-        extent *= packed.later_fixed(task, state[packed.stage_at(task, d)] + is_changed, level, d)
-    return extent * factor if is_changed else extent
+        return _least_extent(task, state, level, d, changed, factor)
+    extent = packed.int64(state[packed.product_at(task, d)])
+    return extent * factor if d == changed else extent
 
 
 @inlined_kernel
@@ -150,7 +151,7 @@ def minimum_words(task: packed.Task, state: packed.State, level: int, changed: i
 
     Args:
         task, state, level: see the module.
-        changed, factor: a dim that is being decided (-1 for none) and its factor.
+        changed, factor: a dim that is being decided (-1 for none) and its factor, see :func:`_tile_words`.
     """
     total = 0
     for t in range(packed.tensors(task)):
@@ -174,6 +175,8 @@ def _largest_factor(
 ) -> int:
     """Largest factor of dim d up to top that leaves room in this level and, tiles being nested, in all outer ones.
 
+    The space is plain.
+
     Args:
         task, state, level, d, top: see the module.
         words, slopes: float64[tensor], scratch.
@@ -193,7 +196,7 @@ def _largest_factor(
                 else:
                     top = middle - 1
             continue
-        if not (packed.is_plain(task) and is_filled):
+        if not is_filled:
             for t in range(tensors):
                 words[t], slopes[t] = _tile_words(task, state, outer, t, d, 0)
             is_filled = True
@@ -205,6 +208,16 @@ def _largest_factor(
         if room < slope * top:
             top = packed.int64(room // slope)
     return top
+
+
+@kernel
+def _leaves_room(task: packed.Task, state: packed.State, level: int, d: int, left: int) -> bool:
+    """Whether this level and all outer ones have room after dim d is decided; ``left`` is what is left of its bound."""
+    for outer in range(level, packed.levels(task) - 1):
+        capacity = packed.capacity(task, outer)
+        if capacity >= 0 and minimum_words(task, state, outer, d, left) > capacity:
+            return False
+    return True
 
 
 @kernel
@@ -220,6 +233,8 @@ def _completions(
     fixed = packed.fixed(task, stage, d)
     if rest < 0 or (fixed >= 0 and fixed != j):
         return 0.0
+    if fixed == LIMITED and packed.allowed(task, stage, d, j) == 0:
+        return 0.0
     level_factor = packed.level_factor(task, level, d)
     if level_factor < 0:
         return ways[packed.completions(task, stage + 1, d) + rest]
@@ -232,6 +247,8 @@ def _completions(
     fixed = packed.fixed(task, stage + 1, d)
     rest = packed.quotient(task, d, remaining, level_factor)
     if temporal < 0 or rest < 0 or (fixed >= 0 and fixed != temporal):
+        return 0.0
+    if fixed == LIMITED and packed.allowed(task, stage + 1, d, temporal) == 0:
         return 0.0
     return ways[packed.completions(task, stage + 2, d) + rest]
 
@@ -298,7 +315,9 @@ def _legal_factors(
     """Legal factors of dim d in a stage, on either mesh side if it is a parallel one."""
     remaining = packed.int64(state[packed.remaining_at(task, d)])
     fixed = packed.fixed(task, stage, d)
-    is_free = fixed < 0 and packed.level_factor(task, level, d) < 0
+    is_free = fixed == -1 and packed.level_factor(task, level, d) < 0
+    # Where the space is not plain, what a factor leaves decides how small tiles can still be.
+    is_checked = fixed < 0 and not packed.is_plain(task) and packed.level_factor(task, level, d) < 0
     later = packed.completions(task, stage + 1, d)
     if is_free and remaining == 0:
         # Nothing is left of most dims most of the time.
@@ -321,7 +340,7 @@ def _legal_factors(
         room_y = _room(task, state, SIDE_Y, level)
         largest = min(largest, max(room_x, room_y))
     first = remaining if stage == 2 * packed.levels(task) - 1 else 0
-    if is_free and first == 0 and largest > 1:
+    if is_free and first == 0 and largest > 1 and not is_checked:
         largest = _largest_factor(task, state, level, d, largest, weights, weights[packed.tensors(task) :])
     quotients = packed.quotients(task, d, remaining)
     count = 0
@@ -337,11 +356,14 @@ def _legal_factors(
             weight = _completions(task, ways, state, level, stage, d, j)
         if weight <= 0.0:
             continue
-        if factor <= room_x and (not open_sides or open_sides_fit(task, state, level, d, factor, 1)):
+        if is_checked and not _leaves_room(task, state, level, d, task[quotients + j]):
+            continue
+        sides = packed.allowed(task, stage, d, j) if fixed == LIMITED else 3
+        if sides & 1 and factor <= room_x and (not open_sides or open_sides_fit(task, state, level, d, factor, 1)):
             choices[count] = j
             weights[count] = weight
             count += 1
-        if 1 < factor <= room_y and (not open_sides or open_sides_fit(task, state, level, d, 1, factor)):
+        if sides & 2 and 1 < factor <= room_y and (not open_sides or open_sides_fit(task, state, level, d, 1, factor)):
             choices[count] = j + packed.y_offset(task)
             weights[count] = weight
             count += 1
@@ -381,6 +403,7 @@ def _legal_keeps(task: packed.Task, state: packed.State, level: int, t: int, cho
 def _waiting_loops(task: packed.Task, state: packed.State, kind: int, level: int, choices: NDArray[np.int64]) -> int:
     """Dims with a loop above 1, of this kind and level, that has no place in the order yet."""
     count = 0
+    lowest = 127
     for item in range(packed.active(task)):
         d = packed.active_dim(task, item)
         if kind == ORDER:
@@ -390,6 +413,12 @@ def _waiting_loops(task: packed.Task, state: packed.State, kind: int, level: int
         side = SIDE_X if kind == ORDER_X else SIDE_Y
         is_here = kind == ORDER or state[packed.side_at(task, level, d)] == side
         if is_here and state[factor] > 1 and state[place] == 0:
+            if packed.is_tiered(task):
+                tier = packed.tier(task, kind != ORDER, level, d)
+                if tier > lowest:
+                    continue
+                if tier < lowest:
+                    lowest, count = tier, 0
             choices[count] = d
             count += 1
     return count
@@ -471,6 +500,8 @@ def advance(
             else:
                 d = packed.int64(state[packed.visited_at(task, level, item)])
                 stage = 2 * level + (1 if kind == TILE else 0)
+                # Stages without a choice, such as parallel ones at levels without fan-out, have no group.
+                state[packed.stage_at(task, d)] = stage
                 count = _legal_factors(task, ways, state, level, stage, d, choices, weights)
             if count == 0:
                 return DEAD_END

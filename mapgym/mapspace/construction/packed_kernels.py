@@ -42,17 +42,22 @@ KIND_NAMES = ("keep", "parallel", "tile", "order_x", "order_y", "order")
 NO_SIDE, SIDE_X, SIDE_Y, EITHER_SIDE = range(4)
 """Side of the mesh that a spatial factor is on; EITHER_SIDE marks a factor fixed by the user that fits both."""
 
+LIMITED = -2
+"""Marks a factor that is searched among some of the divisors of its dim's bound."""
+
 BYPASSES, KEEPS = 1, 2
 """What a level may do with a tensor: bits of :func:`may_keep`."""
 
 # Positions in the header of task: sizes and switches, starts of its tables, starts of the blocks of a state.
-LEVELS, DIMS, TENSORS, DIVISORS, GROUPS, ACTIVE, Y_OFFSET, INNERMOST_ONLY, PLAIN, CUMULATIVE, OPEN_SIDES = range(11)
+LEVELS, DIMS, TENSORS, DIVISORS, GROUPS, ACTIVE, Y_OFFSET, INNERMOST_ONLY, PLAIN, CUMULATIVE, OPEN_SIDES, TIERED = (
+    range(12)
+)
 (
     GROUP_TABLE,  # [group, 2]: kind, level
     ACTIVE_DIMS,  # [active]: dims with a bound above 1
     DIVISOR,  # [dim, divisor]
     QUOTIENT,  # [dim, divisor, divisor]: index of the quotient, -1 where there is none
-    FIXED,  # [stage, dim]: divisor index of a factor that is given, -1 if it is searched
+    FIXED,  # [stage, dim]: divisor index of a factor that is given, -1 if it is searched, LIMITED if in a range
     FIXED_SIDE,  # [level, dim]: mesh side of a given spatial factor above 1
     LEVEL_FACTOR,  # [level, dim]: divisor index of a given temporal * spatial, -1 if it is searched
     LIMIT_X,  # [level]: parallelism that the level may have on X
@@ -62,15 +67,16 @@ LEVELS, DIMS, TENSORS, DIVISORS, GROUPS, ACTIVE, Y_OFFSET, INNERMOST_ONLY, PLAIN
     CAPACITY,  # [level]: words, -1 for no limit; the outermost level is checked once, by the tables
     MAY_KEEP,  # [level + 1, level, tensor]: by the nearest level inside that keeps it (0: none, 1: level 0, ...), the
     # sum of BYPASSES if the level may bypass it and KEEPS if the level may keep it
-    KNOWN_EXTENT,  # [level, dim]: extent that every mapping has at the level, 0 if it varies
-    LATER_FIXED,  # [stage + 1, level, dim]: product of the given factors in stages stage..2 * level + 1
+    LEAST_EXTENT,  # [stage + 1, level, dim, divisor]: smallest extent at the level by what is left; empty if plain
+    ALLOWED,  # [stage, dim, divisor]: factors of stages that are LIMITED; of parallel ones 1 for X plus 2 for Y
+    TIER,  # [2, level, dim]: loops of a lower tier are inside of those of a higher one; temporal ones, spatial ones
     PROJECTION,  # [tensor]: position in task of its ranks: count, then for each terms, then (dim, coefficient) pairs
     ORDER_KEY,  # [level, dim]: dims in the order that loops get when it is not searched
     SPATIAL_ORDER_KEY,  # [level, dim]
     REPEATED,  # [dim]: 1 if a tensor has the dim in two of its ranks
     COMPRESSED,  # [level, tensor]: position of the record of the tensor's density, 0 for a tile that is not compressed
     ANY_COMPRESSED,  # [1]
-) = range(11, 32)
+) = range(12, 34)
 (
     TEMPORAL,  # [level, dim] factors
     SPATIAL,  # [level, dim]
@@ -84,8 +90,8 @@ LEVELS, DIMS, TENSORS, DIVISORS, GROUPS, ACTIVE, Y_OFFSET, INNERMOST_ONLY, PLAIN
     USED_X,  # [level]: product of the spatial factors on X, given ones included from the start
     USED_Y,  # [level]
     VISITED,  # [level, active]: order in which the dims of a level are visited
-) = range(32, 44)
-HEADER = 44
+) = range(34, 46)
+HEADER = 46
 
 GROUP, ITEM = 0, 1
 """Positions in a state, ahead of its blocks: the group of decisions that is next, and the item of it."""
@@ -160,7 +166,7 @@ def innermost_only(task: Task) -> bool:
 
 @accessor
 def is_plain(task: Task) -> bool:
-    """Whether every undecided factor can be 1."""
+    """Whether every undecided factor can be 1, but for outermost tile factors, which take what is left."""
     return task[PLAIN] != 0
 
 
@@ -214,7 +220,7 @@ def ways_size(task: Task) -> int:
 
 @accessor
 def fixed(task: Task, stage: int, d: int) -> int:
-    """Index of the factor of a dim that is given in a stage; -1 if it is searched."""
+    """Index of the factor of a dim that is given in a stage; -1 if it is searched, LIMITED if in a range."""
     return task[task[FIXED] + stage * task[DIMS] + d]
 
 
@@ -255,15 +261,27 @@ def may_keep(task: Task, inside: int, level: int, t: int) -> int:
 
 
 @accessor
-def known_extent(task: Task, level: int, d: int) -> int:
-    """Extent of a dim that every mapping has at a level; 0 if it varies."""
-    return task[task[KNOWN_EXTENT] + level * task[DIMS] + d]
+def least_extent(task: Task, stage: int, level: int, d: int, remaining: int) -> int:
+    """Smallest extent of a dim at a level when a stage is next and so much is left of the bound."""
+    return task[task[LEAST_EXTENT] + ((stage * task[LEVELS] + level) * task[DIMS] + d) * task[DIVISORS] + remaining]
 
 
 @accessor
-def later_fixed(task: Task, stage: int, level: int, d: int) -> int:
-    """Product of the factors of a dim that are given from a stage on, up to a level."""
-    return task[task[LATER_FIXED] + (stage * task[LEVELS] + level) * task[DIMS] + d]
+def allowed(task: Task, stage: int, d: int, j: int) -> int:
+    """Whether a stage that is LIMITED may have a factor; of a parallel one 1 for the side X plus 2 for the side Y."""
+    return task[task[ALLOWED] + (stage * task[DIMS] + d) * task[DIVISORS] + j]
+
+
+@accessor
+def is_tiered(task: Task) -> bool:
+    """Whether some loops have to be inside of others."""
+    return task[TIERED] != 0
+
+
+@accessor
+def tier(task: Task, is_spatial: bool, level: int, d: int) -> int:
+    """Loops of a lower tier are inside of those of a higher one."""
+    return task[task[TIER] + (is_spatial * task[LEVELS] + level) * task[DIMS] + d]
 
 
 @accessor

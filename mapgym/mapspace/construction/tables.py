@@ -12,11 +12,12 @@ Why the masks can be exact. Three limits bind the factors of a mapping:
    outermost tile factor takes the rest; so all extents are smallest *at once* when everything undecided is smallest.
    A factor is possible exactly if that smallest completion fits this level and all outer levels.
 
-Limits 2 and 3 hold for the same smallest completion, so together they are exact as well. Where the outermost tile
-factor of a dim is fixed, the rest goes into its last free stage instead; if that is a tile stage, the extents from
-there outwards are constants and the argument still holds. It fails, and ``inexact`` says so, if that stage is a
-parallel one (the rest then competes for fan-out), for a minimum utilisation, and for fixed spatial factors whose mesh
-side is open under cumulative checks.
+Limits 2 and 3 hold for the same smallest completion, so together they are exact as well. Where factors are given or
+have a range, what is left of a dim may have to go elsewhere than into the outermost tile factor. The argument still
+holds if, whatever is left at whichever stage, one completion makes the extents smallest at all levels that have a
+capacity and needs no parallel factor but given ones; :mod:`mapgym.mapspace.construction.least_extents` looks at all of
+them. It fails, and ``inexact`` says so, where that is not the case, for a minimum utilisation, and for fixed spatial
+factors whose mesh side is open under cumulative checks.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from mapgym.mapping.metadata_kernels import list_clashes
 from mapgym.mapping.rank_kernels import pack_ranks
 from mapgym.mapspace.construction import packed_kernels as kernels
 from mapgym.mapspace.construction.decision_kernels import minimum_words, open_sides_fit
+from mapgym.mapspace.construction.least_extents import least_extents
 from mapgym.mapspace.definition import Definition
 from mapgym.spec.counts import active_ranks
 from mapgym.spec.format_rules import clash, may_hold
@@ -93,6 +95,7 @@ class _Builder:
         self.inexact = ""
         self._read_meshes()
         self._read_entries()
+        self._read_ranges()
         self._set_sides()
         self._count_ways()
         self._read_extents()
@@ -113,11 +116,11 @@ class _Builder:
         self.level_factor = np.full((self.levels, self.dims), -1)
         for s in range(self.levels):
             for d, bound in enumerate(self.workload.bounds):
-                if factor := int(entries.level_factors[s, d]):
+                if factor := int(entries.limits.level_factors[s, d]):
                     self.level_factor[s, d] = self._index(d, factor)
                 # Nothing is decided about a dim of bound 1.
                 for stage, slot in ((2 * s, self.levels + s), (2 * s + 1, s)) if bound > 1 else ():
-                    if factor := int(entries.given[slot, d]):
+                    if factor := int(entries.limits.given[slot, d]):
                         self.fixed[stage, d] = self._index(d, factor)
         if "parallelism" not in self.space.axes:
             on_y = np.where(entries.on_y, kernels.SIDE_Y, kernels.SIDE_X)
@@ -126,10 +129,35 @@ class _Builder:
         by_dim = np.arange(self.dims)
         self.order_key = np.where(entries.order_free[:, None], by_dim, entries.order_key)
         self.spatial_order_key = np.where(entries.spatial_order_free[:, None], by_dim, entries.spatial_order_key)
-        self.fixed_orders = set(np.flatnonzero(~entries.order_free)) if "order" in self.space.axes else set()
+        tiers = entries.order_tier
+        alike = [len(set(tiers[s, np.array(self.workload.bounds) > 1].tolist())) for s in range(self.levels)]
+        active = sum(bound > 1 for bound in self.workload.bounds)
+        self.fixed_orders = {s for s in range(self.levels) if "order" in self.space.axes and alike[s] == active > 1}
+        counts = np.array(self.accelerator.spatial_order_counts)
+        spatial_tiers = np.where(counts[:, None], entries.spatial_order_tier, 0)
+        self.tiers = np.array([tiers, spatial_tiers]) if "order" in self.space.axes else np.zeros((2, *tiers.shape))
         self.keep = np.where(entries.keep_free, False, entries.keep).astype(np.int64)
         if self.space.constraints.min_utilization > 0:
             self.inexact = "a minimum utilisation bounds the product of all parallel factors from below"
+
+    def _read_ranges(self) -> None:
+        """Which factors each stage may have: of a tile stage 1 for those, of a parallel stage 1 for X plus 2 for Y."""
+        limits = self.space.entries.limits
+        self.limited = np.zeros((2 * self.levels, self.dims), np.bool_)
+        self.allowed = np.full((2 * self.levels, self.dims, self.max_divisors), 3, np.int64)
+        # Sides that the limits close to a dim where its level has both.
+        closed = (limits.most[:, self.levels :] == 1) & (self.limit[:, :, None] > 1) & (limits.bounds > 1)
+        for s in range(self.levels):
+            for d, numbers in enumerate(self.divisors):
+                for stage, slot in ((2 * s, self.levels + s), (2 * s + 1, s)):
+                    is_closed = slot >= self.levels and closed[:, s, d].any()
+                    if self.fixed[stage, d] >= 0 or not (limits.limited[slot, d] or is_closed):
+                        continue
+                    self.limited[stage, d] = True
+                    for j, factor in enumerate(numbers):
+                        fits = (limits.least[slot, d] <= factor) & (factor <= limits.most[:, slot, d])
+                        # A factor of 1 is on no side.
+                        self.allowed[stage, d, j] = fits @ (1, 2) if factor > 1 else limits.least[slot, d] == 1
 
     def _index(self, d: int, factor: int) -> int:
         if factor not in self.index[d]:
@@ -149,7 +177,8 @@ class _Builder:
                     continue
                 factor = self.divisors[d][index]
                 if self.fixed_side[s, d] == kernels.NO_SIDE:
-                    fits = [side for side in (0, 1) if factor <= self.limit[side, s]]
+                    most = np.minimum(self.limit[:, s], self.space.entries.limits.most[:, self.levels + s, d])
+                    fits = [side for side in (0, 1) if factor <= most[side]]
                     if not fits:
                         raise SpecificationError(
                             f"{self.where}: the fixed spatial factor {factor} of dim {quoted(self.workload.dims[d])} "
@@ -199,7 +228,7 @@ class _Builder:
         if level_factor < 0:
             later = np.where(quotient >= 0, self.ways[2 * s + 2, d][quotient], 0.0)
             fixed = self.fixed[2 * s + 1, d]
-            self.ways[2 * s + 1, d] = later[:, fixed] if fixed >= 0 else later.sum(axis=1)
+            self.ways[2 * s + 1, d] = later[:, fixed] if fixed >= 0 else later @ (self.allowed[2 * s + 1, d] > 0)
             later = np.where(quotient >= 0, self.ways[2 * s + 1, d][quotient], 0.0)
             self.ways[2 * s, d] = later @ options
             return
@@ -208,6 +237,7 @@ class _Builder:
         possible = temporal >= 0
         if self.fixed[2 * s + 1, d] >= 0:
             possible &= temporal == self.fixed[2 * s + 1, d]
+        possible &= self.allowed[2 * s + 1, d][temporal] > 0
         rest = quotient[:, level_factor]
         later = np.where(rest >= 0, self.ways[2 * s + 2, d][rest], 0.0)
         self.ways[2 * s, d] = later * np.sum(options * possible)
@@ -221,35 +251,58 @@ class _Builder:
                 is_open = self.fixed_side[s, d] == kernels.EITHER_SIDE
                 options[j] = (2 if is_open else 1) if fixed == j else 0
             else:
-                options[j] = 1 if factor == 1 else np.sum(factor <= self.limit[:, s] // self.used[:, s])
+                sides = (self.allowed[2 * s, d, j] & np.array([1, 2])) > 0
+                options[j] = (
+                    sides[0] if factor == 1 else np.sum(sides & (factor <= self.limit[:, s] // self.used[:, s]))
+                )
         return options
 
     def _read_extents(self) -> None:
-        """Smallest extents: the ones that are the same in every mapping, and the share of later fixed factors."""
-        bounds = np.array(self.workload.bounds)
-        self.known = np.zeros((self.levels, self.dims), np.int64)
-        self.later = np.ones((2 * self.levels + 1, self.levels, self.dims), np.int64)
-        self.known[-1] = bounds
+        """Smallest extents of each dim at each level, by the stage that is next and what is left of the bound.
+
+        int64[stage + 1, level, dim, divisor]. They stay empty where the outermost tile factor takes whatever is left
+        and everything else can be 1: then the smallest extent is the product so far.
+        """
+        given, active = self.fixed > 0, np.array(self.workload.bounds) > 1
+        self.extents = np.zeros((2 * self.levels + 1, self.levels, self.dims, 0), np.int64)
+        self.plain = not (
+            given.any() or self.limited.any() or (self.level_factor >= 0).any() or (self.fixed[-1] >= 0)[active].any()
+        )
+        if self.plain:
+            return
+        self.extents = np.zeros((2 * self.levels + 1, self.levels, self.dims, self.max_divisors), np.int64)
+        capacities = [level.usable_words for level in self.accelerator.levels]
+        limited = [s for s, words in enumerate(capacities[:-1]) if words is not None and words < _UNLIMITED]
         for d in range(self.dims):
-            given = [self.divisors[d][j] if j >= 0 else 0 for j in self.fixed[:, d]]
-            if self.level_factor[0, d] >= 0:
-                factors = [self.divisors[d][j] for j in self.level_factor[:, d]]
-                self.known[:, d] = np.cumprod(factors)
-                continue
-            for s in range(self.levels - 2, -1, -1):
-                if not (given[2 * s + 2] and given[2 * s + 3]):
-                    break
-                self.known[s, d] = self.known[s + 1, d] // (given[2 * s + 2] * given[2 * s + 3])
-            last_free = max((stage for stage, factor in enumerate(given) if not factor), default=-1)
-            if last_free >= 0 and last_free % 2 == 0 and bounds[d] > 1:
+            least = least_extents(
+                self.divisors[d],
+                [
+                    [j for j in range(len(self.divisors[d])) if self._may_be(stage, d, j)]
+                    for stage in range(2 * self.levels)
+                ],
+                None if self.level_factor[0, d] < 0 else [self.divisors[d][j] for j in self.level_factor[:, d]],
+                self.fixed[:, d],
+                limited,
+            )
+            self.extents[:, :, d, : len(self.divisors[d])] = least.extents
+            if least.parallel_rest:
                 self.inexact = (
-                    f"dim {quoted(self.workload.dims[d])} has its outer tile factors fixed, so that a parallel factor "
-                    "must take what is left of it"
+                    f"dim {quoted(self.workload.dims[d])} has its outer tile factors fixed or limited, so that a "
+                    "parallel factor must take what is left of it"
                 )
-            for s in range(self.levels):
-                for stage in range(2 * s + 1, -1, -1):
-                    self.later[stage, s, d] = self.later[stage + 1, s, d] * max(given[stage], 1)
-        self.plain = bool(np.all(self.later == 1) and not np.any(self.known[:-1]))
+            elif least.no_smallest:
+                self.inexact = (
+                    f"the limits on the factors of dim {quoted(self.workload.dims[d])} leave no choice that makes its "
+                    "tiles smallest at all levels at once"
+                )
+
+    def _may_be(self, stage: int, d: int, j: int) -> bool:
+        """Whether a factor is possible in a stage, by itself."""
+        if self.fixed[stage, d] >= 0:
+            return bool(self.fixed[stage, d] == j)
+        if stage % 2:
+            return bool(self.allowed[stage, d, j])
+        return bool(self._side_options(stage // 2, d)[j])
 
     def tables(self, y_offset: int | None) -> Tables:
         """Packs everything."""
@@ -275,6 +328,7 @@ class _Builder:
             kernels.PLAIN: self.plain,
             kernels.CUMULATIVE: self.cumulative,
             kernels.OPEN_SIDES: bool(np.any(self.fixed_side == kernels.EITHER_SIDE)),
+            kernels.TIERED: bool(self.tiers.any()),
         }
         for position, size in sizes.items():
             header[position] = size
@@ -284,7 +338,7 @@ class _Builder:
         add(kernels.ACTIVE_DIMS, active)
         add(kernels.DIVISOR, self.divisor)
         add(kernels.QUOTIENT, self.quotient)
-        add(kernels.FIXED, self.fixed)
+        add(kernels.FIXED, np.where(self.limited, kernels.LIMITED, self.fixed))
         add(kernels.FIXED_SIDE, self.fixed_side)
         add(kernels.LEVEL_FACTOR, self.level_factor)
         add(kernels.LIMIT_X, self.limit[0])
@@ -293,8 +347,9 @@ class _Builder:
         add(kernels.MESH_Y, self.mesh[1])
         add(kernels.CAPACITY, [-1 if words >= _UNLIMITED else words for words in capacity])
         add(kernels.MAY_KEEP, self._may_keep())
-        add(kernels.KNOWN_EXTENT, self.known)
-        add(kernels.LATER_FIXED, self.later)
+        add(kernels.LEAST_EXTENT, self.extents)
+        add(kernels.ALLOWED, self.allowed if self.limited.any() else [])
+        add(kernels.TIER, self.tiers)
         bounds = dict(zip(self.workload.dims, self.workload.bounds, strict=True))
         tensors = self.workload.tensors
         projections = [pack_ranks(self.workload, active_ranks(tensor, bounds)) for tensor in tensors]
@@ -344,24 +399,30 @@ class _Builder:
         levels that are left have one that leads there without a clash of formats.
         """
         levels, tensors = self.accelerator.levels, self.workload.tensors
+        entries = self.space.entries
+        may_bypass = entries.keep_free | ~entries.keep
+        may_keep = np.array([[may_hold(level, tensor.name) for tensor in tensors] for level in levels])
+        may_keep &= entries.keep_free | entries.keep
         table = np.zeros((len(levels) + 1, len(levels), len(tensors)), np.int64)
         if not any(level.formats for level in levels):
-            table[:, :, :] = [
-                [kernels.BYPASSES + kernels.KEEPS * may_hold(level, tensor.name) for tensor in tensors]
-                for level in levels
-            ]
+            table[:, :, :] = kernels.BYPASSES * may_bypass + kernels.KEEPS * may_keep
             return table
         clashes = list_clashes(self.workload, self.accelerator)
         for t, tensor in enumerate(tensors):
             for s in reversed(range(len(levels))):
                 for inside in range(s + 1):
-                    keeps = may_hold(levels[s], tensor.name) and not (inside and clashes[s, inside - 1, t])
+                    keeps = may_keep[s, t] and not (inside and clashes[s, inside - 1, t])
                     if s + 1 == len(levels):
                         table[inside, s, t] = kernels.KEEPS * keeps
                         continue
                     keeps = keeps and table[s + 1, s + 1, t] > 0
-                    bypasses = table[inside, s + 1, t] > 0
+                    bypasses = may_bypass[s, t] and table[inside, s + 1, t] > 0
                     table[inside, s, t] = kernels.KEEPS * keeps + kernels.BYPASSES * bypasses
+            if "bypass" in self.space.axes and not table[0, 0, t]:
+                raise SpecificationError(
+                    f"{self.where} is empty: the formats of the levels that have to keep {quoted(tensor.name)} do not "
+                    "go together; bypass it at one of them"
+                )
         return table
 
     def _is_repeated(self, dim: str) -> bool:
@@ -401,9 +462,10 @@ class _Builder:
 
     def _check_smallest(self, task: NDArray[np.int64], state: NDArray[np.int32]) -> None:
         """Raises unless the smallest completion of the initial state is legal."""
+        kept = self.space.entries.keep
         if "bypass" not in self.space.axes:
-            for s, t in np.argwhere(self.space.base.keep[:-1]):
-                outer = s + 1 + int(np.argmax(self.space.base.keep[s + 1 :, t]))
+            for s, t in np.argwhere(kept[:-1]):
+                outer = s + 1 + int(np.argmax(kept[s + 1 :, t]))
                 tensor = self.workload.tensors[t]
                 why = clash(self.accelerator.levels, outer, int(s), tensor.name, tensor.is_output)
                 if why:

@@ -20,14 +20,23 @@ from mapgym.errors.text import quoted
 from mapgym.mapping import Mapping
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.workload import Workload
+from mapgym.timeloop.reading.directives import (
+    BYPASS_TYPES,
+    dim_of,
+    level_of,
+    permutation_of,
+    split_of,
+    target_of,
+    tensor_of,
+    tensors_of,
+)
 from mapgym.timeloop.reading.loops import PrintedLevel, looks_like_nest, parse_nest
 
-_BYPASS = ("bypass", "datatype", "dataspace")
-_TYPES = ("temporal", "spatial", *_BYPASS)
+_TYPES = ("temporal", "spatial", *BYPASS_TYPES)
 _KEYS = {
     "temporal": ("target", "name", "type", "factors", "permutation"),
     "spatial": ("target", "name", "type", "factors", "permutation", "split"),
-    **dict.fromkeys(_BYPASS, ("target", "name", "type", "keep", "bypass")),
+    **dict.fromkeys(BYPASS_TYPES, ("target", "name", "type", "keep", "bypass")),
 }
 _MEANT = {
     "no_reuse": "no_temporal_reuse or no_multicast",
@@ -99,15 +108,15 @@ def plans_of(levels: Sequence[PrintedLevel], accelerator: Accelerator, workload:
     plans: Plans = {}
     for level in levels:
         name, place = level.name, f"{where}: level {quoted(level.name)}"
-        _level(name, accelerator, where)
+        level_of(name, accelerator, where)
         if name in plans:
             raise SpecificationError(f"{place} is there twice; give one mapping")
         plan = plans[name] = LevelPlan(keep={tensor.name: tensor.name in level.words for tensor in workload.tensors})
         for tensor in level.words:
-            _tensor(tensor, workload, place)
+            tensor_of(tensor, workload, place)
         sides: dict[str, dict[str, int]] = {"": {}, "X": {}, "Y": {}}
         for loop in reversed(level.loops):
-            _dim(loop.dim, workload, place)
+            dim_of(loop.dim, workload, place)
             among = [sides[""]] if not loop.side else [sides["X"], sides["Y"]]
             if any(loop.dim in factors for factors in among):
                 if loop.bound == 1:
@@ -133,25 +142,25 @@ def read_directives(nodes: Sequence[Any], workload: Workload, accelerator: Accel
         kind = str(node.get("type", "")).lower()
         if kind not in _TYPES:
             raise SpecificationError(f"{place}: its type is {quoted(node.get('type'))}; {suggest(kind, _TYPES)}")
-        name = _target(node.get("target", node.get("name")), kind, accelerator, place)
+        name = target_of(node.get("target", node.get("name")), kind, accelerator, place)
         place += f", {kind} of {quoted(name)}"
         _refuse_others(node, kind, place)
         plan = plans.setdefault(name, LevelPlan())
-        if kind not in _BYPASS:
+        if kind not in BYPASS_TYPES:
             if kind in plan.seen:
                 raise SpecificationError(f"{place}: is given twice; remove one")
             plan.seen.add(kind)
-            order = _permutation(node.get("permutation"), workload, place)
+            order = permutation_of(node.get("permutation"), workload, place)
             given = _factors(node.get("factors"), workload, place)
             order += [dim for dim in workload.dims if dim not in order]
             loops = {dim: given.get(dim, 1) for dim in order}
             if kind == "temporal":
                 plan.temporal = loops
             else:
-                plan.spatial, plan.split = loops, _split(node.get("split"), place)
+                plan.spatial, plan.split = loops, split_of(node.get("split"), place)
             continue
         for key, kept in (("keep", True), ("bypass", False)):
-            for tensor in _tensors(node.get(key), workload, f"{place}: {key}"):
+            for tensor in tensors_of(node.get(key), workload, f"{place}: {key}"):
                 plan.keep[tensor] = kept
     _fill_in(plans, workload, where)
     return plans
@@ -208,46 +217,6 @@ def _nodes(data: object) -> object:
     return data
 
 
-def _level(name: object, accelerator: Accelerator, where: str) -> str:
-    if name not in accelerator.level_names:
-        raise SpecificationError(
-            f"{where}: level {quoted(name)} is not in accelerator {quoted(accelerator.name)}; "
-            f"{suggest(str(name), accelerator.level_names)}"
-        )
-    return str(name)
-
-
-def _target(target: object, kind: str, accelerator: Accelerator, where: str) -> str:
-    """The level that a directive names: by its name, its number, or the part of v0.4 that is spread out below it."""
-    names = accelerator.level_names
-    if isinstance(target, int) and not isinstance(target, bool):
-        if not 0 <= target < len(names):
-            raise SpecificationError(f"{where}: target {target} is no level; give 0 (innermost) to {len(names) - 1}")
-        return names[target]
-    text = str(target)
-    # v0.4 gives whatever is spread out a level of its own above it, which holds nothing.
-    spread = f"inter_{text}_spatial"
-    if kind == "spatial" and spread in names:
-        return spread
-    inner = re.fullmatch(r"inter_(.+)_spatial", text)
-    if text not in names and inner and inner[1] in names:
-        return inner[1]
-    return _level(text, accelerator, where)
-
-
-def _dim(dim: str, workload: Workload, where: str) -> str:
-    if dim not in workload.dims:
-        raise SpecificationError(f"{where}: unknown dim {quoted(dim)}; {suggest(dim, workload.dims)}")
-    return dim
-
-
-def _tensor(name: str, workload: Workload, where: str) -> str:
-    names = [tensor.name for tensor in workload.tensors]
-    if name not in names:
-        raise SpecificationError(f"{where}: unknown tensor {quoted(name)}; {suggest(name, names)}")
-    return name
-
-
 def _refuse_others(node: AbcMapping[Any, Any], kind: str, where: str) -> None:
     """Raises SpecificationError for what a directive says besides; what says nothing, such as [], may be there."""
     for key, value in node.items():
@@ -277,7 +246,7 @@ def _factors(data: object, workload: Workload, where: str) -> dict[str, int]:
     place = f"{where}: factors"
     factors: dict[str, int] = {}
     for dim, factor, last in _pairs(data, place):
-        _dim(dim, workload, place)
+        dim_of(dim, workload, place)
         if dim in factors:
             raise SpecificationError(f"{place}: {quoted(dim)} is given twice; give one factor")
         if last is not None and last != factor:
@@ -309,46 +278,3 @@ def _pairs(data: object, where: str) -> list[tuple[str, int, int | None]]:
         for match in _FACTOR.finditer(text)
         for last in [match[3] or match[6]]
     ]
-
-
-def _permutation(data: object, workload: Workload, where: str) -> list[str]:
-    """Reads a permutation, innermost first: "RP", "R P", "R,P" or a list of dims."""
-    if data is None:
-        return []
-    place = f"{where}: permutation"
-    entries = data if isinstance(data, list) else re.split(r"[\s,]+", str(data).split("#")[0].strip())
-    order: list[str] = []
-    for entry in (str(entry).strip() for entry in entries):
-        if not entry:
-            continue
-        # Letters may stand together; a dim of several letters is one.
-        together = entry not in workload.dims and all(letter in workload.dims for letter in entry)
-        order += list(entry) if together else [_dim(entry, workload, place)]
-    if len(set(order)) < len(order):
-        raise SpecificationError(f"{place} {quoted(data)} names a dim twice; name each once")
-    return order
-
-
-def _split(data: object, where: str) -> int | None:
-    if data is None:
-        return None
-    if type(data) is not int or data < 0:
-        raise SpecificationError(f"{where}: split is {quoted(data)}; give how many dims of the permutation lie on X")
-    return data
-
-
-def _tensors(data: object, workload: Workload, where: str) -> list[str]:
-    """Reads names of tensors: a list, or text with commas or spaces; "*" and "All" are all of them."""
-    if data is None:
-        return []
-    entries = data if isinstance(data, list) else [name for name in re.split(r"[\s,]+", str(data)) if name]
-    names: list[str] = []
-    for entry in map(str, entries):
-        if entry.lower() in ("all", "*"):
-            names += [tensor.name for tensor in workload.tensors]
-        elif entry.startswith("~"):
-            left_out = _tensor(entry[1:], workload, where)
-            names += [tensor.name for tensor in workload.tensors if tensor.name != left_out]
-        elif entry.lower() not in ("nothing", "none"):
-            names.append(_tensor(entry, workload, where))
-    return names

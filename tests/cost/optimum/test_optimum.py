@@ -230,3 +230,13 @@ def test_the_agent_prices_the_optimum_and_keeps_the_proof() -> None:
     assert agent.optimum.certified
     assert evaluator.samples == 20
     assert evaluator.best_value == agent.optimum.value == pytest.approx(4.616313e17, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "constraints",
+    [{"factors": {"GlobalBuffer": {"M": {"temporal": "<=2"}}}}, {"orders": {"MainMemory": ["M", "*"]}}],
+)
+def test_ranges_and_partly_free_orders_are_not_covered(constraints: dict[str, object]) -> None:
+    space = MapSpace(workload("paper/bert_kqv"), without_links("accel_b"), KEEP_ALL, constraints)
+    with pytest.raises(SpecificationError, match="ranges of factors, single mesh sides and orders"):
+        find_optimum(space)

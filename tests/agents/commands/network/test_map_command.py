@@ -68,6 +68,27 @@ def test_it_continues_where_it_stopped(mapgym, arguments, tmp_path, monkeypatch)
     assert (tmp_path / "again" / "map.csv").read_text() == interrupted
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "factors: {RF: {K: {temporal: <=2}, R: {temporal: all}}}",
+        "mapspace_constraints: {targets: [{target: RF, type: temporal, factors: K<=2 R=0}]}",
+    ],
+)
+def test_constraints_hold_for_each_layer_as_far_as_it_has_the_dims(mapgym, arguments, tmp_path, text):
+    path = tmp_path / "constraints.yaml"
+    path.write_text(text)
+    assert mapgym(*arguments, "--constraints", path)[0] == 0
+    for cell in (tmp_path / "toy" / "cells").glob("*.json"):
+        result = json.loads(cell.read_text())["result"]
+        layer = next(one for one in catalog.network("toy").layers if one.name == result["layer"])
+        mapping = Mapping.from_dict(result["mapping"], layer.workload, catalog.accelerator("tiny"))
+        inner = dict(mapping.temporal_loops(0))
+        assert inner.get("K", 1) <= 2
+        assert inner.get("R", 1) == (layer.workload.bound("R") if "R" in layer.workload.dims else 1)
+    assert mapgym("report", tmp_path / "toy")[0] == 0
+
+
 def test_solved_layers_of_others_help(mapgym, arguments, tmp_path):
     assert mapgym(*arguments)[0] == 0
     buffer = ReplayBuffer(tmp_path / "layers.buffer")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
+from mapgym.agents import make_agent
 from mapgym.agents.search.evolution.evolution import Evolution, _first_of_each
 from mapgym.agents.search.evolution.evolution_kernels import cost_hash, dataflow
 from mapgym.agents.search.gamma.genome import PLANES
@@ -287,3 +288,21 @@ def test_of_mappings_with_the_same_cost_the_first_survives(values: list[float]) 
     assert _first_of_each(np.array(values)).tolist() == expected
     both = np.array([[1.0, value] for value in values]).reshape(-1, 2)
     assert _first_of_each(both).tolist() == expected
+
+
+@pytest.mark.parametrize("name", ["evolution", "gamma"])
+def test_children_stay_within_ranges_and_partly_free_orders(name: str) -> None:
+    space = MapSpace(
+        CONV,
+        small_accelerator(),
+        constraints={"factors": {"Registers": {"C": {"temporal": ">=2"}}}, "orders": {"Memory": ["Q", "*"]}},
+    )
+    priced = []
+
+    class Recorder(Evaluator):
+        def evaluate(self, batch):
+            priced.append(batch)
+            return super().evaluate(batch)
+
+    make_agent(name).search(Recorder(space, budget=Budget(samples=1500)), 0)
+    assert space.contains(MappingBatch.concatenate(priced)).all()

@@ -75,6 +75,25 @@ def test_exhaustive_honours_constraints_and_cumulative_checks() -> None:
     assert (found.used_macs() >= 4).all()
 
 
+@pytest.mark.parametrize(
+    "constraints",
+    [
+        {"factors": {"Buffer": {"K": {"temporal": ">=2"}}}},
+        {"orders": {"Memory": ["P", "*"], "Buffer": ["*", "K"]}},
+        {"parallel_x": {"Buffer": ["K"]}, "spatial_orders": {"Buffer": ["P", "*"]}},
+    ],
+)
+def test_exhaustive_lists_what_ranges_sides_and_partly_free_orders_leave(constraints):
+    workload, accelerator = brute.toy_workload(4, 2, 2), brute.toy_accelerator()
+    space = MapSpace(workload, accelerator, constraints=constraints)
+    structures = brute.enumerate_structures(workload, accelerator, space.axes)
+    agent = ExhaustiveSearch()
+    found = asked(agent, space)
+    assert Counter(brute.rows(found)) == Counter(brute.rows(structures[np.flatnonzero(space.contains(structures))]))
+    drawn = asked(RandomPruned(timeout=200), space)
+    assert space.contains(drawn).all()
+
+
 def test_exhaustive_finds_the_optimum_and_knows_when_it_has_not_seen_all() -> None:
     workload, accelerator = brute.toy_workload(), brute.toy_accelerator()
     space = MapSpace(workload, accelerator)

@@ -22,7 +22,7 @@ HEAVY = {
     "matplotlib": ("mapgym.agents.experiment", "mapgym.agents.studies"),
 }
 # The entries of the root: twelve rooms on the way from errors to environments, the adapters, and two files.
-MOST_ENTRIES, MOST_LINES, MOST_PARAMETERS = 15, 80, 10
+MOST_ENTRIES, MOST_LINES, MOST_PARAMETERS = 16, 80, 10
 
 
 def module_of(path: Path) -> str:

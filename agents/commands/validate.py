@@ -12,7 +12,7 @@ from mapgym.agents.commands import console, options
 from mapgym.errors.text import printable, quoted
 from mapgym.spec.rules import DEFAULT_RULES, RULE_SETS, counting_rules
 from mapgym.timeloop import ValidationReport, validate_file
-from mapgym.timeloop.architectures import BESIDE
+from mapgym.timeloop.records.architectures import BESIDE
 
 
 def validate(

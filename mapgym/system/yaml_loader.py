@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
@@ -61,11 +61,24 @@ def load_yaml(path: Path | Traversable, *, ours: bool = False) -> object:
         SpecificationError: the file is missing, unreadable, empty, cut off, not YAML, has the same key twice, holds
             what is no plain data, or is larger or deeper than what anybody writes.
     """
-    text = read_text(path, "a YAML file")
+    return parse_yaml(read_text(path, "a YAML file"), path, _FastLoader if ours else PlainLoader)
+
+
+def parse_yaml(text: str, path: object, kind: Callable[[str], Any] | None = None) -> object:
+    """Like :func:`load_yaml`, for text.
+
+    Args:
+        text: the YAML.
+        path: where it comes from, for messages.
+        kind: a subclass of :class:`PlainLoader` that knows tags of some format.
+
+    Raises:
+        SpecificationError: as there.
+    """
     loader = None
     try:
         # A SafeLoader builds plain data only.
-        loader = _FastLoader(text) if ours else _Loader(text)
+        loader = (kind or PlainLoader)(text)
         data = loader.get_single_data()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -81,6 +94,8 @@ def load_yaml(path: Path | Traversable, *, ours: bool = False) -> object:
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise SpecificationError(f"{path}, line {line}: a character that YAML forbids; remove it") from None
+    except SpecificationError:
+        raise  # of what a loader has read on the way
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
         # What PyYAML's scanner stumbles over, such as "\U00110000"; it is at the line that it has got to.
         line = getattr(loader, "line", 0) + 1
@@ -103,7 +118,8 @@ def dump_yaml(data: object, *, flow: bool | None = None, width: float = 120) -> 
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, default_flow_style=flow, width=width)
 
 
-def _wrong(problem: str, mark: yaml.Mark | None) -> yaml.MarkedYAMLError:
+def wrong_yaml(problem: str, mark: yaml.Mark | None) -> yaml.MarkedYAMLError:
+    """What a loader raises at a place of the text; :func:`parse_yaml` makes a sentence of it."""
     return yaml.constructor.ConstructorError(problem=problem, problem_mark=mark)
 
 
@@ -114,12 +130,12 @@ class _PlainData(yaml.constructor.SafeConstructor):
         """Builds plain data, and refuses what a tag would make something else of."""
         if not isinstance(node, _TAGS.get(node.tag, ())):
             tag = quoted(node.tag.replace("tag:yaml.org,2002:", "!!", 1))
-            raise _wrong(f"the tag {tag} does not make plain data of this", node.start_mark)
+            raise wrong_yaml(f"the tag {tag} does not make plain data of this", node.start_mark)
         try:
             return super().construct_object(node, deep)
         except (ValueError, LookupError, TypeError, OverflowError):
             kind = node.tag.rpartition(":")[2]
-            raise _wrong(f"{quoted(node.value)} cannot be read as {kind}", node.start_mark) from None
+            raise wrong_yaml(f"{quoted(node.value)} cannot be read as {kind}", node.start_mark) from None
 
     def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> str:
         """The text of a scalar. JSON writes some characters as two halves, which are joined; a lone half is none."""
@@ -129,7 +145,7 @@ class _PlainData(yaml.constructor.SafeConstructor):
         try:
             return text.encode("utf-16", "surrogatepass").decode("utf-16")
         except UnicodeDecodeError:
-            raise _wrong(f"half a character in {quoted(text)}", node.start_mark) from None
+            raise wrong_yaml(f"half a character in {quoted(text)}", node.start_mark) from None
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """Builds a dict, refusing a key that is given twice (PyYAML keeps the last one silently)."""
@@ -138,17 +154,17 @@ class _PlainData(yaml.constructor.SafeConstructor):
             key = self.construct_object(key_node, deep=True)
             line = key_node.start_mark.line + 1
             if not isinstance(key, Hashable):
-                raise _wrong("a key must be text or a number", key_node.start_mark)
+                raise wrong_yaml("a key must be text or a number", key_node.start_mark)
             # All names are taken as text, so that 1 and "1" are one.
             forms = {key, str(key)}
             for form in forms & seen.keys():
-                raise _wrong(f"duplicate key {quoted(key)} (first given on line {seen[form]})", key_node.start_mark)
+                raise wrong_yaml(f"duplicate key {quoted(key)} (first given on line {seen[form]})", key_node.start_mark)
             seen.update(dict.fromkeys(forms, line))
         return super().construct_mapping(node, deep)
 
 
-class _Loader(_PlainData, yaml.SafeLoader):
-    """PyYAML's safe loader with limits."""
+class PlainLoader(_PlainData, yaml.SafeLoader):
+    """PyYAML's safe loader with limits, and without duplicate keys."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -162,23 +178,23 @@ class _Loader(_PlainData, yaml.SafeLoader):
         alias = self.check_event(yaml.AliasEvent)
         mark, before = self.peek_event().start_mark, self._composed
         if self._depth >= DEEPEST:
-            raise _wrong(f"nested more than {DEEPEST} deep", mark)
+            raise wrong_yaml(f"nested more than {DEEPEST} deep", mark)
         self._depth += 1
         node: yaml.Node | None = super().compose_node(parent, index)
         self._depth -= 1
         assert node is not None
         if alias:
             if node not in self._extent:
-                raise _wrong("an alias within what it stands for", mark)
+                raise wrong_yaml("an alias within what it stands for", mark)
             size, deep = self._extent[node]
             self._composed += size
             if self._depth + deep > DEEPEST:
-                raise _wrong(f"nested more than {DEEPEST} deep", mark)
+                raise wrong_yaml(f"nested more than {DEEPEST} deep", mark)
         else:
             self._composed += 1
             self._extent[node] = (self._composed - before, self._height(node))
         if self._composed > MOST_NODES:
-            raise _wrong(f"more than {MOST_NODES:,} values, aliases counted as what they stand for", mark)
+            raise wrong_yaml(f"more than {MOST_NODES:,} values, aliases counted as what they stand for", mark)
         return node
 
     def _height(self, node: yaml.Node) -> int:
@@ -198,7 +214,7 @@ class _FastLoader(_FAST, _PlainData):
 def _construct_int(loader: _PlainData, node: yaml.ScalarNode) -> int:
     text = loader.construct_scalar(node)
     if len(text) > LONGEST_NUMBER:
-        raise _wrong("a whole number that is too long", node.start_mark)
+        raise wrong_yaml("a whole number that is too long", node.start_mark)
     return int(text)
 
 
@@ -206,9 +222,9 @@ class _Dumper(yaml.SafeDumper):
     """PyYAML's safe dumper, which quotes also what only YAML 1.2 takes for a number."""
 
 
-_Loader.yaml_implicit_resolvers = {}
+PlainLoader.yaml_implicit_resolvers = {}
 _FastLoader.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in _SCALARS:
-    for _kind in (_Loader, _FastLoader, _Dumper):
+    for _kind in (PlainLoader, _FastLoader, _Dumper):
         _kind.add_implicit_resolver(_tag, _pattern, _first)
 _PlainData.yaml_constructors = {**_PlainData.yaml_constructors, "tag:yaml.org,2002:int": _construct_int}

@@ -1,8 +1,8 @@
-"""Timeloop's formats: records of its runs, and how this cost model compares with them."""
+"""Timeloop's formats: specifications that people have, and records of its runs and how this cost model compares."""
 
-from mapgym.timeloop.architectures import timeloop_accelerator
 from mapgym.timeloop.records import (
     ValidationReport,
+    timeloop_accelerator,
     timeloop_mapping,
     timeloop_workload,
     validate_file,

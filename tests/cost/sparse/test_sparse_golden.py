@@ -13,8 +13,8 @@ from golden_records import DATA, read_accelerator, read_records
 from mapgym import CostModel
 from mapgym.cost import Cost
 from mapgym.spec.accelerator import Accelerator
-from mapgym.timeloop.records import timeloop_mapping, timeloop_workload
-from mapgym.timeloop.sparse_records import (
+from mapgym.timeloop.records.records import timeloop_mapping, timeloop_workload
+from mapgym.timeloop.records.sparse_records import (
     has_hypergeometric_density,
     is_artefact,
     metadata_storage,

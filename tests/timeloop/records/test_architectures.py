@@ -13,8 +13,8 @@ from mapgym.errors import SpecificationError
 from mapgym.spec.actions import MAC_ACTIONS, STORAGE_ACTIONS
 from mapgym.spec.rules import RULE_SETS
 from mapgym.timeloop import timeloop_accelerator
-from mapgym.timeloop.architectures import BESIDE, read_architectures
-from mapgym.timeloop.figures import relative_error, their_figure
+from mapgym.timeloop.records.architectures import BESIDE, read_architectures
+from mapgym.timeloop.records.figures import relative_error, their_figure
 
 ACTIONS = [action for action in STORAGE_ACTIONS if action != "leak"]
 OUTER: dict[str, Any] = {

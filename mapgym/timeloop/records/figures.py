@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mapgym.cost import Cost, CostDetail
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.workload import Workload
-from mapgym.timeloop.sparse_records import Keys, sparse_figures
+from mapgym.timeloop.records.sparse_records import Keys, sparse_figures
 
 _PRINTED = {"utilization", "read_bandwidth", "write_bandwidth"}
 _LAST_DECIMAL = 1e-10

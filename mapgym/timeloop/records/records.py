@@ -22,9 +22,9 @@ from mapgym.spec.rules import DEFAULT_RULES, counting_rules
 from mapgym.spec.tensor import Tensor
 from mapgym.spec.workload import CONSTRUCTORS, Workload
 from mapgym.system.input_file import parse_json, read_lines
-from mapgym.timeloop.architectures import read_architectures, timeloop_accelerator
-from mapgym.timeloop.figures import our_figures, relative_error, their_figure
-from mapgym.timeloop.sparse_records import (
+from mapgym.timeloop.records.architectures import read_architectures, timeloop_accelerator
+from mapgym.timeloop.records.figures import our_figures, relative_error, their_figure
+from mapgym.timeloop.records.sparse_records import (
     Keys,
     gives_metadata,
     has_hypergeometric_density,

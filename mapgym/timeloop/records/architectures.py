@@ -14,7 +14,7 @@ from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.levels import Mac, StorageLevel
 from mapgym.spec.rules import DEFAULT_RULES
 from mapgym.system.input_file import parse_json, read_text
-from mapgym.timeloop.sparse_records import metadata_storage
+from mapgym.timeloop.records.sparse_records import metadata_storage
 
 BESIDE = "arch_extra.json.gz"
 """Descriptions in a file of this name beside the records are read without being named."""

@@ -1,0 +1,1 @@
+"""What people have for Timeloop, read: architectures, energies, problems, sparse optimisations."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from mapgym.errors import SpecificationError, positive_int, suggest
 from mapgym.errors.text import quoted
-from mapgym.interop.imported import BITS, INPUTS, OUTPUTS, TENSORS, WEIGHTS, Notes
+from mapgym.interop.imported import BITS, INPUTS, OUTPUTS, WEIGHTS, Notes
 from mapgym.interop.nesting import Fanout, nest
 from mapgym.spec import ranges
 from mapgym.spec.accelerator import Accelerator
@@ -76,7 +76,9 @@ def read_accelerator(data: Mapping[str, Any], file: str, words: Words, notes: No
     axes = _axes(array, f"{file}: operational_array")
     word_bits, output_bits = _bits(array, words, f"{file}: operational_array", notes)
     read = [
-        _memory(str(name), _mapping(entry, f"{file}: memories: {quoted(name)}"), axes, (word_bits, output_bits), file, notes)
+        _memory(
+            str(name), _mapping(entry, f"{file}: memories: {quoted(name)}"), axes, (word_bits, output_bits), file, notes
+        )
         for name, entry in memories.items()
     ]
     row = _in_a_row(read, axes, file)
@@ -181,7 +183,9 @@ def _memory(
         capacity,
         word_bits=word_bits,
         keep_only=None if len(operands) == len(OPERANDS) else tuple(t for o, t in OPERANDS.items() if o in operands),
-        multiple_buffering=2.0 if _flag(data.get("force_double_buffering", False), f"{where}: force_double_buffering") else 1.0,
+        multiple_buffering=2.0
+        if _flag(data.get("force_double_buffering", False), f"{where}: force_double_buffering")
+        else 1.0,
         **_ports(name, data, operands, word_bits, where, notes),
     )
     return _Memory(level, operands, frozenset(axis for axis in served if axes[axis] > 1))
@@ -290,8 +294,8 @@ def _in_a_row(memories: Sequence[_Memory], axes: Mapping[str, int], file: str) -
     missing = {axis for axis, size in axes.items() if size > 1} - row[0].served
     if missing:
         raise SpecificationError(
-            f"{file}: memories: {quoted(row[0].level.name)} does not serve {_listed(missing)}: several off-chip memories "
-            "cannot be expressed; let it serve all axes of the array"
+            f"{file}: memories: {quoted(row[0].level.name)} does not serve {_listed(missing)}: several off-chip "
+            "memories cannot be expressed; let it serve all axes of the array"
         )
     return row
 

@@ -48,8 +48,8 @@ def read_zigzag(
                 imported.networks.append(read_network(data, str(path), notes))  # type: ignore[arg-type]
             case "mapping":
                 raise SpecificationError(
-                    f"{path}: is a mapping for ZigZag, which says how to map and not what; name a file of an accelerator "
-                    "or of layers"
+                    f"{path}: is a mapping for ZigZag, which says how to map and not what; name a file of an "
+                    "accelerator or of layers"
                 )
             case _:
                 raise SpecificationError(

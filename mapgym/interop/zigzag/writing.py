@@ -26,7 +26,7 @@ UNLIMITED_BITS = 2**50
 """Size of a memory without a limit; ZigZag's own examples have a large number there, too."""
 
 _UNLIMITED_BLOCKS = 4
-"""Blocks a cycle, for each instance or unit below, of a port without a limit; ZigZag rounds accesses of all bits down."""
+"""Blocks a cycle, for each instance below, of a port without a limit; ZigZag rounds accesses of all bits down."""
 
 _MOST_AXES = 4
 """Array dimensions that a file of mappings may name, D1 to D4."""
@@ -145,7 +145,9 @@ def _accelerator(
         energies = accelerator.action_energies[s]
         write = energies["update" if kept == ["O"] else "fill"]
         if energies["fill"] != energies["update"]:
-            lost.append(f"fills and updates of {quoted(level.name)}: ZigZag has one energy of writes, {write:g} pJ here.")
+            lost.append(
+                f"fills and updates of {quoted(level.name)}: ZigZag has one energy of writes, {write:g} pJ here."
+            )
         if energies["leak"]:
             lost.append(f"leak of {quoted(level.name)}: ZigZag's memories do not leak.")
         if level.no_multicast:
@@ -161,8 +163,8 @@ def _accelerator(
         }
         if level.word_bits != bits:
             lost.append(
-                f"word_bits of {quoted(level.name)}: a tensor has one width in ZigZag, {bits} bits here; its capacity and "
-                "bandwidths in words are kept."
+                f"word_bits of {quoted(level.name)}: a tensor has one width in ZigZag, {bits} bits here; its capacity "
+                "and bandwidths in words are kept."
             )
     return {
         "name": accelerator.name or "accelerator",
@@ -179,12 +181,13 @@ def _accelerator(
 
 def _room(level: StorageLevel, lost: list[str]) -> int:
     """Words of a memory; ZigZag halves one with double buffering itself."""
-    assert level.capacity_words is not None and level.usable_words is not None
+    assert level.capacity_words is not None
+    assert level.usable_words is not None
     if level.multiple_buffering in (1, 2):
         return level.capacity_words
     lost.append(
-        f"multiple_buffering of {quoted(level.name)}: the memory is written with the {level.usable_words} words that tiles "
-        "can take."
+        f"multiple_buffering of {quoted(level.name)}: the memory is written with the {level.usable_words} words that "
+        "tiles can take."
     )
     return level.usable_words
 
@@ -201,9 +204,13 @@ def _ports(
     shared = level.shared_bandwidth_words_per_cycle
     own = (level.read_bandwidth_words_per_cycle, level.write_bandwidth_words_per_cycle)
     if shared is not None and own != (None, None):
-        lost.append(f"bandwidths of {quoted(level.name)}: reads and writes share {shared:g} words a cycle, without own ones.")
+        lost.append(
+            f"bandwidths of {quoted(level.name)}: reads and writes share {shared:g} words a cycle, without own ones."
+        )
     block = level.block_size_words * bits
-    ways = [(operand, way) for operand in operands for way in (("fh", "tl", "fl", "th") if operand == "O" else ("fh", "tl"))]
+    ways = [
+        (operand, way) for operand in operands for way in (("fh", "tl", "fl", "th") if operand == "O" else ("fh", "tl"))
+    ]
     ports, costs = [], []
     kinds = (
         [("rw_port_1", "read_write", shared, ("fh", "tl", "fl", "th"))]
@@ -219,7 +226,9 @@ def _ports(
         if rate is not None and most != rate * bits:
             lost.append(f"bandwidth of {quoted(level.name)}: {rate:g} words a cycle are written as {most} bits.")
         if most < block:
-            lost.append(f"block_size_words of {quoted(level.name)}: accesses are charged by {most} bits, not by blocks.")
+            lost.append(
+                f"block_size_words of {quoted(level.name)}: accesses are charged by {most} bits, not by blocks."
+            )
         ports.append(
             {
                 "name": name,
@@ -246,8 +255,8 @@ def _layer(
             terms = [(names[dim].lower(), factor) for dim, factor in rank]
             if len(terms) > 2:
                 raise SpecificationError(
-                    f"workload {quoted(workload.name)}: an index of {quoted(tensor.name)} is a sum of {len(terms)} dims; "
-                    "ZigZag takes two, so export another workload"
+                    f"workload {quoted(workload.name)}: an index of {quoted(tensor.name)} is a sum of {len(terms)} "
+                    "dims; ZigZag takes two, so export another workload"
                 )
             if len(terms) == 1 and terms[0][1] == 1:
                 parts.append(terms[0][0])

@@ -12,7 +12,13 @@ from mapgym.errors.text import quoted
 from mapgym.spec.actions import ACCESSES
 from mapgym.spec.format_rules import check_ranks
 from mapgym.spec.levels import Mac, StorageLevel
-from mapgym.spec.ranges import LEAST_BANDWIDTH, MOST_BANDWIDTH, number
+from mapgym.spec.ranges import (
+    LEAST_BANDWIDTH,
+    LEAST_CYCLE_SECONDS,
+    MOST_BANDWIDTH,
+    MOST_CYCLE_SECONDS,
+    number,
+)
 from mapgym.spec.roles import Named, has_roles, name_tensors
 from mapgym.spec.rules import DEFAULT_RULES, CountingRules, counting_rules, stored_rules
 
@@ -35,6 +41,7 @@ class Accelerator:
         fanout_check: "per_level" checks the parallelism of each level against its own fan-out; "cumulative" is
             Timeloop's model, which checks only products over levels (a quirk; docs/cost_model.md, "Legality").
         rules: which version of Timeloop is counted as, a name of :data:`mapgym.spec.rules.RULE_SETS`.
+        cycle_seconds: time of a cycle, None where it is not known; costs are in cycles.
     """
 
     name: str
@@ -43,6 +50,7 @@ class Accelerator:
     peer_links: bool = True
     fanout_check: str = "per_level"
     rules: str = DEFAULT_RULES
+    cycle_seconds: float | None = None
 
     def __post_init__(self) -> None:
         where = f"accelerator {quoted(self.name)}"
@@ -79,6 +87,9 @@ class Accelerator:
                 f"{where}: the outermost level {quoted(names[-1])} must keep every tensor; remove its keep_only"
             )
         counting_rules(self.rules, f"{where}: rules")
+        if self.cycle_seconds is not None:
+            remedy = "a time above 0, or leave it out"
+            number(self.cycle_seconds, f"{where}: cycle_seconds", remedy, LEAST_CYCLE_SECONDS, MOST_CYCLE_SECONDS)
         for level in self.levels:
             if level.power_gated_at is not None and level.power_gated_at not in names:
                 raise SpecificationError(
@@ -177,6 +188,8 @@ class Accelerator:
             "peer_links": self.peer_links,
             "fanout_check": self.fanout_check,
             "rules": self.rules,
+            # What is not known is left out, so that what was stored before anything could be known stays the same.
+            **({} if self.cycle_seconds is None else {"cycle_seconds": self.cycle_seconds}),
         }
 
     @classmethod
@@ -187,7 +200,7 @@ class Accelerator:
             data: keys ``name``, ``levels`` (a list, **outermost first**, as architects draw them; keys are the
                 attributes of :class:`StorageLevel`, and ``bandwidth_words_per_cycle``, of which reads and writes get
                 one half each), ``mac`` (attributes of :class:`Mac`), ``peer_links``,
-                ``fanout_check``, ``rules``.
+                ``fanout_check``, ``rules``, ``cycle_seconds``.
             where: file and key, for error messages.
 
         Raises:
@@ -205,7 +218,7 @@ class Accelerator:
             raise SpecificationError(
                 f"{where}: mac is {quoted(mac)}; give a mapping such as {{mesh_x: 256, energy_pj: 1.0}}"
             )
-        options = {key: data[key] for key in ("peer_links", "fanout_check", "rules") if key in data}
+        options = {key: data[key] for key in ("peer_links", "fanout_check", "rules", "cycle_seconds") if key in data}
         try:
             accelerator = cls(
                 name=str(data.get("name", where)),

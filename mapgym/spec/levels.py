@@ -29,6 +29,7 @@ class Mac:
         zero_operands: what is saved when an operand is zero: gating, skipping, both or nothing.
         action_energies_pj: energies by the names of :mod:`mapgym.spec.actions`, such as {"mac_random": 1.0,
             "mac_gated": 0.1}; what is not named costs energy_pj if it is done, else nothing.
+        area_um2: area of one unit, None where it is not known; it costs nothing.
     """
 
     name: str = "MAC"
@@ -38,9 +39,11 @@ class Mac:
     word_bits: int = 16
     zero_operands: tuple[str, ...] = ()
     action_energies_pj: Numbers = ()
+    area_um2: float | None = None
 
     def __post_init__(self) -> None:
         where = f"MAC {quoted(self.name)}"
+        ranges.area_um2(self.area_um2, f"{where}: area_um2")
         _check_fields(self, where, ("mesh_x", "mesh_y"), ("energy_pj",))
         object.__setattr__(self, "zero_operands", parse_compute(self.zero_operands, where))
         object.__setattr__(self, "action_energies_pj", _parse_energies(self.action_energies_pj, where, MAC_ACTIONS))
@@ -96,6 +99,7 @@ class StorageLevel:
         metadata_capacity_bits: room for metadata in one instance, None for unlimited.
         decompression_supported, compression_supported: whether a tensor that is stored compressed further out can be
             kept uncompressed here; outputs need both.
+        area_um2: area of one instance, None where it is not known; it costs nothing.
     """
 
     name: str
@@ -130,9 +134,11 @@ class StorageLevel:
     metadata_capacity_bits: int | None = None
     decompression_supported: bool = False
     compression_supported: bool = False
+    area_um2: float | None = None
 
     def __post_init__(self) -> None:
         where = f"storage level {quoted(self.name)}"
+        ranges.area_um2(self.area_um2, f"{where}: area_um2")
         _check_fields(self, where, ("mesh_x", "mesh_y"), _ENERGIES)
         positive_int(self.block_size_words, f"{where}: block_size_words", ranges.MAX_BLOCK_WORDS)
         positive_int(self.cluster_size, f"{where}: cluster_size")

@@ -25,6 +25,12 @@ MAX_WHOLE = 2**62
 LEAST_ENERGY_PJ, MOST_ENERGY_PJ = 1e-15, 1e15
 """Range of an energy above 0: sums over the largest counts, times cycles, stay far from the ends of float64."""
 
+MOST_AREA_UM2 = 1e15
+"""Of one instance; a wafer has about 7e10."""
+
+LEAST_CYCLE_SECONDS, MOST_CYCLE_SECONDS = 1e-15, 1e3
+"""Range of the time of a cycle."""
+
 LEAST_BANDWIDTH, MOST_BANDWIDTH = 1e-9, 1e18
 """Range of a bandwidth in words per cycle."""
 
@@ -67,6 +73,12 @@ def energy_pj(value: object, where: str) -> float:
         return value
     remedy = "a finite energy in pJ of at least 0"
     return number(value, where, remedy, LEAST_ENERGY_PJ, MOST_ENERGY_PJ)
+
+
+def area_um2(value: object, where: str) -> None:
+    """Raises SpecificationError unless a value is an area, or None for an unknown one."""
+    if value is not None:
+        number(value, where, "an area of at least 0, or leave it out", 0.0, MOST_AREA_UM2)
 
 
 def density(value: object, where: str) -> float:

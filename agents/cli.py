@@ -37,6 +37,7 @@ _COMMANDS = {
     "tune": "tune:tune",
     "bench": "bench:bench",
     "buffer": "buffer:buffer",
+    "import": "import_:import_",
     "study": "study:study",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,15 +18,17 @@ from mapgym.timeloop.reading.expressions import Names, Number
 PJ = 1e12
 """pJ of a joule."""
 
+UM2 = 1e12
+"""Square micrometres of a square metre."""
+
 _DUMMY = "Dummy"
+_OFF_CHIP = re.compile("ddr|dram|hbm", re.IGNORECASE)
 _HANDLED = (
     *("name", "spatial", "size", "actions", "tensors", "enabled", "total_latency", "leak_power", "component_class"),
     *("bits_per_action", "values_per_action", "bits_per_value", "energy_scale", "throughput_scale", "actions_scale"),
-    *("leak_power_scale", "n_parallel_instances"),
+    *("leak_power_scale", "area", "area_scale", "n_parallel_instances"),
 )
 _NO_EFFECT = {
-    "area": "areas are not counted",
-    "area_scale": "areas are not counted",
     "extra_attributes_for_component_model": "component models are not asked",
     "skip_initial_output_write": "first fills of outputs are counted by the rules of the accelerator",
 }
@@ -33,6 +36,11 @@ _ACTION_KEYS = (
     *("name", "energy", "throughput", "bits_per_action", "values_per_action", "energy_scale", "throughput_scale"),
     "extra_attributes_for_component_model",
 )
+
+
+def _decimal(value: float) -> float:
+    """A number in another unit, without the digits that binary fractions leave behind."""
+    return float(f"{value:.14g}")
 
 
 @dataclass
@@ -177,7 +185,7 @@ class Component:
         pj = joules * PJ * float(self.number("actions_scale", 1))
         if word_bits is not None:
             pj *= word_bits / self.bits_per_action(name, word_bits)
-        return ranges.energy_pj(pj, f"{self.where}: energy of {name}")
+        return ranges.energy_pj(_decimal(pj), f"{self.where}: energy of {name}")
 
     def _estimated(self, name: str, word_bits: int | None, capacity: int | None) -> float:
         kind = self.data.get("component_class")
@@ -192,9 +200,15 @@ class Component:
         self.context.notes.add(self.name, "energy", f"is estimated ({self.context.energies}), not that of {kind}")
         if word_bits is None:
             return estimate.mac_pj(self.context.word_bits)
-        if capacity is None:
+        if capacity is None or _OFF_CHIP.search(str(kind)):
             return estimate.dram_pj(word_bits, 1)
         return estimate.sram_pj(capacity, word_bits, 1, 1)
+
+    def area_um2(self) -> float | None:
+        """Of an instance; None where nothing is said of it."""
+        if self.data.get("area") is None:
+            return None
+        return _decimal(float(self.number("area")) * float(self.number("area_scale", 1)) * UM2)
 
     def leak_power(self) -> float:
         """Watts of an instance."""

@@ -208,6 +208,7 @@ def _level(node: Component, holds: dict[str, Tensors], clock: float | None) -> S
         access_energy_pj=read,
         action_energies_pj=(("read", read), ("write", write), *((("leak", leak),) if leak else ())),
         keep_only=None if kept == SETS["All"] else tuple(tensor for tensor in TENSORS if tensor in kept),
+        area_um2=node.area_um2(),
         **bandwidths(node, bits, clock),
     )
 
@@ -239,4 +240,9 @@ def _mac(node: Component) -> Mac:
     leak = node.leak_power()
     if leak:
         node.context.notes.add(node.name, "leak_power", "multipliers do not leak here")
-    return Mac(node.name, word_bits=node.context.word_bits, energy_pj=node.energy_pj("compute", None, None))
+    return Mac(
+        node.name,
+        word_bits=node.context.word_bits,
+        energy_pj=node.energy_pj("compute", None, None),
+        area_um2=node.area_um2(),
+    )

@@ -35,7 +35,7 @@ _ARRAY_KEYS = (
     "bit_serial_precision",
 )
 _NO_EFFECT = {
-    "area": "areas are not counted",
+    "area": "areas have no unit there",
     "latency": "an access takes no time but that of its bandwidth, as in ZigZag",
     "mem_type": "it only matters to CACTI",
 }

@@ -45,6 +45,8 @@ def export_accelforge(workload: Workload, accelerator: Accelerator, mapping: Map
     machine = accelerator.for_workload(workload)
     names = _Names(workload, machine)
     lost = common_losses(workload, machine, mapping)
+    if any(len(rank) > 1 for tensor in workload.tensors for rank in tensor.ranks):
+        lost.append("halos: a tile of a sliding window is brought whole, also what it shares with the one before.")
     nodes = []
     for s in reversed(range(len(machine.levels))):
         nodes += _level(machine, s, names, lost)
@@ -62,7 +64,7 @@ def export_accelforge(workload: Workload, accelerator: Accelerator, mapping: Map
             "arch.yaml": "arch:\n  nodes:\n" + "".join(indent(node, "  ") for node in nodes),
             "workload.yaml": dump_yaml({"workload": _einsum(workload, machine, names)}, width=1000),
             "mapping.yaml": "mapping:\n  nodes:\n"
-            + "".join(indent(node, "  ") for node in _loops(workload, mapping, names)),
+            + "".join(indent(node, "  ") for node in _loops(workload, mapping, names, lost)),
         },
         tuple(dict.fromkeys(lost)),
     )
@@ -196,25 +198,57 @@ def _einsum(workload: Workload, accelerator: Accelerator, names: _Names) -> dict
     }
 
 
-def _loops(workload: Workload, mapping: Mapping, names: _Names) -> list[str]:
-    """The nodes of the LoopTree, outermost first."""
-    left = dict(zip(workload.dims, workload.bounds, strict=True))
-    nodes: list[str] = []
+_Node = tuple[str, dict[str, Any], str]
+"""Tag, data and, of a loop, its dim."""
 
-    def tile(dim: str, factor: int) -> dict[str, Any]:
+
+def _loops(workload: Workload, mapping: Mapping, names: _Names, lost: list[str]) -> list[str]:
+    """The nodes of the LoopTree, outermost first.
+
+    There, a tile is brought again in each iteration of every loop above its place, also where the loop does not index
+    the tensor; so a tensor is stored above such loops.
+    """
+    left = dict(zip(workload.dims, workload.bounds, strict=True))
+    nodes: list[_Node] = []
+
+    def loop(tag: str, dim: str, factor: int, **more: str) -> None:
         left[dim] //= factor
-        return {"rank_variable": names.dims[dim], "tile_shape": left[dim]}
+        nodes.append((tag, {"rank_variable": names.dims[dim], "tile_shape": left[dim], **more}, dim))
 
     for s in reversed(range(len(mapping.levels))):
         name = names.levels[mapping.levels[s]]
-        kept: Sequence[str] = [
-            names.tensors[tensor] for tensor, keeps in zip(mapping.tensors, mapping.keep[s], strict=True) if keeps
-        ]
-        if kept:
-            nodes.append(_tagged("Storage", {"component": name, "tensors": kept}))
-        nodes += [_tagged("Temporal", tile(*loop)) for loop in reversed(mapping.temporal_loops(s))]
+        kept = [tensor for tensor, keeps in zip(mapping.tensors, mapping.keep[s], strict=True) if keeps]
+        places: dict[int, list[str]] = {}
+        for tensor in kept:
+            places.setdefault(_place(nodes, workload.tensor(tensor).dims), []).append(tensor)
+        for place in sorted(places, reverse=True):
+            tensors = [names.tensors[tensor] for tensor in places[place]]
+            for tensor in places[place]:
+                if _stays(nodes[:place], workload.tensor(tensor).dims):
+                    lost.append(
+                        f"{quoted(tensor)} at {quoted(mapping.levels[s])}: a tile that stays while an outer loop "
+                        "runs is brought again, because parallel loops lie between."
+                    )
+            nodes.insert(place, ("Storage", {"component": name, "tensors": tensors}, ""))
+        for dim, factor in reversed(mapping.temporal_loops(s)):
+            loop("Temporal", dim, factor)
         on_x, on_y = mapping.spatial_sides(s)
         for side, loops in (("Y", on_y), ("X", on_x)):
-            for loop in reversed(loops):
-                nodes.append(_tagged("Spatial", {**tile(*loop), "component": f"{name}_array", "name": side}))
-    return [*nodes, _tagged("Compute", {"einsum": names.einsum, "component": names.mac})]
+            for dim, factor in reversed(loops):
+                loop("Spatial", dim, factor, component=f"{name}_array", name=side)
+    nodes.append(("Compute", {"einsum": names.einsum, "component": names.mac}, ""))
+    return [_tagged(tag, data) for tag, data, _ in nodes]
+
+
+def _place(nodes: Sequence[_Node], dims: Sequence[str]) -> int:
+    """Where a tensor is stored that the innermost temporal loops do not index: above these."""
+    place = len(nodes)
+    while place and nodes[place - 1][0] == "Temporal" and nodes[place - 1][2] not in dims:
+        place -= 1
+    return place
+
+
+def _stays(nodes: Sequence[_Node], dims: Sequence[str]) -> bool:
+    """Whether the next temporal loop outside of parallel ones leaves a tile where it is."""
+    outer = [dim for tag, _, dim in nodes if tag == "Temporal"]
+    return bool(nodes) and nodes[-1][0] == "Spatial" and bool(outer) and outer[-1] not in dims

@@ -289,12 +289,13 @@ def _plan(mapping: Mapping, axes: Sequence[_Axis], names: dict[str, str]) -> dic
         for s, side in axis:
             for dim, factor in mapping.spatial_sides(s)[side]:
                 factors[names[dim]] = factors.get(names[dim], 1) * factor
-        if factors:
-            spatial[f"D{i + 1}"] = [f"{dim}, {factor}" for dim, factor in factors.items()]
+        # Array dimensions that are left out ZigZag fills as it likes.
+        factors = factors or {names[mapping.dims[0]]: 1}
+        spatial[f"D{i + 1}"] = [f"{dim}, {factor}" for dim, factor in factors.items()]
     loops = [[names[dim], factor] for s in range(len(mapping.levels)) for dim, factor in mapping.temporal_loops(s)]
     return {
         "name": "default",
-        "spatial_mapping": spatial or None,
+        "spatial_mapping": spatial or {"D1": [f"{names[mapping.dims[0]]}, 1"]},
         "temporal_ordering": loops,
         "memory_operand_links": _MEMORY_OPERANDS,
     }

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
 from mapgym.mapping import Mapping
 from mapgym.spec.accelerator import Accelerator
@@ -25,7 +28,12 @@ _OF_LEVELS = {
 
 
 def common_losses(workload: Workload, accelerator: Accelerator, mapping: Mapping) -> list[str]:
-    """A sentence for each feature that is used and that neither tool has."""
+    """A sentence for each feature that is used and that neither tool has.
+
+    Raises:
+        SpecificationError: the mapping is more parallel at a level than its own fan-out allows.
+    """
+    _require_own_fanouts(accelerator, mapping)
     lost = []
     for key, why in _OF_LEVELS.items():
         names = [quoted(level.name) for level in accelerator.levels if getattr(level, key) != _default(key)]
@@ -42,6 +50,19 @@ def common_losses(workload: Workload, accelerator: Accelerator, mapping: Mapping
         lost.append(f"{quoted(accelerator.levels[-1].name)} is one memory; a mapping uses one of its instances anyway.")
     lost.append(f"rules {accelerator.rules}: the other tool counts by its own rules, those of halos among them.")
     return lost
+
+
+def _require_own_fanouts(accelerator: Accelerator, mapping: Mapping) -> None:
+    for s, level in enumerate(accelerator.levels):
+        for side, fanout, loops in zip(
+            "XY", (accelerator.fanout_x[s], accelerator.fanout_y[s]), mapping.spatial_sides(s), strict=True
+        ):
+            used = math.prod(factor for _, factor in loops)
+            if used > fanout:
+                raise SpecificationError(
+                    f"the mapping uses {used} instances along {side} below {quoted(level.name)}, which has {fanout}: "
+                    "other tools check each fan-out by itself; export a mapping that does, too"
+                )
 
 
 def _default(key: str) -> object:

@@ -40,6 +40,7 @@ _COMMANDS = {
     "tune": "tune:tune",
     "bench": "bench:bench",
     "buffer": "buffer:buffer",
+    "import": "import_:import_",
     "study": "study:study",
 }
 

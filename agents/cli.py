@@ -40,7 +40,6 @@ _COMMANDS = {
     "tune": "tune:tune",
     "bench": "bench:bench",
     "buffer": "buffer:buffer",
-    "import": "import_:import_",
     "study": "study:study",
 }
 

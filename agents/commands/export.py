@@ -19,7 +19,11 @@ from mapgym.mapping.export import Export
 from mapgym.spec import catalog
 from mapgym.system.files import prepare_output_folder, write_text
 
-_WRITERS = {"timeloop": "mapgym.timeloop.writing:export_timeloop"}
+_WRITERS = {
+    "timeloop": "mapgym.timeloop.writing:export_timeloop",
+    "zigzag": "mapgym.interop.zigzag:export_zigzag",
+    "accelforge": "mapgym.interop.accelforge:export_accelforge",
+}
 """Tool -> the function that writes its files."""
 
 

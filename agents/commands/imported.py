@@ -49,7 +49,8 @@ def end_with_files(found: Sequence[tuple[Path, Imported]], folder: Path, tool: s
     for source, imported in found:
         notes = [f"{each.key}: {each.why}" for each in imported.ignored]
         about = "\n".join((f"Imported from {source}, a file for {tool}. Without effect, or simpler here:", *notes))
-        for thing in (*imported.accelerators, *imported.networks):
+        things: list[Accelerator | Network] = [*imported.accelerators, *imported.networks]
+        for thing in things:
             file = f"{file_name(thing.name)}.yaml"
             if file in texts:
                 raise SpecificationError(

@@ -208,7 +208,7 @@ def _fold(model: Any, shapes: Mapping[str, Shape | None]) -> bool:
     left, done = [], False
     for node in model.graph.node:
         inputs = [name for name in node.input if name]
-        values: list[Any] | None = None
+        values: Any = None
         if node.op_type == "Constant" and not node.domain:
             values = ReferenceEvaluator(_alone(model, node)).run(None, {})
         elif node.op_type == "Shape" and not node.domain and shapes.get(node.input[0]) is not None:

@@ -24,16 +24,12 @@ def test_an_array_of_three_axes_has_a_dummy_level():
     assert not machine.peer_links
 
 
-@given(st.lists(st.one_of(st.integers(1, 4), st.none()), max_size=10))
+@given(st.lists(st.one_of(st.integers(1, 3), st.none()), max_size=11))
 def test_each_axis_keeps_its_own_fan_out(row):
     """None is a memory, a number an axis of an array."""
     parts = [StorageLevel("outermost")]
     parts += [StorageLevel(f"m{i}") if each is None else Fanout(f"f{i}", each) for i, each in enumerate(row)]
-    try:
-        machine = nest("row", parts, Mac())
-    except SpecificationError as error:
-        assert "at most 12" in str(error)
-        return
+    machine = nest("row", parts, Mac())
     assert machine.mac.instances == math.prod(each for each in row if each is not None)
     for i, each in enumerate(row):
         if each is None:

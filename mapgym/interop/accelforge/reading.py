@@ -201,6 +201,7 @@ def _level(node: Component, holds: dict[str, Tensors], clock: float | None) -> S
         )
     read, write = (node.energy_pj(action, bits, capacity) for action in ("read", "write"))
     leak = node.leak_pj(clock)
+    limits: dict[str, Any] = {**bandwidths(node, bits, clock)}
     return StorageLevel(
         node.name,
         capacity,
@@ -209,7 +210,7 @@ def _level(node: Component, holds: dict[str, Tensors], clock: float | None) -> S
         action_energies_pj=(("read", read), ("write", write), *((("leak", leak),) if leak else ())),
         keep_only=None if kept == SETS["All"] else tuple(tensor for tensor in TENSORS if tensor in kept),
         area_um2=node.area_um2(),
-        **bandwidths(node, bits, clock),
+        **limits,
     )
 
 

@@ -13,9 +13,9 @@ from textwrap import indent
 from typing import Any
 
 from mapgym.errors.text import quoted
-from mapgym.interop.export import Export
 from mapgym.interop.losses import common_losses
 from mapgym.mapping import Mapping
+from mapgym.mapping.export import Export
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.levels import StorageLevel
 from mapgym.spec.tensor import Rank

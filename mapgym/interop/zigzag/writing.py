@@ -13,10 +13,10 @@ from typing import Any
 
 from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
-from mapgym.interop.export import Export
 from mapgym.interop.imported import WEIGHTS
 from mapgym.interop.losses import common_losses
 from mapgym.mapping import Mapping
+from mapgym.mapping.export import Export
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.levels import StorageLevel
 from mapgym.spec.workload import Workload

@@ -29,7 +29,10 @@ def port(name, kind, width, *uses, least=None):
 def ports(operands, width, least=None):
     reads = [f"{operand}, tl" for operand in operands] + (["O, th"] if "O" in operands else [])
     writes = [f"{operand}, fh" for operand in operands] + (["O, fl"] if "O" in operands else [])
-    return [port("r_port_1", "read", width, *reads, least=least), port("w_port_1", "write", width, *writes, least=least)]
+    return [
+        port("r_port_1", "read", width, *reads, least=least),
+        port("w_port_1", "write", width, *writes, least=least),
+    ]
 
 
 def memory(size, operands, served, width=8, least=None, **more):
@@ -54,7 +57,9 @@ ACCELERATOR = {
         "buffer": memory(4096, ["I1", "I2", "O"], ["D1", "D2"], width=64, least=16, force_double_buffering=True),
         "off_chip": {
             **memory(10**6, ["I1", "I2", "O"], ["D1", "D2"]),
-            "ports": [port("rw_port_1", "read_write", 32, *(f"{o}, {w}" for o in ("I1", "I2", "O") for w in ("fh", "tl")))],
+            "ports": [
+                port("rw_port_1", "read_write", 32, *(f"{o}, {w}" for o in ("I1", "I2", "O") for w in ("fh", "tl")))
+            ],
         },
     },
     "operational_array": {"unit_energy": 0.5, "unit_area": 1, "dimensions": ["D1", "D2"], "sizes": [4, 3]},
@@ -165,7 +170,10 @@ def test_instances_are_what_a_memory_does_not_serve(sizes, data):
         ({"memories__off_chip__operands": ["I1"]}, "operands that end at different memories cannot be expressed"),
         ({"memories__sums__auto_cost_extraction": True}, "'sums': auto_cost_extraction is true: energies from CACTI"),
         ({"memories__sums__r_cost": None}, "'sums' has no r_cost; add the pJ"),
-        ({"memories__sums__size": 15}, "size is 15 bits, less than a word of 16; give narrower words with --output-bits"),
+        (
+            {"memories__sums__size": 15},
+            "size is 15 bits, less than a word of 16; give narrower words with --output-bits",
+        ),
         ({"memories__sums__size": "big"}, "memories: 'sums': size is 'big'"),
         ({"memories__sums__operands": ["I3"]}, "operands has 'I3'"),
         ({"memories__sums__ports": [port("w_port_1", "write", 8, "O, fh")]}, "ports: none lets O be read (tl)"),
@@ -190,7 +198,11 @@ def test_what_cannot_be_expressed(tmp_path, changes, part):
 
 
 def test_ports_that_differ_are_said(tmp_path):
-    wide = [port("r_port_1", "read", 8, "O, tl"), port("r_port_2", "read", 32, "O, th"), port("w_port_1", "write", 16, "O, fh")]
+    wide = [
+        port("r_port_1", "read", 8, "O, tl"),
+        port("r_port_2", "read", 32, "O, th"),
+        port("w_port_1", "write", 16, "O, fh"),
+    ]
     found = read_zigzag(written(tmp_path, edited(memories__sums__ports=wide)), output_bits=8)
     sums = found.accelerators[0].levels[0]
     # 2 pJ for 8 bits at the narrowest; 4 pJ for 16.
@@ -202,7 +214,9 @@ def test_ports_that_differ_are_said(tmp_path):
 
 
 def test_of_a_key_given_twice_the_last_counts(tmp_path):
-    text = yaml.safe_dump(ACCELERATOR, sort_keys=False).replace("  unit_energy: 0.5", "  unit_energy: 9\n  unit_energy: 0.5")
+    text = yaml.safe_dump(ACCELERATOR, sort_keys=False).replace(
+        "  unit_energy: 0.5", "  unit_energy: 9\n  unit_energy: 0.5"
+    )
     found = read_zigzag(written(tmp_path, text))
     assert found.accelerators[0].mac.energy_pj == 0.5
     assert any("unit_energy on line" in str(each) and "last one counts" in str(each) for each in found.ignored)

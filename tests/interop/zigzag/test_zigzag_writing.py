@@ -73,7 +73,11 @@ def test_a_mapping():
     assert {name: entry["operands"] for name, entry in memories.items()} == {
         "RF": ["I2"], "Buf": ["I1", "I2"], "DRAM": ["I1", "I2", "O"],
     }  # fmt: skip
-    assert [entry["served_dimensions"] for entry in memories.values()] == [["D3"], ["D1", "D2", "D3"], ["D1", "D2", "D3"]]
+    assert [entry["served_dimensions"] for entry in memories.values()] == [
+        ["D3"],
+        ["D1", "D2", "D3"],
+        ["D1", "D2", "D3"],
+    ]
     # Words have the width of those of the MACs. A block of 4 words of 6 pJ, at 8 words a cycle.
     assert memories["RF"]["size"] == 64
     assert memories["Buf"]["r_cost"] == 12.0
@@ -159,7 +163,9 @@ def test_loops_and_memories_come_back(seed, name):
 
 
 def test_more_than_four_fan_outs_are_joined_where_no_memory_lies_between():
-    levels = [StorageLevel(f"m{i}", 64, 2 ** (4 - i), 2 ** (4 - i), keep_only=None if i in (0, 4) else ()) for i in range(4)]
+    levels = [
+        StorageLevel(f"m{i}", 64, 2 ** (4 - i), 2 ** (4 - i), keep_only=None if i in (0, 4) else ()) for i in range(4)
+    ]
     machine = Accelerator("deep", (*levels, StorageLevel("off")), Mac("MAC", 16, 16))
     workload = matmul(M=4, K=4, N=4)
     export = export_zigzag(workload, machine, Mapping.trivial(workload, machine))

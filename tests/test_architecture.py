@@ -14,7 +14,7 @@ from places import REPOSITORY
 
 # Library: the rooms that may import it.
 HEAVY = {
-    "torch": ("mapgym.adapters.torchrl", "mapgym.agents.learned"),
+    "torch": ("mapgym.adapters.torchrl", "mapgym.agents.learned", "mapgym.interop.torch"),
     "torchrl": ("mapgym.adapters.torchrl",),
     "tensordict": ("mapgym.adapters.torchrl",),
     "stable_baselines3": ("mapgym.adapters.sb3", "mapgym.agents.learned"),

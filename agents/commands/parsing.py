@@ -15,7 +15,7 @@ import typer
 
 from mapgym.agents.commands import console
 from mapgym.agents.experiment.definition.densities import objective_in, read_objective
-from mapgym.agents.files.constraints_file import ConstraintsFile, read_constraints
+from mapgym.agents.files.constraints_file import ConstraintsFile, constraints_within, read_constraints
 from mapgym.agents.labels import OBJECTIVE_NAMES
 from mapgym.cost import check_objective
 from mapgym.errors import SpecificationError
@@ -172,9 +172,19 @@ def load_workloads(specs: Sequence[str]) -> list[Workload]:
     return [workload for spec in specs for workload in catalog.workloads(spec)]
 
 
-def load_constraints(path: Path | None) -> ConstraintsFile | None:
-    """The constraints in a file, ours or Timeloop's; None without one."""
-    return None if path is None else read_constraints(path)
+def load_constraints(path: Path | None, accelerator: str) -> ConstraintsFile | None:
+    """The constraints in a file, ours or Timeloop's; without one those within Timeloop's architecture, if it has any.
+
+    Args:
+        path: what --constraints names.
+        accelerator: as it was named.
+    """
+    if path is not None:
+        return read_constraints(path)
+    found = constraints_within(accelerator)
+    if found is not None:
+        console.notify(f"mapgym: the constraints in {accelerator} hold; --constraints FILE takes their place")
+    return found
 
 
 def load_warm_start(text: str | None, *, within_experiment: bool = True) -> WarmStart | None:

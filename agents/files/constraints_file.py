@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mapgym.errors import SpecificationError, suggest
 from mapgym.errors.text import quoted
+from mapgym.spec import catalog
 from mapgym.spec.constraints import Constraints
 from mapgym.system.input_file import read_text
 from mapgym.system.yaml_loader import load_yaml
@@ -110,6 +111,21 @@ class ConstraintsFile:
         from mapgym.timeloop.reading.documents import Section
 
         return cls(where, sections=tuple(Section(name, value, file, key) for name, value, file, key in data[_TIMELOOP]))
+
+
+def constraints_within(accelerator: str) -> ConstraintsFile | None:
+    """The constraints that files for Timeloop hold beside or inside of an architecture; None if there are none.
+
+    Args:
+        accelerator: as it was named.
+    """
+    if not catalog.is_for_timeloop(accelerator):
+        return None
+    from mapgym.timeloop.reading.constraint_lists import SECTIONS, list_constraints
+    from mapgym.timeloop.reading.named import named_documents
+
+    sections = named_documents(accelerator).every(*SECTIONS)
+    return ConstraintsFile(accelerator, sections=tuple(sections)) if list_constraints(sections) else None
 
 
 def read_constraints(path: Path) -> ConstraintsFile:

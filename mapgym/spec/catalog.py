@@ -156,7 +156,7 @@ def workload(spec: Spec | Workload) -> Workload:
         if not name:
             raise SpecificationError(_names_a_network(model, layers, ":"))
         return layers.layer(name).workload
-    if _is_for_timeloop(text):
+    if is_for_timeloop(text):
         return _call(_TIMELOOP_WORKLOAD, text)
     if found := _file_and_layer(text):
         return _workload_from_file(*found)
@@ -190,7 +190,7 @@ def accelerator(spec: Spec | Accelerator) -> Accelerator:
     if isinstance(spec, Mapping):
         return Accelerator.from_dict(spec)
     text = _as_text(spec, "accelerator", "'accel_b'")
-    if _is_for_timeloop(text):
+    if is_for_timeloop(text):
         return _call(_TIMELOOP_ACCELERATOR, text)
     if _is_path(text):
         return Accelerator.from_dict(_read(Path(text)), text)
@@ -271,7 +271,7 @@ def workloads(spec: Spec | Workload | Network, what: str = "workload") -> list[W
     if (found_layer := _onnx_and_layer(text)) is not None:
         model, name = found_layer
         return [workload(text)] if name else workloads(_call(_ONNX_NETWORK, model))
-    if _is_for_timeloop(text):
+    if is_for_timeloop(text):
         return [_call(_TIMELOOP_WORKLOAD, text)]
     if found := _file_and_layer(text):
         file, layer = found
@@ -325,7 +325,7 @@ def _stems(kind: str) -> tuple[str, ...]:
     return tuple(sorted(name.removesuffix(".yaml") for name in files if name.endswith(".yaml")))
 
 
-def _is_for_timeloop(text: str) -> bool:
+def is_for_timeloop(text: str) -> bool:
     """Whether a specification names files for Timeloop, or a folder of them: the format is known by looking."""
     files = _ESTIMATE.sub("", text).split(",")
     return any(map(_looks_like_timeloop, map(Path, files)))

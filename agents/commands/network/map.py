@@ -44,7 +44,7 @@ def map_network(
     """
     layers = catalog.network(network)
     settings = network_options.settings(
-        layers, axes, objective, agent, samples_per_layer, seed, constraints, certify, buffer
+        layers, accelerator, axes, objective, agent, samples_per_layer, seed, constraints, certify, buffer
     )
     machine = parsing.load_accelerator(accelerator, peer_links=not no_peer_links, rules=rules)
     found = NetworkMap(

@@ -48,6 +48,7 @@ JobsOption = Annotated[
 
 def settings(
     network: Network,
+    accelerator: str,
     axes: str,
     objective: str,
     agent: str | None,
@@ -59,7 +60,7 @@ def settings(
 ) -> SearchSettings:
     """What the options say about the search of each layer."""
     parsing.parse_objective(objective)
-    file = parsing.load_constraints(constraints)
+    file = parsing.load_constraints(constraints, accelerator)
     study_command.at_least(samples, 1, "--samples-per-layer")
     if buffer is not None:
         if not buffer.is_file():

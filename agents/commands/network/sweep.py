@@ -48,7 +48,7 @@ def sweep(
     """
     layers = catalog.network(network)
     settings = network_options.settings(
-        layers, axes, objective, agent, samples_per_layer, seed, constraints, certify, None
+        layers, accelerator, axes, objective, agent, samples_per_layer, seed, constraints, certify, None
     )
     machine = parsing.load_accelerator(accelerator, peer_links=not no_peer_links, rules=rules)
     choices = [read_choice(text, machine) for text in varied]

@@ -74,7 +74,7 @@ class SearchRequest:
         """What is searched."""
         workload = task_workload(catalog.workload(self.workload), self.objective, self.densities)
         accelerator = parsing.load_accelerator(self.accelerator, peer_links=self.peer_links, rules=self.rules)
-        file = parsing.load_constraints(self.constraints)
+        file = parsing.load_constraints(self.constraints, self.accelerator)
         if file is None:
             return MapSpace(workload, accelerator, self.axes)
         found = file.for_task(workload, accelerator)

@@ -10,11 +10,23 @@ from mapgym.errors import InputWarning, SpecificationError
 from mapgym.errors.text import quoted
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.workload import Workload
-from mapgym.timeloop.reading.documents import Ignored
+from mapgym.timeloop.reading.documents import Documents, Ignored, read_documents
 from mapgym.timeloop.reading.specification import TimeloopSpecification, read_timeloop
 
 _ESTIMATE = re.compile(r"(?P<files>.+?):(?P<energies>pat(?:@[^:/\\]*)?)", re.DOTALL)
 _SHOWN = 3
+
+
+def named_documents(text: str) -> Documents:
+    """The documents of files as :func:`read_named` takes them."""
+    return read_documents(_files_of(text)[0])
+
+
+def _files_of(text: str) -> tuple[list[str], str | None]:
+    """The files, and the estimate of energies, of what a user has named."""
+    match = _ESTIMATE.fullmatch(text)
+    files, energies = (match["files"], match["energies"]) if match else (text, None)
+    return [file.strip() for file in files.split(",") if file.strip()], energies
 
 
 def read_named(text: str) -> TimeloopSpecification:
@@ -27,9 +39,7 @@ def read_named(text: str) -> TimeloopSpecification:
     Raises:
         SpecificationError: as :func:`~mapgym.timeloop.reading.specification.read_timeloop`.
     """
-    match = _ESTIMATE.fullmatch(text)
-    files, energies = (match["files"], match["energies"]) if match else (text, None)
-    return read_timeloop([file.strip() for file in files.split(",") if file.strip()], energies)
+    return read_timeloop(*_files_of(text))
 
 
 def named_accelerator(text: str) -> Accelerator:

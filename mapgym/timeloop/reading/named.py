@@ -34,12 +34,18 @@ def read_named(text: str) -> TimeloopSpecification:
 
     Args:
         text: their paths, separated by commas; at the end ":pat" or such as ":pat@45nm@0.9V" for an estimate of
-            energies that no ERT says.
+            energies that no ERT says. Without either it is ":pat", and :func:`named_accelerator` warns of it.
 
     Raises:
         SpecificationError: as :func:`~mapgym.timeloop.reading.specification.read_timeloop`.
     """
-    return read_timeloop(*_files_of(text))
+    files, energies = _files_of(text)
+    return read_timeloop(files, "pat" if _is_estimated(text) else energies)
+
+
+def _is_estimated(text: str) -> bool:
+    """Whether nothing is said of energies, so that Timeloop's public model has to do, as in Timeloop."""
+    return _files_of(text)[1] is None and not named_documents(text).every("ERT")
 
 
 def named_accelerator(text: str) -> Accelerator:
@@ -48,6 +54,11 @@ def named_accelerator(text: str) -> Accelerator:
     if found.accelerator is None:
         raise SpecificationError(f"{text}: holds no architecture; name the file that has the key architecture, too")
     _warn(text, found.ignored)
+    if _is_estimated(text):
+        message = (
+            f"{quoted(text)}: has no ERT; energies are Timeloop's public estimate (PAT), as if {text}:pat were named"
+        )
+        warnings.warn(message, InputWarning, stacklevel=4)
     return found.accelerator
 
 

@@ -227,6 +227,9 @@ def test_files_are_taken_where_ours_are(write, tmp_path):
     assert shape(accelerator) == PLAIN
     with pytest.warns(InputWarning):
         assert shape(catalog.accelerator(f"{arch}:pat@45nm")) == PLAIN
+    with pytest.warns(InputWarning) as said:
+        assert catalog.accelerator(str(arch)) == catalog.accelerator(f"{arch}:pat")
+    assert any("has no ERT; energies are Timeloop's public estimate" in str(each.message) for each in said)
     assert catalog.workload(str(problem)).macs == 8 * 16 * 7 * 3
     assert [layer.name for layer in catalog.workloads(str(problem))] == ["problem"]
     with pytest.warns(InputWarning):

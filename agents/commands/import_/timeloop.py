@@ -12,7 +12,9 @@ import yaml
 from mapgym.agents.commands import console, parsing
 from mapgym.errors import SpecificationError
 from mapgym.system.files import prepare_output_folder, write_text
-from mapgym.timeloop.reading.documents import Ignored
+from mapgym.timeloop.reading.constraint_lists import SECTIONS, list_constraints
+from mapgym.timeloop.reading.constraints import read_timeloop_constraints
+from mapgym.timeloop.reading.documents import Ignored, read_documents
 from mapgym.timeloop.reading.mappings import read_timeloop_mapping
 from mapgym.timeloop.reading.specification import read_timeloop
 
@@ -39,12 +41,21 @@ def run(
     ] = None,
     name: Annotated[str | None, typer.Option(help="What to call the accelerator.", show_default=False)] = None,
 ) -> None:
-    """Writes FILES for Timeloop as ours: accelerator.yaml, workload.yaml and mapping.yaml, as far as they are there.
+    """Writes FILES for Timeloop as ours: accelerator.yaml, workload.yaml, mapping.yaml and constraints.yaml.
 
+    As far as they are there; a mapping and constraints need the problem and the architecture that they are of.
     Everything that was read and has no effect is listed. What cannot be expressed is refused, and nothing is written.
     """
     found = read_timeloop(files, energies, name)
     parts: dict[str, Any] = {}
+    ignored = list(found.ignored)
+    sections = read_documents(files).every(*SECTIONS)
+    if found.accelerator is not None and found.workload is not None and list_constraints(sections):
+        read = read_timeloop_constraints(sections, found.workload, found.accelerator)
+        # Some constraints of theirs are properties of our hardware.
+        found.accelerator = read.accelerator
+        ignored += read.ignored
+        parts["constraints.yaml"] = read.constraints.to_dict()
     if found.accelerator is not None:
         parts["accelerator.yaml"] = found.accelerator.to_dict()
     if found.workload is not None:
@@ -55,7 +66,7 @@ def run(
         parts["mapping.yaml"] = mapping.to_dict()
     if not parts:
         raise SpecificationError(f"{files[0]}: holds neither an architecture nor a problem; name the files that do")
-    _say_ignored(found.ignored)
+    _say_ignored(ignored)
     prepare_output_folder(output)
     command = parsing.command_line(context)
     for file, data in parts.items():

@@ -48,6 +48,36 @@ def test_files_are_written_as_ours(mapgym, tmp_path):
     assert (theirs["edp"], theirs["mapping"]) == (again["edp"], again["mapping"])
 
 
+def test_constraints_come_along(mapgym, tmp_path):
+    (tmp_path / "arch.yaml").write_text(ARCHITECTURE)
+    (tmp_path / "problem.yaml").write_text("problem: {shape: gemm-ABZ, instance: {M: 8, N: 4, K: 2}}\n")
+    (tmp_path / "constraints.yaml").write_text(
+        "mapspace_constraints: {targets: [{target: Buffer, type: temporal, factors: M=4, permutation: KMN}, "
+        "{target: Buffer, type: dataspace, keep: [A], bypass: [B]}]}\n"
+    )
+    files = [tmp_path / f"{name}.yaml" for name in ("arch", "problem", "constraints")]
+    assert mapgym("import", "timeloop", *files, "-o", tmp_path / "ours", "--energies", "pat")[0] == 0
+    ours = yaml.safe_load((tmp_path / "ours/constraints.yaml").read_text())
+    assert ours["factors"] == {"Buffer": {"M": {"temporal": 4}}}
+    assert ours["keep"] == {"Buffer": ["A"]}
+    assert ours["bypass"] == {"Buffer": ["B"]}
+    task = [tmp_path / "ours" / f"{name}.yaml" for name in ("workload", "accelerator")]
+    constraints = (
+        "--constraints",
+        tmp_path / "ours/constraints.yaml",
+        "--axes",
+        "tile,order,bypass",
+        "--samples",
+        "40",
+    )
+    status, text, _ = mapgym("search", *task, *constraints, "--json")
+    assert status == 0
+    buffer = next(level for level in json.loads(text)["mapping"]["levels"] if level["level"] == "Buffer")
+    assert buffer["temporal"]["M"] == 4
+    assert "A" in buffer["keep"]
+    assert "B" not in buffer["keep"]
+
+
 def test_a_mapping_comes_along(mapgym, tmp_path):
     mapping = tmp_path / "mapping.yaml"
     assert mapgym("search", "toy/tiny_gemm", "tiny", "--samples", "30", "-o", mapping)[0] == 0

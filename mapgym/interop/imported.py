@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from mapgym.errors import SpecificationError
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.catalog import Network
 from mapgym.timeloop.reading.documents import Ignored
@@ -14,6 +16,17 @@ INPUTS, WEIGHTS, OUTPUTS = TENSORS = ("Inputs", "Weights", "Outputs")
 
 BITS = 8
 """Of a word, where neither the files nor the user say so: what both tools' own examples have."""
+
+
+@contextmanager
+def naming(file: str) -> Iterator[None]:
+    """Puts the file in front of what its content is refused for, if the message does not name it."""
+    try:
+        yield
+    except SpecificationError as error:
+        if file in str(error):
+            raise
+        raise SpecificationError(f"{file}: {error}") from None
 
 
 @dataclass

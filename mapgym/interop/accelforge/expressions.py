@@ -34,6 +34,7 @@ SETS: dict[str, Tensors] = {
 _LENGTH = re.compile(r"\blen\(\s*(\w+)\s*\)")
 _WIDTH = re.compile(r"\b(\w+)\.bits_per_value\b")
 _LONGEST = 1000
+_MOST_BITS = 1000
 
 
 def compute(value: object, names: Names, word_bits: int, where: str) -> Number:
@@ -49,13 +50,20 @@ def compute(value: object, names: Names, word_bits: int, where: str) -> Number:
         SpecificationError: it is no arithmetic, or uses a name that nothing has.
     """
     if not isinstance(value, str):
-        return evaluate_number(value, names, where)
+        return _small(evaluate_number(value, names, where), where)
     text = _LENGTH.sub(lambda found: str(len(SETS[found[1]])) if found[1] in SETS else found[0], value)
     text = _WIDTH.sub(lambda found: f"{found[1]}_bits_per_value" if found[1] in SETS else found[0], text)
     # A name is true where the set that it stands for is not empty.
     known: dict[str, object] = {name: int(bool(tensors)) for name, tensors in SETS.items()}
     known |= {f"{name}_bits_per_value": word_bits for name, tensors in SETS.items() if len(tensors) == 1}
-    return evaluate_number(text, Names(known, names), where)
+    return _small(evaluate_number(text, Names(known, names), where), where)
+
+
+def _small(value: Number, where: str) -> Number:
+    """A number that float64 holds."""
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+        raise SpecificationError(f"{where} is too large a number; give a smaller one")
+    return value
 
 
 def tensors_of(text: object, memories: Mapping[str, Tensors], where: str) -> Tensors:
@@ -94,7 +102,10 @@ def tensors_of(text: object, memories: Mapping[str, Tensors], where: str) -> Ten
             f"{where} is {quoted(text)}: that is no set of tensors; give such as 'input | output', with |, &, - and ~"
         )
 
-    return walk(_parsed(text, where))
+    try:
+        return walk(_parsed(text, where))
+    except RecursionError:
+        raise SpecificationError(f"{where} is {quoted(text)}, which is nested too deeply; write it shorter") from None
 
 
 @dataclass(frozen=True)
@@ -130,7 +141,7 @@ def latency_of(value: object, names: Names, where: str) -> Latency:
     wrong = SpecificationError(f"{where} is {quoted(value)}: {remedy}")
 
     def constant(node: ast.expr) -> float:
-        return float(evaluate_number(ast.unparse(node), names, where))
+        return float(_small(evaluate_number(ast.unparse(node), names, where), where))
 
     def walk(node: ast.expr, seconds: float) -> Latency:
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
@@ -155,7 +166,7 @@ def latency_of(value: object, names: Names, where: str) -> Latency:
         return Latency(is_sum=False, by_throughput=False, seconds=0.0)
     try:
         return walk(_parsed(value, where), 1.0)
-    except ZeroDivisionError:
+    except (ZeroDivisionError, RecursionError):
         raise wrong from None
 
 

@@ -249,7 +249,7 @@ def rate_of_units(node: Component) -> float | None:
     return rate
 
 
-def bandwidths(node: Component, word_bits: int, clock: float | None) -> dict[str, float]:
+def bandwidths(node: Component, word_bits: int, clock: float | None) -> dict[str, Any]:
     """Words a cycle of a memory, as keys of a storage level."""
     latency = latency_of(node.data.get("total_latency"), node.context.names, f"{node.where}: total_latency")
     words: dict[str, float] = {}

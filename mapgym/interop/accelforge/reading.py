@@ -12,13 +12,12 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
 from mapgym.interop.accelforge.expressions import SETS, Tensors, compute, tensors_of
 from mapgym.interop.accelforge.parts import Component, Context, bandwidths, rate_of_units
-from mapgym.interop.imported import BITS, TENSORS, Imported, Notes
+from mapgym.interop.imported import BITS, TENSORS, Imported, Notes, naming
 from mapgym.interop.nesting import Fanout, nest
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.levels import Mac, StorageLevel
@@ -75,7 +74,8 @@ def read_accelforge(
         if word_bits is None:
             notes.add("", "words", f"workloads say how wide they are; {BITS} bits are taken (--word-bits)")
         context = Context(str(path), names, BITS if word_bits is None else word_bits, energies, notes)
-        imported.accelerators.append(_accelerator(section, context))
+        with naming(str(path)):
+            imported.accelerators.append(_accelerator(section, context))
         imported.ignored += [
             Ignored(each.file, each.key, "only architectures are imported") for each in documents.ignored
         ]
@@ -202,7 +202,6 @@ def _level(node: Component, holds: dict[str, Tensors], clock: float | None) -> S
         )
     read, write = (node.energy_pj(action, bits, capacity) for action in ("read", "write"))
     leak = node.leak_pj(clock)
-    limits: dict[str, Any] = {**bandwidths(node, bits, clock)}
     return StorageLevel(
         node.name,
         capacity,
@@ -211,7 +210,7 @@ def _level(node: Component, holds: dict[str, Tensors], clock: float | None) -> S
         action_energies_pj=(("read", read), ("write", write), *((("leak", leak),) if leak else ())),
         keep_only=None if kept == SETS["All"] else tuple(tensor for tensor in TENSORS if tensor in kept),
         area_um2=node.area_um2(),
-        **limits,
+        **bandwidths(node, bits, clock),
     )
 
 

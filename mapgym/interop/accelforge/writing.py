@@ -206,7 +206,8 @@ def _loops(workload: Workload, mapping: Mapping, names: _Names, lost: list[str])
     """The nodes of the LoopTree, outermost first.
 
     There, a tile is brought again in each iteration of every loop above its place, also where the loop does not index
-    the tensor; so a tensor is stored above such loops.
+    the tensor; so a tensor is stored above such loops. It cannot be stored above the parallel loops that make its
+    memories many; so these are outside of the temporal loops of their level, which changes no tile and no count.
     """
     left = dict(zip(workload.dims, workload.bounds, strict=True))
     nodes: list[_Node] = []
@@ -230,12 +231,12 @@ def _loops(workload: Workload, mapping: Mapping, names: _Names, lost: list[str])
                         "runs is brought again, because parallel loops lie between."
                     )
             nodes.insert(place, ("Storage", {"component": name, "tensors": tensors}, ""))
-        for dim, factor in reversed(mapping.temporal_loops(s)):
-            loop("Temporal", dim, factor)
         on_x, on_y = mapping.spatial_sides(s)
         for side, loops in (("Y", on_y), ("X", on_x)):
             for dim, factor in reversed(loops):
                 loop("Spatial", dim, factor, component=f"{name}_array", name=side)
+        for dim, factor in reversed(mapping.temporal_loops(s)):
+            loop("Temporal", dim, factor)
     nodes.append(("Compute", {"einsum": names.einsum, "component": names.mac}, ""))
     return [_tagged(tag, data) for tag, data, _ in nodes]
 

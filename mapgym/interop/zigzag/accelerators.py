@@ -165,7 +165,7 @@ def _memory(
     for key, why in _NO_EFFECT.items():
         if data.get(key) and (key, data[key]) != ("latency", 1):
             notes.add(name, key, why)
-    operands = tuple(map(str, _names(data.get("operands"), f"{where}: operands", OPERANDS)))
+    operands = tuple(dict.fromkeys(_names(data.get("operands"), f"{where}: operands", OPERANDS)))
     if not operands:
         raise SpecificationError(f"{where}: operands is empty; name what it holds, such as [I1, O]")
     served = frozenset(_names(data.get("served_dimensions"), f"{where}: served_dimensions", axes))
@@ -249,9 +249,9 @@ def _ports(
 
 
 def _port(data: Mapping[str, Any], where: str) -> _Port:
-    kind = data.get("type")
+    kind = str(data.get("type"))
     if kind not in _PORTS:
-        raise SpecificationError(f"{where}: type is {quoted(kind)}; {suggest(str(kind), _PORTS)}")
+        raise SpecificationError(f"{where}: type is {quoted(kind)}; {suggest(kind, _PORTS)}")
     uses = set()
     allocation = data.get("allocation")
     for entry in allocation if isinstance(allocation, list) else [allocation]:
@@ -262,7 +262,7 @@ def _port(data: Mapping[str, Any], where: str) -> _Port:
     least, most = (positive_int(data.get(key), f"{where}: {key}") for key in ("bandwidth_min", "bandwidth_max"))
     if least > most:
         raise SpecificationError(f"{where}: bandwidth_min {least} is above bandwidth_max {most}; swap them")
-    return _Port(*_PORTS[str(kind)], least, most, frozenset(uses))
+    return _Port(*_PORTS[kind], least, most, frozenset(uses))
 
 
 def _in_a_row(memories: Sequence[_Memory], axes: Mapping[str, int], file: str) -> list[_Memory]:
@@ -286,7 +286,7 @@ def _in_a_row(memories: Sequence[_Memory], axes: Mapping[str, int], file: str) -
                 )
     # Stable, so that memories which serve as many axes keep their order.
     row = sorted(memories, key=lambda memory: len(memory.served))[::-1]
-    if not row or row[0].level.keep_only is not None or len(row[0].operands) < len(OPERANDS):
+    if not row or len(row[0].operands) < len(OPERANDS):
         raise SpecificationError(
             f"{file}: memories: the highest one does not hold all of {', '.join(OPERANDS)}: operands that end at "
             "different memories cannot be expressed; add an off-chip memory for all of them"
@@ -314,6 +314,7 @@ def _names(data: object, where: str, known: Iterable[str]) -> list[str]:
     if not isinstance(data, list):
         raise SpecificationError(f"{where} is {quoted(data)}; give a list")
     for name in data:
+        # Whatever stands there: a list is in no dict.
         if name not in list(known):
             raise SpecificationError(f"{where} has {quoted(name)}; {suggest(str(name), known)}")
     return data

@@ -48,13 +48,13 @@ def read_network(data: Sequence[Mapping[str, Any]], file: str, notes: Notes) -> 
     layers: dict[tuple[object, ...], tuple[str, Workload, int]] = {}
     names: set[str] = set()
     for i, entry in enumerate(data):
-        label = entry.get("name") or f"layer{entry.get('id', i)}"
+        label = str(entry.get("name") or f"layer{entry.get('id', i)}")
         kind = str(entry.get("operator_type"))
         if kind not in _PRODUCTS:
-            notes.add(str(label), "operator_type", f"{kind} has no multiply-accumulates; the layer is left out")
+            notes.add(label, "operator_type", f"{kind} has no multiply-accumulates; the layer is left out")
             continue
         workload = _layer(entry, f"{name}/{label}", f"{file}: layer {quoted(label)}")
-        notes.add_unknown(str(label), entry, _KEYS)
+        notes.add_unknown(label, entry, _KEYS)
         for key, why in _NO_EFFECT.items():
             if entry.get(key):
                 notes.add("layers", key, why)
@@ -65,8 +65,8 @@ def read_network(data: Sequence[Mapping[str, Any]], file: str, notes: Notes) -> 
             continue
         if label in names:
             raise SpecificationError(f"{file}: two different layers are called {quoted(label)}; give each its own name")
-        names.add(str(label))
-        layers[shape] = (str(label), workload, 1)
+        names.add(label)
+        layers[shape] = (label, workload, 1)
     if not layers:
         raise SpecificationError(f"{file}: no layer has multiply-accumulates; name a file with such layers")
     return Network(name, "Layers for ZigZag.", tuple(Layer(*layer) for layer in layers.values()))

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from mapgym.errors import SpecificationError
-from mapgym.interop.imported import Imported, Notes
+from mapgym.interop.imported import Imported, Notes, naming
 from mapgym.interop.zigzag.accelerators import Words, read_accelerator
 from mapgym.interop.zigzag.layers import read_network
 from mapgym.system.input_file import read_text
@@ -43,9 +43,11 @@ def read_zigzag(
         match _kind(data):
             case "accelerator":
                 words = Words(word_bits, output_bits)
-                imported.accelerators.append(read_accelerator(data, str(path), words, notes))  # type: ignore[arg-type]
+                with naming(str(path)):
+                    imported.accelerators.append(read_accelerator(data, str(path), words, notes))  # type: ignore[arg-type]
             case "layers":
-                imported.networks.append(read_network(data, str(path), notes))  # type: ignore[arg-type]
+                with naming(str(path)):
+                    imported.networks.append(read_network(data, str(path), notes))  # type: ignore[arg-type]
             case "mapping":
                 raise SpecificationError(
                     f"{path}: is a mapping for ZigZag, which says how to map and not what; name a file of an "

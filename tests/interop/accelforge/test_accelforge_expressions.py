@@ -66,7 +66,9 @@ def test_arithmetic(text, expected):
     assert compute(text, Names({"rows": 5}), 8, "here") == expected
 
 
-@pytest.mark.parametrize("text", ["All.bits_per_value", "len(rows)", "rows.size", "open('x')", "columns"])
+@pytest.mark.parametrize(
+    "text", ["All.bits_per_value", "len(rows)", "2**1020 * 7", "rows.size", "open('x')", "columns"]
+)
 def test_what_is_no_arithmetic(text):
     with pytest.raises(SpecificationError, match=r"^here"):
         compute(text, Names({"rows": 5}), 8, "here")
@@ -100,6 +102,7 @@ def test_latencies(text, expected):
         "sum(a.n_calls for a in actions) + 1",
         "__import__('os').system('true')",
         "lambda: 0",
+        "sum(a.n_calls for a in actions) / " + "-" * 900 + "1",
     ],
 )
 def test_latencies_that_are_not_constant_for_each_action(text):

@@ -263,3 +263,8 @@ def test_files_that_are_refused(tmp_path, content, part):
 def test_no_files():
     with pytest.raises(SpecificationError, match="name at least one"):
         read_zigzag([])
+
+
+def test_an_operand_named_twice_counts_once(tmp_path):
+    with pytest.raises(SpecificationError, match="operands that end at different memories"):
+        read_zigzag(written(tmp_path, edited(memories__off_chip__operands=["I1", "I1", "O"])))

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import yaml
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from mapgym.errors import SpecificationError
 from mapgym.interop.imported import Notes
@@ -117,6 +117,7 @@ def test_what_is_lost_is_said():
     assert hardware["memories"]["DRAM"]["ports"][0]["bandwidth_max"] == 2  # 2.4 bits
 
 
+@settings(max_examples=30)
 @given(st.integers(0, 2**32), st.sampled_from((random_conv2d, random_depthwise, random_matmul)))
 def test_a_layer_comes_back(seed, draw):
     workload = replace(draw(np.random.default_rng(seed)), name="net/layer")
@@ -128,6 +129,7 @@ def test_a_layer_comes_back(seed, draw):
     assert operands == {tensor.name: tensor for tensor in workload.tensors}
 
 
+@settings(max_examples=30)
 @given(st.integers(0, 2**32), st.sampled_from(("eyeriss_like", "simba_like", "accel_b_bw", "tiny")))
 def test_loops_and_memories_come_back(seed, name):
     rng = np.random.default_rng(seed)

@@ -42,7 +42,7 @@ def compare(
     seeds: Annotated[
         int, typer.Option(min=1, max=100_000, help="Number of seeds for each agent and task (0, 1, ...).")
     ] = 3,
-    axes: options.AxesOption = options.DEFAULT_AXES,
+    axes: options.OpenAxesOption = None,
     no_peer_links: options.PeerLinksOption = False,
     rules: options.RulesOption = None,
     objective: Annotated[
@@ -72,10 +72,12 @@ def compare(
     so that an interrupted comparison continues when the same command is given again. At the end: a page with everything
     (report.html), a summary table (summary.csv, summary.md), anytime curves (anytime.svg), the best mappings (best/).
     """
-    searched_axes = parsing.parse_axes(axes)
+    named_accelerators = parsing.comma_separated(accelerator, "--accelerator")
+    searched_axes = parsing.parse_axes(axes, named_accelerators)
     objective = parsing.parse_density_objective(objective, densities, density_weights, env)
     parsing.parse_certify(certify, objective)
 
+    parsing.notify_unused_constraints(named_accelerators)
     accelerators = parsing.load_accelerators(accelerator, "--accelerator", peer_links=not no_peer_links, rules=rules)
     warm = parsing.load_warm_start(warm_start)
     named = parsing.load_workloads(parsing.comma_separated(workload, "--workload"))

@@ -99,6 +99,15 @@ WarmStartOption = Annotated[
 
 SeedOption = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of everything random.")]
 
+OpenAxesOption = Annotated[
+    str | None,
+    typer.Option(
+        help=f"Axes of the map space to search, of tile, order, parallelism and bypass; left out, {DEFAULT_AXES}, and "
+        "bypass too if an accelerator is an architecture for Timeloop.",
+        show_default=False,
+    ),
+]
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 

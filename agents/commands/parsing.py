@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
-from mapgym.agents.commands import console
+from mapgym.agents.commands import console, options
 from mapgym.agents.experiment.definition.densities import objective_in, read_objective
 from mapgym.agents.files.constraints_file import ConstraintsFile, constraints_within, read_constraints
 from mapgym.agents.labels import OBJECTIVE_NAMES
@@ -67,8 +67,16 @@ def read_parameters(texts: Sequence[str]) -> dict[str, str]:
     return parameters
 
 
-def parse_axes(text: str) -> tuple[str, ...]:
-    """Reads --axes; the result is in the canonical order, without repetitions."""
+def parse_axes(text: str | None, accelerators: Sequence[str] = ()) -> tuple[str, ...]:
+    """Reads --axes; the result is in the canonical order, without repetitions.
+
+    Args:
+        text: the option; None for the default.
+        accelerators: as they were named. With an architecture for Timeloop the default has bypass too: its own mapper
+            chooses what a level keeps, and many levels of such files have no room for all tensors.
+    """
+    if text is None:
+        text = options.DEFAULT_AXES + (",bypass" if any(map(catalog.is_for_timeloop, accelerators)) else "")
     names = list(dict.fromkeys(comma_separated(text, "--axes")))
     return _option("--axes", lambda: check_axes(names))
 
@@ -185,6 +193,13 @@ def load_constraints(path: Path | None, accelerator: str) -> ConstraintsFile | N
     if found is not None:
         console.notify(f"mapgym: the constraints in {accelerator} hold; --constraints FILE takes their place")
     return found
+
+
+def notify_unused_constraints(accelerators: Sequence[str]) -> None:
+    """Says which accelerators come with constraints that a command does not take."""
+    for name in accelerators:
+        if constraints_within(name) is not None:
+            console.notify(f"mapgym: the constraints in {name} do not hold here; search and map take them")
 
 
 def load_warm_start(text: str | None, *, within_experiment: bool = True) -> WarmStart | None:

@@ -97,7 +97,7 @@ def validate(
             _print(report)
         if cases:
             results.show(cases)
-    if not all(report.passed for report in reports) or not all(case.agrees for case in cases):
+    if not all(report.passed for report in reports) or not all(case.is_close for case in cases):
         raise typer.Exit(1)
 
 
@@ -107,7 +107,7 @@ def _end(cases: list[CaseReport], as_json: bool) -> None:
         console.print_json({"results": list(map(results.to_json, cases))})
     else:
         results.show(cases)
-    if not all(case.agrees for case in cases):
+    if not all(case.is_close for case in cases):
         raise typer.Exit(1)
 
 

@@ -29,18 +29,20 @@ from mapgym.mapping.nest_kernels import NEST_ARRAYS, Nest, list_nest, make_nest,
 from mapgym.mapping.rank_kernels import loop_words, pack_ranks, rank_words
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.format_rules import clash
+from mapgym.spec.rules import counting_rules
 from mapgym.spec.sparsity import COMPRESSED, OUTER_FIRST, RANK_FORMATS, expand_ranks, joined_dims, rank_bits
 from mapgym.spec.workload import Workload
 
-UOP, CP, RLE, B, UB = range(5)
-"""Codes of the formats, in the order of ``RANK_FORMATS``."""
+UOP, CP, RLE, B, UB, ENTRIES = range(6)
+"""Codes of the formats, in the order of ``RANK_FORMATS``; ENTRIES stands for CP and RLE where they do not count by
+fiber (:class:`mapgym.spec.rules.CountingRules`)."""
 
 UNLIMITED = -1
 
-RANK, FIBER, INSIDE, OUTSIDE, DIM = 0, 1, 2, 4, 6
-COLUMNS = 7
+RANK, FIBER, INSIDE, OUTSIDE, DIM, BOUND = 0, 1, 2, 4, 6, 7
+COLUMNS = 8
 """Columns of ``Formats.fibers``: the number of the rank, the words of a fiber, words and rows of the tile inside one of
-its entries and of the one that the fiber is, and the dim of its loop."""
+its entries and of the one that the fiber is, and the dim and the bound of its loop."""
 
 NUMBER, RANKS, SEEN = 0, 1, 2
 """Columns of ``Formats.listed``: entries, ranks (those to spare included), and words and rows of the tile that an outer
@@ -74,6 +76,9 @@ class Formats(NamedTuple):
 def make_formats(workload: Workload, accelerator: Accelerator) -> Formats:
     """Packs the formats of an accelerator for the tensors of a workload."""
     levels, tensors = accelerator.for_workload(workload).levels, workload.tensors
+    by_name = {name: code for code, name in enumerate(RANK_FORMATS)}
+    if not counting_rules(accelerator.rules, "rules").coordinates_by_fiber:
+        by_name["CP"] = by_name["RLE"] = ENTRIES
     named = [{tensor: expand_ranks(ranks)[::-1] for tensor, ranks in level.formats} for level in levels]
     most = max((len(ranks) for formats in named for ranks in formats.values()), default=0)
     ranks = np.zeros((len(levels), len(tensors)), np.int64)
@@ -86,7 +91,7 @@ def make_formats(workload: Workload, accelerator: Accelerator) -> Formats:
             found = formats.get(tensor.name, ())
             ranks[s, t] = len(found)
             if found:
-                codes[s, t, : len(found)] = [RANK_FORMATS.index(name) for name in found]
+                codes[s, t, : len(found)] = [by_name[name] for name in found]
                 written = dict(level.formats)[tensor.name]
                 bits[s, t, : len(found)] = rank_bits(written, level.metadata_word_bits)[::-1]
                 outer_first[s, t] = written[0] == OUTER_FIRST
@@ -95,7 +100,7 @@ def make_formats(workload: Workload, accelerator: Accelerator) -> Formats:
                     for names in joined_dims(written)[::-1]
                 ]
     inside = np.arange(most) < ranks[..., None]
-    compressed = [RANK_FORMATS.index(name) for name in COMPRESSED]
+    compressed = [by_name[name] for name in COMPRESSED]
     packed = [pack_ranks(workload, tensor.ranks) for tensor in tensors]
     return Formats(
         projections=np.array([number for ranks in packed for number in ranks], np.int64),
@@ -207,6 +212,27 @@ def _set_list(formats: Formats, t: int, s: int, number: int, ranks: int, seen: S
 
 
 @kernel
+def _joined_words(formats: Formats, t: int, s: int, first: int, end: int) -> int:
+    """Words of the fiber that several loops are together: of their bounding box, where windows overlap."""
+    table, fibers = formats.projections, formats.fibers[s, t]
+    words = 1
+    cursor = formats.projection[t] + 1
+    for _ in range(table[cursor - 1]):
+        terms = table[cursor]
+        cursor += 1
+        length = 1
+        for _ in range(terms):
+            extent = 1
+            for e in range(first, end):
+                if fibers[e, DIM] == table[cursor]:
+                    extent *= fibers[e, BOUND]
+            length += table[cursor + 1] * (extent - 1)
+            cursor += 2
+        words *= length
+    return words
+
+
+@kernel
 def _assign_ranks(formats: Formats, t: int, s: int, given: int, number: int, inner: int) -> int:
     """Gives the loops of a tile its ranks, from ``inner`` on; returns how many fibers there are, -1 if they do not fit.
 
@@ -219,6 +245,7 @@ def _assign_ranks(formats: Formats, t: int, s: int, given: int, number: int, inn
     rank, e, made = (ranks - 1, number - 1, 0) if outer_first else (inner, given, 0)
     at = e
     while given <= e < number:
+        start = e
         if rank < inner or rank >= ranks:
             return -1
         rule = formats.joined[s, t, rank]
@@ -232,11 +259,14 @@ def _assign_ranks(formats: Formats, t: int, s: int, given: int, number: int, inn
             fibers[at, OUTSIDE], fibers[at, OUTSIDE + 1] = fibers[at + 1, INSIDE], fibers[at + 1, INSIDE + 1]
         e += step
         while rule != 0 and given <= e < number and (rule >> fibers[e, DIM]) & 1 == 1:
-            fibers[at, FIBER] *= fibers[e, FIBER]
             if not outer_first:
                 # QUIRK: from outside, what is inside the joined loops is taken to be what is inside the outermost.
                 fibers[at, OUTSIDE], fibers[at, OUTSIDE + 1] = fibers[e, OUTSIDE], fibers[e, OUTSIDE + 1]
             e += step
+        if abs(e - start) > 1:
+            # The first of them may have been moved onto itself, the others are still where they were.
+            low, end = (e + 1, start + 1) if outer_first else (start, e)
+            fibers[at, FIBER] = _joined_words(formats, t, s, low, end)
         at += step
         rank += step
         made += 1
@@ -303,7 +333,7 @@ def _list_fibers(formats: Formats, nest: Nest, child: int, t: int, s: int) -> bo
         if bound > 1:
             words = loop_words(formats.projections, formats.projection[t], d, bound)
             _set_fiber(formats, t, s, number, length, words, inside, tile)
-            formats.fibers[s, t, number, DIM] = d
+            formats.fibers[s, t, number, DIM], formats.fibers[s, t, number, BOUND] = d, bound
             number += 1
             inside = tile
     number = _assign_ranks(formats, t, s, given, number, length)
@@ -347,6 +377,8 @@ def rank_units(code: int, fiber: int, fibers: float, filled: float, entries: flo
         return 0.0, filled * (fiber + 1)
     if code == B:
         return filled * fiber, filled * math.ceil(entries)
+    if code == ENTRIES:
+        return entries * fibers, entries * fibers
     return fibers * fiber, fibers * fiber
 
 

@@ -11,7 +11,7 @@ from mapgym.errors.text import quoted
 from mapgym.spec import ranges
 from mapgym.spec.actions import ACCESSES, MAC_ACTIONS, STORAGE_ACTIONS, ActionNames, known_names
 from mapgym.spec.rules import RULE_SETS
-from mapgym.spec.sparsity import Formats, SparseAction, check_block, parse_actions, parse_compute, parse_formats
+from mapgym.spec.sparsity import Formats, SparseAction, parse_actions, parse_compute, parse_formats
 
 Numbers = tuple[tuple[str, float], ...]
 """(name, number) pairs."""
@@ -174,7 +174,6 @@ class StorageLevel:
         energies = _parse_energies(self.action_energies_pj, where, STORAGE_ACTIONS)
         object.__setattr__(self, "action_energies_pj", energies)
         object.__setattr__(self, "formats", parse_formats(self.formats, where))
-        check_block(self.formats, self.block_size_words, where)
         for key in ("decompression_supported", "compression_supported"):
             if not isinstance(getattr(self, key), bool):
                 raise SpecificationError(f"{where}: {key} is {quoted(getattr(self, key))}; give true or false")

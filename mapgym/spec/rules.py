@@ -30,6 +30,8 @@ class CountingRules:
             the number of instances.
         leakage: whether levels leak, and ``bandwidth_scale`` counts (since September 2023, not in v3.0.3).
         action_names: under which names energies of actions are looked up.
+        coordinates_by_fiber: whether the formats CP and RLE have the mean coordinates of a fiber, in CP rounded up,
+            for each fiber that is not empty; else as many as there are entries that are not.
     """
 
     name: str
@@ -39,6 +41,7 @@ class CountingRules:
     hops_on_grid: bool
     leakage: bool
     action_names: ActionNames
+    coordinates_by_fiber: bool = True
 
 
 _ALL = (
@@ -48,6 +51,9 @@ _ALL = (
     CountingRules("timeloop-3.0", "releases v3.0 to v3.0.2, 2023", True, False, False, False, NAMES_OF_2023),
     CountingRules("timeloop-2022", "October 2022, commit 83088f2", False, False, False, False, NAMES_OF_2022),
     CountingRules("timeloop-2021", "v2.0 to early 2023, with an ERT", False, False, False, False, NAMES_OF_2023),
+    CountingRules(
+        "sparseloop-2022", "that of Sparseloop's artefact, 2022", False, False, False, False, NAMES_OF_2023, False
+    ),
 )
 
 RULE_SETS = {rules.name: rules for rules in _ALL}

@@ -188,17 +188,3 @@ def parse_compute(data: object, where: str) -> tuple[str, ...]:
                 f"{where}: zero_operands: unknown {quoted(saving)}; {suggest(str(saving), SAVINGS)}"
             )
     return tuple(saving for saving in SAVINGS if saving in data)
-
-
-BLOCKS = (1, 2, 4, 8, 16, 32)
-"""Words of a block for which Timeloop knows how many blocks compressed tiles take."""
-
-
-def check_block(formats: Formats, block: int, where: str) -> None:
-    """Raises SpecificationError if a level has compressed tiles in blocks that Timeloop does not know."""
-    for tensor, ranks in formats:
-        if block not in BLOCKS and is_compressed(ranks):
-            raise SpecificationError(
-                f"{where}: block_size_words is {quoted(block)}, but the formats of {quoted(tensor)} are compressed; "
-                f"give one of {', '.join(map(str, BLOCKS))}, or store it uncompressed"
-            )

@@ -229,13 +229,13 @@ class SparseReference:
                 tile = lengths(tensor, product_by_dim(done))
                 spare = spare or tile
                 if bound > 1:
-                    own.append((loop.dim, math.prod(lengths(tensor, {loop.dim: bound})), inner, tile))
+                    own.append((loop.dim, bound, inner, tile))
                     inner = tile
         assert spare is not None
         written = dict(self.accelerator.levels[s].formats)[tensor.name]
         outside_first = written[0] == OUTER_FIRST
         free = list(range(used, ranks))
-        groups = self._grouped(own, free, [text for text in written if text != OUTER_FIRST], outside_first)
+        groups = self._grouped(tensor, own, free, [text for text in written if text != OUTER_FIRST], outside_first)
         if outside_first:
             # Loops of this level have its outermost ranks; without any, the outermost rank has an entry by itself.
             if not groups and free:
@@ -251,8 +251,10 @@ class SparseReference:
         self._fibers[s, t] = fibers, ranks, spare if used < ranks else inner
 
     @staticmethod
-    def _grouped(own: list[tuple], free: list[int], written: list[str], outside_first: bool) -> list[tuple]:
-        """Loops (dim, words, tile inside, tile), innermost first, as (rank, words, ...) of the ranks that are free."""
+    def _grouped(
+        tensor: Tensor, own: list[tuple], free: list[int], written: list[str], outside_first: bool
+    ) -> list[tuple]:
+        """Loops (dim, bound, tile inside, tile), innermost first, as (rank, words, ...) of the ranks that are free."""
         joins = [text.partition(":")[0].partition("@")[2].split("+") for text in reversed(written)]
         left, groups = list(own), []
         take = -1 if outside_first else 0
@@ -261,10 +263,14 @@ class SparseReference:
             dims = joins[rank] if len(joins) > rank else [""]
             if dims != [""] and left[take][0] not in dims:
                 continue
-            _, words, inside, tile = left.pop(take)
+            dim, bound, inside, tile = left.pop(take)
+            bounds = {dim: bound}
             while dims != [""] and left and left[take][0] in dims:
-                _, more, _, outer = left.pop(take)
-                words, tile = words * more, tile if outside_first else outer
+                dim, bound, _, outer = left.pop(take)
+                bounds[dim] = bounds.get(dim, 1) * bound
+                tile = tile if outside_first else outer
+            # Windows that overlap, such as rows of an input, count once.
+            words = math.prod(lengths(tensor, bounds))
             if outside_first and groups:
                 tile = groups[0][2]
             groups.insert(0 if outside_first else len(groups), (rank, words, inside, tile))
@@ -279,9 +285,12 @@ class SparseReference:
             entries = fiber * (1.0 - density.empty_within(inner, whole, k))
             if density.kind == "hypergeometric":
                 entries = round(entries, 9)  # what is a whole number must not be rounded up
+            coordinates = entries * fibers
+            if self.accelerator.rules != "sparseloop-2022":
+                coordinates = (math.ceil(entries) if codes[rank] == "CP" else entries) * filled
             found[rank] = {
-                "CP": [math.ceil(entries) * filled] * 2,
-                "RLE": [entries * filled] * 2,
+                "CP": [coordinates] * 2,
+                "RLE": [coordinates] * 2,
                 "UOP": [0.0, filled * (fiber + 1)],
                 "B": [filled * fiber, filled * math.ceil(entries)],
                 "UB": [float(fibers * fiber)] * 2,

@@ -49,7 +49,7 @@ JobsOption = Annotated[
 def settings(
     network: Network,
     accelerator: str,
-    axes: str,
+    axes: str | None,
     objective: str,
     agent: str | None,
     samples: int,
@@ -70,7 +70,7 @@ def settings(
         if (known := ReplayBuffer(buffer)).damaged:
             console.notify_damaged_lines(buffer, known.damaged)
     return SearchSettings(
-        parsing.parse_axes(axes),
+        parsing.parse_axes(axes, [accelerator]),
         objective,
         agent or DEFAULT_AGENT,
         samples,

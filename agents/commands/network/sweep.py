@@ -30,7 +30,7 @@ def sweep(
     samples_per_layer: network_options.SamplesOption = 2000,
     agent: options.AgentOption = None,
     seed: options.SeedOption = 0,
-    axes: options.AxesOption = options.DEFAULT_AXES,
+    axes: options.OpenAxesOption = None,
     objective: options.ObjectiveOption = "edp",
     constraints: network_options.ConstraintsOption = None,
     certify: options.CertifyOption = None,

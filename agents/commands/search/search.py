@@ -65,7 +65,7 @@ def search(
     agent: options.AgentOption = None,
     parameter: options.ParameterOption = None,
     policy: PolicyOption = None,
-    axes: options.AxesOption = options.DEFAULT_AXES,
+    axes: options.OpenAxesOption = None,
     no_peer_links: options.PeerLinksOption = False,
     rules: options.RulesOption = None,
     objective: ObjectiveOption = "edp",
@@ -93,7 +93,7 @@ def search(
     With --objective sparsity-aware it searches one mapping for several densities of the inputs, on sparse hardware.
     Each density of a mapping counts as a sample.
     """
-    searched = parsing.parse_axes(axes)
+    searched = parsing.parse_axes(axes, [accelerator])
     objective = _read_objective(objective, densities, density_weights)
     parsing.parse_certify(certify, objective)
     if output is not None:

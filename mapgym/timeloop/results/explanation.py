@@ -54,11 +54,11 @@ def agrees_but_rounding(comparison: Comparison, inputs: Inputs) -> bool:
 
 
 def _is_rounding(difference: Difference, mac: str) -> bool:
-    """Whether a count is off by one, or multiply-accumulates are by what a sixth digit of a probability can do."""
+    """Whether a count is off by one, or MACs and cycles are by what a sixth digit of a probability can do."""
     if not difference.theirs.isdecimal():
         return False
     distance = abs(int(difference.theirs) - difference.ours)
-    is_computes = difference.place[0] in (mac, "")
+    is_computes = difference.place[0] in (mac, "") or difference.place[2] == "Cycles"
     return distance <= 1 or (is_computes and distance <= 1e-5 * difference.ours)
 
 

@@ -71,14 +71,19 @@ def find_cases(path: Path) -> list[Case]:
     if not path.is_dir():
         raise SpecificationError(f"{path}: there is no such folder; check the path")
     cases: list[Case] = []
+    files_of: dict[Path, list[Path]] = {}
     seen = 0
     for folder in _folders(path, 0):
-        files = _files(folder)
+        files = files_of[folder] = _files(folder)
         seen += len(files)
         if seen > _MOST_FILES:
             raise SpecificationError(f"{path}: has more than {_MOST_FILES:,} files; give a smaller folder")
         stats = [file for file in files if _STATS.match(file.name) and _begins_as(file, looks_like_stats)]
-        cases += [_case(file, folder, files, several=len(stats) > 1) for file in stats]
+        found = [_case(file, folder, files, several=len(stats) > 1) for file in stats]
+        around = [files_of[each] for each in folder.parents if each in files_of]
+        for case in found:
+            _add_from_around(case, around)
+        cases += found
     if not cases:
         raise SpecificationError(
             f"{path}: holds no results of Timeloop; give a folder with a file that ends in stats.txt, beside which its "
@@ -141,6 +146,23 @@ def _add_documents(case: Case, file: Path) -> None:
         is_flat = key == "architecture" and isinstance(found, AbcMapping) and "local" in found
         if found and (key not in case.documents or (is_flat and not _is_flat(case))):
             case.documents[key] = Document(found, file)
+
+
+def _add_from_around(case: Case, around: Iterable[Iterable[Path]]) -> None:
+    """Takes what is missing from the folders around, the nearest first, where one file only has it."""
+    for files in around:
+        if len(case.documents) == len(_KEYS):
+            return
+        others: dict[str, list[Document]] = {}
+        for file in files:
+            if file.suffix.lower() in _YAML:
+                near = Case(case.name, case.stats)
+                _add_documents(near, file)
+                for key, document in near.documents.items():
+                    others.setdefault(key, []).append(document)
+        for key, documents in others.items():
+            if len(documents) == 1:
+                case.documents.setdefault(key, documents[0])
 
 
 def _is_flat(case: Case) -> bool:

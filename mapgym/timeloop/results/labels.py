@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from mapgym.cost import Cost
+from mapgym.cost import Cost, CostDetail
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.workload import Workload
 
@@ -30,6 +30,8 @@ RANKS = tuple(
 )
 """Labels that are followed by figures of each rank of metadata."""
 
+THROTTLING = "Bandwidth throttling"
+
 DENSE_LABELS = ("Scalar ", "Algorithmic scalar ", "Partition size", "Utilized capacity", "Data tile shape")
 """What labels begin with whose figures zeros do not change."""
 
@@ -38,7 +40,7 @@ def kind_of(label: str) -> str:
     """What sort of figure has a label."""
     if "nergy" in label or "/" in label or label.startswith("EDP"):
         return ENERGY
-    return CYCLES if "ycles" in label or label in ("Bandwidth throttling", "Utilization") else COUNTS
+    return CYCLES if "ycles" in label or label in (THROTTLING, "Utilization") else COUNTS
 
 
 def our_figures(accelerator: Accelerator, workload: Workload, cost: Cost, *, join_blocks: bool = False) -> Figures:
@@ -69,7 +71,7 @@ def _level(
     cycles = int((detail if savings is None else savings).level_cycles[s])
     computes = int(detail.compute_cycles) if savings is None else _sparse_compute_cycles(accelerator, cost)
     yield (name, "", "Cycles"), cycles
-    yield (name, "", "Bandwidth throttling"), min(1.0, computes / cycles) if cycles else 1.0
+    yield (name, "", THROTTLING), min(1.0, computes / cycles) if cycles else 1.0
     leakage = float((detail if savings is None else savings).leakage_energy_pj[s])
     yield (name, "", "Leakage energy (total)"), leakage
     total = leakage
@@ -116,7 +118,10 @@ def _access_figures(cost: Cost, s: int, t: int, is_output: bool) -> Iterator[tup
         for outcome in ("gated", "skipped"):
             saved = getattr(savings, f"{outcome}_{access}", None)
             yield f"{outcome.capitalize()} scalar {access} (per-instance)", 0 if saved is None else int(saved[s, t])
-    yield "Temporal reductions (per-instance)", actual["reads"] if is_output else 0
+    yield (
+        "Temporal reductions (per-instance)",
+        _temporal_reductions(detail, s, t, actual["updates"]) if is_output else 0,
+    )
     # An update reads the word that it writes at the same address, and what is gated has one too.
     gated = 0 if savings is None else int((savings.gated_updates if is_output else savings.gated_reads)[s, t])
     yield "Address generations (per-cluster)", actual["updates" if is_output else "reads"] + actual["fills"] + gated
@@ -124,6 +129,12 @@ def _access_figures(cost: Cost, s: int, t: int, is_output: bool) -> Iterator[tup
         for (access, outcome, rank, part), count in np.ndenumerate(savings.metadata_accesses[s, t]):
             label = RANKS[outcome * len(_ACCESSES) + access]
             yield f"{label}: rank {rank} {('metadata', 'payload')[part]}", int(count)
+
+
+def _temporal_reductions(detail: CostDetail, s: int, t: int, actual_updates: int) -> int:
+    """Every read of a partial sum is for a reduction; with zeros, the share of updates that happen, rounded up."""
+    updates = int(detail.updates[s, t])
+    return -(-int(detail.reads[s, t]) * actual_updates // updates) if updates else 0
 
 
 def _joined(counts: dict[str, float], block: int) -> float:

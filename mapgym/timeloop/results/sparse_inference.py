@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,6 +27,7 @@ Choices = dict[Key, list[Any]]
 """What is open -> its possible values, the likeliest first."""
 
 _DENSITY, _ACTION, _FORMAT, _COMPUTE = "density", "action", "format", "compute"
+_ROUNDS = 4
 _SAVINGS = (("gating", "Gated"), ("skipping", "Skipped"))
 
 
@@ -67,12 +68,16 @@ class Guess:
 
 def open_choices(inputs: Inputs, workload: Workload) -> Choices:
     """What sparse features and densities the figures leave possible."""
-    choices: Choices = {}
+    dims = {tensor.name: tensor.dims for tensor in workload.tensors}
+    # Densities first: without them nothing else agrees.
+    choices: Choices = {
+        (_DENSITY, each.name): densities for each in workload.tensors if (densities := _densities(inputs, each.name))
+    }
     for part in reversed(inputs.stats.levels):
         for name, tensor in part.tensors.items():
             ranks = _ranks(tensor.lines)
             if ranks:
-                choices[_FORMAT, part.name, name] = _formats(part, tensor, ranks)
+                choices[_FORMAT, part.name, name] = _formats(part, tensor, ranks, dims[name])
             for saving, label in _SAVINGS:
                 if any(_count(tensor.lines, f"{label} scalar {kind} (per-instance)") for kind in ("reads", "updates")):
                     others = [each.name for each in workload.tensors if each.name != name and not each.is_output]
@@ -81,9 +86,6 @@ def open_choices(inputs: Inputs, workload: Workload) -> Choices:
                         for count in range(len(others), 0, -1)
                         for on in itertools.combinations(others, count)
                     ]
-    for each in workload.tensors:
-        if densities := _densities(inputs, each.name):
-            choices[_DENSITY, each.name] = densities
     _add_densities_without_format(inputs, workload, choices)
     mac = inputs.stats.mac.stats
     compute = tuple(saving for saving, label in _SAVINGS if _count(mac, f"{label} Computes (total)"))
@@ -101,16 +103,24 @@ def settle(choices: Choices, badness: Callable[[Guess], tuple[int, int]]) -> Gue
     """
     best = Guess(choices, {})
     least = badness(best)
-    for _ in range(2):
+    # One after the other, and the formats of a level together, as they share what shows their widths.
+    steps = [{key: i} for key, values in choices.items() for i in range(len(values))]
+    levels: dict[str, list[Key]] = {}
+    for key in choices:
+        if key[0] == _FORMAT:
+            levels.setdefault(key[1], []).append(key)
+    for keys in levels.values():
+        if len(keys) > 1:
+            steps += [dict.fromkeys(keys, i) for i in range(min(len(choices[key]) for key in keys))]
+    for _ in range(_ROUNDS):
         before = least
-        for key, values in choices.items():
-            for i in range(len(values)):
-                if least == (0, 0):
-                    return best
-                if i != best.taken.get(key, 0):
-                    other = Guess(choices, {**best.taken, key: i})
-                    if (found := badness(other)) < least:
-                        best, least = other, found
+        for step in steps:
+            if least == (0, 0):
+                return best
+            if any(i != best.taken.get(key, 0) for key, i in step.items()):
+                other = Guess(choices, {**best.taken, **step})
+                if (found := badness(other)) < least:
+                    best, least = other, found
         if least == before:
             break
     return best
@@ -127,15 +137,27 @@ def _ranks(lines: Lines) -> tuple[str, ...]:
     return () if text in ([], ["none"]) else tuple(rank.upper() for rank in text)
 
 
-def _formats(part: Part, tensor: TensorStats, ranks: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """A printed format with the widths of words that its share of the bandwidth leaves possible."""
+def _formats(part: Part, tensor: TensorStats, ranks: tuple[str, ...], dims: Sequence[str]) -> list[tuple[str, ...]]:
+    """A printed format with the widths of words that its share of the bandwidth leaves possible.
+
+    Ranks take loops in either order, one each or, last of all, as many as there are.
+    """
     found = [ranks, tuple("UOP:0" if rank == "UOP" else rank for rank in ranks)]
     for bits in _widths(part, tensor, ranks):
         widths = {"UOP": "UOP:0", "B": "B"}
         found.append(tuple(widths.get(rank, f"{rank}:{bits}") for rank in ranks))
         found.append(tuple(rank if rank == "B" else f"{rank}:{bits}" for rank in ranks))
     found = list(dict.fromkeys(found))
-    return found + ([(OUTER_FIRST, *each) for each in found] if len(ranks) > 1 else [])
+    if len(ranks) > 1:
+        found += [(OUTER_FIRST, *each) for each in found]
+    joined = f"@{'+'.join(dims)}"
+    return found + [
+        tuple(
+            rank if rank == OUTER_FIRST else rank.partition(":")[0] + joined + "".join(rank.partition(":")[1:])
+            for rank in each
+        )
+        for each in found
+    ]
 
 
 def _widths(part: Part, tensor: TensorStats, ranks: tuple[str, ...]) -> list[int]:
@@ -188,7 +210,9 @@ def _densities(inputs: Inputs, name: str) -> list[Any]:
                 low, high = max(low, (some - 1) / all_of), min(high, some / all_of)
     if high >= 1.0 or low >= high:
         return []
-    return [{"density": density, "distribution": kind} for density in dict.fromkeys((_shortest(low, high), high))]
+    # A whole count may have been rounded up as well, so that the lower end is possible too.
+    possible = dict.fromkeys((_shortest(low, high), _shortest(low * (1 - 1e-9), high), high))
+    return [{"density": density, "distribution": kind} for density in possible]
 
 
 def _shortest(low: float, high: float) -> float:

@@ -81,6 +81,7 @@ _LEVEL = re.compile(r"(Level|Network) \d+$")
 _TITLE = re.compile(r"=== (.*) ===$")
 _RANK = re.compile(r"Rank (\d+) \(metadata, payload\): \(\s*(\S+?)\s*,\s*(\S+?)\s*\)$")
 _UNIT = re.compile(r"[fp]J/\S+$")
+_STREAMED = " (Streamed)"
 _SECTIONS = ("SPECS", "MAPPING", "STATS")
 _CHAPTERS = ("Buffer and Arithmetic Levels", "Networks", "Operational Intensity Stats", "Summary Stats")
 
@@ -116,6 +117,13 @@ def parse_stats(text: str, path: Path) -> Stats:
     for level in reader.levels:
         if not level.name or not level.specs:
             raise SpecificationError(f"{path}: level {quoted(level.name)} has no SPECS; give the whole file")
+        for name in level.tensors:
+            if name.endswith(_STREAMED):
+                raise SpecificationError(
+                    f"{path}: {level.name} streams {quoted(name.removesuffix(_STREAMED))}, that is, passes it on "
+                    "without room for it, which neither released versions of Timeloop nor our model can; compare runs "
+                    "without streams"
+                )
     names = [level.name for level in reader.levels]
     if len(set(names)) < len(names):
         raise SpecificationError(f"{path}: names a level twice; give the file of one evaluation")

@@ -142,7 +142,7 @@ class _Validation:
         self._theirs: list[Theirs] = printed_figures(inputs.stats)
         self._workloads, self._inferred_because = _workloads(inputs)
         self._tried: dict[Version, tuple[Comparison, _Task]] = {}
-        self._guesses: dict[Workload, Guess] = {}  # what zeros do, no version has changed
+        self._guesses: dict[tuple[Workload, bool], Guess] = {}
 
     def fill(self, report: CaseReport) -> None:
         """Writes what has been found into a report."""
@@ -227,9 +227,11 @@ class _Validation:
             except SpecificationError:
                 return len(self._theirs), len(self._theirs)
 
-        if workload not in self._guesses:
-            self._guesses[workload] = settle(open_choices(inputs, workload), badness)
-        guess = self._guesses[workload]
+        # What zeros do has changed between versions in this only.
+        key = workload, counting_rules(version.rules, "rules").coordinates_by_fiber
+        if key not in self._guesses:
+            self._guesses[key] = settle(open_choices(inputs, workload), badness)
+        guess = self._guesses[key]
         return _Task(guess.workload(workload), hardware.changed(guess.accelerator), guess)
 
     def _compare(self, task: _Task, version: Version, *, is_rough: bool = False) -> Comparison:

@@ -19,7 +19,8 @@ class Version(NamedTuple):
 _BEFORE_V2 = [Version("timeloop-2021", DEAREST_ACTION)]
 _LEAKING = [Version("timeloop-2024", EACH_ACTION), Version("timeloop-2025", EACH_ACTION)]
 _BETWEEN = [
-    Version(rules, EACH_ACTION) for rules in ("timeloop-2021", "timeloop-3.0", "timeloop-3.0.3", "timeloop-2022")
+    Version(rules, EACH_ACTION)
+    for rules in ("timeloop-2021", "sparseloop-2022", "timeloop-3.0", "timeloop-3.0.3", "timeloop-2022")
 ]
 
 

@@ -38,7 +38,7 @@ def test_files_are_written_as_ours(mapgym, tmp_path):
     assert catalog.accelerator(ours).name == "mine"
     assert catalog.accelerator(ours).fanout_x == (4, 1, 1)
     # Theirs may be named in place of ours.
-    command = ("--samples", "50", "--json")
+    command = ("--samples", "50", "--axes", "tile,order,parallelism", "--json")
     status, text, error = mapgym("search", files[1], f"{files[0]}:pat", *command)
     assert status == 0
     assert "without effect" in error
@@ -46,6 +46,48 @@ def test_files_are_written_as_ours(mapgym, tmp_path):
         json.loads(found) for found in (text, mapgym("search", tmp_path / "ours/workload.yaml", ours, *command)[1])
     )
     assert (theirs["edp"], theirs["mapping"]) == (again["edp"], again["mapping"])
+
+
+@pytest.mark.filterwarnings("default::mapgym.errors.InputWarning")
+def test_levels_without_room_for_all_tensors_are_searched_with_bypass(mapgym, tmp_path):
+    mac = "  - !Component {name: mac"
+    register = f"  - !Component {{name: Reg, class: SRAM, attributes: {{depth: 1, width: 16, datawidth: 16}}}}\n{mac}"
+    arch, problem = tmp_path / "arch.yaml", tmp_path / "problem.yaml"
+    arch.write_text(ARCHITECTURE.replace(mac, register))
+    problem.write_text("problem: {shape: gemm-ABZ, instance: {M: 8, N: 4, K: 2}}\n")
+    status, out, _ = mapgym("search", problem, f"{arch}:pat", "--samples", "50", "--json")
+    assert status == 0
+    assert json.loads(out)["axes"] == ["tile", "order", "parallelism", "bypass"]
+    status, _, error = mapgym("search", problem, f"{arch}:pat", "--samples", "50", "--axes", "tile,order,parallelism")
+    assert status == 2
+    assert "'Reg' must hold at least 3 words but has room for 1" in one_sentence(error)
+
+
+@pytest.mark.filterwarnings("default::mapgym.errors.InputWarning")
+def test_comparisons_say_that_constraints_within_an_architecture_do_not_hold(mapgym, tmp_path):
+    arch, problem = tmp_path / "arch.yaml", tmp_path / "problem.yaml"
+    inside = ", constraints: {temporal: {factors: [M=4]}}}"
+    arch.write_text(
+        ARCHITECTURE.replace(
+            "datawidth: 16}}\n  - !Component {name: mac", f"datawidth: 16}}{inside}\n  - !Component {{name: mac"
+        )
+    )
+    problem.write_text("problem: {shape: gemm-ABZ, instance: {M: 8, N: 4, K: 2}}\n")
+    task = (
+        "--workload",
+        problem,
+        "--accelerator",
+        f"{arch}:pat",
+        "--agents",
+        "random",
+        "--samples",
+        "20",
+        "--seeds",
+        "1",
+    )
+    status, _, error = mapgym("compare", *task, "-o", tmp_path / "out")
+    assert status == 0
+    assert "do not hold here" in error
 
 
 def test_constraints_come_along(mapgym, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -112,6 +113,30 @@ class TestMetadata:
             assert savings.metadata_accesses[0, self.INPUTS, READ, DONE].tolist() == expected
         cost = CostModel(self.MATRIX, flat(formats={"Inputs": ["CP@K"]})).evaluate(self.rows_of_two())
         assert "metadata" in cost.reason or "rank" in cost.reason
+
+    def test_windows_in_a_joined_rank_overlap(self):
+        # Rows P + R of four rows and three taps are six words, and six pointers and an end, not twelve and one.
+        layer = conv2d("rows", M=1, C=2, P=4, Q=1, R=3, S=1).with_densities({"Inputs": 0.5})
+        machine = flat(formats={"Inputs": ["UOP@P+R", "CP@C"]})
+        mapping = Mapping.trivial(layer, machine)
+        inner = [layer.dims.index(dim) for dim in "CRP"]
+        mapping.order[0] = [*inner, *(d for d in range(len(layer.dims)) if d not in inner)]
+        cost = priced(layer, machine, mapping)
+        inputs = layer.tensors.index(layer.tensor("Inputs"))
+        again = cost.detail.reads[0, inputs] / (2 * 6)
+        assert cost.savings.metadata_accesses[0, inputs, READ, DONE, 1].tolist() == [0, math.ceil(7 * again)]
+        assert cost.savings.metadata_accesses[0, inputs, READ, DONE, 0].tolist() == [math.ceil(6 * again), 0]
+
+    def test_coordinates_of_sparseloop_are_the_entries(self):
+        # Three of eight words are not zero: 1.5 in each of two fibers of four, which are 2 where fibers are rounded up.
+        layer = matmul("matrix", M=2, K=4, N=1).with_densities({"Inputs": 0.375})
+        mapping = Mapping.trivial(layer, flat())
+        mapping.order[0] = self.rows_of_two().order[0]
+        for code, coordinates in (("CP", 4), ("RLE", 3)):
+            machine = flat(formats={"Inputs": ["UOP", code]})
+            for rules, expected in (("timeloop-2022", coordinates), ("sparseloop-2022", 3)):
+                savings = priced(layer, machine.counted_by(rules), mapping).savings
+                assert savings.metadata_accesses[0, self.INPUTS, READ, DONE, 0, 0] == expected
 
     def test_bandwidth_is_shared(self):
         machine = flat({"Inputs": ["CP"]}, read_bandwidth_words_per_cycle=1.0)

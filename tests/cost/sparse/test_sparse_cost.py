@@ -135,6 +135,9 @@ class TestBlocks:
         8: (438, 219, 146, 110, 88, 73, 63, 55, 49),
         16: (469, 235, 157, 118, 94, 79, 67, 59, 52),
         32: (485, 243, 162, 122, 97, 81, 70, 61, 52),
+        # Where Timeloop has no row: half of the last block over so many blocks is 1 %.
+        3: (334, 167, 112, 84, 67, 56, 48, 42, 38),
+        64: (493, 247, 165, 124, 99, 83, 71, 62, 55),
     }
 
     def ratio(self, block: int, blocks: int, density: float, distribution: str = "fixed-structured") -> float:
@@ -173,7 +176,7 @@ class TestBlocks:
 
     @settings(max_examples=25, deadline=None)
     @given(
-        block=st.sampled_from([1, 2, 4, 8, 16, 32]),
+        block=st.sampled_from([1, 2, 3, 8, 16, 64]),
         a=densities,
         b=densities,
         distribution=distributions,

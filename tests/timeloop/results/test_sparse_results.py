@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mapgym.cost import CostModel
 from mapgym.errors import SpecificationError
+from mapgym.mapping import Mapping
 from mapgym.mapspace.space import MapSpace
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.levels import Mac, StorageLevel
 from mapgym.spec.workload import matmul
 from mapgym.timeloop.reading.sparse import targets_of, with_sparse_optimizations
 from mapgym.timeloop.results import validate_folder
+from mapgym.timeloop.results.labels import our_figures
 from mapgym.timeloop.results.sparse import with_conversions
 from mapgym.timeloop.results.sparse_inference import settle
 from timeloop_output import write_sparse_results
@@ -80,6 +83,43 @@ def test_sparse_results_agree_with_and_without_their_features(tmp_path, saving, 
     assert inferred.agrees
     assert any("no sparse_optimizations" in note for note in inferred.notes)
     assert inferred.compared["counts"] == read.compared["counts"] > 30
+
+
+def test_temporal_reductions_are_the_share_of_updates_that_happen_rounded_up(tmp_path):
+    # 15 reads of partial sums for 16 updates, of which 4 happen: 3.75 are 4, although 3 words are read.
+    layer = matmul("dot", M=1, K=16, N=1).with_densities({"Inputs": 0.25})
+    actions = [{"type": "gating", "target": "Outputs", "condition_on": ["Inputs"]}]
+    level = StorageLevel("DRAM", actions=actions)
+    accelerator = Accelerator("flat", (level,), Mac())
+    mapping = Mapping.trivial(layer, accelerator)
+    cost = CostModel(layer, accelerator, is_canonical=False).evaluate(mapping, detail=True)
+    figures = our_figures(accelerator, layer, cost)
+    place = ("DRAM", "Outputs", "{} (per-instance)")
+    names = ("Algorithmic scalar reads", "Actual scalar reads", "Actual scalar updates", "Temporal reductions")
+    assert [figures[place[0], place[1], place[2].format(name)] for name in names] == [15, 3, 4, 4]
+
+
+def test_formats_of_a_level_are_settled_together():
+    choices = {("format", "a", "x"): [0, 1], ("format", "a", "y"): [0, 1]}
+
+    def badness(guess):
+        return (0 if guess.value("format", "a", "x") == guess.value("format", "a", "y") == 1 else 1), 0
+
+    assert settle(choices, badness).taken == {("format", "a", "x"): 1, ("format", "a", "y"): 1}
+
+
+def test_ranks_that_join_loops_are_inferred(tmp_path):
+    formats = {"Buf": {"Inputs": ["B@M+K"]}, "DRAM": {"Inputs": ["UOP@M+K", "B@M+K"]}}
+    accelerator = machine("gating", formats)
+    batch = MapSpace(LAYER, machine(), ("tile", "order")).sample(np.random.default_rng(3), 200)
+    inputs = [batch.dims.index(dim) for dim in "MK"]
+    for i in range(len(batch)):
+        if ((batch[i].temporal[1, inputs] > 1).sum(), (batch[i].temporal[0, inputs] > 1).sum()) == (2, 2):
+            write_sparse_results(tmp_path, LAYER, accelerator, batch[i], None)
+            break
+    (report,) = validate_folder(tmp_path)
+    assert report.error == ""
+    assert report.is_close
 
 
 def featured(data):

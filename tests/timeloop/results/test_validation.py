@@ -171,6 +171,25 @@ def test_several_runs_in_a_folder_and_folders_in_a_folder(tmp_path):
     assert all(report.agrees for report in reports)
 
 
+def test_what_a_folder_lacks_lies_in_those_around_it(tmp_path):
+    written(tmp_path / "run" / "output", seed=1)
+    for name in ("timeloop-model.ERT.yaml", "parsed-processed-input.yaml"):
+        (tmp_path / "run" / "output" / name).rename(tmp_path / "run" / name)
+    (report,) = validate_folder(tmp_path / "run")
+    assert report.agrees
+    assert report.energy_agrees
+    assert not any("no problem" in note or "no ERT" in note for note in report.notes)
+    # Further out than the folder that is named nothing is taken, nor where several files have it.
+    (alone,) = validate_folder(tmp_path / "run" / "output")
+    assert any("no problem" in note for note in alone.notes)
+    for i in range(2):
+        (tmp_path / "run" / f"problem{i}.yaml").write_text(
+            (tmp_path / "run" / "parsed-processed-input.yaml").read_text()
+        )
+    (several,) = validate_folder(tmp_path / "run")
+    assert any("no problem" in note for note in several.notes)
+
+
 def test_a_mapping_file_stands_for_a_nest(tmp_path):
     accelerator = machine("timeloop-2024")
     mapping = some_mapping(LAYER, accelerator, 2)
@@ -219,6 +238,7 @@ def test_the_nest_may_be_missing_where_statistics_have_the_loops(tmp_path):
         (lambda text: text.replace("8 (4*2)", "eight"), "Instances is 'eight'"),
         (lambda text: text.replace("Block size           : 4", "Block size           : four"), "'four'"),
         (lambda text: text.replace("=== Buf ===", "=== RF ==="), "names a level twice"),
+        (lambda text: text.replace("    Inputs:", "    Inputs (Streamed):", 1), "streams 'Inputs'"),
     ],
 )
 def test_broken_statistics_get_one_sentence(tmp_path, change, words):

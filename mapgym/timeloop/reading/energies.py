@@ -9,7 +9,7 @@ al., IEEE JSSC 9, 1974). The energy of a DRAM, which is not on the chip, is not 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,9 @@ _PAT_NM, _PAT_VOLT = 65.0, 1.0
 _SMALL_KB, _SMALL, _LARGE_KB, _LARGE = 0.5, 1.0, 100.0, 6.0
 _UNIT_BITS, _DRAM_PJ = 16, 200.0
 _CHOICE = re.compile(r"pat(?:@(\d+(?:\.\d+)?)\s*nm(?:@(\d+(?:\.\d+)?)\s*[vV])?)?")
+
+Energies = dict[str, dict[str, float]]
+"""Component, by the last part of its name -> action -> energy in pJ."""
 
 HOW = (
     "name the ERT that Accelergy has written for it as well (arch.yaml,ERT.yaml), or choose an estimate: "
@@ -81,7 +84,7 @@ class Tables:
         file: of the ERT.
     """
 
-    energies_pj: dict[str, dict[str, float]] | None
+    energies_pj: Energies | None
     areas_um2: dict[str, float]
     file: str
 
@@ -92,13 +95,8 @@ def read_tables(documents: Documents, ignored: list[Ignored]) -> Tables:
     Raises:
         SpecificationError: one is no table.
     """
-    found: dict[str, dict[str, float]] = {}
     sections = documents.every("ERT")
-    for section in sections:
-        for component, actions in _entries(section):
-            own = found.setdefault(base_name(component), {})
-            for action, energy in _actions(actions, f"{section.file}: ERT: {component}"):
-                own[action] = max(energy, own.get(action, 0.0))
+    found = read_energies(sections)
     areas: dict[str, float] = {}
     for section in documents.every("ART"):
         for component, entry in _entries(section):
@@ -110,6 +108,21 @@ def read_tables(documents: Documents, ignored: list[Ignored]) -> Tables:
                 continue
             areas[base_name(component)] = float(_number(area, f"{section.file}: ART: {component}"))
     return Tables(found if sections else None, areas, ", ".join(section.file for section in sections))
+
+
+def read_energies(sections: Iterable[Section]) -> Energies:
+    """The energies in tables; of several for one action, for different arguments, the largest counts, as in Timeloop.
+
+    Raises:
+        SpecificationError: one is no table, or an energy no number of at least 0.
+    """
+    found: Energies = {}
+    for section in sections:
+        for component, actions in _entries(section):
+            own = found.setdefault(base_name(component), {})
+            for action, energy in _actions(actions, f"{section.file}: ERT: {component}"):
+                own[action] = max(energy, own.get(action, 0.0))
+    return found
 
 
 def _entries(section: Section) -> list[tuple[str, Any]]:

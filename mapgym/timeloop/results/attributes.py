@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping as AbcMapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mapgym.timeloop.results.energies import component_name
+from mapgym.timeloop.reading.hardware import base_name
 
 _RANGE = re.compile(r"\[(\d+)\.\.(\d+)\]")
 
@@ -49,7 +49,7 @@ def read_attributes(data: object) -> dict[str, Attributes]:
                 count *= int(last[:9]) - int(first[:9]) + 1
             attributes = entry.get("attributes")
             values = {str(key).replace("-", "_"): value for key, value in attributes.items()} if attributes else {}
-            found[component_name(path)] = Attributes(max(1, count), values)
+            found[base_name(path)] = Attributes(max(1, count), values)
     return found
 
 

@@ -20,9 +20,9 @@ from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.actions import MAC_ACTIONS, STORAGE_ACTIONS, known_names
 from mapgym.spec.levels import Mac, StorageLevel
 from mapgym.spec.rules import RULE_SETS
+from mapgym.timeloop.reading.energies import Energies
 from mapgym.timeloop.reading.loops import PrintedLevel
 from mapgym.timeloop.results.attributes import Attributes
-from mapgym.timeloop.results.energies import Energies
 from mapgym.timeloop.results.printed import Printed, read_optional, read_printed
 from mapgym.timeloop.results.stats import Part, Stats
 

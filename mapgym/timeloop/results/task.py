@@ -13,11 +13,12 @@ from mapgym.mapping import Mapping
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.levels import Mac, StorageLevel
 from mapgym.spec.workload import Workload
+from mapgym.timeloop.reading.documents import Section
+from mapgym.timeloop.reading.energies import Energies, read_energies
 from mapgym.timeloop.reading.loops import Loop, PrintedLevel, parse_loops, parse_nest
 from mapgym.timeloop.reading.mappings import looks_like_timeloop, make_mapping, plans_of, read_timeloop_mapping
 from mapgym.timeloop.reading.problems import read_problem
 from mapgym.timeloop.results.attributes import Attributes, read_attributes
-from mapgym.timeloop.results.energies import Energies, read_energies
 from mapgym.timeloop.results.folder import Case, read_nest_text
 from mapgym.timeloop.results.stats import Stats, read_stats
 
@@ -59,7 +60,7 @@ def read_inputs(case: Case) -> Inputs:
     """
     stats = read_stats(case.stats)
     energies, where = case.document("ERT")
-    table = {} if energies is None else read_energies(energies, where)
+    table = {} if energies is None else read_energies([Section("ERT", energies, where, "ERT")])
     architecture, _ = case.document("architecture")
     notes = list(case.notes)
     return Inputs(case, stats, _nest(case, stats), table, read_attributes(architecture), notes)

@@ -9,7 +9,6 @@ from hypothesis import given, strategies as st
 
 from mapgym.errors import SpecificationError
 from mapgym.timeloop.results.attributes import read_attributes
-from mapgym.timeloop.results.energies import component_name, read_energies
 from mapgym.timeloop.results.printed import read_optional, read_printed
 from mapgym.timeloop.results.stats import parse_stats
 
@@ -148,17 +147,6 @@ def test_a_number_is_shown_by_what_it_prints(number, digits):
         assert printed.shows(number)
         assert printed.lies_within(number, number)
         assert not printed.shows(number + 2.1 * printed.half + 1e-6 * number)
-
-
-def test_energies_of_all_versions():
-    new = {"tables": [{"name": "chip.PE[0..3].RF[1..4]", "actions": [{"name": "read", "energy": 2}]}]}
-    assert read_energies(new, "e") == {"RF": {"read": 2.0}}
-    old = {"tables": {"chip.RF": {"read": [{"energy": 1, "arguments": {}}, {"energy": 3}], "idle": {"energy": 0.5}}}}
-    assert read_energies(old, "e") == {"RF": {"read": 3.0, "idle": 0.5}}
-    for broken in ({}, {"tables": 7}, {"tables": [7]}, {"tables": [{"name": "a", "actions": [{"energy": "x"}]}]}):
-        with pytest.raises(SpecificationError, match=r"e: ERT"):
-            read_energies(broken, "e")
-    assert component_name("a.b[0..3].c[1..16]") == "c"
 
 
 def test_architectures_flat_and_in_trees():

@@ -19,6 +19,6 @@ setup(
     package_data={
         "mapgym": ["py.typed"],
         "mapgym.agents.learned": ["weights/*.safetensors"],
-        "mapgym.envs_config": ["**/*.yaml"],
+        "mapgym.envs_config": ["**/*.yaml", "*.tsv"],
     },
 )

@@ -141,7 +141,7 @@ def offer_best_known(results: Sequence[RunResult], file: Path | None) -> None:
     elif found.better:
         console.say(
             f"{len(found.better)} results are better than the best known; join them with "
-            "--update-best-known envs_config/best_known.yaml"
+            "--update-best-known envs_config/best_known.tsv"
         )
 
 

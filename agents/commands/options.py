@@ -145,7 +145,7 @@ JobsOption = Annotated[
 UpdateBestKnownOption = Annotated[
     Path | None,
     typer.Option(
-        help="YAML file of best known mappings to join better ones into, such as envs_config/best_known.yaml.",
+        help="YAML file of best known mappings to join better ones into, such as envs_config/best_known.tsv.",
         show_default=False,
     ),
 ]

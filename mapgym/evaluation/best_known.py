@@ -1,11 +1,12 @@
-"""The best mappings that are known, with what is proven about them: the file ``envs_config/best_known.yaml``.
+"""The best mappings that are known, with what is proven about them: the file ``envs_config/best_known.tsv``.
 
 An entry belongs to a task: the dims, bounds and tensors of a workload, the definition of an accelerator (with its
 ``peer_links`` and ``rules``), the searched axes and the objective. Its key is a hash of these, so that an accelerator
 of your own that has the name of another gets nothing that is not true for it. Names of workloads and accelerators do
 not count.
 
-The file is large and an entry small: the text is cut at the keys, and only the entries that are asked for are parsed.
+The file has one line for each entry, with tabs between the columns, so that what changes is seen line by line. It may
+be long: only the entries that are asked for are read further than their keys.
 """
 
 from __future__ import annotations
@@ -20,8 +21,6 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from mapgym.cost import OBJECTIVES
 from mapgym.errors import SpecificationError
@@ -39,23 +38,38 @@ from mapgym.system.files import write_bytes
 CERTIFIED, GAP = "certified", "gap"
 """Status of an entry: nothing can be better (to 1e-6, relative), or only the stated lower bound is proven."""
 
-# The parser in C is ten times as fast, where PyYAML was built with it.
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_ENTRY = re.compile(r"^([0-9a-f]{20}):$", re.MULTILINE)
-_HEADER = """\
+_TAB = "\t"
+_ENTRY = re.compile(r"^([0-9a-f]{20})\t.*$", re.MULTILINE)
+_COLUMNS = (
+    "key",
+    "workload",
+    "accelerator",
+    "peer_links",
+    "rules",
+    "axes",
+    "objective",
+    "status",
+    "value",
+    "lower_bound",
+    "command",
+    "mapping",
+)
+_HEADER = f"""\
 # The best mappings that are known. Written by the option --update-best-known; do not edit.
 # Each key is a hash of the task. value and lower_bound are in the unit of the objective (EDP: pJ*cycles, energy: pJ,
 # latency: cycles). certified: no mapping of the map space is better, to 1e-6; gap: lower_bound is what is proven.
+# Mappings are JSON: for each level, outermost first, its name, its temporal loops, those along X and those along Y,
+# innermost first, and the tensors that it keeps; empty ends are left out, and then those of the level before are kept.
+# {_TAB.join(_COLUMNS)}
 """
 _SEALED = "# The last line is a checksum of this file.\n"
 _SEAL = f"# {UNSEALED}\n"
-_TASK = {"workload": str, "accelerator": str, "peer_links": bool, "rules": str, "objective": str, "axes": list}
-_DATA = {"value": float, "lower_bound": float, "status": str, "command": str, "mapping": dict}
-_NESTING, _MOST_NESTING = "[{-?:", 5000
-"""One of these comes with every level of nesting; the parser in C ends the process when there are too many."""
+_COMMAND = "# command {}: {}\n"
+_LOOPS = ("temporal", "spatial_x", "spatial_y")
+_COMMANDS = re.compile(r"^# command ([0-9a-f]{6}): (.*)$", re.MULTILINE)
 
-_DAMAGE = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
-"""What PyYAML raises about a text that is no YAML, or whose tags do not fit."""
+_DAMAGE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+"""What a line that is no entry may raise."""
 
 
 @dataclass(frozen=True)
@@ -150,11 +164,11 @@ def best_known(space: MapSpace, objective: str) -> BestKnown | None:
 
 def all_best_known() -> list[BestKnown]:
     """Every entry of the file, in its order."""
-    return [entry for key in _blocks() if (entry := _stored(key)) is not None]
+    return [entry for key in _lines() if (entry := _stored(key)) is not None]
 
 
 def read_entries(text: str) -> list[BestKnown]:
-    """The entries in a text that :func:`to_yaml` or :func:`write_file` wrote.
+    """The entries in a text that :func:`to_text` or :func:`write_file` wrote.
 
     Raises:
         ValueError: it is something else, or damaged.
@@ -166,9 +180,9 @@ def read_entries(text: str) -> list[BestKnown]:
         if not is_whole(text.encode()):
             raise ValueError("the checksum does not fit")
         entries = entries[len(_SEALED) : -len(_SEAL)]
-    if entries and not _ENTRY.match(entries):
-        raise ValueError("it does not begin with an entry")
-    return [_parse(key, block) for key, block in _cut(entries).items()]
+    commands = dict(_COMMANDS.findall(entries))
+    lines = [line for line in entries.split("\n") if line and not _COMMANDS.match(line)]
+    return [_parse(line, commands) for line in lines]
 
 
 def read_file(path: Path) -> list[BestKnown]:
@@ -189,28 +203,35 @@ def read_file(path: Path) -> list[BestKnown]:
 
 
 def write_file(path: Path, entries: Iterable[BestKnown]) -> None:
-    """Writes a file of one's own atomically: as :func:`to_yaml`, with a checksum."""
-    text = _HEADER + _SEALED + to_yaml(entries).removeprefix(_HEADER) + _SEAL
+    """Writes a file of one's own atomically: as :func:`to_text`, with a checksum."""
+    text = _HEADER + _SEALED + to_text(entries).removeprefix(_HEADER) + _SEAL
     write_bytes(path, seal(text.encode()))
 
 
-def to_yaml(entries: Iterable[BestKnown]) -> str:
+def to_text(entries: Iterable[BestKnown]) -> str:
     """The text of a file with these entries, sorted by what people look for."""
     ordered = sorted(entries, key=_place)
-    blocks = []
-    for entry in ordered:
-        task = {name: getattr(entry, name) for name in _TASK if name != "axes"}
-        if entry.rules == RULES_BEFORE_NAMES:
-            del task["rules"]
-        data = {"task": {**task, "axes": list(entry.axes)}}
-        data |= {name: getattr(entry, name) for name in ("value", "lower_bound", "status", "command")}
-        lines = [f"{entry.key}:", *(f"  {key}: {_in_one_line(value)}" for key, value in data.items())]
-        lines += ["  mapping:", "    levels:"]
-        # Loops that are not there say nothing; a tensor that is not kept does.
-        levels = [{k: v for k, v in level.items() if v or k == "keep"} for level in entry.mapping["levels"]]
-        lines += [f"    - {_in_one_line(level)}" for level in levels]
-        blocks.append("\n".join(lines) + "\n")
-    return _HEADER + "".join(blocks)
+    commands = {_digest(command): command for command in sorted({entry.command for entry in ordered})}
+    lines = [
+        _TAB.join(
+            (
+                entry.key,
+                entry.workload,
+                entry.accelerator,
+                "links" if entry.peer_links else "-",
+                entry.rules,
+                ",".join(entry.axes),
+                entry.objective,
+                entry.status,
+                repr(entry.value),
+                repr(entry.lower_bound),
+                _digest(entry.command),
+                json.dumps(_packed(entry.mapping), separators=(",", ":")),
+            )
+        )
+        for entry in ordered
+    ]
+    return _HEADER + "".join(_COMMAND.format(*pair) for pair in commands.items()) + "".join(f"{x}\n" for x in lines)
 
 
 def _place(entry: BestKnown) -> tuple[object, ...]:
@@ -219,42 +240,83 @@ def _place(entry: BestKnown) -> tuple[object, ...]:
     return (*hardware, entry.objective, len(entry.axes), entry.key)
 
 
-def _in_one_line(value: object) -> str:
-    return yaml.safe_dump(value, sort_keys=False, default_flow_style=True, width=math.inf).removesuffix("...\n").strip()
+def _digest(command: str) -> str:
+    """What stands for a command in the lines of entries; it does not change when others are added."""
+    return hashlib.sha256(command.encode()).hexdigest()[:6]
+
+
+def _packed(mapping: dict[str, Any]) -> list[list[Any]]:
+    """The levels of a mapping without what says nothing."""
+    packed, kept = [], None
+    for level in mapping["levels"]:
+        entry = [level["level"], *(level.get(name, {}) for name in _LOOPS), level.get("keep")]
+        if entry[-1] == kept:
+            entry.pop()
+            while entry[-1] == {}:
+                entry.pop()
+        kept = level.get("keep")
+        packed.append(entry)
+    return packed
+
+
+def _unpacked(levels: list[list[Any]]) -> dict[str, Any]:
+    """The mapping again, in the form of :meth:`mapgym.mapping.Mapping.to_dict` without what is empty."""
+    unpacked = []
+    kept: list[str] | None = None
+    for name, *rest in levels:
+        loops = dict(zip(_LOOPS, rest, strict=False))
+        kept = rest[3] if len(rest) > 3 else kept
+        kinds = set(map(type, loops.values()))
+        if type(name) is not str or len(rest) > 4 or not isinstance(kept, list | None) or kinds - {dict}:
+            raise ValueError("the mapping has another form")
+        orders = {
+            "order": [*loops.get("temporal", {})],
+            "spatial_order": [*loops.get("spatial_x", {}), *loops.get("spatial_y", {})],
+        }
+        level = {"level": name, **loops, **orders}
+        keeps = {} if kept is None else {"keep": [*kept]}
+        unpacked.append({key: value for key, value in level.items() if value} | keeps)
+    return {"levels": unpacked}
 
 
 @cache
-def _blocks() -> dict[str, str]:
-    return _cut((resources.files("mapgym.envs_config") / "best_known.yaml").read_text(encoding="utf-8"))
+def _text() -> str:
+    return (resources.files("mapgym.envs_config") / "best_known.tsv").read_text(encoding="utf-8")
+
+
+@cache
+def _lines() -> dict[str, str]:
+    """Key -> line of the entry."""
+    return {match[1]: match[0] for match in _ENTRY.finditer(_text())}
+
+
+@cache
+def _commands() -> dict[str, str]:
+    return dict(_COMMANDS.findall(_text()))
 
 
 def _stored(key: str) -> BestKnown | None:
     # There is no end of tasks of which nothing is stored, so that nothing is kept of them.
-    return _read(key) if key in _blocks() else None
+    return _read(key) if key in _lines() else None
 
 
 @cache
 def _read(key: str) -> BestKnown:
-    return _parse(key, _blocks()[key])
+    return _parse(_lines()[key], _commands())
 
 
-def _cut(text: str) -> dict[str, str]:
-    """Key -> text of the entry."""
-    parts = _ENTRY.split(text)
-    return dict(zip(parts[1::2], parts[2::2], strict=True))
-
-
-def _parse(key: str, block: str) -> BestKnown:
-    """An entry; raises ValueError for one that :func:`to_yaml` does not write."""
-    if sum(map(block.count, _NESTING)) > _MOST_NESTING:
-        raise ValueError(f"entry {key}: it is nested too deeply")
+def _parse(line: str, commands: dict[str, str]) -> BestKnown:
+    """An entry; raises ValueError for one that :func:`to_text` does not write."""
     try:
-        data = yaml.load(block, _LOADER)
-        task = {"rules": RULES_BEFORE_NAMES, **data.pop("task")}
-        for given, kinds in ((task, _TASK), (data, _DATA)):
-            if list(map(type, map(given.get, kinds))) != list(kinds.values()) or len(given) != len(kinds):
-                raise ValueError("keys are missing, unknown or of another kind")
-        entry = BestKnown(key=key, **{**task, "axes": tuple(task["axes"])}, **data)
+        data: dict[str, Any] = dict(zip(_COLUMNS, line.split(_TAB), strict=True))
+        if not _ENTRY.match(line):
+            raise ValueError("it does not begin with a key")
+        data["peer_links"] = {"links": True, "-": False}[data["peer_links"]]
+        data["axes"] = tuple(filter(None, data["axes"].split(",")))
+        data["value"], data["lower_bound"] = float(data["value"]), float(data["lower_bound"])
+        data["command"] = commands[data["command"]]
+        data["mapping"] = _unpacked(json.loads(data["mapping"]))
+        entry = BestKnown(**data)
         if not all(0.0 <= figure < math.inf for figure in (entry.lower_bound, entry.value)):
             raise ValueError("the value or the lower bound is no figure")
         if (
@@ -264,10 +326,8 @@ def _parse(key: str, block: str) -> BestKnown:
             or entry.status not in (CERTIFIED, GAP)
         ):
             raise ValueError("an axis, the rules, the objective or the status is unknown")
-        if not all(isinstance(level, dict) for level in entry.mapping["levels"]):
-            raise ValueError("the mapping has no levels")
     except _DAMAGE as error:
-        raise ValueError(f"entry {key}: {quoted(str(error))}") from None
+        raise ValueError(f"entry {quoted(line[:20])}: {quoted(str(error))}") from None
     return entry
 
 

@@ -13,7 +13,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import yaml
 
 from mapgym.agents.certificate import BEST_KNOWN, Certificate, certify, known_certificate
 from mapgym.agents.interruption import Interruption
@@ -290,7 +289,7 @@ class TestStudy:
         entry = next(entry for entry in entries if entry.workload == TASK[0])
         assert entry.certified
         assert space.contains(entry.to_mapping(space.workload, space.accelerator))
-        assert str(yaml.safe_load(best.read_text())[entry.key]["command"]).startswith("mapgym study optimum")
+        assert entry.command.startswith("mapgym study optimum")
 
     def test_a_study_continues(self, mapgym, arguments, tmp_path, monkeypatch):
         mapgym(*arguments)

@@ -87,7 +87,7 @@ def mapping_file() -> bytes:
 
 def best_known_file() -> bytes:
     """A few entries of the file of best known mappings."""
-    return best_known.to_yaml(best_known.all_best_known()[:3]).encode()
+    return best_known.to_text(best_known.all_best_known()[:3]).encode()
 
 
 @cache

@@ -139,7 +139,7 @@ def test_tuning(content):
 @fuzz
 @given(files(corpus.best_known_file()))
 def test_best_known(content):
-    offered(content, "best_known.yaml", read_file)
+    offered(content, "best_known.tsv", read_file)
 
 
 @fuzz

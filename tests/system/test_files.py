@@ -15,7 +15,7 @@ import pytest
 from hypothesis import example, given, settings, strategies as st
 
 from mapgym.errors import SpecificationError
-from mapgym.evaluation.best_known import BestKnown, all_best_known, read_file, to_yaml, write_file
+from mapgym.evaluation.best_known import BestKnown, all_best_known, read_file, to_text, write_file
 from mapgym.spec import catalog
 from mapgym.system import files
 from mapgym.system.checksums import UNSEALED, is_whole, seal
@@ -284,26 +284,29 @@ class TestBestKnownFile:
                 read_file(path)
 
     def test_one_without_a_checksum_is_read(self, tmp_path, entries):
-        (tmp_path / "best.yaml").write_text(to_yaml(entries))
+        (tmp_path / "best.yaml").write_text(to_text(entries))
         assert read_file(tmp_path / "best.yaml") == entries
 
     @pytest.mark.parametrize(
         ("old", "new"),
         [
-            ("value: ", "value: x"),
-            ("value: ", "valeu: "),
-            ("status: certified", "status: sure"),
-            ("objective: edp", "objective: edf"),
-            ("axes: [tile", "axes: [tyle"),
-            ("lower_bound: ", "lower_bound: -"),
-            ("    levels:", "    levels: &a [*a]\n    more:"),
-            ("task: {", "task: {{"),
-            ("command: ", "command: !!float "),
-            ("  mapping:\n", "  mapping: " + "[" * 50_000 + "\n"),
+            ("\tcertified\t", "\tcertified\tx"),
+            ("\tcertified\t", "\tsure\t"),
+            ("\tcertified\t", "\tcertified\t-"),
+            ("\tcertified\t", "\t"),
+            ("\tedp\t", "\tedf\t"),
+            ("\ttile,", "\ttyle,"),
+            ("\t-\ttimeloop-2025", "\t-\ttimeloop-1"),
+            ("\t-\ttimeloop-2025", "\t+\ttimeloop-2025"),
+            ("# command ", "# commands "),
+            ("[[", "[[["),
+            ("[[", "[[7,"),
+            ('{"', '7,{"'),
+            ("[[", "[" * 50_000),
         ],
     )
     def test_an_altered_entry_is_refused(self, tmp_path, entries, old, new):
-        text = to_yaml(entries)
+        text = to_text(entries)
         assert old in text
         (tmp_path / "best.yaml").write_text(text.replace(old, new, 1))
         with pytest.raises(SpecificationError, match="is damaged, or is no file of best known mappings") as refused:

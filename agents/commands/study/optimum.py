@@ -42,7 +42,7 @@ def run(
     update_best_known: Annotated[
         Path | None,
         typer.Option(
-            help="YAML file of best known mappings to join the results into, such as envs_config/best_known.yaml.",
+            help="YAML file of best known mappings to join the results into, such as envs_config/best_known.tsv.",
             show_default=False,
         ),
     ] = None,

@@ -11,7 +11,8 @@ import numpy as np
 from mapgym.agents.base import Agent, parameter, register
 from mapgym.agents.search.tiny_task import tiny_task
 from mapgym.cost import OBJECTIVES
-from mapgym.cost.optimum import Optimum, Progress, find_optimum
+from mapgym.cost.optimum import Optimum, Progress, ProvenFront, find_front, find_optimum
+from mapgym.evaluation.front import PARETO
 from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
 
@@ -30,13 +31,14 @@ class ExactSearch(Agent):
     products.
 
     Attributes:
-        optimum: what was found and proven by the last search, None before.
+        optimum: what was found and proven by the last search, None before, and for the objective "pareto".
+        front: the same for that objective.
         progress: called now and then with the best value, the proven bound and the gap, if set.
     """
 
     name = "exact"
     summary = "the certified optimum by branch and bound (two or three storage levels)"
-    objectives = OBJECTIVES
+    objectives = (*OBJECTIVES, PARETO)
 
     seconds: float = parameter(60.0, "wall time after which it stops with the bound proven by then", low=0.0)
     gap: float = parameter(1e-6, "stops when the mapping is above the proven bound by this share, at most", low=0.0)
@@ -46,6 +48,7 @@ class ExactSearch(Agent):
         super().__post_init__()
         # No parameters, and so no fields.
         self.optimum: Optimum | None = None
+        self.front: ProvenFront | None = None
         self.progress: Progress | None = None
 
     def warm_up(self, space: MapSpace) -> None:
@@ -53,24 +56,30 @@ class ExactSearch(Agent):
         find_optimum(tiny_task())
 
     def search(self, evaluator: Evaluator, seed: int, initial: MappingBatch | None = None) -> None:
-        """Prices what it is given and random mappings, then the optimum."""
-        self.optimum = None
+        """Prices what it is given and random mappings, then the optimum, or all mappings of the front."""
+        self.optimum = self.front = None
         space = evaluator.space
         seed = self.begin(evaluator, seed)
         if initial is not None:
             evaluator.evaluate(initial)
         count = min(self.first, evaluator.remaining - 1)
-        if count > 0:
+        if count > 0 and evaluator.objective != PARETO:
             evaluator.evaluate(space.sample(np.random.default_rng(seed), count))
         limit = math.inf
         if evaluator.budget.seconds is not None:
             # A tenth is kept for the last nodes, which are not interrupted, and for pricing the result: what is found
             # after the budget is spent does not count.
             limit = 0.9 * (evaluator.budget.seconds - evaluator.seconds)
+        seconds = max(0.0, min(self.seconds, limit))
+        if evaluator.objective == PARETO:
+            self.front = find_front(space, seconds=seconds, gap=self.gap)
+            if self.front.points and not evaluator.exhausted:
+                evaluator.evaluate(MappingBatch.concatenate([point.mapping.batch() for point in self.front.points]))
+            return
         self.optimum = find_optimum(
             space,
             evaluator.objective,
-            seconds=max(0.0, min(self.seconds, limit)),
+            seconds=seconds,
             gap=self.gap,
             progress=self.progress,
             incumbent=evaluator.best_mapping,

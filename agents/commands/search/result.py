@@ -19,6 +19,7 @@ from mapgym.evaluation.task import density_text
 from mapgym.mapping import Mapping
 
 if TYPE_CHECKING:
+    from mapgym.cost.optimum import ProvenFront
     from mapgym.warmstart import Start
 
 
@@ -35,6 +36,7 @@ class SearchResult:
         start: what it began with, None without a warm start.
         interrupted: whether Ctrl-C ended it.
         certificate: what is proven about the task.
+        proven_front: what is proven about its front of energy and latency.
     """
 
     evaluator: Evaluator
@@ -46,6 +48,7 @@ class SearchResult:
     start: Start | None
     interrupted: bool
     certificate: Certificate | None
+    proven_front: ProvenFront | None = None
 
     def write(self, path: Path) -> None:
         """Writes the best mapping, or all of a front, as YAML."""
@@ -95,6 +98,8 @@ class SearchResult:
             "begun_from": None if self.start is None else self.start.account(),
             "mapping": self.mapping.to_dict(),
             "front": None if evaluator.front is None else front_data(evaluator.front),
+            "front_certified": None if self.proven_front is None else self.proven_front.certified,
+            "front_proven_cycles": None if self.proven_front is None else self.proven_front.proven_cycles,
         }
 
     def print(self, output: Path | None) -> None:
@@ -104,7 +109,7 @@ class SearchResult:
             output: where it has been written to.
         """
         if self.evaluator.front:
-            print_front(self.evaluator.front, self.evaluator, self.agent, self.seconds, output)
+            print_front(self.evaluator.front, self.proven_front, self.evaluator, self.agent, self.seconds, output)
         elif is_sparsity_aware(self.evaluator.objective):
             print_densities(self.evaluator, self.agent, self.seconds, output)
         else:

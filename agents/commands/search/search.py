@@ -153,8 +153,9 @@ def _result(search: Search, certify: float | None) -> SearchResult:
             "or use another agent"
         )
     certificate = _certificate(search, None if interrupted else certify)
+    proven = getattr(agent, "front", None)  # of an agent that proves a front
     return SearchResult(
-        evaluator, mapping, cost, agent.name, search.seed, seconds, search.start, interrupted, certificate
+        evaluator, mapping, cost, agent.name, search.seed, seconds, search.start, interrupted, certificate, proven
     )
 
 

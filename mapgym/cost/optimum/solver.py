@@ -37,7 +37,7 @@ Progress = Callable[[float, float, float], None]
 # Sums of a dozen terms: an equal mapping must not look better than the incumbent by rounding.
 _ROUNDING = 1e-12
 # Formulas and cost model add up the same terms in another order; bounds are lowered by this share.
-_TOLERANCE = 1e-9
+TOLERANCE = 1e-9
 _SECONDS_BETWEEN_REPORTS = 0.5
 
 
@@ -167,7 +167,7 @@ class Solver:
         if self.best is None or cost.objective(self.objective) < self.best[1].objective(self.objective):
             self.best = mapping, cost
             if self.task.problem.peer_links and self.objective != "latency":
-                self.value = min(self.value, cost.objective(self.objective) * (1.0 + _TOLERANCE))
+                self.value = min(self.value, cost.objective(self.objective) * (1.0 + TOLERANCE))
 
     def close(self, gap: float) -> Iterator[float]:
         """Prices exactly all solutions that the formulas leave below the best mapping; yields the bound so far.
@@ -259,7 +259,7 @@ def find_optimum(
     """
     check_objective(objective)
     task = make_task(space)
-    _warm_up()
+    warm_up()
     started = time.perf_counter()
     solver = Solver(task, objective)
     if incumbent is not None:
@@ -268,7 +268,7 @@ def find_optimum(
         solver.offer(incumbent)
         if solver.best is not None and objective != "latency":
             # By the cost model an energy may be below the formulas by rounding errors.
-            solver.value = solver.best[1].objective(objective) * (1.0 + _TOLERANCE)
+            solver.value = solver.best[1].objective(objective) * (1.0 + TOLERANCE)
     bound, interrupted = 0.0, False
     reported = started
     try:
@@ -292,7 +292,7 @@ def find_optimum(
 
 
 @cache
-def _warm_up() -> None:
+def warm_up() -> None:
     """Compiles the kernels, or loads them, so that limits of time are kept."""
     workload = matmul(M=2, K=2, N=2)
     for links in (False, True):
@@ -330,7 +330,7 @@ def _start_without_links(solver: Solver, seconds: float | None) -> None:
         raise KeyboardInterrupt
 
 
-def _pairs(task: Task) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def pairs(task: Task) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """All pairs of spatial factors of the two levels, int64[n, D] each, that may fit the bounds and use enough MACs."""
     lanes, spread = task.lanes, task.blocks
     found_lanes, found_spread = [], []
@@ -344,7 +344,7 @@ def _pairs(task: Task) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 def _cheapest(solver: Solver, gap: float) -> Iterator[float]:
     """Steps of the search for least energy, or energy times cycles; yields the bound so far."""
-    lanes, spread = _pairs(solver.task)
+    lanes, spread = pairs(solver.task)
     for keep in solver.task.keeps:
         solver.branches.append(solver.branch(keep, lanes, spread))
         yield 0.0
@@ -361,7 +361,7 @@ def _cheapest(solver: Solver, gap: float) -> Iterator[float]:
 
 def _fastest(solver: Solver) -> Iterator[float]:
     """Steps of the search for least cycles: the most parallel factors for which any tile fits."""
-    lanes, spread = _pairs(solver.task)
+    lanes, spread = pairs(solver.task)
     used = lanes.prod(axis=1) * spread.prod(axis=1)
     solver.power = 0.0
     for parallel in np.unique(used)[::-1]:
@@ -390,7 +390,7 @@ def _conclude(solver: Solver, bound: float, gap: float, seconds: float, interrup
     value = float(cost.objective(solver.objective))
     lower = min(float(bound), value)
     if solver.objective != "latency":
-        lower *= 1.0 - _TOLERANCE
+        lower *= 1.0 - TOLERANCE
     certified = value <= lower * (1.0 + gap)
     return Optimum(
         mapping, cost, solver.objective, value, lower, certified, int(solver.work.nodes[0]), seconds, interrupted

@@ -76,6 +76,20 @@ def with_action_energies(rng: np.random.Generator, accelerator: Accelerator) -> 
     return replace(accelerator, levels=tuple(levels))
 
 
+def with_bandwidths(rng: np.random.Generator, accelerator: Accelerator) -> Accelerator:
+    """The accelerator with limits of bandwidth that often hold, some of them by tensor."""
+    levels = []
+    for level in accelerator.levels:
+        limits = {
+            f"{kind}_bandwidth_words_per_cycle": float(rng.choice((0.25, 0.5, 1.0, 2.0, 3.0)))
+            for kind in ("read", "write", "shared")
+            if rng.random() < 0.4
+        }
+        scale = {"Inputs": float(rng.choice((0.5, 2.0)))} if rng.random() < 0.3 else ()
+        levels.append(replace(level, **limits, bandwidth_scale=scale))
+    return replace(accelerator, levels=tuple(levels))
+
+
 def random_workload(rng: np.random.Generator) -> Workload:
     bounds = (1, 1, 1, 2, 2, 3, 4, 4, 6, 8, 9)
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mapgym.cost.bound import lower_bound
 from mapgym.cost.model import Cost, CostModel, check_objective
+from mapgym.cost.optimum.bandwidth import LeastCycles
 from mapgym.cost.optimum.lane_kernels import Lanes, make_lanes
 from mapgym.cost.optimum.lattice import make_chains, make_lattice
 from mapgym.cost.optimum.lattice_kernels import Chains, Lattice
@@ -102,6 +103,7 @@ class Solver:
         self.orders: OrderScratch = make_order_scratch(len(problem.bounds), len(problem.words))
         self.work: Work = make_work(problem)
         self.lanes: Lanes = make_lanes(len(problem.bounds), len(problem.words))
+        self.least_cycles = LeastCycles(task, self.orders, self.work)
         self.value = math.inf  # by the formulas: energy in pJ, times cycles where they count
         self.floor = math.inf  # least formula that was not accepted, or accepted with slack
         self.best: tuple[Mapping, Cost] | None = None
@@ -124,7 +126,7 @@ class Solver:
         possible = np.flatnonzero(np.isfinite(bounds))
         branch.lanes, branch.spread = lanes[possible], spread[possible]
         branch.bounds = bounds[possible]
-        branch.cycles = problem.macs / (branch.lanes.prod(axis=1) * branch.spread.prod(axis=1))
+        branch.cycles = self.least_cycles.of(keep, branch.lanes, branch.spread)
         branch.sort(branch.bounds * branch.cycles**self.power)
         return branch
 
@@ -361,9 +363,12 @@ def _cheapest(solver: Solver, gap: float) -> Iterator[float]:
 
 def _fastest(solver: Solver) -> Iterator[float]:
     """Steps of the search for least cycles: the most parallel factors for which any tile fits."""
+    solver.power = 0.0
+    if solver.least_cycles.is_limited:
+        yield from _fastest_within_limits(solver)
+        return
     lanes, spread = pairs(solver.task)
     used = lanes.prod(axis=1) * spread.prod(axis=1)
-    solver.power = 0.0
     for parallel in np.unique(used)[::-1]:
         same = np.flatnonzero(used == parallel)
         cycles = solver.task.problem.macs / float(parallel)
@@ -374,6 +379,38 @@ def _fastest(solver: Solver) -> Iterator[float]:
                 yield cycles
                 if math.isfinite(solver.value):
                     return
+
+
+def _fastest_within_limits(solver: Solver) -> Iterator[float]:
+    """The same where bandwidths are limited: by least cycles, until what is left is no faster than the best mapping.
+
+    Below each choice of spatial factors the mapping of least energy is priced, which need not be the fastest there.
+    """
+    lanes, spread = pairs(solver.task)
+    for keep in solver.task.keeps:
+        branch = solver.branch(keep, lanes, spread)
+        branch.sort(branch.cycles)
+        solver.branches.append(branch)
+        yield 0.0
+    branches = solver.branches
+    heap = [(branch.cycles[0], k) for k, branch in enumerate(branches) if len(branch.cycles)]
+    heapq.heapify(heap)
+    least = math.inf  # of the choices that were looked into
+    while heap:
+        cycles, k = heapq.heappop(heap)
+        if solver.best is not None and cycles >= solver.best[1].latency_cycles:
+            break
+        branch = branches[k]
+        solver.value = math.inf
+        solver.visit(branch, branch.next, exhaustive=False)
+        if math.isfinite(solver.value):
+            least = min(least, cycles)
+        yield min(least, cycles)
+        branch.next += 1
+        if branch.next < len(branch.cycles):
+            heapq.heappush(heap, (branch.cycles[branch.next], k))
+    if solver.best is not None:
+        yield min(least, float(solver.best[1].latency_cycles))
 
 
 def _conclude(solver: Solver, bound: float, gap: float, seconds: float, interrupted: bool) -> Optimum:

@@ -17,6 +17,7 @@ from mapgym.spec import catalog
 from mapgym.system.files import write_text
 
 _STANDARD_ACCELERATORS = "accel_a,accel_b"
+_ALL = "all"
 _BYPASS_AXES = f"{options.DEFAULT_AXES},bypass"
 
 
@@ -25,11 +26,12 @@ def run(
     output: options.FolderOption,
     networks: Annotated[
         list[str] | None,
-        typer.Option(help="Networks or workloads, separated by commas; the whole catalog when left out."),
+        typer.Option(help="Networks or workloads, separated by commas; all, which is the whole catalog, when left out."),
     ] = None,
     accelerators: Annotated[
         list[str] | None,
-        typer.Option(help=f"Accelerators, separated by commas; {_STANDARD_ACCELERATORS} when left out."),
+        typer.Option(help="Accelerators, separated by commas, or all of the catalog that store nothing compressed and skip nothing; "
+            f"{_STANDARD_ACCELERATORS} when left out."),
     ] = None,
     axes: Annotated[
         list[str] | None,
@@ -42,7 +44,7 @@ def run(
     update_best_known: Annotated[
         Path | None,
         typer.Option(
-            help="YAML file of best known mappings to join the results into, such as envs_config/best_known.tsv.",
+            help="File of best known mappings to join the results into, such as envs_config/best_known.tsv.",
             show_default=False,
         ),
     ] = None,
@@ -58,8 +60,12 @@ def run(
     parsing.parse_seconds(seconds_per_layer, "--seconds-per-layer")
     if update_best_known is not None:
         check_known_file(update_best_known)
-    named = parsing.comma_separated(networks, "--networks") if networks else list(catalog.network_names())
-    machines = accelerators or _STANDARD_ACCELERATORS
+    named = parsing.comma_separated(networks or _ALL, "--networks")
+    machines = parsing.comma_separated(accelerators or _STANDARD_ACCELERATORS, "--accelerators")
+    if named == [_ALL]:
+        named = list(catalog.network_names())
+    if machines == [_ALL]:
+        machines = [name for name in catalog.accelerator_names() if not catalog.accelerator(name).is_sparse]
     tasks = distinct_tasks(
         parsing.load_workloads(named),
         parsing.load_accelerators(machines, "--accelerators", peer_links=peer_links, rules=rules),

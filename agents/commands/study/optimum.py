@@ -26,12 +26,16 @@ def run(
     output: options.FolderOption,
     networks: Annotated[
         list[str] | None,
-        typer.Option(help="Networks or workloads, separated by commas; all, which is the whole catalog, when left out."),
+        typer.Option(
+            help="Networks or workloads, separated by commas; all, which is the whole catalog, when left out."
+        ),
     ] = None,
     accelerators: Annotated[
         list[str] | None,
-        typer.Option(help="Accelerators, separated by commas, or all of the catalog that store nothing compressed and skip nothing; "
-            f"{_STANDARD_ACCELERATORS} when left out."),
+        typer.Option(
+            help="Accelerators, separated by commas, or all of the catalog that store nothing compressed and skip nothing; "
+            f"{_STANDARD_ACCELERATORS} when left out."
+        ),
     ] = None,
     axes: Annotated[
         list[str] | None,

@@ -85,9 +85,7 @@ class LeastCycles:
         """Whether any bandwidth is limited."""
         return bool(self._limits)
 
-    def of(
-        self, keep: NDArray[np.bool_], lanes: NDArray[np.int64], spread: NDArray[np.int64]
-    ) -> NDArray[np.float64]:
+    def of(self, keep: NDArray[np.bool_], lanes: NDArray[np.int64], spread: NDArray[np.int64]) -> NDArray[np.float64]:
         """Whole cycles, float64[n], that no mapping with these factors can go below.
 
         Args:

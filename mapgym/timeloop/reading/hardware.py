@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -386,7 +387,8 @@ def whole(value: object, where: str, least: int = 1) -> int:
     Raises:
         SpecificationError: it is none, or out of range.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or value < least:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not is_number or value != int(value) or value < least:
         raise SpecificationError(f"{where} is {quoted(value)}; give a whole number of at least {least}")
     if value > MAX_INTEGER:
         raise SpecificationError(f"{where} is {quoted(value)}; give a whole number of at most 2**53")

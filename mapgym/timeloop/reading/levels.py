@@ -266,7 +266,10 @@ def _capacity(part: Part, values: _Values, block: int, word_bits: int) -> int | 
     if depth is not None:
         return depth * block
     size = values.number("sizeKB")
-    return None if size is None else whole(math.floor(size * 1024 * 8 / word_bits), f"{part.where}: sizeKB in words")
+    if size is None:
+        return None
+    words = size * 1024 * 8 / word_bits
+    return whole(math.floor(words) if math.isfinite(words) else words, f"{part.where}: sizeKB in words")
 
 
 def _bandwidths(part: Part, values: _Values) -> dict[str, Any]:

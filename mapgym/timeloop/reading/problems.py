@@ -68,7 +68,10 @@ def read_problem(data: object, where: str, names: Names | None = None) -> Worklo
 def _shape(shape: object, where: str) -> dict[str, Any]:
     """A shape that is spelled out; those of Timeloop's own files may be named only."""
     if isinstance(shape, AbcMapping):
-        return _keyed(shape)
+        spelled = _keyed(shape)
+        if not isinstance(spelled.get("name", ""), str):
+            raise SpecificationError(f"{where}: the shape has the name {quoted(spelled['name'])}; give text")
+        return spelled
     if shape is None:
         return {"name": DEFAULT_SHAPE, **SHAPES[DEFAULT_SHAPE]}
     name = Path(str(shape)).name.lower().removesuffix(".yaml").replace("-", "_")

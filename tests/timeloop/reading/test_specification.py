@@ -288,3 +288,28 @@ def test_libconfig_by_hand():
     for broken in ("a = ;", "a = {", "a 1;", "= 1;", "a = (1;", "a = 1; a = 2;", "a = $;", "a = " + "(" * 60):
         with pytest.raises(SpecificationError, match=r"^f"):
             parse_libconfig(broken, "f")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("depth: 64", "depth: 1e400", "give a whole number"),
+        ("depth: 64", "sizeKB: .inf", "sizeKB in words is inf; give a whole number"),
+    ],
+)
+def test_numbers_without_end_are_refused_in_one_sentence(write, old, new, message):
+    text = (
+        "architecture:\n  version: 0.4\n  nodes:\n"
+        "  - {name: DRAM, class: DRAM, attributes: {width: 8, datawidth: 8}}\n"
+        "  - {name: Buffer, class: SRAM, attributes: {depth: 64, width: 8, datawidth: 8}}\n"
+        "  - {name: mac, class: intmac, attributes: {datawidth: 8}}\n"
+    )
+    assert old in text
+    with pytest.raises(SpecificationError, match=message):
+        read_timeloop(write(text.replace(old, new)), energies="pat")
+
+
+def test_the_name_of_a_shape_is_text(write):
+    text = "problem: {shape: {name: [a], dimensions: [M], data_spaces: []}, instance: {}}\n"
+    with pytest.raises(SpecificationError, match=r"the shape has the name \['a'\]; give text"):
+        read_timeloop(write(text))

@@ -33,7 +33,7 @@ def run(
     accelerators: Annotated[
         list[str] | None,
         typer.Option(
-            help="Accelerators, separated by commas, or all of the catalog that store nothing compressed and skip nothing; "
+            help="Accelerators, separated by commas, or all of the catalog without sparse features; "
             f"{_STANDARD_ACCELERATORS} when left out."
         ),
     ] = None,

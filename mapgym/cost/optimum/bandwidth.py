@@ -1,7 +1,7 @@
 """What limits of bandwidth say of the cycles of a choice of spatial factors, before any tile is chosen.
 
-A level that moves w words takes at least w / b cycles at b words a cycle. The least number of words that it moves is found
-as the least energy is: with an energy of 1 pJ for each word that the limit counts, and none for anything else.
+A level that moves w words takes at least w / b cycles at b words a cycle. The least number of words that it moves is
+found as the least energy is: with an energy of 1 pJ for each word that the limit counts, and none for anything else.
 """
 
 from __future__ import annotations

@@ -387,12 +387,12 @@ def whole(value: object, where: str, least: int = 1) -> int:
     Raises:
         SpecificationError: it is none, or out of range.
     """
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not is_number or value != int(value) or value < least:
+    number = value if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    if not math.isfinite(number) or number != int(number) or number < least:
         raise SpecificationError(f"{where} is {quoted(value)}; give a whole number of at least {least}")
-    if value > MAX_INTEGER:
+    if number > MAX_INTEGER:
         raise SpecificationError(f"{where} is {quoted(value)}; give a whole number of at most 2**53")
-    return int(value)
+    return int(number)
 
 
 def names_of(parts: Iterable[Part]) -> tuple[str, ...]:

@@ -307,7 +307,9 @@ class MapSpace:
         outside = np.flatnonzero(~self.contains(batch))
         if len(outside):
             nearest, _ = self.repair(batch[outside])
-            for array, found in zip(batch.arrays(), nearest.arrays(), strict=True):
+            arrays: tuple[NDArray[Any], ...] = batch.arrays()
+            moved: tuple[NDArray[Any], ...] = nearest.arrays()
+            for array, found in zip(arrays, moved, strict=True):
                 array[outside] = found
         return batch
 

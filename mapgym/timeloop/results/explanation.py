@@ -47,10 +47,12 @@ def explained(
     return _UNKNOWN
 
 
-def agrees_but_rounding(comparison: Comparison, inputs: Inputs) -> bool:
-    """Whether all counts and cycles are equal, but for the rounding of probabilities."""
+def wrong_beyond_rounding(comparison: Comparison, inputs: Inputs) -> int:
+    """How many counts and cycles differ by more than the rounding of probabilities."""
     wrong = [each for each in comparison.differences if each.kind != ENERGY]
-    return not wrong or (inputs.stats.is_sparse and all(_is_rounding(each, inputs.stats.mac.name) for each in wrong))
+    if not inputs.stats.is_sparse:
+        return len(wrong)
+    return sum(not _is_rounding(each, inputs.stats.mac.name) for each in wrong)
 
 
 def _is_rounding(difference: Difference, mac: str) -> bool:

@@ -15,7 +15,7 @@ from mapgym.timeloop.reading.problems import read_problem
 from mapgym.timeloop.reading.sparse import targets_of, with_sparse_optimizations
 from mapgym.timeloop.results.comparison import Comparison, Difference, Theirs, compare, printed_figures
 from mapgym.timeloop.results.directives import with_directives
-from mapgym.timeloop.results.explanation import ROUNDING, agrees_but_rounding, explained
+from mapgym.timeloop.results.explanation import ROUNDING, explained, wrong_beyond_rounding
 from mapgym.timeloop.results.folder import Case, add_file, find_cases
 from mapgym.timeloop.results.hardware import Hardware, read_hardware
 from mapgym.timeloop.results.inference import infer_workloads
@@ -151,9 +151,9 @@ class _Validation:
         if self._rules is not None:
             likely, known_by = versions_of(self._rules, stats), "as you have said"
         best = self._best(likely)
-        if not agrees_but_rounding(best[0], self._inputs) and self._rules is None:
+        if wrong_beyond_rounding(best[0], self._inputs) and self._rules is None:
             others = self._best([*likely, *other_versions(likely)])
-            if others[0].badness < best[0].badness:
+            if self._badness(others[0]) < self._badness(best[0]):
                 best, known_by = others, "because most figures agree then, although it is printed otherwise"
         if len(likely) > 1 and known_by.startswith("as "):
             known_by += self._among(likely, best[0])
@@ -174,9 +174,14 @@ class _Validation:
             if version not in self._tried:
                 self._tried[version] = self._try(version)
             found = self._tried[version][0]
-            if found.badness == (0, 0) or (found.badness[1] == 0 and agrees_but_rounding(found, self._inputs)):
+            if found.badness[1] == 0 and not wrong_beyond_rounding(found, self._inputs):
                 break
-        return min((self._tried[v] for v in versions if v in self._tried), key=lambda found: found[0].badness)
+        tried = (self._tried[v] for v in versions if v in self._tried)
+        return min(tried, key=lambda found: self._badness(found[0]))
+
+    def _badness(self, found: Comparison) -> tuple[int, int, int]:
+        """What differs by more than rounding first; less is better."""
+        return (wrong_beyond_rounding(found, self._inputs), *found.badness)
 
     def _try(self, version: Version) -> tuple[Comparison, _Task]:
         """The workload under which most figures agree, counted in one way."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mapgym.cost.model import Cost
 from mapgym.cost.optimum.problem import make_task
-from mapgym.cost.optimum.solver import TOLERANCE, Solver, pairs, warm_up
+from mapgym.cost.optimum.solver import TOLERANCE, Solver, pairs, search_nodes, warm_up
 from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
 from mapgym.mapping import Mapping
@@ -156,17 +156,8 @@ class _FrontSearch:
     def _least_energy(self, same: NDArray[np.int64]) -> Iterator[float]:
         """Searches mappings of one latency for an energy below that of the best so far; yields the bound so far."""
         solver = self._solver
-        solver.branches, solver.floor = [], math.inf
+        solver.floor = math.inf
         if solver.best is not None:
             # By the cost model an energy may be below the formulas by rounding errors, and above them by rounding up.
             solver.value = solver.best[1].energy_pj * (1.0 + TOLERANCE)
-        for keep in solver.task.keeps:
-            solver.branches.append(solver.branch(keep, self._lanes[same], self._spread[same]))
-            yield 0.0
-        yield from solver.sweep(exhaustive=False)
-        solver.sort()
-        yield from solver.sweep(exhaustive=True)
-        formula = min(solver.value, solver.floor)
-        yield formula
-        if solver.best is not None and solver.best[1].energy_pj > formula * (1.0 + self._gap / 2):
-            yield from solver.close(self._gap)
+        yield from search_nodes(solver, self._lanes[same], self._spread[same], self._gap)

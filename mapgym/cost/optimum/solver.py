@@ -346,7 +346,12 @@ def pairs(task: Task) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 def _cheapest(solver: Solver, gap: float) -> Iterator[float]:
     """Steps of the search for least energy, or energy times cycles; yields the bound so far."""
-    lanes, spread = pairs(solver.task)
+    yield from search_nodes(solver, *pairs(solver.task), gap)
+
+
+def search_nodes(solver: Solver, lanes: NDArray[np.int64], spread: NDArray[np.int64], gap: float) -> Iterator[float]:
+    """Steps of the same search among some pairs of spatial factors, with all choices of what is kept."""
+    solver.branches = []
     for keep in solver.task.keeps:
         solver.branches.append(solver.branch(keep, lanes, spread))
         yield 0.0

@@ -180,9 +180,10 @@ def compare(
 
 def _throttles(printed: Printed, figures: Figures, level: str) -> bool:
     """Whether a printed share of the speed of the MACs gives our cycles of a level, which are rounded up."""
-    cycles, computes = figures[level, "", "Cycles"], figures[level, "", "Cycles"] * figures[level, "", THROTTLING]
+    cycles = figures[level, "", "Cycles"]
+    computes = cycles * figures[level, "", THROTTLING]
     low, high = (printed.value + sign * printed.half * (1 + 1e-6) for sign in (-1, 1))
-    return computes / high <= cycles and (low <= 0 or cycles < computes / low + 1)
+    return high > 0 and computes / high <= cycles and (low <= 0 or cycles < computes / low + 1)
 
 
 def _price(inputs: Inputs, accelerator: Accelerator, workload: Workload, reading: str) -> Figures:

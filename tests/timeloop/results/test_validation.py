@@ -230,6 +230,18 @@ def test_the_nest_may_be_missing_where_statistics_have_the_loops(tmp_path):
     assert "--mapping" in report.error
 
 
+@pytest.mark.parametrize(("printed", "is_equal"), [("1.00", True), ("1", True), ("0.99", False), ("0", False)])
+def test_a_share_of_the_speed_is_equal_if_it_gives_the_cycles(tmp_path, printed, is_equal):
+    written(tmp_path)
+    stats = tmp_path / "timeloop-model.stats.txt"
+    text = stats.read_text()
+    label = "Bandwidth throttling : 1.00"
+    assert label in text
+    stats.write_text(text.replace(label, f"Bandwidth throttling : {printed}", 1))
+    (report,) = validate_folder(tmp_path)
+    assert report.agrees is is_equal
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

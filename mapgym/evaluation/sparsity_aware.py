@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, overload
+from functools import cached_property
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -230,9 +231,7 @@ class DensitySetCosts(CostBatch):
 
     def ratios(self) -> NDArray[np.float64]:
         """float64[density, n]: what the objective averages over its lower bound, at each density."""
-        name = self._set.objective.objective
-        bounds = np.array([bound.objective(name) for bound in self._set.lower_bound.bounds])
-        return np.asarray(self.per_density(name) / bounds[:, None])
+        return self._set.ratios(np.array([self.density_latency_cycles, self.density_energy_pj]))
 
     def reason(self, i: int) -> str:
         """Why mapping i is illegal, and at which density; "" for a legal one."""
@@ -253,6 +252,19 @@ class DensitySetCosts(CostBatch):
             density_latency_cycles=self.density_latency_cycles[:, i].copy(),
             density_energy_pj=self.density_energy_pj[:, i].copy(),
         )
+
+
+LATENCY_OF, ENERGY_OF, UTILIZATION_OF = range(3)
+"""What the metrics of prices are."""
+
+
+class DensitySetPrices(NamedTuple):
+    """The prices of n mappings."""
+
+    means: NDArray[np.float64]  # [metric, n], weighted geometric means over the densities
+    metrics: NDArray[np.float64]  # [metric, density, n]
+    status: NDArray[np.int32]  # [n], 0 for mappings that are legal at every density
+    illegal_at: NDArray[np.int64]  # [n], the number of the first density at which one is illegal; else anything
 
 
 class DensitySet:
@@ -295,8 +307,10 @@ class DensitySet:
         self.models = tuple(CostModel(objective.at(workload, density), accelerator) for density in objective.densities)
         self._pricing = self.models[0].at_densities([model.workload for model in self.models])
         bounds = tuple(lower_bound(model.workload, accelerator) for model in self.models)
-        latency = self._mean(np.array([[bound.latency_cycles] for bound in bounds]))
-        energy = self._mean(np.array([[bound.energy_pj] for bound in bounds]))
+        self._shares = objective.shares
+        latency, energy = self._mean(
+            np.array([[[bound.latency_cycles] for bound in bounds], [[bound.energy_pj] for bound in bounds]])
+        )
         self.lower_bound = DensitySetBound(latency.item(), energy.item(), objective, bounds)
 
     @overload
@@ -307,40 +321,58 @@ class DensitySet:
         """Prices one mapping or a batch at every density; what is illegal at one is not priced at the next."""
         if isinstance(mapping, Mapping):
             return self.evaluate(mapping.batch())[0]
-        self.models[0].check_names(mapping)
-        n, k = len(mapping), len(self.models)
-        status, illegal_at = np.empty(n, np.int32), np.empty(n, np.int64)
-        costs, busy = np.empty((k, 2, n)), np.empty((k, n), np.int64)
-        self._pricing.price(mapping.arrays(), status, illegal_at, costs, busy)
-        metrics = np.empty((3, k, n))
-        metrics[0], metrics[1] = costs[:, LATENCY], costs[:, ENERGY]
-        metrics[2] = busy / (self.models[0].accelerator.mac.instances * metrics[0])
-        illegal = status != LEGAL
-        if illegal.any():
-            metrics[:2, :, illegal], metrics[2, :, illegal] = np.inf, 0.0
-        latency, energy, utilization = map(self._mean, metrics)
+        prices = self.price(mapping)
+        latency, energy, utilization = prices.means
         return DensitySetCosts(
             latency,
             energy,
             utilization,
-            status,
+            prices.status,
             detail=None,
             savings=None,
             _model=self.models[0],
             _batch=mapping,
-            density_latency_cycles=metrics[0],
-            density_energy_pj=metrics[1],
+            density_latency_cycles=prices.metrics[LATENCY_OF],
+            density_energy_pj=prices.metrics[ENERGY_OF],
             _set=self,
-            _illegal_at=illegal_at,
+            _illegal_at=prices.illegal_at,
         )
 
+    def price(self, batch: MappingBatch) -> DensitySetPrices:
+        """Prices a batch at every density, as plain arrays."""
+        self.models[0].check_names(batch)
+        n, k = len(batch), len(self.models)
+        status, illegal_at = np.empty(n, np.int32), np.empty(n, np.int64)
+        costs, busy = np.empty((k, 2, n)), np.empty((k, n), np.int64)
+        self._pricing.price(batch.arrays(), status, illegal_at, costs, busy)
+        metrics = np.empty((3, k, n))
+        metrics[LATENCY_OF], metrics[ENERGY_OF] = costs[:, LATENCY], costs[:, ENERGY]
+        metrics[UTILIZATION_OF] = busy / (self.models[0].accelerator.mac.instances * metrics[LATENCY_OF])
+        if np.count_nonzero(status):
+            illegal = status != LEGAL
+            metrics[:2, :, illegal], metrics[2, :, illegal] = np.inf, 0.0
+        return DensitySetPrices(self._mean(metrics), metrics, status, illegal_at)
+
+    def ratios(self, metrics: NDArray[np.float64]) -> NDArray[np.float64]:
+        """float64[density, n]: what the objective averages over its lower bound, at each density."""
+        name = self.objective.objective
+        if name == "edp":
+            return np.asarray(metrics[ENERGY_OF] * metrics[LATENCY_OF] / self._bounds)
+        return np.asarray(metrics[ENERGY_OF if name == "energy" else LATENCY_OF] / self._bounds)
+
+    @cached_property
+    def _bounds(self) -> NDArray[np.float64]:
+        """float64[density, 1], the lower bounds of what the objective averages."""
+        return np.array([[bound.objective(self.objective.objective)] for bound in self.lower_bound.bounds])
+
     def _mean(self, metrics: NDArray[np.float64]) -> NDArray[np.float64]:
-        """float64[n], the weighted geometric means of float64[density, n]."""
-        # Row by row, so that a mapping has the same mean in every batch.
-        total = np.zeros(metrics.shape[1])
+        """float64[metric, n], the weighted geometric means of float64[metric, density, n]."""
         with np.errstate(divide="ignore"):
-            for share, row in zip(self.objective.shares, metrics, strict=True):
-                total += share * np.log(row)
+            logs = np.log(metrics)
+        # Density by density, so that a mapping has the same mean in every batch.
+        total = np.zeros((len(metrics), metrics.shape[2]))
+        for k, share in enumerate(self._shares):
+            total += share * logs[:, k]
         return np.exp(total)
 
 

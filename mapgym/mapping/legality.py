@@ -52,15 +52,20 @@ def batch_status(batch: MappingBatch, table: NDArray[np.int64]) -> NDArray[np.in
     Raises:
         SpecificationError: the batch has other numbers of levels, dims or tensors than the table.
     """
+    require_sizes(batch, table)
+    out = np.empty(len(batch), np.int32)
+    status_of_batch(batch.arrays(), table, out)
+    return out
+
+
+def require_sizes(batch: MappingBatch, table: NDArray[np.int64]) -> None:
+    """Raises SpecificationError if a batch has other numbers of levels, dims or tensors than a table of rules."""
     shape = (*batch.temporal.shape[1:], batch.keep.shape[2])
-    if shape != tuple(table[:3]):
+    if shape != tuple(table[:3].tolist()):
         raise SpecificationError(
             f"the mappings have {shape[0]} levels, {shape[1]} dims and {shape[2]} tensors, but the workload and "
             f"accelerator have {table[0]}, {table[1]} and {table[2]}; build them for this pair"
         )
-    out = np.empty(len(batch), np.int32)
-    status_of_batch(batch.arrays(), table, out)
-    return out
 
 
 def require_orders(batch: MappingBatch, what: str = "mapping {} of the batch") -> None:

@@ -13,9 +13,9 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.compilation import inlined_kernel, kernel
+from mapgym.compilation import allocating_kernel, inlined_kernel, kernel
 from mapgym.compilation.array_kernels import PageArrays, Pages, four, one, pack_arrays, three, two
-from mapgym.mapping.canonical_kernels import Sorting, open_sorting
+from mapgym.mapping.canonical_kernels import Sorting, copy_mapping, open_sorting
 from mapgym.mapping.density_kernels import (
     RECORD,
     density_record,
@@ -23,7 +23,7 @@ from mapgym.mapping.density_kernels import (
     probability_empty_within,
     tile_rows,
 )
-from mapgym.mapping.legality_kernels import FORMATS, LEGAL, METADATA
+from mapgym.mapping.legality_kernels import FORMATS, LEGAL, METADATA, status_of_batch
 from mapgym.mapping.maps import Arrays, Maps
 from mapgym.mapping.nest_kernels import NEST_ARRAYS, Nest, list_nest, make_nest, nest_arrays, open_nest
 from mapgym.mapping.rank_kernels import loop_words, pack_ranks, rank_words
@@ -150,7 +150,7 @@ def open_formats(pages: Pages, first: int) -> Formats:
 
 
 def pack_metadata(workload: Workload, accelerator: Accelerator, sorting: Sorting) -> PageArrays:
-    """Packs what the metadata of a task depend on for :func:`formats_fit`; ``sorting``: of the canonical form."""
+    """Packs what the metadata of a task depend on, for :func:`status_with_formats`; sorting: of the canonical form."""
     formats, nest = make_formats(workload, accelerator), make_nest(workload, accelerator)
     return pack_arrays([*formats, *nest_arrays(nest), *sorting])
 
@@ -447,20 +447,36 @@ def room_status(formats: Formats, nest: Nest, keep: NDArray[np.bool_], i: int, n
     return LEGAL
 
 
-@kernel
-def formats_fit(page_arrays: PageArrays, arrays: Arrays, status: NDArray[np.int32]) -> None:
-    """Sets the status of each mapping of a batch, which the other rules of legality allow.
+@allocating_kernel
+def status_with_formats(
+    arrays: Arrays, rules: NDArray[np.int64], page_arrays: PageArrays, status: NDArray[np.int32]
+) -> None:
+    """Sets the status of each mapping of a batch, by the rules of legality and by what metadata need.
 
     Args:
+        arrays: of n mappings.
+        rules: from :func:`mapgym.mapping.legality_kernels.pack_rules`.
         page_arrays: from :func:`pack_metadata`.
-        arrays: the six arrays of the batch, which may be brought into canonical form.
         status: int32[n].
     """
     pages, maps = Pages(*page_arrays), Maps(*arrays)
     formats, nest = open_formats(pages, 0), open_nest(pages, FORMAT_ARRAYS)
     sorting = open_sorting(pages, FORMAT_ARRAYS + NEST_ARRAYS)
+    status_of_batch(arrays, rules, status)
+    levels, dims, tensors = maps.keep.shape[1], maps.temporal.shape[2], maps.keep.shape[2]
+    # A copy of one mapping, which is brought into canonical form.
+    row = Maps(
+        np.empty((1, levels, dims), np.int32),
+        np.empty((1, levels, dims), np.int32),
+        np.empty((1, levels, dims), np.int8),
+        np.empty((1, levels, dims), np.int8),
+        np.empty((1, levels), np.int8),
+        np.empty((1, levels, tensors), np.bool_),
+    )
     for i in range(len(status)):
-        list_nest(maps, i, nest, sorting)
-        status[i] = list_tiles(formats, nest, maps.keep, i)
         if status[i] == LEGAL:
-            status[i] = room_status(formats, nest, maps.keep, i, False)
+            copy_mapping(i, maps, 0, row)
+            list_nest(row, 0, nest, sorting)
+            status[i] = list_tiles(formats, nest, row.keep, 0)
+            if status[i] == LEGAL:
+                status[i] = room_status(formats, nest, row.keep, 0, False)

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from mapgym.compilation.array_kernels import PageArrays
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapping.canonical_kernels import Sorting, canonical_sorting
-from mapgym.mapping.legality import batch_status
-from mapgym.mapping.legality_kernels import LEGAL, pack_rules
-from mapgym.mapping.metadata_kernels import formats_fit, list_clashes, pack_metadata
+from mapgym.mapping.legality import batch_status, require_sizes
+from mapgym.mapping.legality_kernels import pack_rules
+from mapgym.mapping.metadata_kernels import list_clashes, pack_metadata, status_with_formats
 from mapgym.mapspace.entries import SearchedEntries
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.constraints import Constraints
@@ -63,12 +63,11 @@ class Definition:
 
     def status(self, batch: MappingBatch) -> NDArray[np.int32]:
         """int32[n]: 0 for a legal mapping, else what is wrong; see :mod:`mapgym.mapping.legality`."""
-        status = batch_status(batch, self.rules)
-        if self.metadata is not None:
-            legal = np.flatnonzero(status == LEGAL)
-            found = np.empty(len(legal), np.int32)
-            formats_fit(self.metadata, batch[legal].arrays(), found)
-            status[legal] = found
+        if self.metadata is None:
+            return batch_status(batch, self.rules)
+        require_sizes(batch, self.rules)
+        status = np.empty(len(batch), np.int32)
+        status_with_formats(batch.arrays(), self.rules, self.metadata, status)
         return status
 
     @cached_property

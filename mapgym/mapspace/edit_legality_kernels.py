@@ -47,12 +47,19 @@ class Standing(NamedTuple):
 
 
 @kernel
-def _survey_tiles(i: int, s: int, maps: Maps, tables: EditTables, standing: Standing) -> None:
-    """Fills what tiles of level s need, and whether they may grow and shrink."""
+def _survey_tiles(i: int, s: int, maps: Maps, tables: EditTables, standing: Standing, is_legal: bool) -> None:
+    """Fills what tiles of level s need, and whether they may grow and shrink; the words of legal ones are known."""
     keep, rules, extents, primes = maps.keep, tables.rules, standing.extents, tables.primes
     most, least = capacity_words(rules, s), least_words(rules, s)
-    need = standing.needs[s] = kept_words(i, keep, rules, extents, s)
     is_compressed = has_compressed_tiles(rules)
+    need = 0.0
+    if is_legal and not is_compressed:
+        for t in range(keep.shape[2]):
+            if keep[i, s, t]:
+                need += standing.tile_words[s, t]
+    else:
+        need = kept_words(i, keep, rules, extents, s)
+    standing.needs[s] = need
     outermost = len(standing.needs) - 1
     for d in range(extents.shape[1]):
         extent = extents[s, d]
@@ -90,7 +97,7 @@ def survey(i: int, maps: Maps, tables: EditTables, standing: Standing) -> bool:
         outer_y *= used_y
         standing.used[ALONE, s, 0], standing.used[ALONE, s, 1] = used_x, used_y
         standing.used[TOGETHER, s, 0], standing.used[TOGETHER, s, 1] = outer_x, outer_y
-        _survey_tiles(i, s, maps, tables, standing)
+        _survey_tiles(i, s, maps, tables, standing, is_legal)
     return is_legal
 
 

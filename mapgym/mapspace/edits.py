@@ -39,7 +39,7 @@ class Edits:
                 of_tensor[d] *= coefficient * primes[d]
             growth = np.maximum(growth, of_tensor)
         return EditTables(
-            entries.group_of,
+            entries.group_of.astype(np.int32),
             primes,
             growth,
             entries.side_free,

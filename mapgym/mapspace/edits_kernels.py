@@ -31,7 +31,7 @@ class EditTables(NamedTuple):
     """What the edits of a map space depend on; see ``mapgym.mapspace.entries.SearchedEntries``.
 
     Attributes:
-        group_of: int16[2 * level, dim] factors move only between slots of one group.
+        group_of: int32[2 * level, dim] factors move only between slots of one group.
         primes: int64[dim, any] prime divisors of the bounds, padded with 0.
         growth: float64[dim, any] how many times more words tiles have at most that cover so many times more of a dim.
         side_free, on_y, keep_free: as in SearchedEntries.
@@ -42,7 +42,7 @@ class EditTables(NamedTuple):
         most: int32[2, 2 * level, dim] largest one, of spatial slots on X and on Y.
     """
 
-    group_of: NDArray[np.int16]
+    group_of: NDArray[np.int32]
     primes: NDArray[np.int64]
     growth: NDArray[np.float64]
     side_free: NDArray[np.bool_]

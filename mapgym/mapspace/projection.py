@@ -22,12 +22,15 @@ nearest to the wish of all that is legal then.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mapgym.compilation.array_kernels import PageArrays, pack_arrays
 from mapgym.errors import SpecificationError
 from mapgym.mapping import MappingBatch
 from mapgym.mapping.canonical_kernels import normalise_batch
@@ -38,7 +41,7 @@ from mapgym.mapspace.construction.approach_kernels import approach_targets
 from mapgym.mapspace.construction.construction import Construction
 from mapgym.mapspace.definition import Definition
 from mapgym.mapspace.metadata_repair import bypass_clashes, make_room
-from mapgym.mapspace.projection_kernels import ProjectionTables, project_batch
+from mapgym.mapspace.projection_kernels import ProjectionTables, fit_batch
 from mapgym.mapspace.size import prime_exponents
 
 
@@ -160,9 +163,9 @@ class Projection:
         arrays, ok = batch.arrays(), np.zeros(len(batch), np.bool_)
         if space.entries.is_limited:
             self._approach(batch, wanted, on_y, spatial_order, ok)
+            normalise_batch(arrays, space.sorting)
         else:
-            project_batch(self._tables, wanted, on_y, spatial_order, arrays, ok)
-        normalise_batch(arrays, space.sorting)
+            fit_batch(self._pages, wanted, on_y, spatial_order, arrays, ok)
         if space.metadata is not None:
             ok &= make_room(space, batch) == LEGAL
         if space.entries.is_limited:
@@ -199,6 +202,19 @@ class Projection:
     def _construction(self) -> Construction:
         return Construction(self._definition)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether :func:`mapgym.mapspace.projection_kernels.fit_batch` is all that :meth:`fill` does."""
+        return self._definition.metadata is None and not self._definition.entries.is_limited
+
+    @cached_property
+    def _pages(self) -> PageArrays:
+        return self.packed_with(())
+
+    def packed_with(self, arrays: Sequence[NDArray[Any]]) -> PageArrays:
+        """What :func:`mapgym.mapspace.projection_kernels.fit_batch` depends on, and more arrays behind it."""
+        return pack_arrays([*self._tables, *self._definition.sorting, *arrays])
+
     @cached_property
     def _tables(self) -> ProjectionTables:
         space = self._definition
@@ -208,7 +224,7 @@ class Projection:
         limit, reach = mesh_limits(space.accelerator)
         return ProjectionTables(
             fixed=entries.fixed,
-            group_of=entries.group_of,
+            group_of=entries.group_of.astype(np.int32),
             totals=np.array([group.total for group in entries.groups], np.int64),
             divisors=table,
             logs=np.log(np.maximum(table, 1)),
@@ -218,7 +234,7 @@ class Projection:
             side_free=entries.side_free,
             on_y=entries.on_y,
             rules=space.rules,
-            min_used_macs=entries.min_used_macs,
+            min_used_macs=np.array([entries.min_used_macs], np.int64),
         )
 
 

@@ -8,7 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.compilation import accessor, allocating_kernel, kernel
+from mapgym.compilation import accessor, allocating_kernel, inlined_kernel, kernel
+from mapgym.compilation.array_kernels import PageArrays, Pages, one, two
+from mapgym.mapping.canonical_kernels import Sorting, normalise_batch, open_sorting
 from mapgym.mapping.legality_kernels import CAPACITY, LEGAL, capacity_words, kept_words, legality_status
 from mapgym.mapping.maps import Arrays, Maps
 
@@ -22,7 +24,7 @@ class ProjectionTables(NamedTuple):
     """
 
     fixed: NDArray[np.int32]  # [2 L, D] factors that are given, 0 where one is chosen
-    group_of: NDArray[np.int16]  # [2 L, D] group of the slot, -1 where the factor is given
+    group_of: NDArray[np.int32]  # [2 L, D] group of the slot, -1 where the factor is given
     totals: NDArray[np.int64]  # [G] product of the group's factors
     divisors: NDArray[np.int64]  # [G, any] divisors of the total, ascending, then 0
     logs: NDArray[np.float64]  # [G, any] their logarithms
@@ -32,7 +34,32 @@ class ProjectionTables(NamedTuple):
     side_free: NDArray[np.bool_]  # [L, D]
     on_y: NDArray[np.bool_]  # [L, D] mesh side where that is no choice
     rules: NDArray[np.int64]  # from mapgym.mapping.legality_kernels.pack_rules
-    min_used_macs: int
+    min_used_macs: NDArray[np.int64]  # [1]
+
+
+_SORTING = len(ProjectionTables._fields)
+FIT_ARRAYS = _SORTING + len(Sorting._fields)
+"""Arrays of a :class:`ProjectionTables` and of a :class:`Sorting` behind it, as :func:`fit_batch` takes them."""
+
+
+@inlined_kernel
+def _open_tables(pages: Pages) -> ProjectionTables:
+    """Views of the tables, which are the first arrays."""
+    whole, flags = pages.whole, pages.flags
+    return ProjectionTables(
+        fixed=two(pages.halves, whole, 0),
+        group_of=two(pages.halves, whole, 1),
+        totals=one(whole, whole, 2),
+        divisors=two(whole, whole, 3),
+        logs=two(pages.floats, whole, 4),
+        primes=two(whole, whole, 5),
+        limit=two(whole, whole, 6),
+        reach=two(whole, whole, 7),
+        side_free=two(flags, whole, 8),
+        on_y=two(flags, whole, 9),
+        rules=one(whole, whole, 10),
+        min_used_macs=one(whole, whole, 11),
+    )
 
 
 @accessor
@@ -244,7 +271,7 @@ def _shrink_tile(
 
 
 @allocating_kernel
-def project_batch(
+def _project_batch(
     tables: ProjectionTables,
     target: NDArray[np.float64],
     target_on_y: NDArray[np.bool_],
@@ -290,4 +317,24 @@ def project_batch(
         for level in range(levels):
             for d in range(dims):
                 macs *= spatial[i, level, d]
-        ok[i] = status == LEGAL and macs >= tables.min_used_macs
+        ok[i] = status == LEGAL and macs >= tables.min_used_macs[0]
+
+
+@allocating_kernel
+def fit_batch(
+    pages: PageArrays,
+    target: NDArray[np.float64],
+    target_on_y: NDArray[np.bool_],
+    target_spatial_order: NDArray[np.int8],
+    arrays: Arrays,
+    ok: NDArray[np.bool_],
+) -> None:
+    """Fills the factors and the spatial orders of a batch, and brings it into the form of its map space.
+
+    Args:
+        pages: begin with the arrays of a :class:`ProjectionTables`, and of the :class:`Sorting` of the map space.
+        target, target_on_y, target_spatial_order, arrays, ok: see :func:`_project_batch`.
+    """
+    opened = Pages(*pages)
+    _project_batch(_open_tables(opened), target, target_on_y, target_spatial_order, arrays, ok)
+    normalise_batch(arrays, open_sorting(opened, _SORTING))

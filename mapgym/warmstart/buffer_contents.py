@@ -182,6 +182,7 @@ class _Record:
     bounds: tuple[int, ...]
     mapping: bytes | Mapping
     checksum: bytes
+    workload: Workload | None = None
 
 
 class Contents:
@@ -214,13 +215,16 @@ class Contents:
             SpecificationError: its text cannot be read.
         """
         record = self._records[number]
-        family = record.family
+        family, workload = record.family, record.workload
+        if workload is not None and isinstance(record.mapping, Mapping):
+            return Entry(workload, family.accelerator, family.objective, record.value, record.mapping)
         try:
             name = json.loads(record.name)
             if not isinstance(name, str):
                 raise SpecificationError(f"the name of the workload is {quoted(name)}")
             # Names were free once, and nobody shall lose an entry for its name.
             workload = replace(family.workload, name=printable(name).strip()[:LONGEST_NAME], bounds=record.bounds)
+            record.workload = workload
             if not isinstance(record.mapping, Mapping):
                 data = json.loads(record.mapping)
                 record.mapping = Mapping.from_dict(data, workload, family.accelerator)

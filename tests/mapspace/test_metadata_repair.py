@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from mapgym.cost import CostModel
 from mapgym.mapping.legality_kernels import LEGAL, METADATA
 from mapgym.mapspace import MapSpace
 from mapgym.mapspace.construction.construction import Construction
@@ -70,3 +71,18 @@ def test_a_move_by_hand():
     assert make_room(MapSpace(layer, little_metadata(70)), mapping)[0] == LEGAL
     m, k = layer.dims.index("M"), layer.dims.index("K")
     assert mapping.temporal[0][:, [m, k]].tolist() == [[4, 2], [1, 2], [1, 1]]
+
+
+@settings(max_examples=20, deadline=None)
+@given(bits=st.integers(16, 200), density=st.sampled_from([1.0, 0.4, 0.1]), seed=st.integers(0, 1000))
+def test_status__is_that_of_the_cost_model_and_leaves_mappings_as_they_are(bits, density, seed):
+    layer, machine = LAYER.with_densities({"Inputs": density}), little_metadata(bits)
+    space = MapSpace(layer, machine)
+    batch = Construction(space.definition).sample(np.random.default_rng(seed), 20)
+    # Illegal for another reason.
+    batch.temporal[::7, 0, 0] *= 2
+    before = batch.copy()
+    status = space.status(batch)
+    assert batch == before
+    assert np.array_equal(status, CostModel(layer, machine).evaluate(batch).status)
+    assert [space.status(batch[[i]])[0] for i in range(20)] == status.tolist()

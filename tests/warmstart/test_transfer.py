@@ -155,11 +155,12 @@ class TestDistances:
 
     def test_many_at_once(self):
         rng = np.random.default_rng(0)
-        many = rng.integers(1, 30, (200, 7))
+        many = rng.integers(1, 30, (600, 7))
         for measure in (editing_distance, log_ratio_distance):
             together = measure(CONV, CONV, many)
             apart = [measure(CONV, CONV, many[i : i + 1])[0] for i in range(len(many))]
-            np.testing.assert_allclose(together, apart)
+            # To the last digit: which of two equal layers is the nearer must not depend on what else is in a buffer.
+            assert np.array_equal(together, apart)
 
     def test_unknown_names_are_answered(self):
         assert similarity("editing") is editing_distance

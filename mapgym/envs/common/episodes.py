@@ -10,7 +10,6 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
@@ -31,7 +30,11 @@ if TYPE_CHECKING:
     from mapgym.mapping import Mapping
 
 _FIRST, _RUNNING = np.zeros(1, np.int64), np.ones(1, np.bool_)
+_SEEDED = {True: np.ones(1, np.bool_), False: np.zeros(1, np.bool_)}
+_BOOL = np.dtype(np.bool_)
 _MAX_RETURNED = 4
+_SMALL = 2**15
+"""Bytes up to which a copy in fresh memory takes no longer than to look for an array that nobody holds any more."""
 
 
 class Generators(Sequence[np.random.Generator]):
@@ -84,6 +87,12 @@ class Episodes(ABC):
         # The source of all environments, if it is one; whether it has one task only, and all of them have that.
         self._common: TaskSource | None = tasks.source
         self._is_settled = False
+        # What infos say of every environment while its episode lasts, see :meth:`tell`; all that they say if nothing
+        # happens, of many environments and of a single one, once somebody has asked.
+        self._standing: dict[str, NDArray[Any]] = {"task_index": self.task_index, "task_id": self.task_id}
+        self._blanks: dict[str, Any] | None = None
+        self._blank: dict[str, Any] | None = None
+        self._is_nearest = tasks.illegal.is_nearest
         self.generators: Sequence[np.random.Generator] = ()
         self._every = np.arange(n)
         self.observations = np.zeros((n, tasks.layout.size), np.float32)
@@ -107,7 +116,7 @@ class Episodes(ABC):
 
     @abstractmethod
     def report(self, infos: Infos) -> None:
-        """Says what the info of a reset says beside what is blank and :meth:`standing`, of all environments."""
+        """Says what a reset says of all environments beside what is blank and what :meth:`tell` was told."""
 
     @abstractmethod
     def step(
@@ -243,6 +252,7 @@ class Episodes(ABC):
         index_of, id_of = self.task_index.copy(), self.task_id.copy()
         index_of[rows], id_of[rows] = indices, [self.tasks.ids[k] for k in numbers]
         self.task_index, self.task_id = read_only(index_of), read_only(id_of)
+        self.tell(task_index=self.task_index, task_id=self.task_id)
         self._is_settled = False
 
     def set_source(self, source: TaskSource, rows: NDArray[np.int64]) -> None:
@@ -253,39 +263,39 @@ class Episodes(ABC):
         self._is_settled = False
         self.tasks.keep(dict.fromkeys(self.sources))
 
-    def standing(self) -> dict[str, NDArray[Any]]:
-        """What infos say of every environment while its episode lasts; arrays that are replaced, never changed."""
-        return {"task_index": self.task_index, "task_id": self.task_id}
-
-    @cached_property
-    def _blank(self) -> dict[str, Any]:
-        return blank_infos({**self._masked(np.int8(0)), **dict.fromkeys(self.standing(), np.False_)}, self.n)
+    def tell(self, **arrays: NDArray[Any]) -> None:
+        """Lets infos say something else of every environment from now on; arrays that nobody changes any more."""
+        self._standing |= arrays
+        self._blanks = self._blank = None
 
     def _masked(self, mask: Any) -> dict[str, Any]:
         """The blank entries of the environment, with this one for the mask where there are illegal actions."""
         return {**({MASK: mask} if EXECUTED in self.tasks.blank else {}), **self.tasks.blank}
 
     def blank_infos(self) -> dict[str, Any]:
-        """What infos say of every environment if nothing happens."""
-        return {**self._blank, **self.standing()}
+        """What infos say of every environment if nothing happens; a dict to be filled."""
+        if self._blanks is None:
+            blank = {**self._masked(np.int8(0)), **dict.fromkeys(self._standing, np.False_)}
+            self._blanks = {**blank_infos(blank, self.n), **self._standing}
+        return self._blanks.copy()
 
     def blank_info(self) -> dict[str, Any]:
-        """What the info of a single environment says if nothing happens, masks aside."""
-        return {**self._masked(None), **{name: array[0] for name, array in self.standing().items()}}
+        """What the info of a single environment says if nothing happens, masks aside; a dict to be copied."""
+        if self._blank is None:
+            self._blank = {**self._masked(None), **{name: array[0] for name, array in self._standing.items()}}
+        return self._blank
 
     def report_actions(
         self,
-        actions: NDArray[np.int64],
         executed: NDArray[np.int64],
-        running: NDArray[np.bool_],
+        is_illegal: NDArray[np.bool_],
         rewards: NDArray[np.float64],
         infos: Infos,
     ) -> None:
-        """Says which actions were executed, and lets those that are illegal cost what they do."""
-        is_illegal = (executed != actions) & running
+        """Says which actions were executed, and which were illegal, and lets those cost what they do."""
         infos.set_all(ILLEGAL, is_illegal)
         infos.set_all(EXECUTED, executed)
-        if not self.tasks.illegal.is_nearest:
+        if not self._is_nearest:
             rewards[is_illegal] = ILLEGAL_ACTION_REWARD
 
 
@@ -335,7 +345,7 @@ class EpisodesEnv(ScalarFace[Action], Generic[State, Action]):
         """
         fixed = self._read_reset(seed, options)
         chosen = None if fixed is None else [fixed]
-        self._episodes.begin(_FIRST, [self.np_random], chosen, np.array([seed is not None]))
+        self._episodes.begin(_FIRST, [self.np_random], chosen, _SEEDED[seed is not None])
         self._blank = self._episodes.blank_info()
         infos = Info(self._blank)
         self._episodes.report(infos)
@@ -400,8 +410,12 @@ class EpisodesVectorEnv(VectorFace, Generic[State]):
         self._show(episodes.n, episodes.tasks, render_mode, autoreset_mode, max_episode_steps)
         self._over, self._elapsed = np.ones(self.num_envs, np.bool_), np.zeros(self.num_envs, np.int64)
         self._is_strict = episodes.tasks.illegal is Illegal.RAISE
+        # Kernels take no array that is read-only; nobody writes to this one.
+        self._all = np.ones(self.num_envs, np.bool_)
         self._has_columns = len(self.single_action_space.shape or ()) > 0
         self._generators = Generators(self.num_envs)
+        self._is_waiting = self.autoreset_mode is AutoresetMode.DISABLED
+        self._restarts = self.autoreset_mode is AutoresetMode.SAME_STEP
         self._returned: list[NDArray[np.float32]] = []
 
     @property
@@ -494,8 +508,10 @@ class EpisodesVectorEnv(VectorFace, Generic[State]):
             gymnasium.error.ResetNeeded: reset was never called, or autoreset is disabled and an episode is over.
         """
         actions = self._read_actions(actions)
-        self._require_episodes(self._over)
-        running, starting = ~self._over, self._over.nonzero()[0]
+        if self._must_reset or self._is_waiting:
+            self._require_episodes(self._over)
+        starting = self._over.nonzero()[0]
+        running = ~self._over if len(starting) else self._all
         if self._has_columns:
             # The actions of environments that are reset instead are ignored.
             require_columns(actions, self.single_action_space, self.where, running)
@@ -505,13 +521,13 @@ class EpisodesVectorEnv(VectorFace, Generic[State]):
             self._begin_next(starting)
         infos = Infos(self.num_envs, self._episodes.blank_infos())
         rewards, terminations = self._episodes.step(actions, running, infos)
-        truncations = np.zeros(self.num_envs, np.bool_)
+        truncations = np.zeros(self.num_envs, _BOOL)
         self._over = terminations.copy()
         if self._limit is not None:
             self._elapsed[running] += 1
             truncations = self._elapsed >= self._limit
             self._over |= truncations
-        if self.autoreset_mode is AutoresetMode.SAME_STEP and self._over.any():
+        if self._restarts and self._over.any():
             infos = self._restart_now(self._over.copy(), infos)
         return self._output(), rewards, terminations, truncations, infos.data
 
@@ -556,10 +572,12 @@ class EpisodesVectorEnv(VectorFace, Generic[State]):
         observations = self._episodes.observations
         if not self._episodes.copies:
             return read_only(observations)
+        if observations.nbytes <= _SMALL:
+            return observations.copy()
         for index in range(len(self._returned)):
-            if _references(self._returned, index) == _UNSHARED:
+            if sys.getrefcount(self._returned[index]) == _UNSHARED:
                 # The caller has dropped this one. Fresh memory would cost a third of a step in page faults.
-                np.copyto(self._returned[index], observations)
+                self._returned[index][:] = observations
                 return self._returned[index]
         self._returned = [observations.copy(), *self._returned[: _MAX_RETURNED - 1]]
         return self._returned[0]
@@ -568,9 +586,5 @@ class EpisodesVectorEnv(VectorFace, Generic[State]):
         return self._episodes.render(mode, row)
 
 
-def _references(arrays: list[NDArray[np.float32]], index: int) -> int:
-    return sys.getrefcount(arrays[index])
-
-
-_UNSHARED = _references([np.zeros(1, np.float32)], 0)
-"""References to an array that only its list holds, as :func:`_references` counts them."""
+_UNSHARED = sys.getrefcount([np.zeros(1, np.float32)][0])
+"""References to an array that only its list holds, as they are counted where arrays are returned."""

@@ -18,7 +18,15 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from mapgym.envs.common.inputs import read_action, read_actions, read_reset_mask, read_rows, read_seed, read_seeds
+from mapgym.envs.common.inputs import (
+    read_action,
+    read_actions,
+    read_reset_mask,
+    read_rows,
+    read_seed,
+    read_seeds,
+    require_columns,
+)
 from mapgym.envs.common.observation_kinds import entry_names
 from mapgym.envs.common.state import EnvironmentState, check_random
 from mapgym.envs.common.stored_spec import stored
@@ -120,6 +128,8 @@ class ScalarFace(Described, gym.Env[NDArray[np.float32], Action]):
         self._kind = tasks.kind
         self.observation_space = tasks.observation_space
         self.action_space = tasks.action_space
+        # Of an action that is right already; an array of one entry may stand for a number, which needs the door.
+        self._action_shape = self.action_space.shape or None
         self._must_reset = True
 
     @property
@@ -154,6 +164,9 @@ class ScalarFace(Described, gym.Env[NDArray[np.float32], Action]):
         Raises:
             SpecificationError: an argument of another kind, an unknown option, or a task that does not fit the spaces.
         """
+        if seed is None and options is None:
+            # Almost every reset.
+            return None
         seed = read_seed(seed, self.where)
         fixed = self._tasks.fixed_by(options, self._source)
         gym.Env.reset(self, seed=seed)
@@ -210,6 +223,9 @@ class ScalarFace(Described, gym.Env[NDArray[np.float32], Action]):
         """
 
     def _read_action(self, action: Any) -> NDArray[np.int64]:
+        if type(action) is np.ndarray and action.dtype is _INT64 and action.shape == self._action_shape:
+            require_columns(action, self.action_space, self.where)
+            return action
         return read_action(action, self.action_space, self.where)
 
     def _require_episode(self) -> None:

@@ -8,7 +8,7 @@ of blank arrays, which nobody may write to.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,24 @@ class Infos:
                 array = self.data[name] = array.copy()
             array[rows] = values
 
+    def set_rows(self, names: Sequence[str], rows: NDArray[np.int64], table: NDArray[Any]) -> None:
+        """Sets figures of some environments: table[j, k] under the name j for environment rows[k]."""
+        if not len(rows):
+            return
+        if self.data[names[0]].flags.writeable:
+            for name, values in zip(names, table, strict=True):
+                self.set(name, rows, values)
+            return
+        # They are blank, and said together.
+        whole = np.full((len(names), self.n), NOTHING, table.dtype)
+        whole[:, rows] = table
+        self.data.update(zip(names, whole, strict=True))
+
+    def mark(self, name: str, rows: NDArray[np.int64]) -> None:
+        """Says of some environments that something has happened."""
+        if len(rows):
+            self.set(name, rows, np.ones(len(rows), np.bool_))
+
     def set_all(self, name: str, values: NDArray[Any]) -> None:
         """Sets an entry for every environment; takes the array as it is."""
         self.data[name] = values
@@ -81,6 +99,11 @@ class Info(Infos):
         """Sets an entry, if the environment is among the rows."""
         if len(rows):
             self.data[name] = values[0]
+
+    def set_rows(self, names: Sequence[str], rows: NDArray[np.int64], table: NDArray[Any]) -> None:
+        """Sets entries, if the environment is among the rows."""
+        if len(rows):
+            self.data.update(zip(names, table[:, 0], strict=True))
 
     def set_all(self, name: str, values: NDArray[Any]) -> None:
         """Sets an entry."""

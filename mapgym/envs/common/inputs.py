@@ -81,8 +81,9 @@ def require_columns(actions: NDArray[np.int64], space: spaces.Space[Any], where:
     """Raises SpecificationError where a number, in some rows, is outside its column of a ``MultiDiscrete`` space."""
     if isinstance(space, spaces.MultiDiscrete):
         actions = actions[rows]
-        is_outside = (actions < 0) | (actions >= space.nvec)
-        if is_outside.any():
+        # Without a sign, negative numbers are the largest.
+        is_outside = actions.view(np.uint64) >= space.nvec.view(np.uint64)
+        if np.count_nonzero(is_outside):
             outside = np.argwhere(is_outside)
             place = tuple(outside[0])
             raise _not_in_columns(f"{actions[place]} in column {place[-1]}", space, where)

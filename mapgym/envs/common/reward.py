@@ -23,11 +23,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym import cost
-from mapgym.envs.common.reward_kernels import FIGURES, ILLEGAL_REWARD, make_figures
+from mapgym.envs.common.infos import NOTHING
+from mapgym.envs.common.reward_kernels import (
+    FIGURES,
+    ILLEGAL_REWARD,
+    PLAIN_FIGURES,
+    price_figures,
+    price_figures_with_features,
+)
 from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
 from mapgym.evaluation.best_known import best_known
-from mapgym.evaluation.sparsity_aware import DensitySet, DensitySetCosts, SparsityAware
+from mapgym.evaluation.sparsity_aware import (
+    ENERGY_OF,
+    LATENCY_OF,
+    UTILIZATION_OF,
+    DensitySet,
+    DensitySetCosts,
+    SparsityAware,
+    plain_objective,
+)
 
 if TYPE_CHECKING:
     from mapgym.cost import CostBatch
@@ -38,7 +53,6 @@ if TYPE_CHECKING:
     from mapgym.mapspace import MapSpace
 
 REWARDS = ("terminal", "shaped")
-_FIGURE_OF = {"edp": "edp", "energy": "energy_pj", "latency": "latency_cycles"}
 
 
 class Pricer(Protocol):
@@ -54,18 +68,49 @@ def potential_weights(objective: str) -> tuple[float, float]:
 
 
 class DenseModel:
-    """Prices mappings where they are few: what a cost model does, without what it makes for its callers."""
+    """Prices mappings where they are few: what a cost model does, without what it makes for its callers.
 
-    def __init__(self, model: cost.CostModel, objective: str, bound: float) -> None:
-        self._model = model
-        numbers = cost.OBJECTIVES.index(objective), bound, model.workload.macs, model.accelerator.mac.instances
-        self._numbers = np.array(numbers, np.float64)
+    Attributes:
+        has_features: whether the hardware has some, so that another kernel prices.
+        arrays: what the kernels of :mod:`mapgym.envs.common.reward_kernels` take of the task.
+    """
+
+    def __init__(self, model: cost.CostModel, objective: str, bound: float, proven_bound: float | None) -> None:
+        place, units = cost.OBJECTIVES.index(objective), model.accelerator.mac.instances
+        numbers = (place, bound, model.workload.macs, units, proven_bound or 0.0)
+        self.has_features = model._features is not None
+        self.arrays = (*model._memory, np.array(numbers, np.float64))
+        self._price = price_figures_with_features if self.has_features else price_figures
 
     def figures(self, arrays: Arrays, n: int) -> NDArray[np.float64]:
         """float64[figure, n] of the mappings of a batch with these arrays."""
-        status, costs, figures = np.empty(n, np.int32), np.empty((2, n)), np.empty((len(FIGURES), n))
-        self._model._price_small_batch(arrays, *self._model._memory, status, costs)
-        make_figures(status, costs, self._numbers, figures)
+        figures = np.empty((len(PLAIN_FIGURES), n))
+        self._price(arrays, *self.arrays, figures)
+        return figures
+
+
+class DensityModel:
+    """Prices mappings over a set of densities: what the set does, without what it makes for its callers."""
+
+    def __init__(self, densities: DensitySet, proven_bound: float | None) -> None:
+        self._densities, self._proven_bound = densities, proven_bound
+        self._metric = plain_objective(densities.objective)
+        self._bound = densities.lower_bound.objective(self._metric)
+
+    def figures(self, batch: MappingBatch) -> NDArray[np.float64]:
+        """float64[figure, n], see :meth:`Pricing.figures`."""
+        prices = self._densities.price(batch)
+        latency, energy = prices.means[LATENCY_OF], prices.means[ENERGY_OF]
+        edp = energy * latency
+        ratio = {"edp": edp, "energy": energy, "latency": latency}[self._metric] / self._bound
+        figures = np.empty((len(FIGURES) + prices.metrics.shape[1] + 1, len(batch)))
+        figures[0] = -np.log(ratio)
+        if np.count_nonzero(prices.status):
+            figures[0, prices.status != 0] = ILLEGAL_REWARD
+        figures[1], figures[2], figures[3], figures[4] = latency, energy, edp, prices.means[UTILIZATION_OF]
+        figures[5] = ratio
+        figures[len(FIGURES) : -1] = self._densities.ratios(prices.metrics)
+        figures[-1] = NOTHING if self._proven_bound is None else ratio / self._proven_bound - 1.0
         return figures
 
 
@@ -106,65 +151,67 @@ class Pricing:
         self.proven_bound = None if known is None else known.lower_bound
 
     @cached_property
-    def _pricer(self) -> Pricer | DenseModel:
+    def _pricer(self) -> Pricer | DenseModel | DensityModel:
         """Who prices; made when it is needed, because a model for each of several densities takes a while to make."""
         task = self.task
         if self._evaluator is not None:
             return self._evaluator
         if isinstance(task.objective, SparsityAware):
-            return DensitySet(task.workload, task.accelerator, task.objective)
+            return DensityModel(DensitySet(task.workload, task.accelerator, task.objective), self.proven_bound)
         model = cost.CostModel(task.workload, task.accelerator)
-        return model if task.accelerator.is_sparse else DenseModel(model, task.objective, self.bound)
+        if task.accelerator.is_sparse:
+            return model
+        return DenseModel(model, task.objective, self.bound, self.proven_bound)
+
+    @property
+    def dense_model(self) -> DenseModel | None:
+        """The model, if it is one that can be called from compiled code."""
+        return self._pricer if isinstance(self._pricer, DenseModel) else None
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """What the rows of figures are."""
+        """What the rows of figures are: the reward, and what ``info`` says of a mapping."""
         objective = self.task.objective
-        densities = objective.densities if isinstance(objective, SparsityAware) else ()
-        return (*FIGURES, *(f"ratio_at_{density}" for density in densities))
+        if isinstance(objective, SparsityAware):
+            return (*FIGURES, *(f"ratio_at_{density}" for density in objective.densities), "gap")
+        return PLAIN_FIGURES
 
-    @property
+    @cached_property
     def metric_names(self) -> tuple[str, ...]:
-        """What :meth:`metrics` may have."""
-        is_plain = len(self.names) == len(FIGURES)
-        return (*self.names[1:], *(("lower_bound",) if is_plain else ()), "gap")
+        """The same without the reward."""
+        return self.names[1:]
+
+    def unknown(self, n: int) -> NDArray[np.float64]:
+        """float64[figure, n] of mappings that nobody has priced: NaN, but for the lower bound."""
+        figures = np.full((len(self.names), n), np.nan)
+        if self.names is PLAIN_FIGURES:
+            figures[PLAIN_FIGURES.index("lower_bound")] = self.bound
+        return figures
 
     def figures(self, batch: MappingBatch) -> NDArray[np.float64]:
         """Prices mappings.
 
         Returns:
-            float64[figure, n]: the reward, and what metrics are made of, see :attr:`names`. There are fewer columns
-            than mappings if the evaluator's budget ended within the batch.
+            float64[figure, n], see :attr:`names`: the reward, latency_cycles, energy_pj, edp, utilization and ratio,
+            then lower_bound, or over a set of densities the ratio at each of them; last the gap, -1 where no proven
+            bound is stored. There are fewer columns than mappings if the evaluator's budget ended within the batch.
         """
         pricer, task = self._pricer, self.task
         if isinstance(pricer, DenseModel):
             return pricer.figures(batch.arrays(), len(batch))
+        if isinstance(pricer, DensityModel):
+            return pricer.figures(batch)
         costs = pricer.evaluate(batch)
-        ratio = costs.objective(task.objective) / self.bound
+        values = costs.objective(task.objective)
+        ratio = values / self.bound
         rows = [
             np.where(costs.legal, -np.log(ratio), ILLEGAL_REWARD),
             *(costs.latency_cycles, costs.energy_pj, costs.edp, costs.utilization, ratio),
         ]
         if isinstance(costs, DensitySetCosts):
             rows += list(costs.ratios())
+        else:
+            rows.append(np.full_like(ratio, self.bound))
+        proven = self.proven_bound
+        rows.append(np.full_like(ratio, NOTHING) if proven is None else values / proven - 1.0)
         return np.array(rows)
-
-    def metrics(self, figures: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        """float64[n] each: what ``info`` says of mappings with these figures.
-
-        These are latency_cycles, energy_pj, edp, utilization, lower_bound, ratio, and gap where a proven bound is
-        stored; over a set of densities, the ratio at each of them instead of lower_bound.
-        """
-        metrics = dict(zip(self.names[1:], figures[1:], strict=True))
-        is_plain = len(self.names) == len(FIGURES)
-        if is_plain:
-            metrics["lower_bound"] = np.full(figures.shape[1], self.bound)
-        if self.proven_bound is not None:
-            values = metrics[_FIGURE_OF[self.task.metric]] if is_plain else metrics["ratio"]
-            metrics["gap"] = values / self.proven_bound - 1.0
-        return metrics
-
-    def evaluate(self, batch: MappingBatch) -> dict[str, NDArray[np.float64]]:
-        """Prices mappings; float64[n] each: ``reward`` and the :meth:`metrics`."""
-        figures = self.figures(batch)
-        return {"reward": figures[0], **self.metrics(figures)}

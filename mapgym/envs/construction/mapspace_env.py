@@ -344,16 +344,14 @@ class MapSpaceEnv(ScalarFace[int]):
 
     def _price(self, info: dict[str, Any]) -> float:
         """Prices the finished mapping; returns its reward and adds the metrics to info."""
-        batch, changed = self._prepared.finish(self._memory.state[None], _FIRST)
+        figures, changed = self._prepared.price(self._memory.state[None], _FIRST)
         if changed is not None:
             info["repaired"] = changed[0]
-        metrics = self._prepared.pricing.evaluate(batch)
-        rewards = metrics.pop("reward")
-        if not len(rewards):
+        if not figures.shape[1]:
             info[EXHAUSTED] = np.True_
             return 0.0
-        info.update((name, values[0]) for name, values in metrics.items())
-        return float(rewards[0])
+        info.update(zip(self._prepared.pricing.metric_names, figures[1:, 0], strict=True))
+        return figures.item(0, 0)
 
     def _render(self, mode: str) -> Any:
         state = self._memory.state

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mapgym.compilation.array_kernels import pack_arrays
 from mapgym.envs.common import rendering
 from mapgym.envs.common.episodes import Episodes
 from mapgym.envs.common.infos import EXHAUSTED, MASK, Infos, read_only
@@ -19,13 +20,16 @@ if TYPE_CHECKING:
     from mapgym.envs.common.tasks import TaskSource
 
 
+# NumPy takes as long to find out what np.int64 stands for as to make the array.
+_INT64, _BOOL = np.dtype(np.int64), np.dtype(np.bool_)
+
+
 class MapSpaceEpisodes(Episodes):
     """The state of n environments ``MapSpace-v0``.
 
     Attributes:
         masks: int8[n, actions], the legal actions.
         states: int32[n, any], of the construction.
-        finished: for each task, the environments and the mappings that were completed in the last step.
     """
 
     tasks: MapSpaceTasks
@@ -36,9 +40,15 @@ class MapSpaceEpisodes(Episodes):
         self.copies = copies
         self.masks = np.zeros((n, int(tasks.action_space.n)), np.int8)
         self.states = np.zeros((n, 1), np.int32)
-        self.finished: list[tuple[NDArray[np.int64], MappingBatch]] = []
+        # For each task, the environments that the last step has completed, and their states then.
+        self._ended: list[tuple[PreparedTask, NDArray[np.int64], NDArray[np.int32]]] = []
         self._packed: list[PreparedTask] = []
         self._place(np.arange(n))
+
+    @property
+    def finished(self) -> list[tuple[NDArray[np.int64], MappingBatch]]:
+        """For each task, the environments and the mappings that were completed in the last step."""
+        return [(rows, prepared.finish(states, np.arange(len(rows)))[0]) for prepared, rows, states in self._ended]
 
     def mapping(self, row: int) -> Mapping:
         """The mapping of an environment as far as it is decided; undecided factors are 1."""
@@ -82,7 +92,8 @@ class MapSpaceEpisodes(Episodes):
         prepared = self._packed = list(self.tasks.prepared)
         tables, numbers = [task.table for task in prepared], [task.numbers for task in prepared]
         starts = np.array([np.cumsum([0, *map(len, tables)]), np.cumsum([0, *map(len, numbers)])])
-        self._tables = np.concatenate(tables), np.concatenate(numbers), starts
+        layout = self.tasks.layout.table
+        self._whole, self._floats, *_ = pack_arrays([np.concatenate(tables), np.concatenate(numbers), starts, layout])
         size = max(self.states.shape[1], *(len(task.initial_state) for task in prepared))
         states = [np.pad(task.initial_state, (0, size - len(task.initial_state))) for task in prepared]
         observations, masks = zip(*((task.initial_observation, task.initial_mask) for task in prepared), strict=True)
@@ -97,24 +108,26 @@ class MapSpaceEpisodes(Episodes):
         self, actions: NDArray[np.int64], running: NDArray[np.bool_], infos: Infos
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Takes one decision; see :class:`mapgym.envs.common.episodes.Episodes`."""
-        rewards, over, executed = np.empty(self.n), np.empty(self.n, np.bool_), np.empty(self.n, np.int64)
-        step_many(
-            self._tables,
-            self.tasks.layout.table,
+        n = self.n
+        rewards, executed = np.empty(n), np.empty(n, _INT64)
+        over, is_illegal = np.empty(n, _BOOL), np.empty(n, _BOOL)
+        ended = step_many(
+            self._whole,
+            self._floats,
             (self.states, self.observations, self.masks),
             self.task_of,
             running,
             actions,
             self.tasks.is_shaped,
-            self.tasks.illegal.is_nearest,
-            (rewards, over, executed),
+            self._is_nearest,
+            (rewards, over, executed, is_illegal),
         )
         self.report(infos)
-        self.report_actions(actions, executed, running, rewards, infos)
-        self.finished = []
-        done = over.nonzero()[0]
-        if not len(done):
+        self.report_actions(executed, is_illegal, rewards, infos)
+        self._ended = []
+        if not ended:
             return rewards, over
+        done = over.nonzero()[0]
         # Environments are priced in their order, as scalar ones would be, so that a budget ends at the same mapping.
         for prepared, _, among in self.by_task(done):
             self._price(prepared, done[among], rewards, infos)
@@ -124,17 +137,15 @@ class MapSpaceEpisodes(Episodes):
         self, prepared: PreparedTask, rows: NDArray[np.int64], rewards: NDArray[np.float64], infos: Infos
     ) -> None:
         """Prices the mappings of one task that are complete; adds to rewards and to what infos say."""
-        batch, changed = prepared.finish(self.states, rows)
-        self.finished.append((rows, batch))
+        self._ended.append((prepared, rows, self.states[rows]))
+        figures, changed = prepared.price(self.states, rows)
         if changed is not None:
             infos.set("repaired", rows, changed)
-        metrics = prepared.pricing.evaluate(batch)
-        earned = metrics.pop("reward")
-        priced, refused = rows[: len(earned)], rows[len(earned) :]
-        rewards[priced] += earned
-        for name, values in metrics.items():
-            infos.set(name, priced, values)
-        infos.set(EXHAUSTED, refused, np.ones(len(refused), np.bool_))
+        count = figures.shape[1]
+        priced = rows[:count]
+        rewards[priced] += figures[0]
+        infos.set_rows(prepared.pricing.metric_names, priced, figures[1:])
+        infos.mark(EXHAUSTED, rows[count:])
 
     def render(self, mode: str, row: int) -> Any:
         """The loop nest so far as text, or a picture of it."""

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 _FIRST = np.zeros(1, np.int64)
 
+_MOST_KEPT = 8
+"""Mappings for which room is kept. To make room for more takes little in comparison with what is done in it."""
+
 
 class PreparedTask:
     """One task with everything that an episode needs.
@@ -91,6 +94,8 @@ class PreparedTask:
                 "constraints"
             )
         arrays = (self.initial_state, self.initial_observation, self.initial_mask)
+        # By their number, mappings that are priced and forgotten.
+        self._rooms: dict[int, MappingBatch] = {}
         self.sizes = len(arrays[0]), len(arrays[1]), len(arrays[2])
         self.beginning = joined(arrays)
 
@@ -100,16 +105,29 @@ class PreparedTask:
             return self.finish(state[None], _FIRST)[0][0]
         return self.construction.export(state[None], _FIRST)[0]
 
-    def finish(
+    def price(
         self, states: NDArray[np.int32], rows: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_] | None]:
+        """The figures of the mappings of complete states, and what :meth:`finish` says of these."""
+        batch = self._rooms.get(len(rows))
+        if batch is None:
+            batch = self.construction.none.blank(len(rows))
+            if len(rows) <= _MOST_KEPT:
+                self._rooms[len(rows)] = batch
+        batch, changed = self.finish(states, rows, batch)
+        return self.pricing.figures(batch), changed
+
+    def finish(
+        self, states: NDArray[np.int32], rows: NDArray[np.int64], batch: MappingBatch | None = None
     ) -> tuple[MappingBatch, NDArray[np.bool_] | None]:
         """The mappings of complete states, and bool[n], which of them had to be changed; None where none ever has to.
 
         Args:
             states: int32[..., any].
             rows: int64[n], which of them.
+            batch: n mappings of the task, to be overwritten; new ones when left out.
         """
-        return self.construction.export(states, rows), None
+        return self.construction.export(states, rows, batch), None
 
 
 class MapSpaceTasks(EnvironmentTasks[PreparedTask]):

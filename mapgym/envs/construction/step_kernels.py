@@ -13,7 +13,8 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.compilation import accessor, allocating_kernel, kernel
+from mapgym.compilation import accessor, allocating_kernel, inlined_kernel, kernel
+from mapgym.compilation.array_kernels import one, two
 from mapgym.envs.common import observation_kernels as fields
 from mapgym.envs.common.action_kernels import nearest_legal
 from mapgym.mapspace.construction import packed_kernels as packed
@@ -43,11 +44,23 @@ Mask: TypeAlias = NDArray[np.int8]
 
 
 class Tables(NamedTuple):
-    """The ``task`` and ``numbers`` of some tasks, one after the other, and where those of each begin."""
+    """The ``task`` and ``numbers`` of some tasks, one after the other, where those of each begin, and the layout."""
 
     tasks: NDArray[np.int64]
     numbers: NDArray[np.float64]
     starts: NDArray[np.int64]  # [2, tasks + 1]
+    layout: fields.Layout
+
+
+@inlined_kernel
+def _open_tables(whole: NDArray[np.int64], floats: NDArray[np.float64]) -> Tables:
+    """Views of tables that are packed in their order, by :func:`mapgym.compilation.array_kernels.pack_arrays`."""
+    return Tables(
+        tasks=one(whole, whole, 0),
+        numbers=one(floats, whole, 1),
+        starts=two(whole, whole, 2),
+        layout=one(whole, whole, 3),
+    )
 
 
 class Episodes(NamedTuple):
@@ -64,6 +77,7 @@ class Outcomes(NamedTuple):
     rewards: NDArray[np.float64]
     over: NDArray[np.bool_]
     executed: NDArray[np.int64]  # -1 for none
+    is_illegal: NDArray[np.bool_]  # another action than was chosen
 
 
 @accessor
@@ -321,21 +335,20 @@ def step_one(
 
 @allocating_kernel
 def step_many(
-    tables: tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]],
-    layout: fields.Layout,
+    whole: NDArray[np.int64],
+    floats: NDArray[np.float64],
     episodes: tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.int8]],
     task_of: NDArray[np.int64],
     running: NDArray[np.bool_],
     actions: NDArray[np.int64],
     is_shaped: bool,
     is_nearest: bool,
-    outcomes: tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64]],
-) -> None:
+    outcomes: tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int64], NDArray[np.bool_]],
+) -> int:
     """One step of many environments.
 
     Args:
-        tables: the arrays of a :class:`Tables`.
-        layout: see the module.
+        whole, floats: a packed :class:`Tables`.
         episodes: the arrays of an :class:`Episodes`, updated.
         task_of: int64[n], task of each environment.
         running: bool[n], which of them take a step.
@@ -343,15 +356,19 @@ def step_many(
         is_shaped: whether rewards include shaping.
         is_nearest: see :func:`step_one`.
         outcomes: the arrays of an :class:`Outcomes`, filled; an environment that takes no step executes none.
+
+    Returns:
+        how many of the episodes are over now.
     """
-    all_tasks, all_numbers, starts = Tables(*tables)
+    all_tasks, all_numbers, starts, layout = _open_tables(whole, floats)
     now, result = Episodes(*episodes), Outcomes(*outcomes)
     size = 2
     for k in range(starts.shape[1] - 1):
         size = max(size, choices_size(all_tasks[starts[0, k] : starts[0, k + 1]]))
     choices, weights = np.empty(size, np.int64), np.empty(size)
+    ended = 0
     for i in range(len(actions)):
-        result.rewards[i], result.over[i], result.executed[i] = 0.0, False, -1
+        result.rewards[i], result.over[i], result.executed[i], result.is_illegal[i] = 0.0, False, -1, False
         if not running[i]:
             continue
         k, state, mask = task_of[i], now.states[i], now.masks[i]
@@ -361,9 +378,13 @@ def step_many(
         observation = now.observations[i]
         executed = _step(task, numbers, layout, state, observation, mask, choices, weights, actions[i], is_nearest)
         result.executed[i] = executed
+        result.is_illegal[i] = executed != actions[i]
         if is_shaped:
             result.rewards[i] = _potential(task, numbers, state) - before
-        result.over[i] = executed >= 0 and is_complete(task, state)
+        if executed >= 0 and is_complete(task, state):
+            result.over[i] = True
+            ended += 1
+    return ended
 
 
 @kernel

@@ -111,8 +111,9 @@ class MapSpaceOneShotEnv(EpisodesEnv[OneShotEpisodes, NDArray[np.int64]]):
     def action_meaning(self, action: NDArray[np.int64]) -> str:
         """The mapping that an action builds in the current task, repairs included, as text; "" where none is near."""
         prepared: OneShotTask = self._episodes.tasks.prepared[self._episodes.task_of[0]]
-        batch, fits, _ = prepared.build(self._read_action(action)[None])
-        return batch[0].to_text() if fits[0] else ""
+        built = prepared.room(1)
+        prepared.build(self._read_action(action)[None], built)
+        return built.batch[0].to_text() if built.fits[0] else ""
 
 
 class MapSpaceOneShotVectorEnv(EpisodesVectorEnv[OneShotEpisodes]):

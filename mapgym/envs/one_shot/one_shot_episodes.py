@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mapgym.envs.common import rendering
 from mapgym.envs.common.episodes import Episodes
 from mapgym.envs.common.infos import EXHAUSTED, Infos
-from mapgym.envs.one_shot.one_shot_tasks import OneShotTasks
+from mapgym.envs.one_shot.one_shot_tasks import Built, OneShotTask, OneShotTasks
 from mapgym.mapping import Mapping, MappingBatch
 
 if TYPE_CHECKING:
@@ -27,11 +27,13 @@ class OneShotEpisodes(Episodes):
         super().__init__(n, tasks)
         # The batch in which the mapping of each environment is, and its place there.
         self._built: list[tuple[MappingBatch, int] | None] = [None] * n
+        # Where the mappings of all environments are, if they have one task; nobody else holds it.
+        self._room: tuple[OneShotTask, Built] | None = None
 
     def mapping(self, row: int) -> Mapping:
         """The mapping of an environment; the trivial one before its step."""
         built, task = self._built[row], self.task(row)
-        return Mapping.trivial(task.workload, task.accelerator) if built is None else built[0][built[1]]
+        return Mapping.trivial(task.workload, task.accelerator) if built is None else built[0][[built[1]]][0]
 
     def begin(
         self,
@@ -41,10 +43,13 @@ class OneShotEpisodes(Episodes):
         seeded: NDArray[np.bool_],
     ) -> None:
         """Starts an episode in some environments; see :class:`mapgym.envs.common.episodes.Episodes`."""
+        was_settled = self._is_settled
         self.draw(rows, generators, fixed)
         self.generators = generators
-        for prepared, _, among in self.by_task(rows):
-            self.observations[rows[among]] = prepared.static
+        # Observations are of tasks alone.
+        if not (was_settled and self._is_settled):
+            for prepared, _, among in self.by_task(rows):
+                self.observations[rows[among]] = prepared.static
         for i in rows.tolist():
             self._built[i] = None
 
@@ -67,22 +72,33 @@ class OneShotEpisodes(Episodes):
         rewards = np.zeros(self.n)
         stepping = running.nonzero()[0]
         for prepared, _, among in self.by_task(stepping):
-            rows = stepping[among]
-            batch, fits, repaired = prepared.build(actions[rows])
-            for lost in (~fits).nonzero()[0]:
-                # No repair makes it legal.
-                batch[[lost]] = prepared.space.sample(self.generators[rows[lost]], 1)
-                repaired[lost] = True
+            is_all = len(among) == self.n
+            rows = stepping if is_all else stepping[among]
+            built = self._room_of(prepared, len(rows), is_all)
+            batch, repaired = built.batch, built.differs
+            if not prepared.build(np.ascontiguousarray(actions if is_all else actions[rows]), built):
+                for lost in (~built.fits).nonzero()[0]:
+                    # No repair makes it legal.
+                    batch[[int(lost)]] = prepared.space.sample(self.generators[rows[lost]], 1)
+                    repaired[lost] = True
             for k, i in enumerate(rows.tolist()):
                 self._built[i] = batch, k
             infos.set("repaired", rows, repaired)
             figures = prepared.pricing.figures(batch)
-            priced, refused = rows[: figures.shape[1]], rows[figures.shape[1] :]
+            count = figures.shape[1]
+            priced = rows[:count]
             rewards[priced] = figures[0]
-            for name, values in prepared.pricing.metrics(figures).items():
-                infos.set(name, priced, values)
-            infos.set(EXHAUSTED, refused, np.ones(len(refused), np.bool_))
+            infos.set_rows(prepared.pricing.metric_names, priced, figures[1:])
+            infos.mark(EXHAUSTED, rows[count:])
         return rewards, running.copy()
+
+    def _room_of(self, prepared: OneShotTask, n: int, is_all: bool) -> Built:
+        """Room for n mappings of a task; if they are those of all environments, in the place of the ones before."""
+        if not is_all:
+            return prepared.room(n)
+        if self._room is None or self._room[0] is not prepared:
+            self._room = prepared, prepared.room(n)
+        return self._room[1]
 
     def render(self, mode: str, row: int) -> Any:
         """The loop nest as text, or a picture of it."""

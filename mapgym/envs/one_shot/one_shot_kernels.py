@@ -7,8 +7,10 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.compilation import allocating_kernel, kernel
+from mapgym.compilation import allocating_kernel, inlined_kernel, kernel
+from mapgym.compilation.array_kernels import PageArrays, Pages, one, two
 from mapgym.mapping.maps import Arrays, Maps
+from mapgym.mapspace.projection_kernels import FIT_ARRAYS, fit_batch
 
 PLACES = 3
 """Places for a factor at each level: temporal, parallel on X, parallel on Y."""
@@ -38,17 +40,23 @@ class Wishes(NamedTuple):
     keep: NDArray[np.bool_]  # [n, level, tensor]
 
 
-ColumnArrays: TypeAlias = tuple[
-    NDArray[np.int64],
-    NDArray[np.int64],
-    NDArray[np.int64],
-    NDArray[np.int64],
-    NDArray[np.bool_],
-    NDArray[np.int8],
-    NDArray[np.bool_],
-    NDArray[np.bool_],
-]
 WishArrays: TypeAlias = tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.int8], NDArray[np.bool_]]
+
+
+@inlined_kernel
+def _open_columns(pages: Pages) -> Columns:
+    """Views of the columns, which lie behind what the projection depends on."""
+    whole, flags = pages.whole, pages.flags
+    return Columns(
+        primes=one(whole, whole, FIT_ARRAYS),
+        dim_of=one(whole, whole, FIT_ARRAYS + 1),
+        column_of=one(whole, whole, FIT_ARRAYS + 2),
+        starts=one(whole, whole, FIT_ARRAYS + 3),
+        order_free=one(flags, whole, FIT_ARRAYS + 4),
+        order_key=two(pages.bytes, whole, FIT_ARRAYS + 5),
+        keep_free=two(flags, whole, FIT_ARRAYS + 6),
+        keep=two(flags, whole, FIT_ARRAYS + 7),
+    )
 
 
 @kernel
@@ -65,7 +73,7 @@ def _sort_loops(action: NDArray[np.int64], first: int, order: NDArray[np.int8]) 
 @allocating_kernel
 def read_wishes(
     actions: NDArray[np.int64],
-    column_arrays: ColumnArrays,
+    pages: PageArrays,
     wish_arrays: WishArrays,
     arrays: Arrays,
 ) -> None:
@@ -73,11 +81,11 @@ def read_wishes(
 
     Args:
         actions: int64[n, columns].
-        column_arrays: those of :class:`Columns`.
+        pages: see :func:`build_batch`.
         wish_arrays: those of :class:`Wishes`, filled.
         arrays: those of n mappings, of which orders and keep bits are filled as far as they may be chosen.
     """
-    columns, wishes, maps = Columns(*column_arrays), Wishes(*wish_arrays), Maps(*arrays)
+    columns, wishes, maps = _open_columns(Pages(*pages)), Wishes(*wish_arrays), Maps(*arrays)
     n, levels, dims = wishes.order.shape
     on_x_of, on_y_of = np.empty((levels, dims)), np.empty((levels, dims))
     for i in range(n):
@@ -109,19 +117,20 @@ def read_wishes(
 
 @kernel
 def find_differences(
+    pages: PageArrays,
     wish_arrays: WishArrays,
-    keep_free: NDArray[np.bool_],
     arrays: Arrays,
     differs: NDArray[np.bool_],
 ) -> None:
     """Fills bool[n]: whether factors, their mesh sides or, where they are searched, kept tensors are not as wished.
 
     Args:
+        pages: see :func:`build_batch`.
         wish_arrays: those of :class:`Wishes`.
-        keep_free: bool[level, tensor], where kept tensors are searched.
         arrays: those of n mappings.
         differs: bool[n].
     """
+    keep_free = _open_columns(Pages(*pages)).keep_free
     wishes, maps = Wishes(*wish_arrays), Maps(*arrays)
     n, levels, dims = maps.temporal.shape
     for i in range(n):
@@ -135,3 +144,36 @@ def find_differences(
             for t in range(maps.keep.shape[2]):
                 found |= keep_free[s, t] and wishes.keep[i, s, t] != maps.keep[i, s, t]
         differs[i] = found
+
+
+@allocating_kernel
+def build_batch(
+    actions: NDArray[np.int64],
+    pages: PageArrays,
+    arrays: Arrays,
+    fits: NDArray[np.bool_],
+    differs: NDArray[np.bool_],
+) -> int:
+    """Builds the mappings nearest to what actions ask for, where the projection is plain, in one call.
+
+    Args:
+        actions: int64[n, columns].
+        pages: what :func:`mapgym.mapspace.projection_kernels.fit_batch` takes, and the arrays of :class:`Columns`.
+        arrays: those of n mappings, filled.
+        fits, differs: bool[n], receive whether each is in the map space, and whether it is other than the action says.
+
+    Returns:
+        how many are not in the map space.
+    """
+    maps = Maps(*arrays)
+    n, levels, dims = maps.order.shape
+    factors = np.empty((n, 2 * levels, dims))
+    on_y, order = np.empty((n, levels, dims), np.bool_), np.empty((n, levels, dims), np.int8)
+    wishes = (factors, on_y, order, np.empty(maps.keep.shape, np.bool_))
+    read_wishes(actions, pages, wishes, arrays)
+    fit_batch(pages, factors, on_y, order, arrays, fits)
+    find_differences(pages, wishes, arrays, differs)
+    lost = 0
+    for i in range(n):
+        lost += not fits[i]
+    return lost

@@ -15,8 +15,9 @@ from mapgym.envs.common.observation import DYNAMIC_FIELDS, ObservationLayout
 from mapgym.envs.common.reward import Pricing
 from mapgym.envs.common.task import Task
 from mapgym.envs.common.tasks import EnvironmentTasks, TaskArguments
-from mapgym.envs.one_shot.one_shot_kernels import PLACES, find_differences, read_wishes
+from mapgym.envs.one_shot.one_shot_kernels import PLACES, build_batch, find_differences, read_wishes
 from mapgym.mapping import MappingBatch
+from mapgym.mapping.maps import Arrays
 from mapgym.mapspace import MapSpace
 from mapgym.mapspace.size import prime_exponents
 
@@ -49,12 +50,27 @@ class OneShotColumns(NamedTuple):
     keeps: int
 
 
+class Built(NamedTuple):
+    """What n actions have built.
+
+    Attributes:
+        batch: the mappings.
+        arrays: its arrays.
+        fits: bool[n], whether they are in the map space, which no repair may reach.
+        differs: bool[n], whether they are other than the actions say.
+    """
+
+    batch: MappingBatch
+    arrays: Arrays
+    fits: NDArray[np.bool_]
+    differs: NDArray[np.bool_]
+
+
 class OneShotTask:
     """One task with everything that an episode needs.
 
     Attributes:
         task, space, pricing: the task, its map space, costs and rewards.
-        columns: the arrays of :class:`mapgym.envs.one_shot.one_shot_kernels.Columns`.
         static: float32[size], the observation.
     """
 
@@ -70,34 +86,35 @@ class OneShotTask:
         numbers = np.array(found, np.int64).reshape(-1, 3).T.copy()
         places = np.array([columns.priorities, layout.dims, columns.keeps, layout.tensors], np.int64)
         entries = space.entries
-        self.columns = (
-            *(numbers[0], numbers[1], numbers[2], places),
-            *(entries.order_searched, entries.order_key, entries.keep_free, entries.keep),
+        self._pages = space.projection.packed_with(
+            [
+                *(numbers[0], numbers[1], numbers[2], places),
+                *(entries.order_searched, entries.order_key, entries.keep_free, entries.keep),
+            ]
         )
         self._template = MappingBatch.trivial(task.workload, task.accelerator, 1)
 
-    def build(self, actions: NDArray[np.int64]) -> tuple[MappingBatch, NDArray[np.bool_], NDArray[np.bool_]]:
-        """The mappings nearest to what n actions ask for.
-
-        Returns:
-            the mappings; bool[n], whether they are in the map space, which no repair may reach; and bool[n], whether
-            they are other than the actions say.
-        """
-        n = len(actions)
+    def room(self, n: int) -> Built:
+        """Room for n mappings."""
         batch = self._template.blank(n)
-        levels, dims = batch.order.shape[1:]
+        return Built(batch, batch.arrays(), np.empty(n, np.bool_), np.empty(n, np.bool_))
+
+    def build(self, actions: NDArray[np.int64], built: Built) -> bool:
+        """Fills in the mappings nearest to what n actions ask for; returns whether all are in the map space."""
+        batch, arrays, fits, differs = built
+        if self.space.projection.is_plain:
+            return build_batch(actions, self._pages, arrays, fits, differs) == 0
+        n, levels, dims = batch.order.shape
         wishes = (
             np.empty((n, 2 * levels, dims)),
             np.empty((n, levels, dims), np.bool_),
             np.empty((n, levels, dims), np.int8),
             np.empty(batch.keep.shape, np.bool_),
         )
-        arrays = batch.arrays()
-        read_wishes(actions, self.columns, wishes, arrays)
-        fits = self.space.projection.fill(batch, wishes[0], wishes[1], wishes[2])
-        differs = np.empty(n, np.bool_)
-        find_differences(wishes, self.space.entries.keep_free, arrays, differs)
-        return batch, fits, differs
+        read_wishes(actions, self._pages, wishes, arrays)
+        fits[:] = self.space.projection.fill(batch, wishes[0], wishes[1], wishes[2])
+        find_differences(self._pages, wishes, arrays, differs)
+        return bool(fits.all())
 
 
 class OneShotTasks(EnvironmentTasks[OneShotTask]):

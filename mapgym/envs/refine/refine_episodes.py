@@ -11,7 +11,17 @@ from numpy.typing import NDArray
 from mapgym.envs.common import rendering
 from mapgym.envs.common.episodes import Episodes
 from mapgym.envs.common.infos import EXHAUSTED, MASK, NOTHING, Infos, read_only
-from mapgym.envs.refine.refine_kernels import REFUSED, START, BookArrays, edit_each, edit_rows, settle_rows
+from mapgym.envs.refine.refine_kernels import (
+    REFUSED,
+    START,
+    BookArrays,
+    ChoiceArrays,
+    edit_each,
+    edit_rows,
+    settle_rows,
+    step_rows,
+    step_rows_with_features,
+)
 from mapgym.envs.refine.refine_tasks import RefineTask, RefineTasks
 from mapgym.mapping import Mapping, MappingBatch
 from mapgym.mapping.canonical_kernels import normalise_batch
@@ -54,17 +64,17 @@ class RefineEpisodes(Episodes):
         self.values, self.first, self.best = (np.zeros(n) for _ in range(3))
         self.figures = np.full((len(tasks.prepared[0].pricing.names), n), np.nan)
         self.is_stuck, self._random_start = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
-        # Replaced, never changed, because callers get it as it is.
-        self._told_start = read_only(self._random_start.copy())
+        self._tell_starts()
+        # The arrays of mapgym.envs.refine.refine_kernels.Books.
+        self._books: BookArrays = (
+            *(self.edits_left, self.is_stuck, self.values, self.first, self.best),
+            *(self.figures, self.masks, self.observations),
+        )
+        self._nothing = np.full(n, NOTHING)
+        self._rules = (tasks.steps, tasks.is_best, tasks.has_stop, self._is_nearest)
         # By the numbers of tasks, which get other tasks in time: what was kept for another one is of no use.
         self._mappings: dict[int, _Mappings] = {}
         self._transferred: dict[int, tuple[RefineTask, int, MappingBatch]] = {}
-
-    @property
-    def _books(self) -> BookArrays:
-        """The arrays of :class:`mapgym.envs.refine.refine_kernels.Books`."""
-        now, masks, observations = self.values, self.masks, self.observations
-        return self.edits_left, self.is_stuck, now, self.first, self.best, self.figures, masks, observations
 
     def mapping(self, row: int) -> Mapping:
         """The present mapping of an environment."""
@@ -113,23 +123,25 @@ class RefineEpisodes(Episodes):
             some = rows[among]
             self._of(number).present[some] = batch
             self.observations[some] = prepared.static
-            figures = np.full((len(self.figures), len(some)), np.nan)
+            figures = prepared.pricing.unknown(len(some))
             priced = prepared.pricing.figures(batch)
             figures[:, : priced.shape[1]] = priced
             self._settle(prepared, number, some, chosen, figures, np.empty(self.n), np.empty(self.n, np.bool_))
-        self._told_start = read_only(self._random_start.copy())
+        self._tell_starts()
 
     def report(self, infos: Infos) -> None:
         """Says the masks; see :class:`mapgym.envs.common.episodes.Episodes`."""
         infos.set_all(MASK, self.masks.copy())
 
-    def standing(self) -> dict[str, NDArray[Any]]:
-        """Also how episodes have begun; see :class:`mapgym.envs.common.episodes.Episodes`."""
-        return {**super().standing(), "random_start": self._told_start}
+    def _tell_starts(self) -> None:
+        """Lets infos say how episodes have begun, if they do not say so already."""
+        told = self._standing.get("random_start")
+        if told is None or told.tobytes() != self._random_start.tobytes():
+            self.tell(random_start=read_only(self._random_start.copy()))
 
     def restore_objects(self, row: int, objects: Any) -> None:
         """Tells what the numbers of the state say."""
-        self._told_start = read_only(self._random_start.copy())
+        self._tell_starts()
 
     def _start(self, prepared: RefineTask, number: int, row: int) -> MappingBatch | None:
         """The mapping that an environment starts from; None for a random one."""
@@ -151,14 +163,14 @@ class RefineEpisodes(Episodes):
         self, actions: NDArray[np.int64], running: NDArray[np.bool_], infos: Infos
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Makes one edit; see :class:`mapgym.envs.common.episodes.Episodes`."""
-        chosen, executed = np.empty(self.n, np.int64), np.full(self.n, NOTHING)
-        rewards, over = np.zeros(self.n), np.zeros(self.n, np.bool_)
+        chosen, executed = np.empty(self.n, np.int64), self._nothing.copy()
+        rewards, over, is_illegal = np.zeros(self.n), np.zeros(self.n, np.bool_), np.zeros(self.n, np.bool_)
         rows = running.nonzero()[0]
         for prepared, number, among in self.by_task(rows):
             some = rows if len(among) == len(rows) else rows[among]
-            self._step_task(prepared, number, some, actions, chosen, executed, rewards, over)
+            self._step_task(prepared, number, some, actions, (chosen, executed, is_illegal), rewards, over)
         self.report(infos)
-        self.report_actions(actions, executed, running, rewards, infos)
+        self.report_actions(executed, is_illegal, rewards, infos)
         ended = over.nonzero()[0]
         if len(ended):
             refused = ended[chosen[ended] == REFUSED]
@@ -170,11 +182,10 @@ class RefineEpisodes(Episodes):
         infos.set("edits", ended, self.tasks.steps - self.edits_left[ended])
         for prepared, _, among in self.by_task(ended):
             some = ended[among]
-            for name, values in prepared.pricing.metrics(self.figures[:, some]).items():
-                infos.set(name, some, _known(values))
+            infos.set_rows(prepared.pricing.metric_names, some, _known(self.figures[1:, some]))
         infos.set("first_ratio", ended, _known(np.exp(-self.first[ended])))
         infos.set("best_ratio", ended, _known(np.exp(-self.best[ended])))
-        infos.set(EXHAUSTED, refused, np.ones(len(refused), np.bool_))
+        infos.mark(EXHAUSTED, refused)
         self._finish(ended)
 
     def _finish(self, rows: NDArray[np.int64]) -> None:
@@ -186,13 +197,26 @@ class RefineEpisodes(Episodes):
         number: int,
         rows: NDArray[np.int64],
         actions: NDArray[np.int64],
-        chosen: NDArray[np.int64],
-        executed: NDArray[np.int64],
+        choices: ChoiceArrays,
         rewards: NDArray[np.float64],
         over: NDArray[np.bool_],
     ) -> None:
-        """Edits and prices the mappings of one task; fills the entries of its environments, rows, of the last four."""
+        """Edits and prices the mappings of one task; fills the entries of its environments, rows, of the last three."""
         mappings, is_counted = self._of(number), self.tasks.evaluator is not None
+        dense = prepared.pricing.dense_model
+        if dense is not None and len(rows) == self.n and not prepared.is_masked_late:
+            (step_rows_with_features if dense.has_features else step_rows)(
+                rows,
+                actions,
+                (mappings.present_arrays, mappings.best_arrays),
+                prepared.pages,
+                self._books,
+                dense.arrays,
+                self._rules,
+                choices,
+                (rewards, over),
+            )
+            return
         present = mappings.present
         # A mapping whose cost nobody knows is no result: the episode ends with the one before.
         before = present[rows] if is_counted else None
@@ -200,13 +224,12 @@ class RefineEpisodes(Episodes):
             rows,
             actions,
             mappings.present_arrays,
-            prepared.sorting,
-            prepared.actions,
+            prepared.pages,
             self._books,
-            self.tasks.illegal.is_nearest,
-            chosen,
-            executed,
+            self._is_nearest,
+            choices,
         )
+        chosen = choices[0]
         if before is None:
             # To price again what has not changed is cheaper than to choose.
             figures = prepared.pricing.figures(present if len(rows) == self.n else present[rows])
@@ -241,7 +264,7 @@ class RefineEpisodes(Episodes):
             self.tasks.is_best,
             self.tasks.has_stop,
             (mappings.present_arrays, mappings.best_arrays),
-            prepared.arrays,
+            prepared.pages,
             self._books,
             (rewards, over),
         )
@@ -256,7 +279,7 @@ class RefineEpisodes(Episodes):
         mask = self.masks[row]
         actions = mask[: len(prepared.actions)].nonzero()[0]
         results = present[np.full(len(actions), row)]
-        edit_each(np.arange(len(actions)), actions, results.arrays(), prepared.sorting, prepared.actions)
+        edit_each(np.arange(len(actions)), actions, results.arrays(), prepared.pages)
         mask[actions] = prepared.is_legal(results)
         if not mask.any():
             self.is_stuck[row], mask[0] = True, 1

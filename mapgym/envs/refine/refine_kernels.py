@@ -1,6 +1,7 @@
 """Compiled steps of the environments that edit complete mappings: the edit, what came of it, the mask of the next one.
 
-A step of some environments is :func:`edit_rows`, then pricing, then :func:`settle_rows`. ``maps`` has one mapping for
+A step of some environments is :func:`edit_rows`, then pricing, then :func:`settle_rows`; or all of it in one call,
+:func:`step_rows`. ``maps`` has one mapping for
 each environment, in the form of the map space. ``actions`` (int64[actions, EDIT_COLUMNS]) says what each action that is
 an edit means: as in :mod:`mapgym.mapspace.edits_kernels`, but loops to swap are named by their dims; the kind is
 ``NO_EDIT`` where the task has no such edit. The action behind the last edit, if there is one, stops.
@@ -14,10 +15,12 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.compilation import allocating_kernel, kernel
+from mapgym.compilation import allocating_kernel, inlined_kernel, kernel
+from mapgym.compilation.array_kernels import PageArrays, Pages, one, pack_arrays, three, two
 from mapgym.envs.common import observation_kernels as fields
 from mapgym.envs.common.action_kernels import nearest_legal
-from mapgym.mapping.canonical_kernels import Sorting, copy_mapping
+from mapgym.envs.common.reward_kernels import price_figures, price_figures_with_features
+from mapgym.mapping.canonical_kernels import Sorting, copy_mapping, open_sorting
 from mapgym.mapping.maps import Arrays, Maps
 from mapgym.mapspace.edit_legality_kernels import Standing, mark_legal_edits, survey
 from mapgym.mapspace.edits_kernels import EDIT_COLUMNS, SPATIAL_SWAP, SWAP, EditTables, apply_edit
@@ -65,8 +68,6 @@ class Books(NamedTuple):
     observations: NDArray[np.float32]  # [n, size]
 
 
-SortingArrays: TypeAlias = tuple[NDArray[np.bool_], NDArray[np.int8], NDArray[np.bool_], NDArray[np.int8]]
-ScaleArrays: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64], fields.Layout]
 BookArrays: TypeAlias = tuple[
     NDArray[np.int64],
     NDArray[np.bool_],
@@ -77,21 +78,64 @@ BookArrays: TypeAlias = tuple[
     NDArray[np.int8],
     NDArray[np.float32],
 ]
-TableArrays: TypeAlias = tuple[
-    NDArray[np.int16],
-    NDArray[np.int64],
-    NDArray[np.float64],
-    NDArray[np.bool_],
-    NDArray[np.bool_],
-    NDArray[np.bool_],
-    NDArray[np.int64],
-    int,
-    bool,
-    NDArray[np.int32],
-    NDArray[np.int32],
-]
-TaskArrays: TypeAlias = tuple[TableArrays, NDArray[np.int64], NDArray[np.int64], ScaleArrays]
+ChoiceArrays: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]
+OutcomeArrays: TypeAlias = tuple[NDArray[np.float64], NDArray[np.bool_]]
+PriceArrays: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
+Rules: TypeAlias = tuple[int, bool, bool, bool]
 """What kernels that Python calls take: the fields of a named tuple; see :mod:`mapgym.mapping.maps`."""
+
+_EDITED = len(Sorting._fields)  # where the arrays of a task begin that are not those of its sorting
+
+
+def pack_task(
+    sorting: Sorting,
+    tables: EditTables,
+    mesh: NDArray[np.int64],
+    actions: NDArray[np.int64],
+    scales: Scales,
+) -> PageArrays:
+    """Packs what the kernels take of a task; see :class:`Edited`, :class:`Scales` and the module."""
+    switches = np.array([tables.min_used_macs, tables.is_limited], np.int64)
+    arrays = [field for field in tables if isinstance(field, np.ndarray)]
+    return pack_arrays([*sorting, *arrays, switches, mesh, actions, *scales])
+
+
+@inlined_kernel
+def _open_actions(pages: Pages) -> NDArray[np.int64]:
+    """View of what actions mean."""
+    return two(pages.whole, pages.whole, _EDITED + 11)
+
+
+@inlined_kernel
+def _open_edited(pages: Pages) -> Edited:
+    """Views of what edits depend on."""
+    whole, flags, halves = pages.whole, pages.flags, pages.halves
+    switches = one(whole, whole, _EDITED + 9)
+    tables = EditTables(
+        group_of=two(halves, whole, _EDITED),
+        primes=two(whole, whole, _EDITED + 1),
+        growth=two(pages.floats, whole, _EDITED + 2),
+        side_free=two(flags, whole, _EDITED + 3),
+        on_y=two(flags, whole, _EDITED + 4),
+        keep_free=two(flags, whole, _EDITED + 5),
+        rules=one(whole, whole, _EDITED + 6),
+        min_used_macs=switches[0],
+        is_limited=switches[1] != 0,
+        least=two(halves, whole, _EDITED + 7),
+        most=three(halves, whole, _EDITED + 8),
+    )
+    return Edited(tables, three(whole, whole, _EDITED + 10), _open_actions(pages))
+
+
+@inlined_kernel
+def _open_scales(pages: Pages) -> Scales:
+    """Views of what observations are relative to."""
+    whole, floats = pages.whole, pages.floats
+    return Scales(
+        inverse_logs=one(floats, whole, _EDITED + 12),
+        limits=two(floats, whole, _EDITED + 13),
+        layout=one(whole, whole, _EDITED + 14),
+    )
 
 
 @kernel
@@ -222,12 +266,10 @@ def edit_rows(
     rows: NDArray[np.int64],
     actions: NDArray[np.int64],
     arrays: Arrays,
-    sorting_arrays: SortingArrays,
-    table: NDArray[np.int64],
+    page_arrays: PageArrays,
     book_arrays: BookArrays,
     is_nearest: bool,
-    chosen: NDArray[np.int64],
-    executed: NDArray[np.int64],
+    choices: ChoiceArrays,
 ) -> None:
     """Edits the mappings of some environments of one task.
 
@@ -235,17 +277,19 @@ def edit_rows(
         rows: int64[k], which environments; all others are left alone.
         actions: int64[n], what agents chose, any integers.
         arrays: those of a batch with a mapping for each environment.
-        sorting_arrays: those of the map space.
-        table: what actions mean; see the module.
+        page_arrays: of the task, from :func:`pack_task`.
         book_arrays: those of :class:`Books`.
         is_nearest: whether the nearest legal action takes the place of an illegal one; otherwise none does.
-        chosen: int64[n], receives what they do: the number of an edit, or one of the constants above.
-        executed: int64[n], receives the actions that they do, -1 for none.
+        choices: int64[n], receives what they do: the number of an edit, or one of the constants above; int64[n],
+            receives the actions that they do, -1 for none; and bool[n], whether that is another one than was chosen.
     """
-    maps, sorting, books = Maps(*arrays), Sorting(*sorting_arrays), Books(*book_arrays)
+    chosen, executed, is_illegal = choices
+    pages, maps, books = Pages(*page_arrays), Maps(*arrays), Books(*book_arrays)
+    sorting, table = open_sorting(pages, 0), _open_actions(pages)
     edit = np.empty((1, EDIT_COLUMNS), np.int64)
     for i in rows:
         chosen[i], executed[i] = choose_edit(i, actions[i], len(table), books, is_nearest)
+        is_illegal[i] = executed[i] != actions[i]
         if chosen[i] >= 0:
             _apply(i, maps, sorting, table, chosen[i], edit)
 
@@ -259,9 +303,9 @@ def settle_rows(
     is_best: bool,
     has_stop: bool,
     arrays: tuple[Arrays, Arrays],
-    task_arrays: TaskArrays,
+    page_arrays: PageArrays,
     book_arrays: BookArrays,
-    outcomes: tuple[NDArray[np.float64], NDArray[np.bool_]],
+    outcomes: OutcomeArrays,
 ) -> None:
     """Brings the books of some environments of one task up to date, when their mappings are edited and priced.
 
@@ -273,13 +317,13 @@ def settle_rows(
         is_best: whether rewards are for the best mapping of the episode.
         has_stop: whether the last action stops.
         arrays: those of two batches, with the present and with the best mapping of each environment.
-        task_arrays: those of :class:`EditTables`, the rest of :class:`Edited`, and those of :class:`Scales`.
+        page_arrays: of the task, from :func:`pack_task`.
         book_arrays: those of :class:`Books`, updated.
         outcomes: float64[n] and bool[n], receive what the step earned and whether the episode is over.
     """
     maps, best_maps, books = Maps(*arrays[0]), Maps(*arrays[1]), Books(*book_arrays)
-    table_arrays, mesh, actions, scale_arrays = task_arrays
-    edited, scales = Edited(EditTables(*table_arrays), mesh, actions), Scales(*scale_arrays)
+    pages = Pages(*page_arrays)
+    edited, scales = _open_edited(pages), _open_scales(pages)
     rewards, over = outcomes
     levels, dims, tensors = maps.keep.shape[1], maps.temporal.shape[2], maps.keep.shape[2]
     primes = edited.tables.primes.shape[1]
@@ -320,15 +364,65 @@ def settle_rows(
 
 
 @allocating_kernel
+def step_rows(
+    rows: NDArray[np.int64],
+    actions: NDArray[np.int64],
+    arrays: tuple[Arrays, Arrays],
+    page_arrays: PageArrays,
+    book_arrays: BookArrays,
+    price_arrays: PriceArrays,
+    rules: Rules,
+    choices: ChoiceArrays,
+    outcomes: OutcomeArrays,
+) -> None:
+    """A whole step of all environments, which have one task: edit, price on hardware without features, settle.
+
+    Args:
+        rows: int64[n], all of them.
+        actions, arrays, page_arrays, book_arrays, choices, outcomes: see :func:`edit_rows` and
+            :func:`settle_rows`.
+        price_arrays: whole, floats and numbers of :func:`mapgym.envs.common.reward_kernels.price_figures`.
+        rules: edits of an episode, whether rewards are for the best mapping of the episode, whether the last action
+            stops, and whether the nearest legal action takes the place of an illegal one.
+    """
+    steps, is_best, has_stop, is_nearest = rules
+    figures = np.empty((len(book_arrays[5]), len(rows)))
+    edit_rows(rows, actions, arrays[0], page_arrays, book_arrays, is_nearest, choices)
+    # To price again what has not changed is cheaper than to choose.
+    price_figures(arrays[0], price_arrays[0], price_arrays[1], price_arrays[2], figures)
+    settle_rows(rows, choices[0], figures, steps, is_best, has_stop, arrays, page_arrays, book_arrays, outcomes)
+
+
+@allocating_kernel
+def step_rows_with_features(
+    rows: NDArray[np.int64],
+    actions: NDArray[np.int64],
+    arrays: tuple[Arrays, Arrays],
+    page_arrays: PageArrays,
+    book_arrays: BookArrays,
+    price_arrays: PriceArrays,
+    rules: Rules,
+    choices: ChoiceArrays,
+    outcomes: OutcomeArrays,
+) -> None:
+    """As :func:`step_rows`, on hardware with features."""
+    steps, is_best, has_stop, is_nearest = rules
+    figures = np.empty((len(book_arrays[5]), len(rows)))
+    edit_rows(rows, actions, arrays[0], page_arrays, book_arrays, is_nearest, choices)
+    price_figures_with_features(arrays[0], price_arrays[0], price_arrays[1], price_arrays[2], figures)
+    settle_rows(rows, choices[0], figures, steps, is_best, has_stop, arrays, page_arrays, book_arrays, outcomes)
+
+
+@allocating_kernel
 def edit_each(
     rows: NDArray[np.int64],
     chosen: NDArray[np.int64],
     arrays: Arrays,
-    sorting_arrays: SortingArrays,
-    actions: NDArray[np.int64],
+    page_arrays: PageArrays,
 ) -> None:
     """Applies the edit chosen[k], which is legal but for metadata, to mapping rows[k] for all k, and nothing else."""
-    maps, sorting = Maps(*arrays), Sorting(*sorting_arrays)
+    pages, maps = Pages(*page_arrays), Maps(*arrays)
+    sorting, actions = open_sorting(pages, 0), _open_actions(pages)
     edit = np.empty((1, EDIT_COLUMNS), np.int64)
     for k in range(len(rows)):
         _apply(rows[k], maps, sorting, actions, chosen[k], edit)

@@ -18,7 +18,7 @@ from mapgym.envs.common.observation import ObservationLayout
 from mapgym.envs.common.reward import Pricing
 from mapgym.envs.common.sizes import Sizes
 from mapgym.envs.common.tasks import EnvironmentTasks, TaskArguments, digest_of
-from mapgym.envs.refine.refine_kernels import NO_EDIT, SortingArrays, TaskArrays
+from mapgym.envs.refine.refine_kernels import NO_EDIT, Scales, pack_task
 from mapgym.errors import SpecificationError, positive_int, require_kind, require_one_of, suggest
 from mapgym.errors.text import quoted
 from mapgym.evaluation.task import Task
@@ -125,9 +125,10 @@ class RefineTask:
     Attributes:
         task, space, pricing: the task, its map space, costs and rewards.
         actions: int64[any, EDIT_COLUMNS], what the actions that are edits mean here.
-        sorting: that of the map space, as the kernels take it.
-        arrays: what else they take of the task.
+        pages: what the kernels take of the task.
         static: float32[size], an observation with the features of the task.
+        is_masked_late: whether legality depends on the metadata of compressed tiles, which the compiled masks do not
+            look at.
     """
 
     def __init__(self, task: Task, space: MapSpace, table: Sequence[Edit], layout: RefineLayout, pricing: Pricing):
@@ -137,7 +138,6 @@ class RefineTask:
         edits = possible_edits(space)
         rows = [edits.get(edit, nothing) for edit in table]
         self.actions = np.array(rows, np.int64).reshape(len(rows), EDIT_COLUMNS)
-        self.sorting: SortingArrays = (*space.sorting,)
         logs = np.log2(np.array(task.workload.bounds, np.float64))
         inverse_logs = np.divide(1.0, logs, out=np.zeros_like(logs), where=logs > 0)
         accelerator = task.accelerator
@@ -146,19 +146,11 @@ class RefineTask:
             # A level may use more than its own fan-out there, but never more than there are MACs.
             sides[:] = [[accelerator.mac.mesh_x], [accelerator.mac.mesh_y]]
         capacities = [level.usable_words or 0 for level in accelerator.levels]
-        scales = inverse_logs, np.array([*sides, capacities], np.float64), layout.table
-        self.arrays: TaskArrays = (
-            (*space.edit_tables,),
-            np.stack(mesh_limits(task.accelerator)),
-            self.actions,
-            scales,
-        )
+        scales = Scales(inverse_logs, np.array([*sides, capacities], np.float64), layout.table)
+        mesh = np.stack(mesh_limits(task.accelerator))
+        self.pages = pack_task(space.sorting, space.edit_tables, mesh, self.actions, scales)
         self.static = layout.static_features(task)
-
-    @property
-    def is_masked_late(self) -> bool:
-        """Whether legality depends on the metadata of compressed tiles, which the compiled masks do not look at."""
-        return any(level.formats for level in self.task.accelerator.levels)
+        self.is_masked_late = any(level.formats for level in accelerator.levels)
 
     def is_legal(self, batch: MappingBatch) -> NDArray[np.bool_]:
         """bool[n]: whether mappings have room for everything, metadata included."""

@@ -77,11 +77,13 @@ class SparseLayout(ObservationLayout):
 class SparseTask(PreparedTask):
     """One task with everything that an episode needs."""
 
-    def finish(self, states: NDArray[np.int32], rows: NDArray[np.int64]) -> tuple[MappingBatch, NDArray[np.bool_]]:
+    def finish(
+        self, states: NDArray[np.int32], rows: NDArray[np.int64], batch: MappingBatch | None = None
+    ) -> tuple[MappingBatch, NDArray[np.bool_]]:
         """The mappings of complete states, with room for their metadata; and bool[n], which of them had too little."""
-        batch = self.construction.export(states, rows)
+        batch = self.construction.export(states, rows, batch)
         changed = self.construction.space.status(batch) != LEGAL
-        if changed.any():
+        if np.count_nonzero(changed):
             make_room(self.construction.space, batch)
         return batch, changed
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 DEFAULT_NETWORK = "resnet18"
 
+_TOLD = ("random_starts", "failed_transfers", "solved_layers")
+
 
 class WarmStartTasks(RefineTasks):
     """The arguments of ``MapSpaceWarmStart-v0``, checked, and the tasks that they stand for.
@@ -106,7 +108,8 @@ class WarmStartEpisodes(RefineEpisodes):
         self._best: list[dict[Task, float]] = [{} for _ in range(n)]
         self._random_starts, self._failed_transfers = np.zeros(n, np.int64), np.zeros(n, np.int64)
         # int64[3, n], those and how many layers are solved. Replaced, never changed, as callers get it as it is.
-        self._told = read_only(np.zeros((3, n), np.int64))
+        self._told = np.zeros((3, n), np.int64)
+        self._tell(())
         # Which of the buffers a saved state has as well: what is added then goes into a copy.
         self._is_saved = np.zeros(n, np.bool_)
 
@@ -142,17 +145,13 @@ class WarmStartEpisodes(RefineEpisodes):
         self._best[row], self._is_saved[row] = dict(best), True
         self._tell([row])
 
-    def standing(self) -> dict[str, NDArray[Any]]:
-        """Also how the sequence of layers has gone; see :class:`mapgym.envs.common.episodes.Episodes`."""
-        names = ("random_starts", "failed_transfers", "solved_layers")
-        return {**super().standing(), **dict(zip(names, self._told, strict=True))}
-
     def _tell(self, rows: Iterable[int]) -> None:
         """Notes what infos say of these environments while their episodes last."""
         told = self._told.copy()
         for i in rows:
             told[:, i] = self._random_starts[i], self._failed_transfers[i], len(self._best[i])
         self._told = read_only(told)
+        self.tell(**dict(zip(_TOLD, self._told, strict=True)))
 
     def draw(
         self, rows: NDArray[np.int64], generators: Sequence[np.random.Generator], fixed: Sequence[TaskSource] | None

@@ -96,17 +96,20 @@ class Construction:
             )
         return batch
 
-    def export(self, states: NDArray[np.int32], rows: NDArray[np.int64]) -> MappingBatch:
+    def export(
+        self, states: NDArray[np.int32], rows: NDArray[np.int64], batch: MappingBatch | None = None
+    ) -> MappingBatch:
         """The mappings of complete states.
 
         Args:
             states: int32[n, at least len(initial_state)], as environments keep them.
             rows: int64[k], which of them.
+            batch: k mappings of the task, to be overwritten; new ones when left out.
 
         Raises:
             SpecificationError: there are no such rows, or the states are too short.
         """
-        batch = self.none.blank(len(rows))
+        batch = self.none.blank(len(rows)) if batch is None else batch
         if states.shape[1] < len(self.initial_state) or not export_states(self.task, states, rows, batch.arrays()):
             raise SpecificationError(
                 f"there are {len(states)} states of {states.shape[1]} numbers; give rows of them, and states of this "

@@ -366,3 +366,37 @@ def test_vector__masks_and_best_mappings() -> None:
     assert info["best_ratio"] == pytest.approx(costs)
     with pytest.raises(SpecificationError, match="shape"):
         vector.step(np.zeros((3, 2), np.int64))
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "axes", "illegal"),
+    [
+        ("accel_b", ("tile", "order", "parallelism"), "nearest"),
+        # Hardware with networks and leakage, which another kernel prices.
+        ("eyeriss_like", ALL, "penalty"),
+    ],
+)
+@pytest.mark.parametrize("reward", ["best", "drop"])
+def test_step__is_that_of_its_parts(accelerator: str, axes: tuple[str, ...], illegal: str, reward: str) -> None:
+    # An evaluator has every part of a step done by itself; without one, a compiled call does all of it.
+    workload, machine = catalog.workload("paper/resnet_conv4"), catalog.accelerator(accelerator)
+    evaluator = Evaluator(MapSpace(workload, machine, axes), "energy", Budget(samples=10_000))
+    options: dict[str, Any] = {"steps": 30, "reward": reward, "illegal": illegal}
+    whole = MapSpaceRefineEnv(workload, machine, "energy", axes, **options)
+    parts = MapSpaceRefineEnv(evaluator=evaluator, **options)
+    rng = np.random.default_rng(0)
+    for seed in range(3):
+        results = [env.reset(seed=seed) for env in (whole, parts)]
+        assert np.array_equal(results[0][0], results[1][0])
+        over = False
+        while not over:
+            mask = results[0][-1]["action_mask"]
+            action = int(rng.choice(mask.nonzero()[0] if rng.random() < 0.8 else len(mask)))
+            results = [env.step(action) for env in (whole, parts)]
+            (seen, earned, over, _, info), (seen_too, earned_too, over_too, _, info_too) = results
+            assert np.array_equal(seen, seen_too)
+            assert (earned, over) == (earned_too, over_too)
+            assert info.keys() == info_too.keys()
+            for name, value in info.items():
+                assert np.array_equal(value, info_too[name]), name
+            assert whole.mapping == parts.mapping

@@ -21,12 +21,14 @@ from mapgym.envs import (
     make_vec_env,
 )
 from mapgym.envs.common import tasks as environment_tasks
-from mapgym.envs.common.reward import ILLEGAL_REWARD
+from mapgym.envs.common.reward import ILLEGAL_REWARD, Pricing
+from mapgym.envs.common.task import Task
 from mapgym.envs.sparse.sparse_tasks import WEIGHT_DENSITIES
 from mapgym.errors import SpecificationError
 from mapgym.evaluation.evaluator import Budget, Evaluator
-from mapgym.evaluation.sparsity_aware import DENSITIES, SparsityAware
+from mapgym.evaluation.sparsity_aware import DENSITIES, DensitySet, SparsityAware
 from mapgym.mapspace import MapSpace
+from mapgym.mapspace.construction.construction import Construction
 from mapgym.spec import catalog
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.levels import Mac, StorageLevel
@@ -199,6 +201,24 @@ def test_metadata__that_nothing_makes_room_for_are_punished() -> None:
     assert 0 < len(illegal) < len(ends)
     assert all(reward == ILLEGAL_REWARD for reward, _ in illegal)
     assert all(math.isinf(info["ratio_at_0.5"]) and math.isinf(info["ratio_at_0.2"]) for _, info in illegal)
+
+
+@pytest.mark.parametrize("objective", ["edp", "energy", "latency"])
+def test_figures__are_those_of_the_costs_that_an_evaluator_gets(objective: str) -> None:
+    aware = SparsityAware((1.0, 0.5, 0.2), (1, 2, 4), objective)
+    layer, machine = LAYER.with_densities({"Weights": 0.5}), little_metadata(200)
+    space, task = MapSpace(layer, machine), Task(layer, machine, objective=aware)
+    batch = Construction(space.definition).sample(np.random.default_rng(0), 50)
+    plain = Pricing(task, space).figures(batch)
+    assert 0 < np.isinf(plain[5]).sum() < 50
+    assert np.array_equal(plain, Pricing(task, space, Evaluator(space, aware)).figures(batch))
+    for i in range(0, 50, 7):
+        assert np.array_equal(plain[:, i : i + 1], Pricing(task, space).figures(batch[[i]]))
+    names = Pricing(task, space).names
+    costs = DensitySet(layer, machine, aware).evaluate(batch)
+    expected = np.exp(sum(share * np.log(costs.per_density("energy")[k]) for k, share in enumerate(aware.shares)))
+    assert np.allclose(plain[names.index("energy_pj")], expected)
+    assert np.array_equal(plain[names.index("ratio_at_0.2")], costs.ratios()[2])
 
 
 def test_reset_options__fix_what_is_drawn() -> None:

@@ -586,5 +586,6 @@ class EpisodesVectorEnv(VectorFace, Generic[State]):
         return self._episodes.render(mode, row)
 
 
-_UNSHARED = sys.getrefcount([np.zeros(1, np.float32)][0])
+_HELD = [np.zeros(1, np.float32)]
+_UNSHARED = sys.getrefcount(_HELD[0])
 """References to an array that only its list holds, as they are counted where arrays are returned."""

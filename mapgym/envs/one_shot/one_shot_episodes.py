@@ -76,7 +76,9 @@ class OneShotEpisodes(Episodes):
             rows = stepping if is_all else stepping[among]
             built = self._room_of(prepared, len(rows), is_all)
             batch, repaired = built.batch, built.differs
-            if not prepared.build(np.ascontiguousarray(actions if is_all else actions[rows]), built):
+            chosen = actions if is_all else actions[rows]
+            # Kernels take what lies in one piece and can be written to.
+            if not prepared.build(chosen if chosen.flags.carray else chosen.copy(), built):
                 for lost in (~built.fits).nonzero()[0]:
                     # No repair makes it legal.
                     batch[[int(lost)]] = prepared.space.sample(self.generators[rows[lost]], 1)

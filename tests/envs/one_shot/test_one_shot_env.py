@@ -187,3 +187,25 @@ def test_twin__with_several_tasks_builds_what_scalar_environments_do() -> None:
             assert reward == rewards[i]
             assert all(infos[name][i] == value for name, value in info.items())
             assert vector.mappings()[i] == env.mapping
+
+
+@pytest.mark.parametrize("form", ["read-only", "columns", "strided", "list", "float"])
+def test_actions__of_any_form_are_the_same(form: str) -> None:
+    vector = MapSpaceOneShotVectorEnv(3, TOY, TOY_ACCELERATOR)
+    vector.action_space.seed(4)
+    actions = vector.action_space.sample()
+    forms = {
+        "read-only": np.frombuffer(actions.tobytes(), np.int64).reshape(actions.shape),
+        "columns": np.asfortranarray(actions),
+        "strided": np.repeat(actions, 2, axis=1)[:, ::2],
+        "list": actions.tolist(),
+        "float": actions.astype(np.float32),
+    }
+    vector.reset(seed=0)
+    expected = vector.step(actions)[1]
+    vector.reset(seed=0)
+    assert np.array_equal(vector.step(forms[form])[1], expected)
+    env = MapSpaceOneShotEnv(TOY, TOY_ACCELERATOR)
+    for i in range(3):
+        env.reset(seed=i)
+        assert env.step(forms[form][i])[1] == expected[i]

@@ -306,11 +306,7 @@ class MapSpace:
             return batch
         outside = np.flatnonzero(~self.contains(batch))
         if len(outside):
-            nearest, _ = self.repair(batch[outside])
-            arrays: tuple[NDArray[Any], ...] = batch.arrays()
-            moved: tuple[NDArray[Any], ...] = nearest.arrays()
-            for array, found in zip(arrays, moved, strict=True):
-                array[outside] = found
+            batch[outside], _ = self.repair(batch[outside])
         return batch
 
     def _require(self, batch: MappingBatch) -> None:

@@ -35,7 +35,7 @@ data = pathlib.Path(mapgym.envs_config.__path__[0])
 json.dump({
     "location": str(pathlib.Path(mapgym.__file__).parent),
     "version": mapgym.__version__,
-    "yaml": sorted(str(path.relative_to(data)) for path in data.rglob("*.yaml")),
+    "data": sorted(str(path.relative_to(data)) for path in data.rglob("*") if path.suffix in (".yaml", ".tsv")),
     "accelerators": list(mapgym.spec.catalog.accelerator_names()),
     "heavy_for_the_library": heavy_for_the_library,
     "heavy_for_the_command_line": heavy_for_the_command_line,
@@ -81,7 +81,7 @@ def source_files(source: Path) -> set[str]:
         f"{name}/{path.relative_to(folder).as_posix()}"
         for name, folder in code.items()
         for path in folder.rglob("*")
-        if path.suffix in {".py", ".yaml", ".typed", ".safetensors"}
+        if path.suffix in {".py", ".yaml", ".tsv", ".typed", ".safetensors"}
     }
 
 
@@ -150,7 +150,8 @@ def test_every_way_to_have_mapgym_offers_the_same(installation, source):
     assert (found["location"] == str(source / "mapgym")) == in_place
     assert found["version"] == mapgym.__version__
     data = source / "envs_config"
-    assert found["yaml"] == sorted(str(path.relative_to(data)) for path in data.rglob("*.yaml"))
+    files = [path for path in data.rglob("*") if path.suffix in (".yaml", ".tsv")]
+    assert found["data"] == sorted(str(path.relative_to(data)) for path in files)
     assert "accel_b" in found["accelerators"]
 
 

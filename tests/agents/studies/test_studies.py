@@ -147,7 +147,7 @@ class TestPareto:
 
     def test_only_agents_that_can(self):
         with pytest.raises(SpecificationError, match="gamma"):
-            pareto.pareto_cells([], "exact", 10, 1, 0.0)
+            pareto.pareto_cells([], "cma-es", 10, 1, 0.0)
 
 
 @pytest.mark.parametrize(

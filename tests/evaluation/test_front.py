@@ -203,7 +203,7 @@ class TestCommand:
     def test_others_say_who_can(self, mapgym):
         status, _, error = mapgym("search", *TASK, "--objective", "pareto", "--agent", "factor-greedy")
         assert (status, error.count("\n")) == (2, 1)
-        assert "evolution, exact, gamma, random" in error
+        assert "evolution, exact, exhaustive, gamma, random" in error
 
     def test_one_objective_has_no_front(self, mapgym):
         assert json.loads(mapgym("search", *TASK, "--samples", "5", "--json")[1])["front"] is None

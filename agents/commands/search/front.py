@@ -64,5 +64,5 @@ def _proof_text(proven: ProvenFront) -> str:
     if proven.certified:
         return "no mapping of the map space beats one of these, or lies beside them, by more than the gap asked for"
     if proven.proven_cycles:
-        return f"the same up to {proven.proven_cycles:.7g} cycles; beyond that the time did not suffice"
+        return f"the same up to {proven.proven_cycles:.7g} cycles; beyond that the search was stopped"
     return "nothing yet; give it more --seconds"

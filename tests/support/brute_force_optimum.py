@@ -134,3 +134,51 @@ def random_accelerator(rng: np.random.Generator, peer_links: bool) -> Accelerato
         del levels[1]
     mac = Mac(mesh_x=lanes * blocks, mesh_y=lanes_y * blocks_y)
     return Accelerator("tiny", tuple(levels), mac, peer_links=peer_links)
+
+
+def random_deep_space(rng: np.random.Generator, rules: str = DEFAULT_RULES) -> MapSpace:
+    """A random space of at most ``MAX_CODES`` codes on two to five levels, with meshes and networks anywhere."""
+    while True:
+        workload = random_workload(rng)
+        accelerator = replace(random_hierarchy(rng), rules=rules)
+        axes = ("tile", "order", "parallelism") + (("bypass",) if rng.random() < 0.5 else ())
+        constraints: dict[str, object] = {"orders": {accelerator.level_names[0]: []}}
+        if rng.random() < 0.2:
+            constraints["parallel_dims"] = tuple(rng.choice(workload.dims, 2, replace=False).tolist())
+        if rng.random() < 0.2:
+            level = accelerator.level_names[int(rng.integers(len(accelerator.levels)))]
+            constraints["orders"] |= {level: rng.permutation(workload.dims).tolist()}
+        space = MapSpace(workload, accelerator, axes, Constraints(**constraints))
+        if np.prod(space.nvec.astype(float)) <= MAX_CODES:
+            return replace_accelerator(space, with_action_energies(rng, accelerator)) if rng.random() < 0.4 else space
+
+
+def random_hierarchy(rng: np.random.Generator) -> Accelerator:
+    """Two to five levels, each with a mesh below it, some with networks that cost energy, some for one tensor."""
+    count = int(rng.integers(2, 6))
+    tensors = ("Weights", "Inputs", "Outputs")
+    side_x, side_y, levels = 1, 1, []
+    energies = sorted((float(rng.choice((0.5, 1.0, 3.0, 7.0, 20.0))) for _ in range(count - 1)), reverse=True)
+    for s in range(count - 1, -1, -1):
+        network = {
+            name: float(rng.choice((0.0, 0.3, 2.0)))
+            for name in ("energy_per_hop_pj", "router_energy_pj", "energy_per_ingress_pj")
+            if rng.random() < 0.4
+        }
+        keep_only = None if s == count - 1 or rng.random() < 0.7 else (tensors[int(rng.integers(3))],)
+        levels.append(
+            StorageLevel(
+                f"Level{s}",
+                capacity_words=None if s == count - 1 else int(rng.integers(3, 60 if s == 0 else 300)),
+                mesh_x=side_x,
+                mesh_y=side_y,
+                access_energy_pj=200.0 if s == count - 1 else energies[count - 2 - s],
+                block_size_words=int(rng.choice((1, 1, 1, 2, 4))),
+                keep_only=keep_only,
+                **network,
+            )
+        )
+        if rng.random() < 0.5:
+            side_x *= int(rng.choice((2, 3, 4)))
+            side_y *= int(rng.choice((1, 1, 2)))
+    return Accelerator("tiny", tuple(levels[::-1]), Mac(mesh_x=side_x, mesh_y=side_y), peer_links=False)

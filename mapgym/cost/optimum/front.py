@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.cost.model import Cost
-from mapgym.cost.optimum.problem import make_task
+from mapgym.cost.optimum.problem import check_supported, is_flat, make_task
 from mapgym.cost.optimum.solver import TOLERANCE, Solver, pairs, search_nodes, warm_up
 from mapgym.errors import SpecificationError
 from mapgym.errors.text import quoted
@@ -83,9 +83,15 @@ def find_front(
     Raises:
         SpecificationError: the theory does not cover the space, or no mapping of it is legal.
     """
-    task = make_task(space)
     machine = space.accelerator
     where = f"the exact front does not cover {quoted(machine.name)}: "
+    if not is_flat(machine):
+        raise SpecificationError(
+            f"{where}it has more than three storage levels, several instances of an outer one or network energy; use "
+            "another agent"
+        )
+    check_supported(space)
+    task = make_task(space)
     if machine.peer_links:
         raise SpecificationError(
             f"{where}neighbours pass words to each other; add --no-peer-links, or peer_links: false"

@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,22 +103,12 @@ def check_supported(space: MapSpace) -> None:
     """Raises SpecificationError, in one sentence, if the theory does not cover the hardware or the workload."""
     workload, accelerator = space.workload, space.accelerator
     where = f"no certified optimum for {quoted(workload.name)} on {quoted(accelerator.name)}: "
-    if len(accelerator.levels) not in (2, 3):
-        raise SpecificationError(
-            f"{where}it has {len(accelerator.levels)} storage levels and the theory covers two or three; "
-            "use a search such as gamma"
-        )
     if accelerator.fanout_check != "per_level":
         raise SpecificationError(f"{where}fanout_check is {quoted(accelerator.fanout_check)}; set it to 'per_level'")
-    if len(accelerator.levels) == 3 and accelerator.fanout_x[2] * accelerator.fanout_y[2] > 1:
+    if accelerator.peer_links and not is_flat(accelerator):
         raise SpecificationError(
-            f"{where}several instances of {quoted(accelerator.level_names[1])} are not covered; use one instance of it"
-        )
-    if any(
-        level.hop_energy_pj or level.router_energy_pj or level.energy_per_ingress_pj for level in accelerator.levels
-    ):
-        raise SpecificationError(
-            f"{where}network energy is not covered; set the energies per hop, wire, router and ingress to 0"
+            f"{where}neighbours pass words to each other, which is covered on two or three levels without network energy "
+            "and with one instance of each but the innermost; add --no-peer-links, or peer_links: false"
         )
     for key in ("no_temporal_reuse", "no_multicast", "minimum_utilization"):
         if any(getattr(level, key) for level in accelerator.levels):
@@ -131,6 +121,16 @@ def check_supported(space: MapSpace) -> None:
     if any(level.formats for level in accelerator.levels):
         raise SpecificationError(f"{where}metadata of tiles are not covered; take an accelerator without formats")
     _check_workload(workload, where)
+
+
+def is_flat(accelerator: Accelerator) -> bool:
+    """Whether it has two or three levels, one instance of each but the innermost, and networks that cost nothing."""
+    levels = accelerator.levels
+    return (
+        len(levels) in (2, 3)
+        and all(level.instances == 1 for level in levels[1:])
+        and not any(level.hop_energy_pj or level.router_energy_pj or level.energy_per_ingress_pj for level in levels)
+    )
 
 
 def _check_workload(workload: Workload, where: str) -> None:
@@ -162,18 +162,50 @@ def _check_workload(workload: Workload, where: str) -> None:
 
 
 def make_task(space: MapSpace) -> Task:
-    """Packs a space; raises SpecificationError if the theory does not cover it or fixed factors leave nothing."""
-    check_supported(space)
+    """Packs a space that :func:`check_supported` has passed; SpecificationError if fixed factors leave nothing."""
     workload = space.workload
     dims = tuple(d for d, bound in enumerate(workload.bounds) if bound > 1) or (0,)
     problem = _make_problem(space, dims)
-    lanes = _spatial_factors(space, dims, REGISTERS)
-    blocks = _spatial_factors(space, dims, BUFFER)
+    lanes = spatial_factors(space, dims, REGISTERS)
+    blocks = spatial_factors(space, dims, BUFFER)
     return Task(space, problem, dims, _keeps(space), lanes, blocks)
 
 
 def _make_problem(space: MapSpace, dims: tuple[int, ...]) -> Problem:
     workload, accelerator = space.workload, space.accelerator
+    shared = describe_workload(workload, accelerator, dims)
+    # Two levels are three of which the middle one keeps nothing, holds the whole problem and costs nothing.
+    middle = accelerator.levels[BUFFER].usable_words if len(accelerator.levels) == 3 else None
+    inner = accelerator.levels[REGISTERS].usable_words
+    outputs = np.array([tensor.is_output for tensor in workload.tensors], np.int64)
+    read, fill, update = _energies(accelerator, outputs)
+    elided = outputs if accelerator.counting.first_fills_elided else 0
+    allowed, temporal = _fixed_factors(space, dims, shared["divisors"], shared["bounds"])
+    return Problem(
+        **shared,
+        read=read,
+        fill=fill,
+        update=update,
+        first_read=read * outputs,
+        first_fill=fill * elided,
+        mac_energy=workload.macs * accelerator.mac_energies["compute"],
+        leak=_leakage(accelerator),
+        clusters=float(accelerator.levels[REGISTERS].clusters),
+        capacity=np.array([float(inner or math.inf), float(middle or math.inf)]),
+        allowed=allowed,
+        temporal=temporal,
+        place=_fixed_places_of_three(space, dims),
+        macs=float(workload.macs),
+        peer_links=accelerator.peer_links,
+        reuse_survives_stationary_steps=accelerator.counting.reuse_survives_stationary_steps,
+        lanes_x=accelerator.fanout_x[REGISTERS],
+        lanes_y=accelerator.fanout_y[REGISTERS],
+        blocks_y=accelerator.fanout_y[BUFFER],
+    )
+
+
+def describe_workload(workload: Workload, accelerator: Accelerator, dims: tuple[int, ...]) -> dict[str, Any]:
+    """The fields of a problem that only the workload decides."""
     tensors = workload.tensors
     bounds = np.array([workload.bounds[d] for d in dims], np.int64)
     options = [divisors(int(bound)) for bound in bounds]
@@ -200,60 +232,44 @@ def _make_problem(space: MapSpace, dims: tuple[int, ...]) -> Problem:
         absent = np.flatnonzero(role[:, k] == IRRELEVANT)
         if len(absent) == 1:
             group[k] = absent[0]
-    # Two levels are three of which the middle one keeps nothing, holds the whole problem and costs nothing.
-    middle = accelerator.levels[BUFFER].usable_words if len(accelerator.levels) == 3 else None
-    inner = accelerator.levels[REGISTERS].usable_words
-    outputs = np.array([tensor.is_output for tensor in tensors], np.int64)
-    read, fill, update = _energies(accelerator, outputs)
-    elided = outputs if accelerator.counting.first_fills_elided else 0
-    allowed, temporal = _fixed_factors(space, dims, values, bounds)
-    return Problem(
-        bounds=bounds,
-        counts=np.array([len(numbers) for numbers in options], np.int64),
-        divisors=values,
-        position=position,
-        stride=stride,
-        group=group,
-        role=role,
-        coefficient=coefficient,
-        partner=partner,
-        key=np.ascontiguousarray(make_tables(workload, accelerator).dims[KEY][:, list(dims)]),
-        words=np.array([float(workload.tensor_size(tensor.name)) for tensor in tensors]),
-        read=read,
-        fill=fill,
-        update=update,
-        first_read=read * outputs,
-        first_fill=fill * elided,
-        mac_energy=workload.macs * accelerator.mac_energies["compute"],
-        leak=_leakage(accelerator),
-        clusters=float(accelerator.levels[REGISTERS].clusters),
-        capacity=np.array([float(inner or math.inf), float(middle or math.inf)]),
-        allowed=allowed,
-        temporal=temporal,
-        place=_fixed_places(space, dims),
-        macs=float(workload.macs),
-        peer_links=accelerator.peer_links,
-        reuse_survives_stationary_steps=accelerator.counting.reuse_survives_stationary_steps,
-        lanes_x=accelerator.fanout_x[REGISTERS],
-        lanes_y=accelerator.fanout_y[REGISTERS],
-        blocks_y=accelerator.fanout_y[BUFFER],
-    )
+    return {
+        "bounds": bounds,
+        "counts": np.array([len(numbers) for numbers in options], np.int64),
+        "divisors": values,
+        "position": position,
+        "stride": stride,
+        "group": group,
+        "role": role,
+        "coefficient": coefficient,
+        "partner": partner,
+        "key": np.ascontiguousarray(make_tables(workload, accelerator).dims[KEY][:, list(dims)]),
+        "words": np.array([float(workload.tensor_size(tensor.name)) for tensor in tensors]),
+    }
 
 
 def _energies(
     accelerator: Accelerator, outputs: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Energies of reads, fills and updates, float64[3, T] pJ per word each, with what their addresses take."""
-    read, fill, update = np.zeros((3, 3, len(outputs)))
+    """As :func:`word_energies`, float64[3, T]: the buffer of two levels costs nothing."""
+    places = [*range(len(accelerator.levels) - 1), MEMORY]
+    of_three = np.zeros((3, 3, len(outputs)))
+    of_three[:, places] = word_energies(accelerator, outputs)
+    return tuple(of_three)
+
+
+def word_energies(
+    accelerator: Accelerator, outputs: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Energies of reads, fills and updates, float64[L, T] pJ per word each, with what their addresses take."""
+    read, fill, update = np.zeros((3, len(accelerator.levels), len(outputs)))
     for s, level in enumerate(accelerator.levels):
-        place = MEMORY if s == len(accelerator.levels) - 1 else s
         energies = accelerator.action_energies[s]
         block, address = level.block_size_words, level.address_energy_pj
         # A partial sum is read by the address that it is then written to.
-        read[place] = energies["read"] / block + address * (1 - outputs)
-        update[place] = (energies["update"] / block + address) * outputs
-        if place != MEMORY:
-            fill[place] = energies["fill"] / block + address
+        read[s] = energies["read"] / block + address * (1 - outputs)
+        update[s] = (energies["update"] / block + address) * outputs
+        if s < len(accelerator.levels) - 1:
+            fill[s] = energies["fill"] / block + address
     return read, fill, update
 
 
@@ -292,12 +308,19 @@ def _fixed_factors(
     return allowed, temporal
 
 
-def _fixed_places(space: MapSpace, dims: tuple[int, ...]) -> NDArray[np.int64]:
-    places = np.full((2, len(dims)), -1, np.int64)
-    for b, level in enumerate(range(1, len(space.accelerator.levels))):
+def _fixed_places_of_three(space: MapSpace, dims: tuple[int, ...]) -> NDArray[np.int64]:
+    places = fixed_places(space, dims)[1:]
+    return np.concatenate([places, np.full((2 - len(places), len(dims)), -1)])
+
+
+def fixed_places(space: MapSpace, dims: tuple[int, ...]) -> NDArray[np.int64]:
+    """int64[L, D]: the place of each loop in the fixed order of its level, -1 where the order is free."""
+    levels = len(space.accelerator.levels)
+    places = np.full((levels, len(dims)), -1, np.int64)
+    for level in range(levels):
         if not space.entries.order_free[level]:
             order = space.entries.order_key[level].tolist()
-            places[b] = [order.index(d) for d in dims]
+            places[level] = [order.index(d) for d in dims]
     return places
 
 
@@ -316,7 +339,7 @@ def _keeps(space: MapSpace) -> NDArray[np.bool_]:
     return np.array(choices)
 
 
-def _spatial_factors(space: MapSpace, dims: tuple[int, ...], level: int) -> NDArray[np.int64]:
+def spatial_factors(space: MapSpace, dims: tuple[int, ...], level: int) -> NDArray[np.int64]:
     """int64[n, D]: the spatial factors that fit the fan-out of a level on some assignment to its mesh sides."""
     accelerator, entries = space.accelerator, space.entries
     fixed = entries.fixed[len(accelerator.levels) + level, list(dims)]

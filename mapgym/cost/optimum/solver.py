@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 from mapgym.cost.bound import lower_bound
 from mapgym.cost.model import Cost, CostModel, check_objective
 from mapgym.cost.optimum.bandwidth import LeastCycles
+from mapgym.cost.optimum.depth.problem import make_task as make_depth_task
+from mapgym.cost.optimum.depth.solver import DepthSolver
 from mapgym.cost.optimum.lane_kernels import Lanes, make_lanes
 from mapgym.cost.optimum.lattice import make_chains, make_lattice
 from mapgym.cost.optimum.lattice_kernels import Chains, Lattice
 from mapgym.cost.optimum.orders import make_order_scratch, take_records
 from mapgym.cost.optimum.orders_kernels import MOST_RECORDS, OrderScratch
 from mapgym.cost.optimum.polish import polish
-from mapgym.cost.optimum.problem import Task, make_task
+from mapgym.cost.optimum.problem import Task, check_supported, is_flat, make_task
 from mapgym.cost.optimum.solution import build_mapping
 from mapgym.cost.optimum.solver_kernels import bound_roots, search_node
 from mapgym.cost.optimum.work import Work, make_work
@@ -109,6 +111,11 @@ class Solver:
         self.best: tuple[Mapping, Cost] | None = None
         self.lattices: dict[tuple[bool, ...], Lattice] = {}
         self.branches: list[_Branch] = []
+
+    @property
+    def nodes(self) -> int:
+        """Choices of spatial factors and kept tensors that were looked into."""
+        return int(self.work.nodes[0])
 
     def lattice(self, kept: NDArray[np.bool_]) -> Lattice:
         """Tables for what the buffer keeps, made when first asked for."""
@@ -248,8 +255,8 @@ def find_optimum(
     Can be stopped at any time, by ``seconds`` or by Ctrl-C: the best mapping so far and a valid bound are returned.
 
     Args:
-        space: two or three storage levels, workloads such as convolutions and matrix products. With peer links the
-            bound is proven as well, but mostly leaves a gap.
+        space: workloads such as convolutions and matrix products, any number of storage levels. With peer links, on two
+            or three levels, the bound is proven as well, but mostly leaves a gap.
         objective: one of ``mapgym.cost.OBJECTIVES``.
         seconds: wall time after which to stop; None for no limit. At least one mapping is found whatever the limit.
         gap: stop when the value is above the bound by this share, at most.
@@ -260,10 +267,30 @@ def find_optimum(
         SpecificationError: the theory does not cover the space, or the space is empty.
     """
     check_objective(objective)
-    task = make_task(space)
+    check_supported(space)
+    if not is_flat(space.accelerator):
+        _warm_up_depth()
+        started = time.perf_counter()
+        deep = DepthSolver(make_depth_task(space), objective)
+        return _minimise(deep, deep.run(gap), seconds, gap, progress, incumbent, started)
     warm_up()
     started = time.perf_counter()
-    solver = Solver(task, objective)
+    solver = Solver(make_task(space), objective)
+    steps = _fastest(solver) if objective == "latency" else _cheapest(solver, gap, seconds)
+    return _minimise(solver, steps, seconds, gap, progress, incumbent, started)
+
+
+def _minimise(
+    solver: Solver | DepthSolver,
+    steps: Iterator[float],
+    seconds: float | None,
+    gap: float,
+    progress: Progress | None,
+    incumbent: Mapping | None,
+    started: float,
+) -> Optimum:
+    """Goes through the steps of a search, which yield the bound so far, until it is good enough or time is up."""
+    space, objective = solver.task.space, solver.objective
     if incumbent is not None:
         if not space.contains(incumbent):
             raise SpecificationError("the incumbent is not a mapping of the space; give one that it contains")
@@ -274,9 +301,7 @@ def find_optimum(
     bound, interrupted = 0.0, False
     reported = started
     try:
-        if space.accelerator.peer_links and objective != "latency":
-            _start_without_links(solver, seconds)
-        for bound in _fastest(solver) if objective == "latency" else _cheapest(solver, gap):
+        for bound in steps:
             now = time.perf_counter()
             if progress is not None and now - reported > _SECONDS_BETWEEN_REPORTS:
                 reported = now
@@ -303,11 +328,22 @@ def warm_up() -> None:
         hardware = Accelerator("warm-up", (level, memory), Mac(mesh_x=2), peer_links=links)
         space = MapSpace(workload, hardware, ("tile", "order", "parallelism"))
         solver = Solver(make_task(space), "edp")
-        for _ in _cheapest(solver, 0.0):
+        for _ in search_nodes(solver, *pairs(solver.task), 0.0):
             pass
 
 
-def _guess(solver: Solver) -> None:
+@cache
+def _warm_up_depth() -> None:
+    """As :func:`warm_up`, for deep hierarchies."""
+    level = StorageLevel("Buffer", capacity_words=64, mesh_x=2, access_energy_pj=1.0)
+    memory = StorageLevel("Memory", access_energy_pj=2.0, energy_per_hop_pj=1.0)
+    hardware = Accelerator("warm-up", (level, memory), Mac(mesh_x=2), peer_links=False)
+    space = MapSpace(matmul(M=2, K=2, N=2), hardware, ("tile", "order", "parallelism"))
+    for _ in DepthSolver(make_depth_task(space), "edp").run(0.0):
+        pass
+
+
+def _guess(solver: Solver | DepthSolver) -> None:
     """Offers the best of some random mappings, where there are any."""
     space = solver.task.space
     try:
@@ -344,8 +380,10 @@ def pairs(task: Task) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return np.ascontiguousarray(np.concatenate(found_lanes)), np.ascontiguousarray(np.concatenate(found_spread))
 
 
-def _cheapest(solver: Solver, gap: float) -> Iterator[float]:
+def _cheapest(solver: Solver, gap: float, seconds: float | None = None) -> Iterator[float]:
     """Steps of the search for least energy, or energy times cycles; yields the bound so far."""
+    if solver.task.problem.peer_links:
+        _start_without_links(solver, seconds)
     yield from search_nodes(solver, *pairs(solver.task), gap)
 
 
@@ -418,7 +456,7 @@ def _fastest_within_limits(solver: Solver) -> Iterator[float]:
         yield min(least, float(solver.best[1].latency_cycles))
 
 
-def _conclude(solver: Solver, bound: float, gap: float, seconds: float, interrupted: bool) -> Optimum:
+def _conclude(solver: Solver | DepthSolver, bound: float, gap: float, seconds: float, interrupted: bool) -> Optimum:
     if solver.best is None:
         space = solver.task.space
         raise SpecificationError(
@@ -435,5 +473,5 @@ def _conclude(solver: Solver, bound: float, gap: float, seconds: float, interrup
         lower *= 1.0 - TOLERANCE
     certified = value <= lower * (1.0 + gap)
     return Optimum(
-        mapping, cost, solver.objective, value, lower, certified, int(solver.work.nodes[0]), seconds, interrupted
+        mapping, cost, solver.objective, value, lower, certified, solver.nodes, seconds, interrupted
     )

@@ -1,0 +1,380 @@
+"""The search below a choice of spatial factors and kept tensors: chains of extents from the inside out."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapgym.compilation import inlined_kernel, kernel
+from mapgym.cost.optimum.depth.boundary_kernels import State, count_distinct, irrelevant, least_at_macs, weigh
+from mapgym.cost.optimum.depth.network import Networks
+from mapgym.cost.optimum.depth.order_kernels import Orders, order_loops, start
+from mapgym.cost.optimum.depth.problem import Problem
+from mapgym.cost.optimum.depth.slide_kernels import Slides
+from mapgym.cost.optimum.depth.table_kernels import Tables, Tile, bound_tile, crossing, open_tile
+from mapgym.cost.optimum.problem import PINNED
+
+
+PROMISING, THOROUGH, RECORDING = range(3)
+"""How far a search goes."""
+
+ORDERS_PER_STEP = 100
+"""How many steps the search of one chain's orders takes as long as, roughly."""
+
+
+class Descent(NamedTuple):
+    """Working memory: one row for each level whose extents are being chosen."""
+
+    option: NDArray[np.int64]  # [S, D, V] indices of extents to try
+    count: NDArray[np.int64]  # [S, D]
+    turn: NDArray[np.int64]  # [S, D]
+    promising: NDArray[np.int64]  # [S, D] the turn with the least bound
+    closed: NDArray[np.float64]  # [S] energy (pJ) of what is settled up to each level, at least
+    least: NDArray[np.float64]  # [S + 1, n] least energy of each boundary and those outside it
+    merges: NDArray[np.bool_]  # [S] whether a level's loops may as well be those of the next level
+    found: NDArray[np.int64]  # [S, D] extents of the best chain
+    loops: NDArray[np.int64]  # [D * S] its loops, as Orders.best
+    place: NDArray[np.int64]  # [2] the level that is being searched, 0 when done; steps left before a pause
+
+
+@kernel
+def bound_children(
+    problem: Problem,
+    networks: Networks,
+    state: State,
+    s: int,
+    outside: Tables,
+    keeps: NDArray[np.bool_],
+    count: int,
+    most: NDArray[np.float64],
+    shared: NDArray[np.float64],
+    out: NDArray[np.float64],
+    cycles: NDArray[np.float64],
+) -> None:
+    """Lower bounds for all choices of level s, whose outer levels are chosen, and of what level s - 1 keeps.
+
+    Args:
+        problem, networks, state: the task; the state is set for the levels outside s.
+        s: the level, not the innermost one.
+        outside: tables of boundary s + 1.
+        keeps: bool[k, T] what level s - 1 may keep.
+        count: n, how many choices of spatial factors there are.
+        most: [S] largest product of spatial factors of each level.
+        shared: [S, T] least share of the instances of each level that have different offsets.
+        out: float64[k, n], receives energies in pJ; inf where the choice does not fit.
+        cycles: float64[k, n], receives cycles of the MACs.
+    """
+    dims, tensors = problem.bounds.shape[0], problem.words.shape[0]
+    for i in range(count):
+        state.choice[s] = i
+        tile, fits = 0, True
+        state.used[s] = state.used[s + 1]
+        for d in range(dims):
+            factor = networks.factors[s, i, d]
+            state.spatial[s, d] = factor
+            state.outer[s, d] = state.outer[s + 1, d] * factor
+            state.used[s] *= factor
+            fits &= problem.bounds[d] % state.outer[s, d] == 0
+            if fits:
+                tile += problem.position[d, factor] * problem.stride[d]
+        for t in range(tensors):
+            state.distinct[s, t] = networks.distinct[s, i, t]
+        for k in range(keeps.shape[0]):
+            out[k, i] = cycles[k, i] = np.inf
+            if not fits or outside.anywhere[tile] == np.inf:
+                continue
+            for t in range(tensors):
+                state.keep[s - 1, t] = keeps[k, t]
+            weigh(problem, networks, state, s)
+            energy = problem.mac_energy + outside.anywhere[tile] + state.known[s]
+            for b in range(s + 1, problem.serve.shape[0]):
+                energy += state.known[b]
+            parallel = state.used[s]
+            for u in range(s):
+                parallel *= most[u]
+            for t in range(tensors):
+                energy += state.weight[s, t] * _compulsory(problem, state, s, t)
+                energy += _least_feed(problem, networks, state, s, t, shared, most)
+            out[k, i] = energy
+            cycles[k, i] = problem.macs / min(parallel, problem.macs)
+
+
+@inlined_kernel
+def _compulsory(problem: Problem, state: State, s: int, t: int) -> float:
+    """Words that each instance below boundary s uses of a tensor."""
+    words = 1.0
+    for d in range(problem.bounds.shape[0]):
+        own, other = problem.bounds[d] // state.outer[s, d], problem.partner[t, d]
+        if problem.role[t, d] == PINNED:
+            words *= own
+        elif other > d:
+            words *= own + problem.bounds[other] // state.outer[s, other] - 1
+    return words
+
+
+@kernel
+def _least_feed(
+    problem: Problem,
+    networks: Networks,
+    state: State,
+    s: int,
+    t: int,
+    shared: NDArray[np.float64],
+    most: NDArray[np.float64],
+) -> float:
+    """Energy (pJ) of what the MACs ask for of a tensor, at least, where levels below s - 1 are not chosen.
+
+    The level that feeds them is one that may still keep the tensor, or the innermost one that does.
+    """
+    least, share = np.inf, 1.0
+    parallel = 1.0
+    for u in range(problem.serve.shape[0]):
+        share *= state.distinct[u, t] * state.used[u + 1] / state.used[u] if u >= s else shared[u, t]
+        parallel *= state.used[u] / state.used[u + 1] if u >= s else most[u]
+        open_choice = u < s - 1
+        if open_choice or state.keep[u, t]:
+            outside = state.used[u + 1] if u >= s else state.used[s]
+            for v in range(u + 1, s):
+                outside *= most[v]
+            charged = min(1.0, problem.clusters[u] / outside)
+            asked = problem.macs * share
+            energy = problem.serve[u, t] * asked - problem.first_read[u, t] * min(asked, problem.words[t] * outside)
+            least = min(least, charged * energy)
+        if not open_choice and state.keep[u, t]:
+            break
+    return least
+
+
+@kernel
+def bound_tiles(
+    problem: Problem,
+    slides: Slides,
+    state: State,
+    outside: Tables,
+    tiles: NDArray[np.int64],
+    tile: Tile,
+    bounds: NDArray[np.float64],
+) -> None:
+    """Least energy of all boundaries but that above the MACs for the tiles of level 0, float64[n]."""
+    dims = problem.bounds.shape[0]
+    for row in range(tiles.shape[0]):
+        for d in range(dims):
+            tile.extent[0, d] = problem.divisors[d, tiles[row] // problem.stride[d] % problem.counts[d]]
+        bounds[row] = bound_tile(problem, slides, state, 1, outside, tile)
+
+
+@inlined_kernel
+def _list_options(problem: Problem, state: State, o: Orders, descent: Descent, s: int) -> bool:
+    """Extents of each dim of a level, given those of the level below; whether there are any."""
+    levels = problem.serve.shape[0]
+    for d in range(problem.bounds.shape[0]):
+        block = o.extent[s - 1, d] * state.spatial[s, d]
+        count = 0
+        for v in range(problem.counts[d]):
+            extent = problem.divisors[d, v]
+            whole = extent * state.outer[s + 1, d]
+            if extent % block != 0 or problem.bounds[d] % whole != 0 or not problem.allowed[s, d, v]:
+                continue
+            fixed = problem.temporal[s, d]
+            if (fixed > 0 and extent != fixed * block) or (descent.merges[s] and extent != block):
+                continue
+            if s == levels - 2:
+                fixed = problem.temporal[s + 1, d]
+                if fixed > 0 and problem.bounds[d] != fixed * whole:
+                    continue
+            descent.option[s, d, count] = v
+            count += 1
+        descent.count[s, d], descent.turn[s, d] = count, 0
+        if count == 0:
+            return False
+    return True
+
+
+@inlined_kernel
+def _set_extents(problem: Problem, o: Orders, descent: Descent, s: int) -> int:
+    """Sets the extents of a level by its turn; returns the place of the tile in the lattice."""
+    at = 0
+    for d in range(problem.bounds.shape[0]):
+        v = descent.option[s, d, descent.turn[s, d]]
+        o.extent[s, d] = problem.divisors[d, v]
+        at += v * problem.stride[d]
+    return at
+
+
+@kernel
+def _cross(problem: Problem, slides: Slides, state: State, o: Orders, s: int, tile: Tile) -> float:
+    """Least energy (pJ) of what crosses boundary s, given the tile below it and the extents of level s."""
+    dims, tensors = problem.bounds.shape[0], problem.words.shape[0]
+    for d in range(dims):
+        tile.extent[0, d] = o.extent[s - 1, d]
+    total = open_tile(problem, slides, state, s, tile)
+    if total == 0.0:
+        return np.inf
+    if total == 1.0:
+        energy = 0.0
+        for t in range(tensors):
+            energy += tile.base[t]
+        return energy
+    has_loops = False
+    for d in range(dims):
+        tile.loop[d] = o.extent[s, d] // tile.block[d]
+        has_loops |= tile.loop[d] > 1
+    least = np.inf
+    for c in range(tensors + 1):
+        inside, whole, ends = 1.0, tile.run[c], False
+        for d in range(dims):
+            if problem.group[d] == c:
+                inside *= tile.loop[d]
+            else:
+                ends |= tile.loop[d] > 1
+        if whole == 1.0 or (has_loops and inside == 1.0):
+            continue
+        least = min(least, crossing(problem, slides, state, s, tile, c, inside if ends else whole))
+    return least
+
+
+@inlined_kernel
+def _advance(descent: Descent, s: int, dims: int) -> bool:
+    """Steps to the next extents of a level; returns whether there are none left."""
+    d = 0
+    while d < dims:
+        descent.turn[s, d] += 1
+        if descent.turn[s, d] < descent.count[s, d]:
+            break
+        descent.turn[s, d] = 0
+        d += 1
+    return d == dims
+
+
+@kernel
+def _search_orders(
+    problem: Problem, networks: Networks, state: State, o: Orders, descent: Descent, limit: float, recording: bool
+) -> float:
+    """The least energy of the chain in ``o.extent``, all boundaries and what the MACs do, if it is below the limit."""
+    levels, dims = o.extent.shape
+    depends = False
+    for s in range(1, levels):
+        depends |= count_distinct(problem, networks, state, s, o.extent[s - 1])
+    if depends:
+        for s in range(levels):
+            weigh(problem, networks, state, s)
+    settled = least_at_macs(problem, networks, state)
+    for s in range(1, levels):
+        settled += state.known[s]
+    start(problem, networks, state, o)
+    found = order_loops(problem, networks, state, o, limit - settled, recording) + settled
+    if not recording and found < limit:
+        limit = found
+        for s in range(levels):
+            for d in range(dims):
+                descent.found[s, d] = o.extent[s, d]
+        for k in range(descent.loops.shape[0]):
+            descent.loops[k] = o.best[1, k]
+    if depends:
+        for s in range(levels):
+            for t in range(problem.words.shape[0]):
+                state.distinct[s, t] = networks.distinct[s, state.choice[s], t]
+        for s in range(levels):
+            weigh(problem, networks, state, s)
+    return limit
+
+
+@kernel
+def search_tile(
+    problem: Problem,
+    slides: Slides,
+    networks: Networks,
+    state: State,
+    o: Orders,
+    descent: Descent,
+    tile: Tile,
+    innermost: int,
+    limit: float,
+    mode: int,
+    resumes: bool,
+) -> float:
+    """The least energy (pJ) of all chains whose innermost tile is given, over all orders; the limit if none is below it.
+
+    Args:
+        problem, slides, networks, state: the task, with everything chosen but the extents.
+        o, descent, tile: working memory; ``descent.found`` and ``loops`` become what was found.
+        innermost: place of the tile of level 0 in the lattice.
+        limit: energy to beat.
+        mode: PROMISING to look at the most promising chain only, THOROUGH at every one that the bounds leave,
+            RECORDING to record all solutions below the limit instead.
+        resumes: whether to go on where the last call paused.
+    """
+    levels, dims = o.extent.shape
+    thorough, recording = mode != PROMISING, mode == RECORDING
+    for d in range(dims):
+        o.extent[0, d] = problem.divisors[d, innermost // problem.stride[d] % problem.counts[d]]
+        o.extent[levels - 1, d] = problem.bounds[d]
+    settled = least_at_macs(problem, networks, state)
+    for s in range(1, levels):
+        settled += state.known[s]
+    descent.closed[0] = settled
+    s = descent.place[0]
+    if not resumes:
+        descent.place[0] = 0
+        if levels == 2:
+            return _search_orders(problem, networks, state, o, descent, limit, recording)
+        s = 1
+        if not _list_options(problem, state, o, descent, s):
+            return limit
+        if not thorough:
+            _go_to_promising(problem, slides, state, o, descent, tile, s, limit)
+    while s > 0:
+        descent.place[1] -= 1
+        if descent.place[1] < 0 and thorough:
+            break
+        at = _set_extents(problem, o, descent, s)
+        descends = False
+        rest = descent.closed[s - 1] + descent.least[s + 1, at]
+        if rest < limit:
+            closed = descent.closed[s - 1] + _cross(problem, slides, state, o, s, tile)
+            if closed + descent.least[s + 1, at] < limit:
+                descent.closed[s] = closed
+                if s == levels - 2:
+                    last = _cross(problem, slides, state, o, s + 1, tile)
+                    if closed + last < limit:
+                        descent.place[1] -= ORDERS_PER_STEP
+                        limit = _search_orders(problem, networks, state, o, descent, limit, recording)
+                else:
+                    descends = _list_options(problem, state, o, descent, s + 1)
+        if descends:
+            s += 1
+            if not thorough:
+                _go_to_promising(problem, slides, state, o, descent, tile, s, limit)
+        else:
+            while s > 0 and _advance(descent, s, dims):
+                s -= 1
+    descent.place[0] = s
+    return limit
+
+
+@kernel
+def _go_to_promising(
+    problem: Problem, slides: Slides, state: State, o: Orders, descent: Descent, tile: Tile, s: int, limit: float
+) -> None:
+    """Leaves only the extents of a level that have the least bound."""
+    dims = problem.bounds.shape[0]
+    least = np.inf
+    for d in range(dims):
+        descent.promising[s, d] = 0
+    while True:
+        at = _set_extents(problem, o, descent, s)
+        bound = descent.closed[s - 1] + descent.least[s + 1, at]
+        if bound < min(least, limit):
+            bound += _cross(problem, slides, state, o, s, tile)
+            if bound < least:
+                least = bound
+                for d in range(dims):
+                    descent.promising[s, d] = descent.turn[s, d]
+        if _advance(descent, s, dims):
+            break
+    for d in range(dims):
+        v = descent.option[s, d, descent.promising[s, d]]
+        descent.option[s, d, 0] = v
+        descent.count[s, d], descent.turn[s, d] = 1, 0

@@ -28,7 +28,8 @@ class State(NamedTuple):
     used: NDArray[np.float64]  # [S + 1] instances of level s - 1, or MACs, in use
     distinct: NDArray[np.float64]  # [S, T] offsets of the instances below each level, at least
     weight: NDArray[np.float64]  # [S, T] pJ for each word through a boundary, at least, whatever the layout
-    straight: NDArray[np.float64]  # [S, T] the same without ways that depend on the layout
+    shared: NDArray[np.float64]  # [S, T] the part of the weight that is for each distinct offset
+    straight: NDArray[np.float64]  # [S, T] the weight without ways that depend on the layout
     known: NDArray[np.float64]  # [S] pJ of links from each boundary that do not depend on tiles; less what is saved
 
 
@@ -70,7 +71,7 @@ def weigh(problem: Problem, networks: Networks, state: State, s: int) -> None:
     state.known[s] = 0.0
     for t in range(tensors):
         i = state.choice[s]
-        weight, known, product = 0.0, 0.0, 1.0
+        weight, known, product, shared = 0.0, 0.0, 1.0, 0.0
         is_link = s == 0 or state.keep[s - 1, t]
         ways = problem.hop[s] * networks.least_way[s, i, t]
         if is_link:
@@ -91,13 +92,14 @@ def weigh(problem: Problem, networks: Networks, state: State, s: int) -> None:
                     if problem.twice[u, t]:
                         known -= unit * first
                     break
+            shared = weight / state.distinct[s, t]
             if s > 0:
                 charged = _charged(problem, state, s - 1)
                 weight += state.used[s] * charged * problem.fill[s - 1, t]
                 known -= (
                     charged * problem.first_fill[s - 1, t] * problem.words[t] * irrelevant(problem, state, s - 1, t)
                 )
-        state.straight[s, t] = weight
+        state.straight[s, t], state.shared[s, t] = weight, shared
         state.weight[s, t] = weight + state.used[s + 1] * ways
         state.known[s] += known
 

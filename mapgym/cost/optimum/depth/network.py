@@ -67,7 +67,8 @@ def make_networks(task: Task) -> Networks:
             if costs and problem.hops_on_grid and row.prod() > 1:
                 found = [(*_measure(problem, grid, s, row, layout[0], is_paired[s, i]), layout) for layout in layouts]
             else:
-                found = [(np.zeros(tensors), np.zeros(tensors), next(layouts))]
+                # One instance is no way, but a router.
+                found = [(np.zeros(tensors), np.full(tensors, float(costs and problem.hops_on_grid)), next(layouts))]
             kept = found if is_paired[s, i].any() else _undominated(found)
             least_way[s, i] = np.min([way for way, _, _ in found], axis=0)
             least_routed[s, i] = np.min([routed for _, routed, _ in found], axis=0)

@@ -302,12 +302,13 @@ class DepthSolver:
         """Follows the best choices of a node to a leaf, and looks for a good solution there."""
         while True:
             i = node.next
-            node.next += 1
-            self._push(node)
             bound, cycles = float(node.bounds[i]), float(node.cycles[i])
             key = self._objective(bound, cycles)
             if key >= self.value:
+                self._push(node)
                 return
+            node.next += 1
+            self._push(node)
             kept, spatial = node.children[i]
             s = node.level - 1
             if s == 0:

@@ -11,7 +11,9 @@ from mapgym.compilation import inlined_kernel, kernel
 from mapgym.cost.optimum.depth.boundary_kernels import State
 from mapgym.cost.optimum.depth.problem import Problem
 from mapgym.cost.optimum.depth.slide_kernels import Slides
+from mapgym.cost.optimum.offset_kernels import different
 from mapgym.cost.optimum.orders_kernels import tile_words
+from mapgym.cost.optimum.problem import IRRELEVANT
 
 
 class Tables(NamedTuple):
@@ -94,7 +96,10 @@ def open_tile(problem: Problem, slides: Slides, state: State, s: int, tile: Tile
     for t in range(tensors):
         tile.base[t], tile.rest[t] = 0.0, 1.0
         if state.weight[s, t] > 0.0:
-            tile.base[t] = state.weight[s, t] * tile_words(problem, tile.extent, 0, t) * total
+            weight = state.weight[s, t]
+            if state.shared[s, t] > 0.0:
+                weight += state.shared[s, t] * (_count_offsets(problem, state, s, t, tile) - state.distinct[s, t])
+            tile.base[t] = weight * tile_words(problem, tile.extent, 0, t) * total
             for d in range(dims):
                 other = problem.partner[t, d]
                 if other >= 0 and tile.left[d] > 1:
@@ -104,6 +109,22 @@ def open_tile(problem: Problem, slides: Slides, state: State, s: int, tile: Tile
                         share = 1.0 - 0.5 * slides.any_back[gaps, t, d, tile.index[d], tile.index[other]]
                     tile.rest[t] = min(tile.rest[t], share)
     return total
+
+
+@kernel
+def _count_offsets(problem: Problem, state: State, s: int, t: int, tile: Tile) -> float:
+    """Different offsets of the instances below level s, whose tile is known."""
+    count = 1
+    for d in range(problem.bounds.shape[0]):
+        other = problem.partner[t, d]
+        if other < 0:
+            if problem.role[t, d] != IRRELEVANT:
+                count *= state.spatial[s, d]
+        elif other > d:
+            first = problem.coefficient[t, d] * tile.extent[0, d]
+            second = problem.coefficient[t, other] * tile.extent[0, other]
+            count *= different(state.spatial[s, d], state.spatial[s, other], first, second)
+    return float(count)
 
 
 @inlined_kernel

@@ -25,6 +25,7 @@ def make_state(problem: Problem) -> State:
         used=np.ones(levels + 1),
         distinct=np.ones((levels, tensors)),
         weight=np.zeros((levels, tensors)),
+        shared=np.zeros((levels, tensors)),
         straight=np.zeros((levels, tensors)),
         known=np.zeros(levels),
     )

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.compilation import inlined_kernel, kernel
-from mapgym.cost.optimum.depth.network import Networks
-from mapgym.cost.optimum.depth.network_kernels import measure_grid
+from mapgym.cost.optimum.depth.network_kernels import Networks, find_pattern
 from mapgym.cost.optimum.depth.problem import Problem
 from mapgym.cost.optimum.problem import IRRELEVANT
 
@@ -111,10 +110,25 @@ def count_distinct(problem: Problem, networks: Networks, state: State, s: int, e
     for t in range(problem.words.shape[0]):
         if networks.is_paired[s, state.choice[s], t]:
             depends = True
-            order = networks.order[networks.first[s, state.choice[s]]]
-            groups, _, _ = measure_grid(problem, networks.grid, s, state.spatial[s], order, extent, t, False)
-            state.distinct[s, t] = groups
+            row = find_pattern(problem, networks, s, state.choice[s], extent, t)
+            state.distinct[s, t] = networks.patterns.distinct[row]
     return depends
+
+
+@kernel
+def weight_of_tile(
+    problem: Problem, networks: Networks, state: State, s: int, t: int, extent: NDArray[np.int64]
+) -> float:
+    """The weight of a boundary for the tile below it, where the offsets of the instances depend on it."""
+    row = find_pattern(problem, networks, s, state.choice[s], extent, t)
+    patterns, i = networks.patterns, state.choice[s]
+    weight = state.weight[s, t] + state.shared[s, t] * (patterns.distinct[row] - state.distinct[s, t])
+    if problem.hops_on_grid:
+        ways = problem.hop[s] * (patterns.least[row, 0] - networks.least_way[s, i, t])
+        if state.keep[s - 1, t] and not problem.twice[s, t]:
+            ways += problem.router[s] * (patterns.least[row, 1] - networks.least_routed[s, i, t])
+        weight += state.used[s + 1] * ways
+    return weight
 
 
 @kernel

@@ -5,37 +5,16 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.cost.optimum.depth.network_kernels import Grid, measure_grid
+from mapgym.cost.optimum.depth.network_kernels import Grid, Networks, Patterns, measure_grid
 from mapgym.cost.optimum.depth.problem import Problem, Task
 
 
 _Loops = tuple[tuple[int, ...], int]
 _Layout = tuple[NDArray[np.float64], NDArray[np.float64], _Loops]
-
-
-class Networks(NamedTuple):
-    """What instances below a level ask for, by level and choice of spatial factors (at most N of L layouts in all).
-
-    An operand's words cross a network once; ``entering`` counts each word that comes in, whatever its way.
-    """
-
-    factors: NDArray[np.int64]  # [S, N, D] spatial factors
-    distinct: NDArray[np.float64]  # [S, N, T] offsets of the instances, at least
-    is_paired: NDArray[np.bool_]  # [S, N, T] whether that and the ways depend on the tile
-    entering: NDArray[np.float64]  # [S, N, T] pJ for each word that enters, whatever the layout
-    least_way: NDArray[np.float64]  # [S, N, T] hops of one word to each instance, over all layouts
-    least_routed: NDArray[np.float64]  # [S, N, T] routers that it passes, if the level below keeps the tensor
-    first: NDArray[np.int64]  # [S, N + 1] the layouts of a choice
-    way: NDArray[np.float64]  # [L, T] as least_way, of each layout
-    routed: NDArray[np.float64]  # [L, T] as least_routed
-    order: NDArray[np.int64]  # [L, D] spatial loops, innermost first
-    on_x: NDArray[np.int64]  # [L] how many of them lie on X
-    grid: Grid  # working memory
 
 
 def make_networks(task: Task) -> Networks:
@@ -79,8 +58,14 @@ def make_networks(task: Task) -> Networks:
         first[s, len(rows) :] = len(orders)
     return Networks(
         factors, distinct, is_paired, entering, least_way, least_routed, first,
-        np.array(ways), np.array(routers), np.array(orders, np.int64), np.array(splits, np.int64), grid,
+        np.array(ways), np.array(routers), np.array(orders, np.int64), np.array(splits, np.int64),
+        _make_patterns(int(np.diff(first, axis=1).max()), tensors, bool(is_paired.any())), grid,
     )  # fmt: skip
+
+
+def _make_patterns(layouts: int, tensors: int, is_any: bool) -> Patterns:
+    rows = (2 ** max(6, 12 - (layouts // 24).bit_length()) if is_any else 1) + tensors
+    return Patterns(np.zeros(rows, np.int64), np.zeros(rows), np.zeros((rows, 2)), np.zeros((rows, 2, layouts)))
 
 
 def _make_grid(instances: int, dims: int) -> Grid:

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from mapgym.compilation import inlined_kernel, kernel
 from mapgym.cost.optimum.depth.boundary_kernels import State, irrelevant
-from mapgym.cost.optimum.depth.network import Networks
-from mapgym.cost.optimum.depth.network_kernels import measure_grid
+from mapgym.cost.optimum.depth.network_kernels import Networks, find_pattern
 from mapgym.cost.optimum.depth.problem import Problem
 from mapgym.cost.optimum.orders_kernels import DEAD, FRESH, STATIONARY, tile_words
 from mapgym.cost.optimum.problem import IRRELEVANT, PINNED
@@ -31,8 +30,7 @@ class Orders(NamedTuple):
     step: NDArray[np.int64]  # [S, D] extent of the block that a loop steps by
     tile: NDArray[np.float64]  # [S, T] words of the tile below a boundary
     total: NDArray[np.float64]  # [S] product of the loops above a boundary
-    way: NDArray[np.float64]  # [S, layouts, T] hops of a word, by layout, where they depend on the tile
-    routed: NDArray[np.float64]  # [S, layouts, T] routers that it passes
+    pattern: NDArray[np.int64]  # [S, T] row of patterns, where offsets depend on the tile
     still: NDArray[np.float64]  # [depth, S, T] weights of the steps that need nothing
     saved: NDArray[np.float64]  # [depth, S, T] weights of the steps that need only the words of the first one
     part: NDArray[np.float64]  # [depth, S, T] share of the tile that such a step needs
@@ -65,13 +63,8 @@ def start(problem: Problem, networks: Networks, state: State, o: Orders) -> None
         o.total[s] = product
         for t in range(tensors):
             o.tile[s, t] = tile_words(problem, o.extent, s - 1, t) if s > 0 else 1.0
-            if s > 0 and networks.is_paired[s, state.choice[s], t] and problem.hop[s] + problem.router[s] > 0.0:
-                first = networks.first[s, state.choice[s]]
-                for k in range(networks.first[s, state.choice[s] + 1] - first):
-                    _, half_hops, o.routed[s, k, t] = measure_grid(
-                        problem, networks.grid, s, state.spatial[s], networks.order[first + k], o.extent[s - 1], t, False
-                    )
-                    o.way[s, k, t] = 0.5 * half_hops
+            if s > 0 and networks.is_paired[s, state.choice[s], t]:
+                o.pattern[s, t] = find_pattern(problem, networks, s, state.choice[s], o.extent[s - 1], t)
 
 
 @inlined_kernel
@@ -173,7 +166,8 @@ def boundary_energy(
                 continue
             way, routed = networks.way[layout, t], networks.routed[layout, t]
             if networks.is_paired[b, choice, t]:
-                way, routed = o.way[b, layout - first, t], o.routed[b, layout - first, t]
+                way = networks.patterns.layout[o.pattern[b, t], 0, layout - first]
+                routed = networks.patterns.layout[o.pattern[b, t], 1, layout - first]
             energy += state.used[b + 1] * problem.hop[b] * way * words
             if state.keep[b - 1, t]:
                 if not problem.twice[b, t]:

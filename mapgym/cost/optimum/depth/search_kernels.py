@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.compilation import inlined_kernel, kernel
-from mapgym.cost.optimum.depth.boundary_kernels import State, count_distinct, irrelevant, least_at_macs, weigh
-from mapgym.cost.optimum.depth.network import Networks
+from mapgym.cost.optimum.depth.boundary_kernels import State, count_distinct, least_at_macs, weigh
+from mapgym.cost.optimum.depth.network_kernels import Networks
 from mapgym.cost.optimum.depth.order_kernels import Orders, order_loops, start
 from mapgym.cost.optimum.depth.problem import Problem
 from mapgym.cost.optimum.depth.slide_kernels import Slides
@@ -34,6 +34,7 @@ class Descent(NamedTuple):
     closed: NDArray[np.float64]  # [S] energy (pJ) of what is settled up to each level, at least
     least: NDArray[np.float64]  # [S + 1, n] least energy of each boundary and those outside it
     merges: NDArray[np.bool_]  # [S] whether a level's loops may as well be those of the next level
+    refines: NDArray[np.bool_]  # [1] whether links past a boundary depend on the tile below it
     found: NDArray[np.int64]  # [S, D] extents of the best chain
     loops: NDArray[np.int64]  # [D * S] its loops, as Orders.best
     place: NDArray[np.int64]  # [2] the level that is being searched, 0 when done; steps left before a pause
@@ -151,6 +152,7 @@ def _least_feed(
 def bound_tiles(
     problem: Problem,
     slides: Slides,
+    networks: Networks,
     state: State,
     outside: Tables,
     tiles: NDArray[np.int64],
@@ -162,7 +164,7 @@ def bound_tiles(
     for row in range(tiles.shape[0]):
         for d in range(dims):
             tile.extent[0, d] = problem.divisors[d, tiles[row] // problem.stride[d] % problem.counts[d]]
-        bounds[row] = bound_tile(problem, slides, state, 1, outside, tile)
+        bounds[row] = bound_tile(problem, slides, networks, state, 1, outside, tile)
 
 
 @inlined_kernel
@@ -204,12 +206,14 @@ def _set_extents(problem: Problem, o: Orders, descent: Descent, s: int) -> int:
 
 
 @kernel
-def _cross(problem: Problem, slides: Slides, state: State, o: Orders, s: int, tile: Tile) -> float:
+def _cross(
+    problem: Problem, slides: Slides, networks: Networks, state: State, o: Orders, s: int, tile: Tile
+) -> float:
     """Least energy (pJ) of what crosses boundary s, given the tile below it and the extents of level s."""
     dims, tensors = problem.bounds.shape[0], problem.words.shape[0]
     for d in range(dims):
         tile.extent[0, d] = o.extent[s - 1, d]
-    total = open_tile(problem, slides, state, s, tile)
+    total = open_tile(problem, slides, networks, state, s, tile)
     if total == 0.0:
         return np.inf
     if total == 1.0:
@@ -249,20 +253,33 @@ def _advance(descent: Descent, s: int, dims: int) -> bool:
 
 
 @kernel
+def _settle(problem: Problem, networks: Networks, state: State, o: Orders, s: int) -> float:
+    """Energy (pJ) that no more choices change; offsets are counted for the extents of the levels up to s."""
+    levels = problem.serve.shape[0]
+    depends = False
+    for u in range(1, levels):
+        if u <= s + 1:
+            depends |= count_distinct(problem, networks, state, u, o.extent[u - 1])
+        else:
+            for t in range(problem.words.shape[0]):
+                depends |= networks.is_paired[u, state.choice[u], t]
+                state.distinct[u, t] = networks.distinct[u, state.choice[u], t]
+    if depends:
+        for b in range(levels):
+            weigh(problem, networks, state, b)
+    settled = least_at_macs(problem, networks, state)
+    for b in range(1, levels):
+        settled += state.known[b]
+    return settled
+
+
+@kernel
 def _search_orders(
     problem: Problem, networks: Networks, state: State, o: Orders, descent: Descent, limit: float, recording: bool
 ) -> float:
     """The least energy of the chain in ``o.extent``, all boundaries and what the MACs do, if it is below the limit."""
     levels, dims = o.extent.shape
-    depends = False
-    for s in range(1, levels):
-        depends |= count_distinct(problem, networks, state, s, o.extent[s - 1])
-    if depends:
-        for s in range(levels):
-            weigh(problem, networks, state, s)
-    settled = least_at_macs(problem, networks, state)
-    for s in range(1, levels):
-        settled += state.known[s]
+    settled = _settle(problem, networks, state, o, levels - 2)
     start(problem, networks, state, o)
     found = order_loops(problem, networks, state, o, limit - settled, recording) + settled
     if not recording and found < limit:
@@ -272,12 +289,6 @@ def _search_orders(
                 descent.found[s, d] = o.extent[s, d]
         for k in range(descent.loops.shape[0]):
             descent.loops[k] = o.best[1, k]
-    if depends:
-        for s in range(levels):
-            for t in range(problem.words.shape[0]):
-                state.distinct[s, t] = networks.distinct[s, state.choice[s], t]
-        for s in range(levels):
-            weigh(problem, networks, state, s)
     return limit
 
 
@@ -311,10 +322,8 @@ def search_tile(
     for d in range(dims):
         o.extent[0, d] = problem.divisors[d, innermost // problem.stride[d] % problem.counts[d]]
         o.extent[levels - 1, d] = problem.bounds[d]
-    settled = least_at_macs(problem, networks, state)
-    for s in range(1, levels):
-        settled += state.known[s]
-    descent.closed[0] = settled
+    refines = descent.refines[0]
+    descent.closed[0] = _settle(problem, networks, state, o, 0 if refines else -1)
     s = descent.place[0]
     if not resumes:
         descent.place[0] = 0
@@ -324,7 +333,7 @@ def search_tile(
         if not _list_options(problem, state, o, descent, s):
             return limit
         if not thorough:
-            _go_to_promising(problem, slides, state, o, descent, tile, s, limit)
+            _go_to_promising(problem, slides, networks, state, o, descent, tile, s, limit)
     while s > 0:
         descent.place[1] -= 1
         if descent.place[1] < 0 and thorough:
@@ -333,11 +342,16 @@ def search_tile(
         descends = False
         rest = descent.closed[s - 1] + descent.least[s + 1, at]
         if rest < limit:
-            closed = descent.closed[s - 1] + _cross(problem, slides, state, o, s, tile)
+            closed = descent.closed[s - 1]
+            if refines:
+                closed = _settle(problem, networks, state, o, s)
+                for b in range(1, s):
+                    closed += _cross(problem, slides, networks, state, o, b, tile)
+            closed += _cross(problem, slides, networks, state, o, s, tile)
             if closed + descent.least[s + 1, at] < limit:
                 descent.closed[s] = closed
                 if s == levels - 2:
-                    last = _cross(problem, slides, state, o, s + 1, tile)
+                    last = _cross(problem, slides, networks, state, o, s + 1, tile)
                     if closed + last < limit:
                         descent.place[1] -= ORDERS_PER_STEP
                         limit = _search_orders(problem, networks, state, o, descent, limit, recording)
@@ -346,7 +360,7 @@ def search_tile(
         if descends:
             s += 1
             if not thorough:
-                _go_to_promising(problem, slides, state, o, descent, tile, s, limit)
+                _go_to_promising(problem, slides, networks, state, o, descent, tile, s, limit)
         else:
             while s > 0 and _advance(descent, s, dims):
                 s -= 1
@@ -356,7 +370,15 @@ def search_tile(
 
 @kernel
 def _go_to_promising(
-    problem: Problem, slides: Slides, state: State, o: Orders, descent: Descent, tile: Tile, s: int, limit: float
+    problem: Problem,
+    slides: Slides,
+    networks: Networks,
+    state: State,
+    o: Orders,
+    descent: Descent,
+    tile: Tile,
+    s: int,
+    limit: float,
 ) -> None:
     """Leaves only the extents of a level that have the least bound."""
     dims = problem.bounds.shape[0]
@@ -367,7 +389,7 @@ def _go_to_promising(
         at = _set_extents(problem, o, descent, s)
         bound = descent.closed[s - 1] + descent.least[s + 1, at]
         if bound < min(least, limit):
-            bound += _cross(problem, slides, state, o, s, tile)
+            bound += _cross(problem, slides, networks, state, o, s, tile)
             if bound < least:
                 least = bound
                 for d in range(dims):

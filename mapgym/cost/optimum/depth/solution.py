@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.cost.model import CostModel
-from mapgym.cost.optimum.depth.network import Networks
+from mapgym.cost.optimum.depth.network_kernels import Networks
 from mapgym.cost.optimum.depth.problem import Task
 from mapgym.mapping import Mapping, MappingBatch
 

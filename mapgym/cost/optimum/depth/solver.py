@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from mapgym.cost.model import Cost, CostModel
 from mapgym.cost.optimum.depth.boundary_kernels import State, choose, least_at_macs
-from mapgym.cost.optimum.depth.network import Networks, make_networks
+from mapgym.cost.optimum.depth.network import make_networks
+from mapgym.cost.optimum.depth.network_kernels import Networks
 from mapgym.cost.optimum.depth.order_kernels import MOST_RECORDS
 from mapgym.cost.optimum.depth.problem import Task
 from mapgym.cost.optimum.depth.search_kernels import (
@@ -111,7 +112,7 @@ class DepthSolver:
         self.slides: Slides = make_slides(problem)
         self.state: State = make_state(problem)
         self.tile = make_tile(problem)
-        self.orders = make_orders(problem, self.networks)
+        self.orders = make_orders(problem)
         self.descent = make_descent(problem)
         # Levels some of whose extents are ruled out.
         padding = problem.divisors == 0
@@ -168,7 +169,7 @@ class DepthSolver:
 
     def _fill(self, node: Node, outside: Tables, tables: Tables) -> None:
         tiles = self._list_tiles(node, outside)
-        fill_tables(self.task.problem, self.slides, self.state, node.level, outside, tiles, self.tile, tables)
+        fill_tables(self.task.problem, self.slides, self.networks, self.state, node.level, outside, tiles, self.tile, tables)
 
     def _list_tiles(self, node: Node, outside: Tables) -> NDArray[np.int64]:
         """Tiles of the level below the node's that fit it and have a multiple that fits the levels outside."""
@@ -207,7 +208,7 @@ class DepthSolver:
         problem = self.task.problem
         tiles = self._list_tiles(node, outside)
         energies = np.empty(len(tiles))
-        bound_tiles(problem, self.slides, self.state, outside, tiles, self.tile, energies)
+        bound_tiles(problem, self.slides, self.networks, self.state, outside, tiles, self.tile, energies)
         possible = np.flatnonzero(np.isfinite(energies))
         node.tiles, node.energies = tiles[possible], energies[possible]
         known = sum(self.state.known[1:].tolist())
@@ -339,6 +340,8 @@ class DepthSolver:
         choose(self.task.problem, self.networks, self.state, 0)
         for s in range(1, self.levels - 1):
             self.descent.merges[s] = self._merges(node, s)
+        paired = self.networks.is_paired[np.arange(1, self.levels), node.choice[1:]]
+        self.descent.refines[0] = (paired & ~node.keep[:-1]).any()
         settled = least_at_macs(self.task.problem, self.networks, self.state) + sum(self.state.known[1:].tolist())
         rows = self._tiles_of(node, leaf.spatial)
         order = np.argsort(node.energies[rows], kind="stable")

@@ -8,12 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.compilation import inlined_kernel, kernel
-from mapgym.cost.optimum.depth.boundary_kernels import State
+from mapgym.cost.optimum.depth.boundary_kernels import State, weight_of_tile
+from mapgym.cost.optimum.depth.network_kernels import Networks
 from mapgym.cost.optimum.depth.problem import Problem
 from mapgym.cost.optimum.depth.slide_kernels import Slides
-from mapgym.cost.optimum.offset_kernels import different
 from mapgym.cost.optimum.orders_kernels import tile_words
-from mapgym.cost.optimum.problem import IRRELEVANT
 
 
 class Tables(NamedTuple):
@@ -75,7 +74,7 @@ def _slide(problem: Problem, slides: Slides, tile: Tile, gaps: int, t: int, d: i
 
 
 @inlined_kernel
-def open_tile(problem: Problem, slides: Slides, state: State, s: int, tile: Tile) -> float:
+def open_tile(problem: Problem, slides: Slides, networks: Networks, state: State, s: int, tile: Tile) -> float:
     """Prepares the tile whose extents are filled in; returns the product of the loops outside it, 0 if it does not fit."""
     dims, tensors = problem.bounds.shape[0], problem.words.shape[0]
     total = 1.0
@@ -97,8 +96,8 @@ def open_tile(problem: Problem, slides: Slides, state: State, s: int, tile: Tile
         tile.base[t], tile.rest[t] = 0.0, 1.0
         if state.weight[s, t] > 0.0:
             weight = state.weight[s, t]
-            if state.shared[s, t] > 0.0:
-                weight += state.shared[s, t] * (_count_offsets(problem, state, s, t, tile) - state.distinct[s, t])
+            if networks.is_paired[s, state.choice[s], t]:
+                weight = weight_of_tile(problem, networks, state, s, t, tile.extent[0])
             tile.base[t] = weight * tile_words(problem, tile.extent, 0, t) * total
             for d in range(dims):
                 other = problem.partner[t, d]
@@ -109,22 +108,6 @@ def open_tile(problem: Problem, slides: Slides, state: State, s: int, tile: Tile
                         share = 1.0 - 0.5 * slides.any_back[gaps, t, d, tile.index[d], tile.index[other]]
                     tile.rest[t] = min(tile.rest[t], share)
     return total
-
-
-@kernel
-def _count_offsets(problem: Problem, state: State, s: int, t: int, tile: Tile) -> float:
-    """Different offsets of the instances below level s, whose tile is known."""
-    count = 1
-    for d in range(problem.bounds.shape[0]):
-        other = problem.partner[t, d]
-        if other < 0:
-            if problem.role[t, d] != IRRELEVANT:
-                count *= state.spatial[s, d]
-        elif other > d:
-            first = problem.coefficient[t, d] * tile.extent[0, d]
-            second = problem.coefficient[t, other] * tile.extent[0, other]
-            count *= different(state.spatial[s, d], state.spatial[s, other], first, second)
-    return float(count)
 
 
 @inlined_kernel
@@ -163,10 +146,12 @@ def crossing(problem: Problem, slides: Slides, state: State, s: int, tile: Tile,
 
 
 @kernel
-def bound_tile(problem: Problem, slides: Slides, state: State, s: int, outside: Tables, tile: Tile) -> float:
+def bound_tile(
+    problem: Problem, slides: Slides, networks: Networks, state: State, s: int, outside: Tables, tile: Tile
+) -> float:
     """The least energy of boundary s and those outside it for the tile in ``tile``; run becomes that of each group."""
     dims, tensors = problem.bounds.shape[0], problem.words.shape[0]
-    total = open_tile(problem, slides, state, s, tile)
+    total = open_tile(problem, slides, networks, state, s, tile)
     for c in range(tensors + 1):
         tile.run[c] = tile.run[c] if total > 0.0 else np.inf
     if total == 0.0:
@@ -229,6 +214,7 @@ def bound_tile(problem: Problem, slides: Slides, state: State, s: int, outside: 
 def fill_tables(
     problem: Problem,
     slides: Slides,
+    networks: Networks,
     state: State,
     s: int,
     outside: Tables,
@@ -247,7 +233,7 @@ def fill_tables(
         i = tiles[row]
         for d in range(dims):
             tile.extent[0, d] = problem.divisors[d, i // problem.stride[d] % problem.counts[d]]
-        energy = bound_tile(problem, slides, state, s, outside, tile)
+        energy = bound_tile(problem, slides, networks, state, s, outside, tile)
         least = min(least, energy)
         out.least[i] = out.anywhere[i] = energy
         for c in range(tensors + 1):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from mapgym.cost.optimum.depth.boundary_kernels import State
-from mapgym.cost.optimum.depth.network import Networks
 from mapgym.cost.optimum.depth.order_kernels import MOST_RECORDS, Orders
 from mapgym.cost.optimum.depth.problem import Problem
 from mapgym.cost.optimum.depth.search_kernels import Descent
@@ -87,12 +86,11 @@ def make_outermost(problem: Problem) -> Tables:
     return tables
 
 
-def make_orders(problem: Problem, networks: Networks) -> Orders:
+def make_orders(problem: Problem) -> Orders:
     """Allocates the working memory for orders."""
     levels, tensors = problem.serve.shape
     dims = len(problem.bounds)
     depth = levels * dims + 2
-    layouts = int(np.diff(networks.first, axis=1).max()) if networks.is_paired.any() else 1
     real = (depth, levels, tensors)
 
     def whole(*shape: int) -> np.ndarray:
@@ -100,8 +98,8 @@ def make_orders(problem: Problem, networks: Networks) -> Orders:
 
     return Orders(
         extent=np.ones((levels, dims), np.int64), loop=whole(levels, dims), step=whole(levels, dims),
-        tile=np.zeros((levels, tensors)), total=np.ones(levels), way=np.zeros((levels, layouts, tensors)),
-        routed=np.zeros((levels, layouts, tensors)), still=np.zeros(real), saved=np.zeros(real), part=np.zeros(real),
+        tile=np.zeros((levels, tensors)), total=np.ones(levels), pattern=whole(levels, tensors),
+        still=np.zeros(real), saved=np.zeros(real), part=np.zeros(real),
         reach=np.zeros(real), first=whole(*real), moved=whole(*real), state=whole(*real),
         suffix=np.zeros((depth, levels)), left=whole(depth, levels), level=whole(depth), turn=whole(depth),
         chosen=whole(depth), outside=np.zeros(levels + 1), best=np.full((levels, levels * dims), -1, np.int64),
@@ -121,5 +119,5 @@ def make_descent(problem: Problem) -> Descent:
     return Descent(
         option=whole(levels, dims, most), count=whole(levels, dims), turn=whole(levels, dims),
         promising=whole(levels, dims), closed=np.zeros(levels), least=np.zeros((levels + 1, n)),
-        merges=np.zeros(levels, np.bool_), found=whole(levels, dims), loops=whole(levels * dims), place=whole(2),
+        merges=np.zeros(levels, np.bool_), refines=np.zeros(1, np.bool_), found=whole(levels, dims), loops=whole(levels * dims), place=whole(2),
     )  # fmt: skip

@@ -27,7 +27,7 @@ class ExactSearch(Agent):
 
     Some random mappings are priced first, so that there is something to show, and to cut branches with, from the
     start. The search itself bounds costs by formulas and prices nothing; its result is priced as one more sample.
-    docs/exact.md has the theory, which covers two or three storage levels and workloads like convolutions and matrix
+    docs/exact.md has the theory, which covers any number of storage levels and workloads like convolutions and matrix
     products.
 
     Attributes:
@@ -37,7 +37,7 @@ class ExactSearch(Agent):
     """
 
     name = "exact"
-    summary = "the certified optimum by branch and bound (two or three storage levels)"
+    summary = "the certified optimum by branch and bound"
     objectives = (*OBJECTIVES, PARETO)
 
     seconds: float = parameter(60.0, "wall time after which it stops with the bound proven by then", low=0.0)

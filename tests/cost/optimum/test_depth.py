@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,12 +12,15 @@ from brute_force_optimum import brute_force_value, random_deep_space
 from mapgym.cost import OBJECTIVES
 from mapgym.cost.optimum import find_optimum
 from mapgym.errors import SpecificationError
+from mapgym.mapspace import MapSpace
+from mapgym.spec.catalog import accelerator, workload
 
 # MAPGYM_EXACT_CASES asks for more random spaces than a quick run has time for.
 CASES = int(os.environ.get("MAPGYM_EXACT_CASES", "60"))
 FIRST = int(os.environ.get("MAPGYM_EXACT_FIRST", "0"))
 
 # Today's rules twice, as they are the default.
+AXES = ("tile", "order", "parallelism", "bypass")
 RULES = ("timeloop-2025", "timeloop-2022", "timeloop-2025", "timeloop-3.0.3")
 
 
@@ -35,3 +39,79 @@ def test_equals_brute_force(seed: int) -> None:
     assert found.lower_bound <= expected
     assert found.value == pytest.approx(expected, rel=1e-12)
     assert found.certified == (found.gap <= 1e-6)
+
+
+def test_axes_that_are_not_searched_and_fixed_factors_are_obeyed() -> None:
+    rng = np.random.default_rng(0)
+    checked = 0
+    for seed in range(FIRST, FIRST + 3 * CASES):
+        whole = random_deep_space(np.random.default_rng([seed, 4]), rules=RULES[seed % len(RULES)])
+        try:
+            base = whole.sample(rng, 1)[0]
+        except SpecificationError:
+            continue
+        axes = [axis for axis in AXES if rng.random() < 0.5] or ["order"]
+        level = whole.accelerator.level_names[int(rng.integers(len(whole.accelerator.levels)))]
+        dim = whole.workload.dims[int(rng.integers(len(whole.workload.dims)))]
+        s, d = whole.accelerator.level_index(level), whole.workload.dims.index(dim)
+        factors = {level: {dim: {"temporal": int(base.temporal[s, d]), "spatial": int(base.spatial[s, d])}}}
+        try:
+            space = MapSpace(whole.workload, whole.accelerator, axes, {"factors": factors}, base)
+        except SpecificationError:
+            continue
+        if np.prod(space.nvec.astype(float)) > 150_000:
+            continue
+        found = find_optimum(space, OBJECTIVES[seed % 2])
+        assert space.contains(found.mapping)
+        assert found.value == pytest.approx(brute_force_value(space, OBJECTIVES[seed % 2]), rel=1e-12)
+        assert found.certified == (found.gap <= 1e-6)
+        checked += 1
+    assert checked > CASES // 2
+
+
+@pytest.mark.parametrize(
+    ("task", "hardware", "value"),
+    [
+        ("resnet50/conv4_3x3", "simba_like", 4.570108e13),
+        ("vit_b16/projection", "simba_like", 5.608804e13),
+        ("vit_b16/projection", "eyeriss_like", 8.298289e14),
+    ],
+)
+def test_known_optima(task: str, hardware: str, value: float) -> None:
+    # Values of an independent solver.
+    machine = replace(accelerator(hardware), peer_links=False)
+    found = find_optimum(MapSpace(workload(task), machine, AXES[:3]))
+    assert found.value == pytest.approx(value, rel=1e-6)
+    assert found.certified
+
+
+def test_stopped_early_the_bound_is_still_valid() -> None:
+    machine = replace(accelerator("simba_like"), peer_links=False)
+    space = MapSpace(workload("resnet50/conv4_3x3"), machine, AXES[:3])
+    early = find_optimum(space, seconds=0.0)
+    best = find_optimum(space)
+    assert early.lower_bound <= best.lower_bound <= best.value <= early.value
+    assert best.certified
+    again = find_optimum(space, incumbent=best.mapping)
+    assert again.value == best.value
+    assert again.certified
+
+
+def test_an_interruption_keeps_what_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mapgym.cost.optimum.solver._SECONDS_BETWEEN_REPORTS", 0.0)
+    machine = replace(accelerator("simba_like"), peer_links=False)
+    space = MapSpace(workload("resnet50/conv4_3x3"), machine, AXES[:3])
+
+    def interrupt(value: float, bound: float, gap: float) -> None:
+        if value < np.inf:
+            raise KeyboardInterrupt
+
+    found = find_optimum(space, progress=interrupt)
+    assert found.interrupted
+    assert found.lower_bound <= found.value
+    assert space.contains(found.mapping)
+
+
+def test_links_are_not_covered_in_deep_hierarchies() -> None:
+    with pytest.raises(SpecificationError, match="neighbours pass words to each other.*add --no-peer-links"):
+        find_optimum(MapSpace(workload("paper/bert_kqv"), accelerator("simba_like"), AXES))

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.cost.optimum.depth.network_kernels import Grid, Networks, Patterns, measure_grid
+from mapgym.cost.optimum.depth.network_kernels import Grid, Networks, Patterns, group_instances, measure_grid
 from mapgym.cost.optimum.depth.problem import Problem, Task
 
 
@@ -44,7 +44,7 @@ def make_networks(task: Task) -> Networks:
                 entering[s, i] += _by_number(problem, s, int(row.prod()), distinct[s, i]) * ~is_paired[s, i]
             layouts = list_layouts(task, s, row)
             if costs and problem.hops_on_grid and row.prod() > 1:
-                found = [(*_measure(problem, grid, s, row, layout[0], is_paired[s, i]), layout) for layout in layouts]
+                found = _measure(problem, grid, s, row, list(layouts), is_paired[s, i])
             else:
                 # One instance is no way, but a router.
                 found = [(np.zeros(tensors), np.full(tensors, float(costs and problem.hops_on_grid)), next(layouts))]
@@ -70,8 +70,9 @@ def _make_patterns(layouts: int, tensors: int, is_any: bool) -> Patterns:
 
 def _make_grid(instances: int, dims: int) -> Grid:
     places = 2 ** (2 * instances - 1).bit_length()
-    arrays = np.zeros((5, places), np.int64)
-    return Grid(np.zeros(dims, np.int64), *arrays, np.zeros(instances, np.int64))
+    return Grid(
+        np.zeros(dims, np.int64), *np.zeros((2, places), np.int64), *np.zeros((6, instances), np.int64)
+    )
 
 
 def _offsets(
@@ -80,8 +81,8 @@ def _offsets(
     """For each tensor: whether its offsets depend on the tile of an instance, and how many there are, at least."""
     if s == 0:
         # The tile is a single word.
-        ones, order = np.ones_like(row), np.arange(len(row))
-        counts = [measure_grid(problem, grid, s, row, order, ones, t, False)[0] for t in range(len(problem.words))]
+        ones = np.ones_like(row)
+        counts = [group_instances(problem, grid, row, ones, t, False) for t in range(len(problem.words))]
         return np.zeros(len(counts), np.bool_), np.array(counts, np.float64)
     paired = np.zeros(len(problem.words), np.bool_)
     distinct = np.ones(len(problem.words))
@@ -130,18 +131,21 @@ def _measure(
     grid: Grid,
     s: int,
     row: NDArray[np.int64],
-    order: tuple[int, ...],
+    layouts: list[_Loops],
     is_paired: NDArray[np.bool_],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Hops, and routers, of one word to each instance, float64[T], at least."""
-    way, routed = np.zeros((2, len(problem.words)))
-    ones, places = np.ones_like(problem.bounds), np.array(order, np.int64)
+) -> list[_Layout]:
+    """Layouts with the hops, and the routers, of one word to each instance, float64[T], at least."""
+    way, routed = np.zeros((2, len(layouts), len(problem.words)))
+    ones = np.ones_like(problem.bounds)
+    orders = np.array([order for order, _ in layouts], np.int64)
     for t in range(len(problem.words)):
-        groups, half_hops, routers = measure_grid(problem, grid, s, row, places, ones, t, bool(is_paired[t]))
-        way[t] = 0.5 * half_hops
-        # Where groups are taken as one it is only known that there is more than a router for each hop.
-        routed[t] = max(groups, 0.5 * half_hops) if is_paired[t] else routers
-    return way, routed
+        groups = group_instances(problem, grid, row, ones, t, bool(is_paired[t]))
+        for k, order in enumerate(orders):
+            half_hops, routers = measure_grid(problem, grid, s, row, order, groups)
+            way[k, t] = 0.5 * half_hops
+            # Where groups are taken as one it is only known that there is more than a router for each hop.
+            routed[k, t] = max(groups, 0.5 * half_hops) if is_paired[t] else routers
+    return list(zip(way, routed, layouts, strict=True))
 
 
 def _undominated(found: list[_Layout]) -> list[_Layout]:

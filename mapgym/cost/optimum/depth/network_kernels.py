@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.compilation import inlined_kernel, kernel
+from mapgym.compilation import kernel
 from mapgym.compilation.number_kernels import greatest_common_divisor
 from mapgym.cost.optimum.depth.problem import Problem
 
@@ -48,54 +48,48 @@ class Patterns(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """Working memory: one entry for each instance, or for each place of a hash table."""
+    """Working memory: one entry for each instance, in the order of the dims, for each group, or for a place of a table."""
 
     digit: NDArray[np.int64]  # [D]
     key: NDArray[np.int64]  # [places] offset of a group
-    count: NDArray[np.int64]  # [places] instances of a group; 0: no group
-    way: NDArray[np.int64]  # [places] half hops to a group
-    column: NDArray[np.int64]  # [places] last column seen
-    row: NDArray[np.int64]  # [places] last row seen in it
-    group: NDArray[np.int64]  # [instances] place of the group of an instance
+    place: NDArray[np.int64]  # [places] its number and 1 more; 0 for none
+    group: NDArray[np.int64]  # [instances] number of the group of an instance
+    size: NDArray[np.int64]  # [instances] how many are in a group
+    way: NDArray[np.int64]  # [instances] half hops to a group
+    column: NDArray[np.int64]  # [instances] last column of a group that was seen
+    row: NDArray[np.int64]  # [instances] last row seen in it
+    at: NDArray[np.int64]  # [instances] which instance stands at a place of the grid
 
 
 @kernel
-def measure_grid(
+def group_instances(
     problem: Problem,
     grid: Grid,
-    s: int,
     factors: NDArray[np.int64],
-    order: NDArray[np.int64],
     extent: NDArray[np.int64],
     t: int,
     as_one: bool,
-) -> tuple[int, int, float]:
-    """What one word to each instance below level s takes.
+) -> int:
+    """Groups the instances below a level that receive the same words; returns how many groups there are.
 
     Args:
         problem: the task.
-        grid: working memory.
-        s: the level.
-        factors: int64[D], its spatial factors.
-        order: int64[D], its spatial loops, innermost first.
+        grid: group and size are filled in.
+        factors: int64[D], spatial factors of the level.
         extent: int64[D], extents of the tile of one instance.
         t: the tensor.
         as_one: whether to take instances that differ along ranks of two dims, both spread, as one group; that is no
             more than what their groups take.
-
-    Returns:
-        (groups that receive different words, half hops to all of them, routers on the way to all of them).
     """
     dims = problem.bounds.shape[0]
     instances = 1
     for d in range(dims):
         instances *= factors[d]
         grid.digit[d] = 0
-    width = max(problem.mesh[s, 0], 1)
-    middle = problem.mesh[s, 1] - 1
     mask = grid.key.shape[0] - 1
     for place in range(mask + 1):
-        grid.count[place] = 0
+        grid.place[place] = 0
+    groups = 0
     for e in range(instances):
         key = 0
         for d in range(dims):
@@ -103,47 +97,88 @@ def measure_grid(
             if not (as_one and other >= 0 and factors[d] > 1 and factors[other] > 1):
                 key += problem.key[t, d] * extent[d] * grid.digit[d]
         place = (key * _MIXER >> 40) & mask
-        while grid.count[place] > 0 and grid.key[place] != key:
+        while grid.place[place] > 0 and grid.key[place] != key:
             place = (place + 1) & mask
-        if grid.count[place] == 0:
-            grid.key[place], grid.way[place], grid.column[place] = key, 0, 0
-        grid.group[e] = place
-        grid.count[place] += 1
-        for k in range(dims):
-            d = order[k]
+        if grid.place[place] == 0:
+            grid.size[groups] = 0
+            groups += 1
+            grid.key[place], grid.place[place] = key, groups
+        grid.group[e] = grid.place[place] - 1
+        grid.size[grid.group[e]] += 1
+        for d in range(dims):
             grid.digit[d] += 1
             if grid.digit[d] < factors[d]:
                 break
             grid.digit[d] = 0
-    for place in range(mask + 1):
-        grid.row[place] = -1
+    return groups
+
+
+@kernel
+def measure_grid(
+    problem: Problem, grid: Grid, s: int, factors: NDArray[np.int64], order: NDArray[np.int64], groups: int
+) -> tuple[int, float]:
+    """(half hops, routers on the way) of one word to each instance below level s, whose groups are in ``grid``.
+
+    Args:
+        problem, grid: the task, and working memory.
+        s: the level.
+        factors: int64[D], its spatial factors.
+        order: int64[D], its spatial loops, innermost first.
+        groups: how many groups there are.
+    """
+    dims = problem.bounds.shape[0]
+    instances = 1
+    for d in range(dims):
+        instances *= factors[d]
+        grid.digit[d] = 0
+    number = 0
+    for e in range(instances):
+        grid.at[e] = number
+        for k in range(dims):
+            d = order[k]
+            stride = 1
+            for before in range(d):
+                stride *= factors[before]
+            grid.digit[d] += 1
+            number += stride
+            if grid.digit[d] < factors[d]:
+                break
+            grid.digit[d] = 0
+            number -= stride * factors[d]
+    for g in range(groups):
+        grid.way[g], grid.row[g], grid.column[g] = 0, -1, 0
+    width = max(problem.mesh[s, 0], 1)
+    middle = problem.mesh[s, 1] - 1
     # Column by column, so that of each group and column only the outermost rows count.
     for column in range(min(width, instances)):
         for e in range(column, instances, width):
-            place, row = grid.group[e], e // width
-            if grid.row[place] < 0 or grid.column[place] != column:
-                grid.way[place] += max(0, middle - 2 * row) + max(0, 2 * row - middle)
+            g, row = grid.group[grid.at[e]], e // width
+            if grid.row[g] < 0 or grid.column[g] != column:
+                grid.way[g] += max(0, middle - 2 * row) + max(0, 2 * row - middle)
             else:
-                grid.way[place] += max(0, 2 * row - middle) - max(0, 2 * grid.row[place] - middle)
-            grid.column[place], grid.row[place] = column, row
-    groups, ways, routers = 0, 0, 0.0
-    for place in range(mask + 1):
-        if grid.count[place] > 0:
-            grid.way[place] += 2 * grid.column[place]
-            groups += 1
-            ways += grid.way[place]
-    # Routers are whole for all groups of one size together.
-    for place in range(mask + 1):
-        size = grid.count[place]
-        if size > 0:
-            alike, way = 0, 0
-            for other in range(place, mask + 1):
-                if grid.count[other] == size:
-                    alike += 1
-                    way += grid.way[other]
-                    grid.count[other] = 0
+                grid.way[g] += max(0, 2 * row - middle) - max(0, 2 * grid.row[g] - middle)
+            grid.column[g], grid.row[g] = column, row
+    ways = 0
+    for g in range(groups):
+        grid.way[g] += 2 * grid.column[g]
+        ways += grid.way[g]
+    return ways, _count_routers(grid, groups) if problem.router[s] > 0.0 else 0.0
+
+
+@kernel
+def _count_routers(grid: Grid, groups: int) -> float:
+    """Routers on the ways of all groups; they are whole for all groups of one size together."""
+    routers = 0.0
+    for g in range(groups):
+        alike, way, is_first = 0, 0, True
+        for other in range(groups):
+            if grid.size[other] == grid.size[g]:
+                is_first &= other >= g
+                alike += 1
+                way += grid.way[other]
+        if is_first:
             routers += alike * (1.0 + math.floor(0.5 * way / alike))
-    return groups, ways, routers
+    return routers
 
 
 @kernel
@@ -191,11 +226,11 @@ def _measure_pattern(
     patterns = networks.patterns
     first, last = networks.first[s, choice], networks.first[s, choice + 1]
     patterns.least[row, 0] = patterns.least[row, 1] = np.inf
+    factors = networks.factors[s, choice]
+    groups = group_instances(problem, networks.grid, factors, extent, t, False)
+    patterns.distinct[row] = groups
     for layout in range(first, last):
-        groups, half_hops, routers = measure_grid(
-            problem, networks.grid, s, networks.factors[s, choice], networks.order[layout], extent, t, False
-        )
-        patterns.distinct[row] = groups
+        half_hops, routers = measure_grid(problem, networks.grid, s, factors, networks.order[layout], groups)
         patterns.layout[row, 0, layout - first] = 0.5 * half_hops
         patterns.layout[row, 1, layout - first] = routers
         patterns.least[row, 0] = min(patterns.least[row, 0], 0.5 * half_hops)

@@ -13,7 +13,7 @@ from mapgym.cost.optimum.depth.network_kernels import Networks
 from mapgym.cost.optimum.depth.order_kernels import Orders, order_loops, start
 from mapgym.cost.optimum.depth.problem import Problem
 from mapgym.cost.optimum.depth.slide_kernels import Slides
-from mapgym.cost.optimum.depth.table_kernels import Tables, Tile, bound_tile, crossing, open_tile
+from mapgym.cost.optimum.depth.table_kernels import OPTIONS, Tables, Tile, bound_extents, bound_tile
 from mapgym.cost.optimum.problem import PINNED
 
 
@@ -31,8 +31,8 @@ class Descent(NamedTuple):
     count: NDArray[np.int64]  # [S, D]
     turn: NDArray[np.int64]  # [S, D]
     promising: NDArray[np.int64]  # [S, D] the turn with the least bound
-    closed: NDArray[np.float64]  # [S] energy (pJ) of what is settled up to each level, at least
-    least: NDArray[np.float64]  # [S + 1, n] least energy of each boundary and those outside it
+    slot: NDArray[np.int64]  # [S + 1] where the tables of each boundary are
+    settled: NDArray[np.float64]  # [S] energy (pJ) that no more choices change, by the level that was chosen last
     merges: NDArray[np.bool_]  # [S] whether a level's loops may as well be those of the next level
     refines: NDArray[np.bool_]  # [1] whether links past a boundary depend on the tile below it
     found: NDArray[np.int64]  # [S, D] extents of the best chain
@@ -157,14 +157,18 @@ def bound_tiles(
     outside: Tables,
     tiles: NDArray[np.int64],
     tile: Tile,
+    limit: float,
     bounds: NDArray[np.float64],
 ) -> None:
-    """Least energy of all boundaries but that above the MACs for the tiles of level 0, float64[n]."""
+    """Least energy of all boundaries but that above the MACs for the tiles of level 0, float64[n].
+
+    What is above the limit may be bounded less tightly.
+    """
     dims = problem.bounds.shape[0]
     for row in range(tiles.shape[0]):
         for d in range(dims):
             tile.extent[0, d] = problem.divisors[d, tiles[row] // problem.stride[d] % problem.counts[d]]
-        bounds[row] = bound_tile(problem, slides, networks, state, 1, outside, tile)
+        bounds[row] = bound_tile(problem, slides, networks, state, 1, outside, tile, 0, limit)
 
 
 @inlined_kernel
@@ -206,36 +210,41 @@ def _set_extents(problem: Problem, o: Orders, descent: Descent, s: int) -> int:
 
 
 @kernel
-def _cross(
-    problem: Problem, slides: Slides, networks: Networks, state: State, o: Orders, s: int, tile: Tile
+def _bound_chain(
+    problem: Problem,
+    slides: Slides,
+    networks: Networks,
+    state: State,
+    o: Orders,
+    tables: Tables,
+    slot: int,
+    s: int,
+    at: int,
+    tile: Tile,
+    limit: float,
 ) -> float:
-    """Least energy (pJ) of what crosses boundary s, given the tile below it and the extents of level s."""
+    """Least energy (pJ) of all boundaries but that above the MACs, given the extents of the levels up to s.
+
+    Args:
+        problem, slides, networks, state, tile: the task, and working memory.
+        o: with the extents.
+        tables, slot: of all boundaries; where those of boundary s + 1 are.
+        s: the level.
+        at: place of its tile in the lattice.
+        limit: what is above it may be bounded less tightly.
+    """
     dims, tensors = problem.bounds.shape[0], problem.words.shape[0]
-    for d in range(dims):
-        tile.extent[0, d] = o.extent[s - 1, d]
-    total = open_tile(problem, slides, networks, state, s, tile)
-    if total == 0.0:
-        return np.inf
-    if total == 1.0:
-        energy = 0.0
-        for t in range(tensors):
-            energy += tile.base[t]
-        return energy
-    has_loops = False
-    for d in range(dims):
-        tile.loop[d] = o.extent[s, d] // tile.block[d]
-        has_loops |= tile.loop[d] > 1
-    least = np.inf
+    least = tables.least[slot, at]
     for c in range(tensors + 1):
-        inside, whole, ends = 1.0, tile.run[c], False
+        for r in range(OPTIONS):
+            tile.value[s + 1, c, r], tile.run[s + 1, c, r] = tables.value[slot, c, r, at], tables.run[slot, c, r, at]
+    for b in range(s, 0, -1):
         for d in range(dims):
-            if problem.group[d] == c:
-                inside *= tile.loop[d]
-            else:
-                ends |= tile.loop[d] > 1
-        if whole == 1.0 or (has_loops and inside == 1.0):
-            continue
-        least = min(least, crossing(problem, slides, state, s, tile, c, inside if ends else whole))
+            tile.extent[0, d] = o.extent[b - 1, d]
+            tile.loop[d] = o.extent[b, d] // (o.extent[b - 1, d] * state.spatial[b, d])
+        least = bound_extents(problem, slides, networks, state, b, least, tile)
+        if least >= limit:
+            break
     return least
 
 
@@ -300,6 +309,7 @@ def search_tile(
     state: State,
     o: Orders,
     descent: Descent,
+    tables: Tables,
     tile: Tile,
     innermost: int,
     limit: float,
@@ -311,6 +321,7 @@ def search_tile(
     Args:
         problem, slides, networks, state: the task, with everything chosen but the extents.
         o, descent, tile: working memory; ``descent.found`` and ``loops`` become what was found.
+        tables: of all boundaries, with an axis more in front: ``descent.slot`` says where.
         innermost: place of the tile of level 0 in the lattice.
         limit: energy to beat.
         mode: PROMISING to look at the most promising chain only, THOROUGH at every one that the bounds leave,
@@ -323,7 +334,8 @@ def search_tile(
         o.extent[0, d] = problem.divisors[d, innermost // problem.stride[d] % problem.counts[d]]
         o.extent[levels - 1, d] = problem.bounds[d]
     refines = descent.refines[0]
-    descent.closed[0] = _settle(problem, networks, state, o, 0 if refines else -1)
+    settled = _settle(problem, networks, state, o, 0 if refines else -1)
+    descent.settled[0] = settled
     s = descent.place[0]
     if not resumes:
         descent.place[0] = 0
@@ -333,34 +345,36 @@ def search_tile(
         if not _list_options(problem, state, o, descent, s):
             return limit
         if not thorough:
-            _go_to_promising(problem, slides, networks, state, o, descent, tile, s, limit)
+            _go_to_promising(problem, slides, networks, state, o, descent, tables, tile, s)
     while s > 0:
         descent.place[1] -= 1
         if descent.place[1] < 0 and thorough:
             break
         at = _set_extents(problem, o, descent, s)
         descends = False
-        rest = descent.closed[s - 1] + descent.least[s + 1, at]
-        if rest < limit:
-            closed = descent.closed[s - 1]
+        if descent.settled[s - 1] + tables.least[descent.slot[s + 1], at] < limit:
             if refines:
-                closed = _settle(problem, networks, state, o, s)
-                for b in range(1, s):
-                    closed += _cross(problem, slides, networks, state, o, b, tile)
-            closed += _cross(problem, slides, networks, state, o, s, tile)
-            if closed + descent.least[s + 1, at] < limit:
-                descent.closed[s] = closed
-                if s == levels - 2:
-                    last = _cross(problem, slides, networks, state, o, s + 1, tile)
-                    if closed + last < limit:
+                settled = _settle(problem, networks, state, o, s)
+            descent.settled[s] = settled
+            bound = settled + _bound_chain(
+                problem, slides, networks, state, o, tables, descent.slot[s + 1], s, at, tile, limit - settled
+            )
+            if bound < limit:
+                if s < levels - 2:
+                    descends = _list_options(problem, state, o, descent, s + 1)
+                else:
+                    whole = problem.stride[dims] - 1
+                    bound = settled + _bound_chain(
+                        problem, slides, networks, state, o, tables, descent.slot[levels], levels - 1, whole, tile,
+                        limit - settled,
+                    )  # fmt: skip
+                    if bound < limit:
                         descent.place[1] -= ORDERS_PER_STEP
                         limit = _search_orders(problem, networks, state, o, descent, limit, recording)
-                else:
-                    descends = _list_options(problem, state, o, descent, s + 1)
         if descends:
             s += 1
             if not thorough:
-                _go_to_promising(problem, slides, networks, state, o, descent, tile, s, limit)
+                _go_to_promising(problem, slides, networks, state, o, descent, tables, tile, s)
         else:
             while s > 0 and _advance(descent, s, dims):
                 s -= 1
@@ -376,9 +390,9 @@ def _go_to_promising(
     state: State,
     o: Orders,
     descent: Descent,
+    tables: Tables,
     tile: Tile,
     s: int,
-    limit: float,
 ) -> None:
     """Leaves only the extents of a level that have the least bound."""
     dims = problem.bounds.shape[0]
@@ -387,9 +401,10 @@ def _go_to_promising(
         descent.promising[s, d] = 0
     while True:
         at = _set_extents(problem, o, descent, s)
-        bound = descent.closed[s - 1] + descent.least[s + 1, at]
-        if bound < min(least, limit):
-            bound += _cross(problem, slides, networks, state, o, s, tile)
+        if tables.least[descent.slot[s + 1], at] < least:
+            bound = _bound_chain(
+                problem, slides, networks, state, o, tables, descent.slot[s + 1], s, at, tile, least
+            )
             if bound < least:
                 least = bound
                 for d in range(dims):

@@ -31,13 +31,14 @@ from mapgym.cost.optimum.depth.slide_kernels import Slides
 from mapgym.cost.optimum.depth.solution import build_mapping, with_best_layouts
 from mapgym.cost.optimum.depth.table_kernels import Tables, fill_tables, mark_tiles
 from mapgym.cost.optimum.depth.work import (
+    fill_outermost,
     make_descent,
     make_orders,
-    make_outermost,
     make_slides,
     make_state,
     make_tables,
     make_tile,
+    table_bytes,
 )
 from mapgym.mapping import Mapping, MappingBatch
 
@@ -45,7 +46,8 @@ _Number = TypeVar("_Number", float, NDArray[np.float64])
 
 # Sums of a few dozen terms: an equal mapping must not look better than the incumbent by rounding.
 _ROUNDING = 1e-12
-_MOST_TABLE_BYTES = 600_000_000
+_MOST_TABLE_BYTES = 1_200_000_000
+_MOST_TABLES = 1000
 _STEPS = 200_000
 """Steps of a search between two looks at the clock."""
 
@@ -120,7 +122,12 @@ class DepthSolver:
         self.value = math.inf
         self.best: tuple[Mapping, Cost] | None = None
         self.nodes = 0
-        self._tables: OrderedDict[tuple[bytes, bytes], Tables] = OrderedDict()
+        # Tables of the outermost boundary lie in the first slot; the others are given away by turns.
+        slots = max(self.levels + 2, min(_MOST_TABLES, _MOST_TABLE_BYTES // table_bytes(problem)))
+        self._all_tables = make_tables(problem, slots)
+        fill_outermost(problem, self._tables_in(0))
+        self._slots: OrderedDict[tuple[bytes, bytes], int] = OrderedDict()
+        self._free = list(range(slots - 1, 0, -1))
         self._fits: dict[tuple[int, bytes], NDArray[np.bool_]] = {}
         self._most, self._shared = self._extremes()
         self._heap: list[tuple[float, int, Node | _Leaf]] = []
@@ -128,7 +135,6 @@ class DepthSolver:
         self._leaves: list[tuple[float, int, _Leaf]] = []
         self._searched: list[_Leaf] = []
         self._is_closing = False
-        self._outermost = make_outermost(task.problem)
 
     def _extremes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Largest fan-out in use, [S], and the least share of instances with different offsets, [S, T]."""
@@ -147,29 +153,30 @@ class DepthSolver:
         for s in range(self.levels - 1, node.level - 1, -1):
             choose(self.task.problem, self.networks, self.state, s)
 
-    def _outside(self, node: Node) -> Tables:
-        """Tables of the node's boundary; made again if they had to make room. Leaves the state set to the node."""
+    def _tables_in(self, slot: int) -> Tables:
+        return Tables(*(array[slot] for array in self._all_tables))
+
+    def _outside(self, node: Node) -> int:
+        """The slot of the node's tables, made again if they had to make room. Leaves the state set to the node."""
         if node.parent is None:
             self._enter(node)
-            return self._outermost
-        tables = self._tables.get(node.chosen)
-        if tables is None:
-            outside = self._outside(node.parent)
+            return 0
+        if node.chosen in self._slots:
+            self._slots.move_to_end(node.chosen)
             self._enter(node)
-            tables = make_tables(self.task.problem)
-            self._fill(node, outside, tables)
-            self._tables[node.chosen] = tables
-            size = sum(array.nbytes for array in tables)
-            while len(self._tables) * size > _MOST_TABLE_BYTES and len(self._tables) > self.levels + 1:
-                self._tables.popitem(last=False)
-        else:
-            self._tables.move_to_end(node.chosen)
-            self._enter(node)
-        return tables
-
-    def _fill(self, node: Node, outside: Tables, tables: Tables) -> None:
-        tiles = self._list_tiles(node, outside)
-        fill_tables(self.task.problem, self.slides, self.networks, self.state, node.level, outside, tiles, self.tile, tables)
+            return self._slots[node.chosen]
+        outside = self._outside(node.parent)
+        self._enter(node)
+        if not self._free:
+            # The tables of nodes further out were used just now.
+            self._free.append(self._slots.popitem(last=False)[1])
+        slot = self._slots[node.chosen] = self._free.pop()
+        around = self._tables_in(outside)
+        fill_tables(
+            self.task.problem, self.slides, self.networks, self.state, node.level, around,
+            self._list_tiles(node, around), self.tile, self._tables_in(slot),
+        )  # fmt: skip
+        return slot
 
     def _list_tiles(self, node: Node, outside: Tables) -> NDArray[np.int64]:
         """Tiles of the level below the node's that fit it and have a multiple that fits the levels outside."""
@@ -186,7 +193,7 @@ class DepthSolver:
         if node.level == 1:
             self._grow_leaves(node)
         else:
-            outside = self._outside(node)
+            outside = self._tables_in(self._outside(node))
             s = node.level - 1
             rows = self.task.options[s]
             keeps = self.task.keeps[s - 1]
@@ -203,29 +210,33 @@ class DepthSolver:
 
     def _grow_leaves(self, node: Node) -> None:
         assert node.parent is not None
-        outside = self._outside(node.parent)
+        outside = self._tables_in(self._outside(node.parent))
         self._enter(node)
-        problem = self.task.problem
+        problem, known = self.task.problem, sum(self.state.known[1:].tolist())
+        settled, cycles = np.full(len(self.task.options[0]), math.inf), np.ones(len(self.task.options[0]))
+        for i in range(len(settled)):
+            self.state.choice[0] = i
+            choose(problem, self.networks, self.state, 0)
+            cycles[i] = problem.macs / self.state.used[0]
+            if self.state.used[0] >= self.task.space.entries.min_used_macs:
+                settled[i] = least_at_macs(problem, self.networks, self.state) + known
+        limit = math.inf
+        allowed = np.isfinite(settled)
+        if self._of_energy and allowed.any():
+            limit = float((self.value / (cycles if self._of_cycles else 1.0) - settled)[allowed].max())
         tiles = self._list_tiles(node, outside)
         energies = np.empty(len(tiles))
-        bound_tiles(problem, self.slides, self.networks, self.state, outside, tiles, self.tile, energies)
+        bound_tiles(problem, self.slides, self.networks, self.state, outside, tiles, self.tile, limit, energies)
         possible = np.flatnonzero(np.isfinite(energies))
         node.tiles, node.energies = tiles[possible], energies[possible]
-        known = sum(self.state.known[1:].tolist())
-        bounds, cycles = [], []
-        for i in range(len(self.task.options[0])):
-            rows = self._tiles_of(node, i)
-            bound = math.inf
+        bounds = np.full(len(settled), math.inf)
+        for i in np.flatnonzero(allowed):
+            rows = self._tiles_of(node, int(i))
             if len(rows):
-                self.state.choice[0] = i
-                choose(problem, self.networks, self.state, 0)
-                if self.state.used[0] >= self.task.space.entries.min_used_macs:
-                    bound = least_at_macs(problem, self.networks, self.state) + known + float(node.energies[rows].min())
-            bounds.append(bound)
-            cycles.append(problem.macs / self.state.used[0])
+                bounds[i] = settled[i] + node.energies[rows].min()
         finite = np.flatnonzero(np.isfinite(bounds))
         children = np.stack([np.zeros_like(finite), finite], axis=1)
-        self._set_children(node, np.array(bounds)[finite], np.array(cycles)[finite], children)
+        self._set_children(node, bounds[finite], cycles[finite], children)
 
     def _objective(self, energy: _Number, cycles: _Number) -> _Number:
         """What is minimised."""
@@ -333,7 +344,7 @@ class DepthSolver:
         node = leaf.node
         outside: Node | None = node.parent
         while outside is not None:
-            self.descent.least[outside.level] = self._outside(outside).least
+            self.descent.slot[outside.level] = self._outside(outside)
             outside = outside.parent
         self._enter(node)
         self.state.choice[0] = leaf.spatial
@@ -368,8 +379,8 @@ class DepthSolver:
             limit = self._limit(leaf)
             self.descent.place[1] = _STEPS
             found = search_tile(
-                self.task.problem, self.slides, self.networks, self.state, self.orders, self.descent, self.tile, tile,
-                limit, mode, resumes,
+                self.task.problem, self.slides, self.networks, self.state, self.orders, self.descent, self._all_tables,
+                self.tile, tile, limit, mode, resumes,
             )  # fmt: skip
             if mode == RECORDING:
                 self._price_records(leaf)

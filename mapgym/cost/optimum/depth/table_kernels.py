@@ -15,13 +15,19 @@ from mapgym.cost.optimum.depth.slide_kernels import Slides
 from mapgym.cost.optimum.orders_kernels import tile_words
 
 
+OPTIONS = 3
+"""How many choices of a run are told apart; what is beyond is joined to the longest of them with the least energy."""
+
+
 class Tables(NamedTuple):
     """Least energies (pJ) of a boundary and all those outside it, by the tile below it (n tiles); inf where none fits.
 
-    The groups are those of the first loop outside the tile.
+    The groups are those of the first loop outside the tile; the run is the product of the leading loops in the group. The
+    working memory of several boundaries has an axis more in front.
     """
 
-    first: NDArray[np.float64]  # [T + 1, n] with the first loop in each group
+    value: NDArray[np.float64]  # [T + 1, OPTIONS, n] with the first loop in each group; the first option is the least
+    run: NDArray[np.float64]  # [T + 1, OPTIONS, n] for an option, at most
     least: NDArray[np.float64]  # [n] over all groups
     beyond: NDArray[np.float64]  # [T + 1, n] the least over multiples of the tile in the dims outside the group
     anywhere: NDArray[np.float64]  # [n] the least over all multiples of the tile
@@ -37,7 +43,9 @@ class Tile(NamedTuple):
     loop: NDArray[np.int64]  # [D] bound of the level's loop; 1 for none
     base: NDArray[np.float64]  # [T] pJ if nothing is reused
     rest: NDArray[np.float64]  # [T] share that is left after loops that the tensor does not depend on, at least
-    run: NDArray[np.float64]  # [T + 1] product of all loops of a group
+    whole: NDArray[np.float64]  # [T + 1] product of all loops of a group
+    value: NDArray[np.float64]  # [S + 1, T + 1, OPTIONS] of a chain, as Tables
+    run: NDArray[np.float64]  # [S + 1, T + 1, OPTIONS] as Tables
     option: NDArray[np.int64]  # [D, V] indices of extents to try
     count: NDArray[np.int64]  # [D]
     turn: NDArray[np.int64]  # [D]
@@ -73,13 +81,18 @@ def _slide(problem: Problem, slides: Slides, tile: Tile, gaps: int, t: int, d: i
     return anew * (1.0 - 1.0 / n) + tail / n
 
 
-@inlined_kernel
-def open_tile(problem: Problem, slides: Slides, networks: Networks, state: State, s: int, tile: Tile) -> float:
-    """Prepares the tile whose extents are filled in; returns the product of the loops outside it, 0 if it does not fit."""
+@kernel
+def open_tile(
+    problem: Problem, slides: Slides, networks: Networks, state: State, s: int, tile: Tile, exactly: bool
+) -> float:
+    """Prepares the tile whose extents are filled in; returns the product of the loops outside it, 0 if it does not fit.
+
+    Unless asked to do so exactly, offsets that depend on the tile are not looked up.
+    """
     dims, tensors = problem.bounds.shape[0], problem.words.shape[0]
     total = 1.0
     for c in range(tensors + 1):
-        tile.run[c] = 1.0
+        tile.whole[c] = 1.0
     for d in range(dims):
         block = tile.extent[0, d] * state.spatial[s, d]
         outside = block * state.outer[s + 1, d]
@@ -88,7 +101,7 @@ def open_tile(problem: Problem, slides: Slides, networks: Networks, state: State
         tile.block[d] = block
         tile.index[d] = problem.position[d, block]
         tile.left[d] = problem.bounds[d] // outside
-        tile.run[problem.group[d]] *= tile.left[d]
+        tile.whole[problem.group[d]] *= tile.left[d]
         total *= tile.left[d]
     gaps = _gaps(state, s)
     survives = problem.reuse_survives_stationary_steps
@@ -96,7 +109,7 @@ def open_tile(problem: Problem, slides: Slides, networks: Networks, state: State
         tile.base[t], tile.rest[t] = 0.0, 1.0
         if state.weight[s, t] > 0.0:
             weight = state.weight[s, t]
-            if networks.is_paired[s, state.choice[s], t]:
+            if exactly and networks.is_paired[s, state.choice[s], t]:
                 weight = weight_of_tile(problem, networks, state, s, t, tile.extent[0])
             tile.base[t] = weight * tile_words(problem, tile.extent, 0, t) * total
             for d in range(dims):
@@ -116,19 +129,22 @@ def _gaps(state: State, s: int) -> int:
     return int(state.used[s + 1] > 1.0)
 
 
-@inlined_kernel
-def crossing(problem: Problem, slides: Slides, state: State, s: int, tile: Tile, c: int, run: float) -> float:
-    """Least energy (pJ) of what crosses a boundary if the first loop is in group c and the group leads with a product.
+@kernel
+def crossing(
+    problem: Problem, slides: Slides, state: State, s: int, tile: Tile, c: int
+) -> tuple[float, float]:
+    """Least energy (pJ) of what crosses a boundary if the first loop is in group c: of the tensors that it moves, and of
+    the one that it does not, which is to be divided by the run of the group.
 
     The first loop is one of the level's, where the level has any of the group.
     """
     dims = problem.bounds.shape[0]
-    energy = 0.0
+    moved, own = 0.0, 0.0
     for t in range(problem.words.shape[0]):
         if tile.base[t] == 0.0:
             continue
         if t == c:
-            energy += tile.base[t] / run * tile.rest[t]
+            own = tile.base[t] * tile.rest[t]
             continue
         share = 1.0
         if tile.rest[t] < 1.0 or not problem.reuse_survives_stationary_steps:
@@ -141,73 +157,227 @@ def crossing(problem: Problem, slides: Slides, state: State, s: int, tile: Tile,
                     bound = tile.loop[d] if inside else 0
                     share = min(share, _slide(problem, slides, tile, _gaps(state, s), t, d, bound))
             share = min(share, 1.0)
-        energy += tile.base[t] * share
-    return energy
+        moved += tile.base[t] * share
+    return moved, own
+
+
+@inlined_kernel
+def _clear_options(tile: Tile, row: int, c: int) -> None:
+    for r in range(OPTIONS):
+        tile.value[row, c, r], tile.run[row, c, r] = np.inf, 0.0
+
+
+@inlined_kernel
+def _is_beaten(tile: Tile, row: int, c: int, value: float, run: float) -> bool:
+    """Whether an option is no worse."""
+    beaten = False
+    for r in range(OPTIONS):
+        beaten |= tile.value[row, c, r] <= value and tile.run[row, c, r] >= run
+    return beaten
+
+
+@inlined_kernel
+def _add_option(tile: Tile, row: int, c: int, value: float, run: float) -> None:
+    """Adds an option, unless one that is there is no worse; those that are worse go. By value, runs grow with it."""
+    value_of, run_of = tile.value[row, c], tile.run[row, c]
+    place = 0
+    while place < OPTIONS and value_of[place] <= value:
+        place += 1
+    if place == 0 or run_of[place - 1] < run:
+        end = place
+        while end < OPTIONS and value_of[end] < np.inf and run_of[end] <= run:
+            end += 1
+        if end == place:
+            if value_of[OPTIONS - 1] < np.inf:
+                # There is no room: one option stands for two.
+                place = min(place, OPTIONS - 1)
+                value_of[place] = min(value_of[place], value)
+                run_of[place] = max(run_of[place], run)
+                return
+            for r in range(OPTIONS - 1, place, -1):
+                value_of[r], run_of[r] = value_of[r - 1], run_of[r - 1]
+        else:
+            gap = end - place - 1
+            for r in range(place + 1, OPTIONS):
+                if r + gap < OPTIONS:
+                    value_of[r], run_of[r] = value_of[r + gap], run_of[r + gap]
+                else:
+                    value_of[r], run_of[r] = np.inf, 0.0
+        value_of[place], run_of[place] = value, run
 
 
 @kernel
 def bound_tile(
-    problem: Problem, slides: Slides, networks: Networks, state: State, s: int, outside: Tables, tile: Tile
+    problem: Problem,
+    slides: Slides,
+    networks: Networks,
+    state: State,
+    s: int,
+    outside: Tables,
+    tile: Tile,
+    row: int,
+    limit: float,
 ) -> float:
-    """The least energy of boundary s and those outside it for the tile in ``tile``; run becomes that of each group."""
+    """The least energy of boundary s and those outside it for the tile in ``tile``; options go to a row of it.
+
+    With a limit, what is above it may be bounded less tightly, and only the least option counts.
+    """
     dims, tensors = problem.bounds.shape[0], problem.words.shape[0]
-    total = open_tile(problem, slides, networks, state, s, tile)
+    total = open_tile(problem, slides, networks, state, s, tile, limit == np.inf)
     for c in range(tensors + 1):
-        tile.run[c] = tile.run[c] if total > 0.0 else np.inf
+        _clear_options(tile, row, c)
     if total == 0.0:
         return np.inf
     at = 0
     for d in range(dims):
         at += tile.index[d] * problem.stride[d]
         tile.loop[d] = 1
+    if limit < np.inf:
+        quick = _bound_quickly(problem, slides, state, s, outside, tile, at)
+        if quick >= limit:
+            return quick
+        open_tile(problem, slides, networks, state, s, tile, True)
     if total == 1.0:
         least = outside.least[at]
         for t in range(tensors):
             least += tile.base[t]
-            tile.run[t] = np.inf
-        tile.run[tensors] = least
+        _add_option(tile, row, tensors, least, 1.0)
         return least
     least = np.inf
     for c in range(tensors + 1):
-        longest = tile.run[c]
-        tile.run[c] = np.inf
-        if longest == 1.0:
-            continue
-        for d in range(dims):
-            tile.count[d], tile.turn[d], tile.loop[d] = 0, 0, 1
-            if problem.group[d] == c:
-                for v in range(tile.index[d], problem.counts[d]):
-                    n = problem.divisors[d, v] // tile.block[d]
-                    if problem.divisors[d, v] % tile.block[d] == 0 and tile.left[d] % n == 0:
-                        tile.option[d, tile.count[d]] = v
-                        tile.count[d] += 1
-        while True:
-            j, inside = at, 1.0
-            for d in range(dims):
-                if tile.count[d] > 0:
-                    v = tile.option[d, tile.turn[d]]
-                    tile.loop[d] = problem.divisors[d, v] // tile.block[d]
-                    inside *= tile.loop[d]
-                    j += (v - tile.index[d]) * problem.stride[d]
-            if outside.first[c, j] < tile.run[c]:
-                # All loops of the level are in the group, and so is the next one.
-                energy = crossing(problem, slides, state, s, tile, c, longest) + outside.first[c, j]
-                tile.run[c] = min(tile.run[c], energy)
-            if inside > 1.0 and outside.beyond[c, j] < tile.run[c]:
-                energy = crossing(problem, slides, state, s, tile, c, inside) + outside.beyond[c, j]
-                tile.run[c] = min(tile.run[c], energy)
-            d = 0
-            while d < dims:
-                if tile.count[d] > 0:
-                    tile.turn[d] += 1
-                    if tile.turn[d] < tile.count[d]:
-                        break
-                    tile.turn[d] = 0
-                d += 1
-            if d == dims:
-                break
-        least = min(least, tile.run[c])
+        if tile.whole[c] > 1.0:
+            most = least if limit < np.inf else np.inf
+            _try_extents(problem, slides, state, s, outside, tile, row, c, at, most)
+            least = min(least, tile.value[row, c, 0])
     return least
+
+
+@inlined_kernel
+def _bound_quickly(
+    problem: Problem, slides: Slides, state: State, s: int, outside: Tables, tile: Tile, at: int
+) -> float:
+    """As bound_tile, as if all loops of a group came first and the best of everything outside could be had with them."""
+    quick = np.inf
+    for c in range(problem.words.shape[0] + 1):
+        if tile.whole[c] > 1.0:
+            moved, own = crossing(problem, slides, state, s, tile, c)
+            quick = min(quick, moved + own / tile.whole[c] + outside.anywhere[at])
+    if quick == np.inf:
+        # There is no loop outside.
+        quick = outside.least[at]
+        for t in range(problem.words.shape[0]):
+            quick += tile.base[t]
+    return quick
+
+
+@inlined_kernel
+def _try_extents(
+    problem: Problem,
+    slides: Slides,
+    state: State,
+    s: int,
+    outside: Tables,
+    tile: Tile,
+    row: int,
+    c: int,
+    at: int,
+    limit: float,
+) -> None:
+    """Adds the options below a limit of a first loop in group c, over all extents of the group; ``at`` is the block."""
+    dims = problem.bounds.shape[0]
+    slides_any = False
+    for t in range(problem.words.shape[0]):
+        if tile.base[t] > 0.0 and t != c:
+            for d in range(dims):
+                slides_any |= problem.group[d] == c and problem.partner[t, d] >= 0 and tile.left[d] > 1
+    for d in range(dims):
+        tile.count[d], tile.turn[d], tile.loop[d] = 0, 0, 1
+        if problem.group[d] == c:
+            for v in range(tile.index[d], problem.counts[d]):
+                n = problem.divisors[d, v] // tile.block[d]
+                if problem.divisors[d, v] % tile.block[d] == 0 and tile.left[d] % n == 0:
+                    tile.option[d, tile.count[d]] = v
+                    tile.count[d] += 1
+    # What the tensors that move take at least; it depends on the extents only where one of them slides.
+    at_least, own = crossing(problem, slides, state, s, tile, c)
+    while True:
+        j, inside = at, 1.0
+        for d in range(dims):
+            if tile.count[d] > 0:
+                v = tile.option[d, tile.turn[d]]
+                tile.loop[d] = problem.divisors[d, v] // tile.block[d]
+                inside *= tile.loop[d]
+                j += (v - tile.index[d]) * problem.stride[d]
+        moved, is_known = at_least, not slides_any
+        for r in range(-1, OPTIONS):
+            # The run ends at the level; or all loops of the level are in the group, and so is the next one.
+            run, beyond = inside, outside.beyond[c, j]
+            if r >= 0:
+                run, beyond = inside * outside.run[c, r, j], outside.value[c, r, j]
+            if beyond == np.inf or run == 1.0:
+                continue
+            value = moved + own / run + beyond
+            if value >= limit or _is_beaten(tile, row, c, value, run):
+                continue
+            if not is_known:
+                moved, _ = crossing(problem, slides, state, s, tile, c)
+                is_known = True
+                value = moved + own / run + beyond
+            _add_option(tile, row, c, value, run)
+        d = 0
+        while d < dims:
+            if tile.count[d] > 0:
+                tile.turn[d] += 1
+                if tile.turn[d] < tile.count[d]:
+                    break
+                tile.turn[d] = 0
+            d += 1
+        if d == dims:
+            break
+
+
+@kernel
+def bound_extents(
+    problem: Problem, slides: Slides, networks: Networks, state: State, s: int, least: float, tile: Tile
+) -> float:
+    """As bound_tile, where the extents of level s are known: its loops are in ``tile``.
+
+    Args:
+        problem, slides, networks, state, s: see bound_tile.
+        least: least energy outside, given these extents; its options are in row s + 1 of ``tile``, as row s becomes.
+        tile: with the extents of the tile filled in.
+    """
+    dims, tensors = problem.bounds.shape[0], problem.words.shape[0]
+    total = open_tile(problem, slides, networks, state, s, tile, True)
+    for c in range(tensors + 1):
+        _clear_options(tile, s, c)
+    if total == 0.0:
+        return np.inf
+    if total == 1.0:
+        for t in range(tensors):
+            least += tile.base[t]
+        _add_option(tile, s, tensors, least, 1.0)
+        return least
+    best = np.inf
+    for c in range(tensors + 1):
+        inside, ends = 1.0, False
+        for d in range(dims):
+            if problem.group[d] == c:
+                inside *= tile.loop[d]
+            else:
+                ends |= tile.loop[d] > 1
+        if tile.whole[c] == 1.0 or (ends and inside == 1.0):
+            continue
+        moved, own = crossing(problem, slides, state, s, tile, c)
+        if not ends:
+            for r in range(OPTIONS):
+                if tile.value[s + 1, c, r] < np.inf:
+                    run = inside * tile.run[s + 1, c, r]
+                    _add_option(tile, s, c, moved + own / run + tile.value[s + 1, c, r], run)
+        if inside > 1.0:
+            _add_option(tile, s, c, moved + own / inside + least, inside)
+        best = min(best, tile.value[s, c, 0])
+    return best
 
 
 @kernel
@@ -227,18 +397,21 @@ def fill_tables(
     for i in range(n):
         out.least[i] = out.anywhere[i] = np.inf
         for c in range(tensors + 1):
-            out.first[c, i] = out.beyond[c, i] = np.inf
+            out.beyond[c, i] = np.inf
+            for r in range(OPTIONS):
+                out.value[c, r, i], out.run[c, r, i] = np.inf, 0.0
     least = np.inf
     for row in range(tiles.shape[0]):
         i = tiles[row]
         for d in range(dims):
             tile.extent[0, d] = problem.divisors[d, i // problem.stride[d] % problem.counts[d]]
-        energy = bound_tile(problem, slides, networks, state, s, outside, tile)
+        energy = bound_tile(problem, slides, networks, state, s, outside, tile, 0, np.inf)
         least = min(least, energy)
         out.least[i] = out.anywhere[i] = energy
         for c in range(tensors + 1):
-            out.first[c, i] = tile.run[c]
             out.beyond[c, i] = energy
+            for r in range(OPTIONS):
+                out.value[c, r, i], out.run[c, r, i] = tile.value[0, c, r], tile.run[0, c, r]
     # Least over multiples, one dim after the other; smaller divisors first, so that what is read has not changed yet.
     for d in range(dims):
         for i in range(n):

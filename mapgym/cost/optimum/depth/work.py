@@ -9,7 +9,7 @@ from mapgym.cost.optimum.depth.order_kernels import MOST_RECORDS, Orders
 from mapgym.cost.optimum.depth.problem import Problem
 from mapgym.cost.optimum.depth.search_kernels import Descent
 from mapgym.cost.optimum.depth.slide_kernels import Slides, Stack, fill_slides
-from mapgym.cost.optimum.depth.table_kernels import Tables, Tile
+from mapgym.cost.optimum.depth.table_kernels import OPTIONS, Tables, Tile
 
 
 def make_state(problem: Problem) -> State:
@@ -51,27 +51,39 @@ def make_slides(problem: Problem) -> Slides:
 def make_tile(problem: Problem) -> Tile:
     """Allocates the working memory for one tile."""
     dims, most = problem.divisors.shape
-    tensors = len(problem.words)
+    levels, tensors = problem.serve.shape
+    options = (levels + 1, tensors + 1, OPTIONS)
 
     def whole() -> np.ndarray:
         return np.ones(dims, np.int64)
 
     return Tile(
         extent=np.ones((1, dims), np.int64), index=whole(), block=whole(), left=whole(), loop=whole(),
-        base=np.zeros(tensors), rest=np.ones(tensors), run=np.ones(tensors + 1),
+        base=np.zeros(tensors), rest=np.ones(tensors), whole=np.ones(tensors + 1),
+        value=np.zeros(options), run=np.zeros(options),
         option=np.zeros((dims, most), np.int64), count=whole(), turn=whole(),
     )  # fmt: skip
 
 
-def make_tables(problem: Problem) -> Tables:
-    """Allocates the tables of a boundary."""
+def make_tables(problem: Problem, slots: int) -> Tables:
+    """Allocates room for the tables of so many boundaries."""
     n, groups = int(problem.stride[-1]), len(problem.words) + 1
-    return Tables(np.empty((groups, n)), np.empty(n), np.empty((groups, n)), np.empty(n))
+    return Tables(
+        np.empty((slots, groups, OPTIONS, n)),
+        np.empty((slots, groups, OPTIONS, n)),
+        np.empty((slots, n)),
+        np.empty((slots, groups, n)),
+        np.empty((slots, n)),
+    )
 
 
-def make_outermost(problem: Problem) -> Tables:
+def table_bytes(problem: Problem) -> int:
+    """Bytes of the tables of a boundary."""
+    return 8 * int(problem.stride[-1]) * (2 + (1 + 2 * OPTIONS) * (len(problem.words) + 1))
+
+
+def fill_outermost(problem: Problem, tables: Tables) -> None:
     """The tables outside the outermost level: its tile is the whole problem, and nothing is outside."""
-    tables = make_tables(problem)
     for table in tables:
         table[:] = np.inf
     n = len(tables.least)
@@ -83,7 +95,6 @@ def make_outermost(problem: Problem) -> Tables:
         for d in np.flatnonzero(problem.group == c):
             whole &= places // problem.stride[d] % problem.counts[d] == problem.counts[d] - 1
         tables.beyond[c, whole] = 0.0
-    return tables
 
 
 def make_orders(problem: Problem) -> Orders:
@@ -111,13 +122,12 @@ def make_descent(problem: Problem) -> Descent:
     """Allocates the working memory for chains."""
     levels = len(problem.serve)
     dims, most = problem.divisors.shape
-    n = int(problem.stride[-1])
 
     def whole(*shape: int) -> np.ndarray:
         return np.zeros(shape, np.int64)
 
     return Descent(
         option=whole(levels, dims, most), count=whole(levels, dims), turn=whole(levels, dims),
-        promising=whole(levels, dims), closed=np.zeros(levels), least=np.zeros((levels + 1, n)),
+        promising=whole(levels, dims), slot=whole(levels + 1), settled=np.zeros(levels),
         merges=np.zeros(levels, np.bool_), refines=np.zeros(1, np.bool_), found=whole(levels, dims), loops=whole(levels * dims), place=whole(2),
     )  # fmt: skip

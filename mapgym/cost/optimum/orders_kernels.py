@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mapgym.compilation import inlined_kernel, kernel
 from mapgym.cost.optimum.offset_kernels import count_offsets, served_across, served_along, sliding_length
-from mapgym.cost.optimum.problem import BLOCK, BUFFER_TILE, INNER, IRRELEVANT, OUTER, PINNED, TILE, Problem
+from mapgym.cost.optimum.problem import BLOCK, BUFFER_TILE, INNER, IRRELEVANT, OUTER, PINNED, TILE, Problem, Projections
 
 # What a tensor's loops have been so far, at one boundary; a rank number: only that sliding rank has moved.
 FRESH = -4  # no loop yet
@@ -55,7 +55,7 @@ class OrderScratch(NamedTuple):
 
 
 @kernel
-def tile_words(problem: Problem, extent: NDArray[np.int64], row: int, t: int) -> float:
+def tile_words(problem: Projections, extent: NDArray[np.int64], row: int, t: int) -> float:
     """Words of a tensor's tile with the extents in a row."""
     words = 1
     for d in range(problem.bounds.shape[0]):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,26 @@ TILE, BLOCK, BUFFER_TILE = range(3)
 
 INNER, OUTER = range(2)
 """The boundaries that temporal loops are outside of: that below the buffer, and that below the memory."""
+
+
+class Projections(Protocol):
+    """How tensors depend on dims; see :class:`Problem`."""
+
+    @property
+    def bounds(self) -> NDArray[np.int64]:
+        """int64[D]."""
+
+    @property
+    def role(self) -> NDArray[np.int64]:
+        """int64[T, D]."""
+
+    @property
+    def coefficient(self) -> NDArray[np.int64]:
+        """int64[T, D]."""
+
+    @property
+    def partner(self) -> NDArray[np.int64]:
+        """int64[T, D]."""
 
 
 class Problem(NamedTuple):
@@ -107,8 +127,8 @@ def check_supported(space: MapSpace) -> None:
         raise SpecificationError(f"{where}fanout_check is {quoted(accelerator.fanout_check)}; set it to 'per_level'")
     if accelerator.peer_links and not is_flat(accelerator):
         raise SpecificationError(
-            f"{where}neighbours pass words to each other, which is covered on two or three levels without network energy "
-            "and with one instance of each but the innermost; add --no-peer-links, or peer_links: false"
+            f"{where}neighbours pass words to each other, which is covered on two or three levels without network "
+            "energy, one instance of each but the innermost; add --no-peer-links, or peer_links: false"
         )
     for key in ("no_temporal_reuse", "no_multicast", "minimum_utilization"):
         if any(getattr(level, key) for level in accelerator.levels):
@@ -254,7 +274,7 @@ def _energies(
     places = [*range(len(accelerator.levels) - 1), MEMORY]
     of_three = np.zeros((3, 3, len(outputs)))
     of_three[:, places] = word_energies(accelerator, outputs)
-    return tuple(of_three)
+    return of_three[0], of_three[1], of_three[2]
 
 
 def word_energies(

@@ -472,6 +472,4 @@ def _conclude(solver: Solver | DepthSolver, bound: float, gap: float, seconds: f
     if solver.objective != "latency":
         lower *= 1.0 - TOLERANCE
     certified = value <= lower * (1.0 + gap)
-    return Optimum(
-        mapping, cost, solver.objective, value, lower, certified, solver.nodes, seconds, interrupted
-    )
+    return Optimum(mapping, cost, solver.objective, value, lower, certified, solver.nodes, seconds, interrupted)

@@ -113,5 +113,5 @@ def test_an_interruption_keeps_what_was_found(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_links_are_not_covered_in_deep_hierarchies() -> None:
-    with pytest.raises(SpecificationError, match="neighbours pass words to each other.*add --no-peer-links"):
+    with pytest.raises(SpecificationError, match=r"neighbours pass words to each other.*add --no-peer-links"):
         find_optimum(MapSpace(workload("paper/bert_kqv"), accelerator("simba_like"), AXES))

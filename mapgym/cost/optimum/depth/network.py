@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from mapgym.cost.optimum.depth.network_kernels import Grid, Networks, Patterns, group_instances, measure_grid
 from mapgym.cost.optimum.depth.problem import Problem, Task
 
-
 _Loops = tuple[tuple[int, ...], int]
 _Layout = tuple[NDArray[np.float64], NDArray[np.float64], _Loops]
 
@@ -70,9 +69,7 @@ def _make_patterns(layouts: int, tensors: int, is_any: bool) -> Patterns:
 
 def _make_grid(instances: int, dims: int) -> Grid:
     places = 2 ** (2 * instances - 1).bit_length()
-    return Grid(
-        np.zeros(dims, np.int64), *np.zeros((2, places), np.int64), *np.zeros((6, instances), np.int64)
-    )
+    return Grid(np.zeros(dims, np.int64), *np.zeros((2, places), np.int64), *np.zeros((6, instances), np.int64))
 
 
 def _offsets(

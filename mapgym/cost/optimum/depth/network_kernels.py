@@ -19,8 +19,8 @@ _MIXER = -7046029254386353131
 class Networks(NamedTuple):
     """What instances below a level ask for, by level and choice of spatial factors (at most N; L layouts in all).
 
-    Where two dims of a rank are spread, which offsets coincide depends on the extents of the tile, but only on the ratio
-    of their steps: a *pattern*. What each pattern takes in each layout is measured when it is first asked for.
+    Where two dims of a rank are spread, the extents of the tile decide which offsets coincide, but only by the ratio of
+    the two steps: a *pattern*. What a pattern takes in each layout is measured when it is first asked for.
     """
 
     factors: NDArray[np.int64]  # [S, N, D] spatial factors
@@ -48,7 +48,7 @@ class Patterns(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """Working memory: one entry for each instance, in the order of the dims, for each group, or for a place of a table."""
+    """Working memory: one entry for each instance, in the order of the dims, for each group, or place of a table."""
 
     digit: NDArray[np.int64]  # [D]
     key: NDArray[np.int64]  # [places] offset of a group
@@ -182,9 +182,7 @@ def _count_routers(grid: Grid, groups: int) -> float:
 
 
 @kernel
-def find_pattern(
-    problem: Problem, networks: Networks, s: int, choice: int, extent: NDArray[np.int64], t: int
-) -> int:
+def find_pattern(problem: Problem, networks: Networks, s: int, choice: int, extent: NDArray[np.int64], t: int) -> int:
     """The row of patterns for a tensor whose offsets below a level depend on the extents of the tile, int64[D]."""
     patterns = networks.patterns
     key, ranks = (s * networks.factors.shape[1] + choice) * problem.words.shape[0] + t + 1, 0

@@ -181,7 +181,7 @@ def boundary_energy(
 
 @kernel
 def _routed_on(problem: Problem, state: State, b: int, t: int, way: float) -> float:
-    """Routers beyond the first that words handed on by a bypassed level pass: one for each whole hop of each of them."""
+    """Routers beyond the first that words handed on by a bypassed level pass: one for each whole hop of each word."""
     entering = problem.macs / state.used[0]
     for s in range(b + 1):
         entering *= state.distinct[s, t]
@@ -195,10 +195,10 @@ def _routed_on(problem: Problem, state: State, b: int, t: int, way: float) -> fl
 @kernel
 def _is_fed_from(state: State, b: int, t: int) -> bool:
     """Whether all levels inside a boundary bypass a tensor, so that what enters there is what the MACs ask for."""
+    bypasses = True
     for s in range(b):
-        if state.keep[s, t]:
-            return False
-    return True
+        bypasses &= not state.keep[s, t]
+    return bypasses
 
 
 @kernel

@@ -4,8 +4,8 @@ A mapping is, for each dim, a chain of extents that divide each other
 
     spatial of level 0 | extent 0 | block 1 | extent 1 | ... | bound
 
-where block s is extent s - 1 times the spatial factor of level s; and the orders of the temporal loops of all levels but
-the innermost one. Boundary s lies between level s and the tile of level s - 1 below it, boundary 0 above the MACs.
+where block s is extent s - 1 times the spatial factor of level s; and the orders of the temporal loops of all levels
+but the innermost one. Boundary s lies between level s and the tile of level s - 1 below it, boundary 0 above the MACs.
 """
 
 from __future__ import annotations

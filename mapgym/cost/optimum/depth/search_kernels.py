@@ -16,7 +16,6 @@ from mapgym.cost.optimum.depth.slide_kernels import Slides
 from mapgym.cost.optimum.depth.table_kernels import OPTIONS, Tables, Tile, bound_extents, bound_tile
 from mapgym.cost.optimum.problem import PINNED
 
-
 PROMISING, THOROUGH, RECORDING = range(3)
 """How far a search goes."""
 
@@ -28,7 +27,7 @@ class Descent(NamedTuple):
     """Working memory: one row for each level whose extents are being chosen."""
 
     option: NDArray[np.int64]  # [S, D, V] indices of extents to try
-    count: NDArray[np.int64]  # [S, D]
+    counts: NDArray[np.int64]  # [S, D]
     turn: NDArray[np.int64]  # [S, D]
     promising: NDArray[np.int64]  # [S, D] the turn with the least bound
     slot: NDArray[np.int64]  # [S + 1] where the tables of each boundary are
@@ -40,6 +39,22 @@ class Descent(NamedTuple):
     place: NDArray[np.int64]  # [2] the level that is being searched, 0 when done; steps left before a pause
 
 
+class Extremes(NamedTuple):
+    """What choices that are still open can do, at most."""
+
+    parallel: NDArray[np.float64]  # [S] largest product of spatial factors of each level
+    distinct: NDArray[np.float64]  # [S, T] least share of the instances of each level that have different offsets
+
+
+class Memory(NamedTuple):
+    """Working memory of a search; ``descent.slot`` says where in the tables those of a boundary are."""
+
+    orders: Orders
+    descent: Descent
+    tables: Tables  # with an axis more in front
+    tile: Tile
+
+
 @kernel
 def bound_children(
     problem: Problem,
@@ -49,8 +64,7 @@ def bound_children(
     outside: Tables,
     keeps: NDArray[np.bool_],
     count: int,
-    most: NDArray[np.float64],
-    shared: NDArray[np.float64],
+    extremes: Extremes,
     out: NDArray[np.float64],
     cycles: NDArray[np.float64],
 ) -> None:
@@ -62,8 +76,7 @@ def bound_children(
         outside: tables of boundary s + 1.
         keeps: bool[k, T] what level s - 1 may keep.
         count: n, how many choices of spatial factors there are.
-        most: [S] largest product of spatial factors of each level.
-        shared: [S, T] least share of the instances of each level that have different offsets.
+        extremes: of the levels inside s.
         out: float64[k, n], receives energies in pJ; inf where the choice does not fit.
         cycles: float64[k, n], receives cycles of the MACs.
     """
@@ -94,10 +107,10 @@ def bound_children(
                 energy += state.known[b]
             parallel = state.used[s]
             for u in range(s):
-                parallel *= most[u]
+                parallel *= extremes.parallel[u]
             for t in range(tensors):
                 energy += state.weight[s, t] * _compulsory(problem, state, s, t)
-                energy += _least_feed(problem, networks, state, s, t, shared, most)
+                energy += _least_feed(problem, state, s, t, extremes)
             out[k, i] = energy
             cycles[k, i] = problem.macs / min(parallel, problem.macs)
 
@@ -116,34 +129,23 @@ def _compulsory(problem: Problem, state: State, s: int, t: int) -> float:
 
 
 @kernel
-def _least_feed(
-    problem: Problem,
-    networks: Networks,
-    state: State,
-    s: int,
-    t: int,
-    shared: NDArray[np.float64],
-    most: NDArray[np.float64],
-) -> float:
+def _least_feed(problem: Problem, state: State, s: int, t: int, extremes: Extremes) -> float:
     """Energy (pJ) of what the MACs ask for of a tensor, at least, where levels below s - 1 are not chosen.
 
     The level that feeds them is one that may still keep the tensor, or the innermost one that does.
     """
     least, share = np.inf, 1.0
-    parallel = 1.0
     for u in range(problem.serve.shape[0]):
-        share *= state.distinct[u, t] * state.used[u + 1] / state.used[u] if u >= s else shared[u, t]
-        parallel *= state.used[u] / state.used[u + 1] if u >= s else most[u]
-        open_choice = u < s - 1
-        if open_choice or state.keep[u, t]:
-            outside = state.used[u + 1] if u >= s else state.used[s]
+        share *= state.distinct[u, t] * state.used[u + 1] / state.used[u] if u >= s else extremes.distinct[u, t]
+        is_open = u < s - 1
+        if is_open or state.keep[u, t]:
+            instances = state.used[max(u + 1, s)]
             for v in range(u + 1, s):
-                outside *= most[v]
-            charged = min(1.0, problem.clusters[u] / outside)
+                instances *= extremes.parallel[v]
             asked = problem.macs * share
-            energy = problem.serve[u, t] * asked - problem.first_read[u, t] * min(asked, problem.words[t] * outside)
-            least = min(least, charged * energy)
-        if not open_choice and state.keep[u, t]:
+            energy = problem.serve[u, t] * asked - problem.first_read[u, t] * min(asked, problem.words[t] * instances)
+            least = min(least, min(1.0, problem.clusters[u] / instances) * energy)
+        if not is_open and state.keep[u, t]:
             break
     return least
 
@@ -192,7 +194,7 @@ def _list_options(problem: Problem, state: State, o: Orders, descent: Descent, s
                     continue
             descent.option[s, d, count] = v
             count += 1
-        descent.count[s, d], descent.turn[s, d] = count, 0
+        descent.counts[s, d], descent.turn[s, d] = count, 0
         if count == 0:
             return False
     return True
@@ -215,25 +217,23 @@ def _bound_chain(
     slides: Slides,
     networks: Networks,
     state: State,
-    o: Orders,
-    tables: Tables,
-    slot: int,
+    memory: Memory,
     s: int,
     at: int,
-    tile: Tile,
     limit: float,
 ) -> float:
     """Least energy (pJ) of all boundaries but that above the MACs, given the extents of the levels up to s.
 
     Args:
-        problem, slides, networks, state, tile: the task, and working memory.
-        o: with the extents.
-        tables, slot: of all boundaries; where those of boundary s + 1 are.
+        problem, slides, networks, state: the task.
+        memory: with the extents.
         s: the level.
         at: place of its tile in the lattice.
         limit: what is above it may be bounded less tightly.
     """
+    o, tables, tile = memory.orders, memory.tables, memory.tile
     dims, tensors = problem.bounds.shape[0], problem.words.shape[0]
+    slot = memory.descent.slot[s + 1]
     least = tables.least[slot, at]
     for c in range(tensors + 1):
         for r in range(OPTIONS):
@@ -254,7 +254,7 @@ def _advance(descent: Descent, s: int, dims: int) -> bool:
     d = 0
     while d < dims:
         descent.turn[s, d] += 1
-        if descent.turn[s, d] < descent.count[s, d]:
+        if descent.turn[s, d] < descent.counts[s, d]:
             break
         descent.turn[s, d] = 0
         d += 1
@@ -307,27 +307,24 @@ def search_tile(
     slides: Slides,
     networks: Networks,
     state: State,
-    o: Orders,
-    descent: Descent,
-    tables: Tables,
-    tile: Tile,
+    memory: Memory,
     innermost: int,
     limit: float,
     mode: int,
     resumes: bool,
 ) -> float:
-    """The least energy (pJ) of all chains whose innermost tile is given, over all orders; the limit if none is below it.
+    """The least energy (pJ) of all chains with a tile of level 0, over all orders; the limit if none is below it.
 
     Args:
         problem, slides, networks, state: the task, with everything chosen but the extents.
-        o, descent, tile: working memory; ``descent.found`` and ``loops`` become what was found.
-        tables: of all boundaries, with an axis more in front: ``descent.slot`` says where.
+        memory: working memory; ``descent.found`` and ``loops`` become what was found.
         innermost: place of the tile of level 0 in the lattice.
         limit: energy to beat.
         mode: PROMISING to look at the most promising chain only, THOROUGH at every one that the bounds leave,
             RECORDING to record all solutions below the limit instead.
         resumes: whether to go on where the last call paused.
     """
+    o, descent = memory.orders, memory.descent
     levels, dims = o.extent.shape
     thorough, recording = mode != PROMISING, mode == RECORDING
     for d in range(dims):
@@ -345,36 +342,30 @@ def search_tile(
         if not _list_options(problem, state, o, descent, s):
             return limit
         if not thorough:
-            _go_to_promising(problem, slides, networks, state, o, descent, tables, tile, s)
+            _go_to_promising(problem, slides, networks, state, memory, s)
     while s > 0:
         descent.place[1] -= 1
         if descent.place[1] < 0 and thorough:
             break
         at = _set_extents(problem, o, descent, s)
         descends = False
-        if descent.settled[s - 1] + tables.least[descent.slot[s + 1], at] < limit:
+        if descent.settled[s - 1] + memory.tables.least[descent.slot[s + 1], at] < limit:
             if refines:
                 settled = _settle(problem, networks, state, o, s)
             descent.settled[s] = settled
-            bound = settled + _bound_chain(
-                problem, slides, networks, state, o, tables, descent.slot[s + 1], s, at, tile, limit - settled
-            )
-            if bound < limit:
+            rest = limit - settled
+            if _bound_chain(problem, slides, networks, state, memory, s, at, rest) < rest:
                 if s < levels - 2:
                     descends = _list_options(problem, state, o, descent, s + 1)
                 else:
-                    whole = problem.stride[dims] - 1
-                    bound = settled + _bound_chain(
-                        problem, slides, networks, state, o, tables, descent.slot[levels], levels - 1, whole, tile,
-                        limit - settled,
-                    )  # fmt: skip
-                    if bound < limit:
+                    whole = int(problem.stride[dims]) - 1
+                    if _bound_chain(problem, slides, networks, state, memory, s + 1, whole, rest) < rest:
                         descent.place[1] -= ORDERS_PER_STEP
                         limit = _search_orders(problem, networks, state, o, descent, limit, recording)
         if descends:
             s += 1
             if not thorough:
-                _go_to_promising(problem, slides, networks, state, o, descent, tables, tile, s)
+                _go_to_promising(problem, slides, networks, state, memory, s)
         else:
             while s > 0 and _advance(descent, s, dims):
                 s -= 1
@@ -384,17 +375,10 @@ def search_tile(
 
 @kernel
 def _go_to_promising(
-    problem: Problem,
-    slides: Slides,
-    networks: Networks,
-    state: State,
-    o: Orders,
-    descent: Descent,
-    tables: Tables,
-    tile: Tile,
-    s: int,
+    problem: Problem, slides: Slides, networks: Networks, state: State, memory: Memory, s: int
 ) -> None:
     """Leaves only the extents of a level that have the least bound."""
+    o, descent, tables = memory.orders, memory.descent, memory.tables
     dims = problem.bounds.shape[0]
     least = np.inf
     for d in range(dims):
@@ -402,9 +386,7 @@ def _go_to_promising(
     while True:
         at = _set_extents(problem, o, descent, s)
         if tables.least[descent.slot[s + 1], at] < least:
-            bound = _bound_chain(
-                problem, slides, networks, state, o, tables, descent.slot[s + 1], s, at, tile, least
-            )
+            bound = _bound_chain(problem, slides, networks, state, memory, s, at, least)
             if bound < least:
                 least = bound
                 for d in range(dims):
@@ -414,4 +396,4 @@ def _go_to_promising(
     for d in range(dims):
         v = descent.option[s, d, descent.promising[s, d]]
         descent.option[s, d, 0] = v
-        descent.count[s, d], descent.turn[s, d] = 1, 0
+        descent.counts[s, d], descent.turn[s, d] = 1, 0

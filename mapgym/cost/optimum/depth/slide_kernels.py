@@ -15,8 +15,8 @@ class Slides(NamedTuple):
     """Shares of the steps outside the first loop that moves a tile, at most (docs/exact.md, "Depth").
 
     The first axis says whether blocks may grow between two loops, which they do where outer levels have spatial loops.
-    Entries are for a tensor, the dim of the first loop, indices of the extents before and after it, and of the extent of
-    the other dim of the rank; ``any`` is for extents that are any multiples of these, with a loop of any bound.
+    Entries are for a tensor, the dim of the first loop, indices of the extents before and after it, and of the extent
+    of the other dim of the rank; ``any`` is for extents that are any multiples of these, with a loop of any bound.
     """
 
     same: NDArray[np.float64]  # [2, T, D, V, V, V] steps that equal the first
@@ -73,9 +73,7 @@ def _gather(problem: Problem, slides: Slides, gaps: int, t: int, a: int) -> None
 
 
 @kernel
-def _follow(
-    problem: Problem, slides: Slides, stack: Stack, gaps: int, t: int, a: int, i: int, j: int, k: int
-) -> None:
+def _follow(problem: Problem, slides: Slides, stack: Stack, gaps: int, t: int, a: int, i: int, j: int, k: int) -> None:
     """Goes through all sequences of loops along the rank that follow a first loop of dim a from extent i to j."""
     b = problem.partner[t, a]
     first = problem.coefficient[t, a] * problem.divisors[a, i]

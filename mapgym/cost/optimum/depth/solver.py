@@ -23,6 +23,8 @@ from mapgym.cost.optimum.depth.search_kernels import (
     PROMISING,
     RECORDING,
     THOROUGH,
+    Extremes,
+    Memory,
     bound_children,
     bound_tiles,
     search_tile,
@@ -129,21 +131,21 @@ class DepthSolver:
         self._slots: OrderedDict[tuple[bytes, bytes], int] = OrderedDict()
         self._free = list(range(slots - 1, 0, -1))
         self._fits: dict[tuple[int, bytes], NDArray[np.bool_]] = {}
-        self._most, self._shared = self._extremes()
-        self._heap: list[tuple[float, int, Node | _Leaf]] = []
+        self._extremes = self._find_extremes()
+        self._memory = Memory(self.orders, self.descent, self._all_tables, self.tile)
+        self._heap: list[tuple[float, int, Node]] = []
         self._ticket = itertools.count()
         self._leaves: list[tuple[float, int, _Leaf]] = []
         self._searched: list[_Leaf] = []
         self._is_closing = False
 
-    def _extremes(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Largest fan-out in use, [S], and the least share of instances with different offsets, [S, T]."""
+    def _find_extremes(self) -> Extremes:
         most, shared = np.ones(self.levels), np.ones((self.levels, len(self.task.problem.words)))
         for s, rows in enumerate(self.task.options):
             used = rows.prod(axis=1)
             most[s] = used.max()
             shared[s] = (self.networks.distinct[s, : len(rows)] / used[:, None]).min(axis=0)
-        return most, shared
+        return Extremes(most, shared)
 
     # Nodes
 
@@ -199,7 +201,7 @@ class DepthSolver:
             keeps = self.task.keeps[s - 1]
             bounds, cycles = np.empty((2, len(keeps), len(rows)))
             bound_children(
-                self.task.problem, self.networks, self.state, s, outside, keeps, len(rows), self._most, self._shared,
+                self.task.problem, self.networks, self.state, s, outside, keeps, len(rows), self._extremes,
                 bounds, cycles,
             )  # fmt: skip
             least_used = self.task.space.entries.min_used_macs
@@ -230,8 +232,8 @@ class DepthSolver:
         possible = np.flatnonzero(np.isfinite(energies))
         node.tiles, node.energies = tiles[possible], energies[possible]
         bounds = np.full(len(settled), math.inf)
-        for i in np.flatnonzero(allowed):
-            rows = self._tiles_of(node, int(i))
+        for i in np.flatnonzero(allowed).tolist():
+            rows = self._tiles_of(node, i)
             if len(rows):
                 bounds[i] = settled[i] + node.energies[rows].min()
         finite = np.flatnonzero(np.isfinite(bounds))
@@ -379,8 +381,7 @@ class DepthSolver:
             limit = self._limit(leaf)
             self.descent.place[1] = _STEPS
             found = search_tile(
-                self.task.problem, self.slides, self.networks, self.state, self.orders, self.descent, self._all_tables,
-                self.tile, tile, limit, mode, resumes,
+                self.task.problem, self.slides, self.networks, self.state, self._memory, tile, limit, mode, resumes,
             )  # fmt: skip
             if mode == RECORDING:
                 self._price_records(leaf)
@@ -394,9 +395,7 @@ class DepthSolver:
 
     def _offer(self, leaf: _Leaf, extent: NDArray[np.int64], loops: NDArray[np.int64]) -> None:
         mapping = build_mapping(self.task, self.networks, self.state.choice, leaf.node.keep, extent, loops)
-        self.offer(
-            with_best_layouts(self.task, self.networks, self.model, self.state.choice, mapping, self.objective)
-        )
+        self.offer(with_best_layouts(self.task, self.networks, self.model, self.state.choice, mapping, self.objective))
 
     def offer(self, mapping: Mapping) -> None:
         """Prices a mapping and keeps it if it is the best by the cost model."""

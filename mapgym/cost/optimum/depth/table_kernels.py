@@ -14,16 +14,15 @@ from mapgym.cost.optimum.depth.problem import Problem
 from mapgym.cost.optimum.depth.slide_kernels import Slides
 from mapgym.cost.optimum.orders_kernels import tile_words
 
-
 OPTIONS = 3
 """How many choices of a run are told apart; what is beyond is joined to the longest of them with the least energy."""
 
 
 class Tables(NamedTuple):
-    """Least energies (pJ) of a boundary and all those outside it, by the tile below it (n tiles); inf where none fits.
+    """Least energies (pJ) of a boundary and all those outside it, by the tile below it (n tiles); inf if it cannot fit.
 
-    The groups are those of the first loop outside the tile; the run is the product of the leading loops in the group. The
-    working memory of several boundaries has an axis more in front.
+    The groups are those of the first loop outside the tile; the run is the product of the leading loops in the group.
+    The working memory of several boundaries has an axis more in front.
     """
 
     value: NDArray[np.float64]  # [T + 1, OPTIONS, n] with the first loop in each group; the first option is the least
@@ -37,7 +36,7 @@ class Tile(NamedTuple):
     """Working memory: the tile below a boundary, and the loops of the level above it."""
 
     extent: NDArray[np.int64]  # [1, D]
-    index: NDArray[np.int64]  # [D] of the block's extents among the divisors
+    indices: NDArray[np.int64]  # [D] of the block's extents among the divisors
     block: NDArray[np.int64]  # [D]
     left: NDArray[np.int64]  # [D] product of all loops outside the block
     loop: NDArray[np.int64]  # [D] bound of the level's loop; 1 for none
@@ -47,7 +46,7 @@ class Tile(NamedTuple):
     value: NDArray[np.float64]  # [S + 1, T + 1, OPTIONS] of a chain, as Tables
     run: NDArray[np.float64]  # [S + 1, T + 1, OPTIONS] as Tables
     option: NDArray[np.int64]  # [D, V] indices of extents to try
-    count: NDArray[np.int64]  # [D]
+    counts: NDArray[np.int64]  # [D]
     turn: NDArray[np.int64]  # [D]
 
 
@@ -66,7 +65,7 @@ def _slide(problem: Problem, slides: Slides, tile: Tile, gaps: int, t: int, d: i
     survives = problem.reuse_survives_stationary_steps
     if anew == 1.0 and not survives:
         return 1.0
-    i, k = tile.index[d], tile.index[other]
+    i, k = tile.indices[d], tile.indices[other]
     if bound > 0:
         j = problem.position[d, tile.block[d] * bound]
         same, back = slides.same[gaps, t, d, i, j, k], slides.back[gaps, t, d, i, j, k]
@@ -99,7 +98,7 @@ def open_tile(
         if outside > problem.bounds[d] or problem.bounds[d] % outside != 0:
             return 0.0
         tile.block[d] = block
-        tile.index[d] = problem.position[d, block]
+        tile.indices[d] = problem.position[d, block]
         tile.left[d] = problem.bounds[d] // outside
         tile.whole[problem.group[d]] *= tile.left[d]
         total *= tile.left[d]
@@ -118,7 +117,7 @@ def open_tile(
                     if survives:
                         share = _slide(problem, slides, tile, gaps, t, d, 0)
                     else:
-                        share = 1.0 - 0.5 * slides.any_back[gaps, t, d, tile.index[d], tile.index[other]]
+                        share = 1.0 - 0.5 * slides.any_back[gaps, t, d, tile.indices[d], tile.indices[other]]
                     tile.rest[t] = min(tile.rest[t], share)
     return total
 
@@ -130,12 +129,10 @@ def _gaps(state: State, s: int) -> int:
 
 
 @kernel
-def crossing(
-    problem: Problem, slides: Slides, state: State, s: int, tile: Tile, c: int
-) -> tuple[float, float]:
-    """Least energy (pJ) of what crosses a boundary if the first loop is in group c: of the tensors that it moves, and of
-    the one that it does not, which is to be divided by the run of the group.
+def crossing(problem: Problem, slides: Slides, state: State, s: int, tile: Tile, c: int) -> tuple[float, float]:
+    """Least energies (pJ) of what crosses a boundary if the first loop is in group c.
 
+    That of the tensors that the loop moves, and that of the one that it does not, to be divided by the group's run.
     The first loop is one of the level's, where the level has any of the group.
     """
     dims = problem.bounds.shape[0]
@@ -230,7 +227,7 @@ def bound_tile(
         return np.inf
     at = 0
     for d in range(dims):
-        at += tile.index[d] * problem.stride[d]
+        at += tile.indices[d] * problem.stride[d]
         tile.loop[d] = 1
     if limit < np.inf:
         quick = _bound_quickly(problem, slides, state, s, outside, tile, at)
@@ -256,7 +253,7 @@ def bound_tile(
 def _bound_quickly(
     problem: Problem, slides: Slides, state: State, s: int, outside: Tables, tile: Tile, at: int
 ) -> float:
-    """As bound_tile, as if all loops of a group came first and the best of everything outside could be had with them."""
+    """As bound_tile, as if all loops of a group came first, and the best of everything outside went with them."""
     quick = np.inf
     for c in range(problem.words.shape[0] + 1):
         if tile.whole[c] > 1.0:
@@ -291,23 +288,23 @@ def _try_extents(
             for d in range(dims):
                 slides_any |= problem.group[d] == c and problem.partner[t, d] >= 0 and tile.left[d] > 1
     for d in range(dims):
-        tile.count[d], tile.turn[d], tile.loop[d] = 0, 0, 1
+        tile.counts[d], tile.turn[d], tile.loop[d] = 0, 0, 1
         if problem.group[d] == c:
-            for v in range(tile.index[d], problem.counts[d]):
+            for v in range(tile.indices[d], problem.counts[d]):
                 n = problem.divisors[d, v] // tile.block[d]
                 if problem.divisors[d, v] % tile.block[d] == 0 and tile.left[d] % n == 0:
-                    tile.option[d, tile.count[d]] = v
-                    tile.count[d] += 1
+                    tile.option[d, tile.counts[d]] = v
+                    tile.counts[d] += 1
     # What the tensors that move take at least; it depends on the extents only where one of them slides.
     at_least, own = crossing(problem, slides, state, s, tile, c)
     while True:
         j, inside = at, 1.0
         for d in range(dims):
-            if tile.count[d] > 0:
+            if tile.counts[d] > 0:
                 v = tile.option[d, tile.turn[d]]
                 tile.loop[d] = problem.divisors[d, v] // tile.block[d]
                 inside *= tile.loop[d]
-                j += (v - tile.index[d]) * problem.stride[d]
+                j += (v - tile.indices[d]) * problem.stride[d]
         moved, is_known = at_least, not slides_any
         for r in range(-1, OPTIONS):
             # The run ends at the level; or all loops of the level are in the group, and so is the next one.
@@ -326,9 +323,9 @@ def _try_extents(
             _add_option(tile, row, c, value, run)
         d = 0
         while d < dims:
-            if tile.count[d] > 0:
+            if tile.counts[d] > 0:
                 tile.turn[d] += 1
-                if tile.turn[d] < tile.count[d]:
+                if tile.turn[d] < tile.counts[d]:
                     break
                 tile.turn[d] = 0
             d += 1

@@ -58,10 +58,10 @@ def make_tile(problem: Problem) -> Tile:
         return np.ones(dims, np.int64)
 
     return Tile(
-        extent=np.ones((1, dims), np.int64), index=whole(), block=whole(), left=whole(), loop=whole(),
+        extent=np.ones((1, dims), np.int64), indices=whole(), block=whole(), left=whole(), loop=whole(),
         base=np.zeros(tensors), rest=np.ones(tensors), whole=np.ones(tensors + 1),
         value=np.zeros(options), run=np.zeros(options),
-        option=np.zeros((dims, most), np.int64), count=whole(), turn=whole(),
+        option=np.zeros((dims, most), np.int64), counts=whole(), turn=whole(),
     )  # fmt: skip
 
 
@@ -127,7 +127,8 @@ def make_descent(problem: Problem) -> Descent:
         return np.zeros(shape, np.int64)
 
     return Descent(
-        option=whole(levels, dims, most), count=whole(levels, dims), turn=whole(levels, dims),
+        option=whole(levels, dims, most), counts=whole(levels, dims), turn=whole(levels, dims),
         promising=whole(levels, dims), slot=whole(levels + 1), settled=np.zeros(levels),
-        merges=np.zeros(levels, np.bool_), refines=np.zeros(1, np.bool_), found=whole(levels, dims), loops=whole(levels * dims), place=whole(2),
+        merges=np.zeros(levels, np.bool_), refines=np.zeros(1, np.bool_),
+        found=whole(levels, dims), loops=whole(levels * dims), place=whole(2),
     )  # fmt: skip

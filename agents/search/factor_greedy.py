@@ -26,15 +26,19 @@ VARIANTS = 8
 class FactorGreedy(AskTellAgent):
     """Steepest descent over single prime factors, from everything outermost, once for each class of loop orders.
 
-    The idea is FactorFlow's (recollected, not checked against the publication): tilings are built from prime factors
-    that start at the outermost level and move greedily, and of the many loop orders only those are tried that differ
-    in which tensor stays put. A *class* names, for each level above the innermost, the tensor whose irrelevant loops
-    run innermost there, so that it stays in the level below; sliding dims come first among them, because only the
-    innermost loop reuses halos. A convolution on three levels has 9 classes, instead of 7!^2 orders.
+    After Ronzani and Silvano, "FactorFlow: Mapping GEMMs on Spatial Architectures through Adaptive Programming and
+    Greedy Optimization" (ASP-DAC 2025), as released (commit 062f9de): all prime factors start at the outermost level
+    and move one by one, each time the one that helps most, for each choice of loop orders. A *class* names, for each
+    level above the innermost, the tensor whose irrelevant loops run innermost there, so that it stays in the level
+    below; sliding dims come first among them, because only the innermost loop reuses halos. A convolution on three
+    levels has 9 classes, instead of 7!^2 orders.
 
     A descent prices all mappings that are one move away (a prime factor to another level, or between time and space; a
     loop to the other mesh side; a spatial loop past another, where links make that count; a tensor kept or bypassed),
     goes to the best, and ends when none is better.
+
+    Not taken over, as docs/agents/factor-greedy.md says in full: FactorFlow tries all orders of the loops, fills the
+    array first and leaves it so, weighs EDP by utilization, and takes what is bypassed as given.
 
     Changed: after the first class the best mapping so far is changed by some random edits (and now and then gets a
     class drawn at random), and descends again, until the budget is spent. A descent from everything outermost for

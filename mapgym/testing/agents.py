@@ -155,9 +155,13 @@ class AgentContract:
         """The accelerator as the agent needs it; an agent that knows the costs of one rule set gets those rules."""
         return accelerator
 
+    def workload(self, agent: SearchesMapSpaces) -> Workload:
+        """A small layer with dims C, M, P and Q; an agent that takes some workloads only gets one of those."""
+        return conv2d("small", N=1, C=4, M=4, P=4, Q=2, R=3, S=1)
+
     def space(self, agent: SearchesMapSpaces, workload: Workload | None = None, **options: Any) -> MapSpace:
         """A small space over the axes that the agent can search."""
-        workload = workload or conv2d("small", N=1, C=4, M=4, P=4, Q=2, R=3, S=1)
+        workload = workload or self.workload(agent)
         options.setdefault("axes", tuple(axis for axis in AXES if axis in agent.axes))
         return MapSpace(workload, self.counted(agent, small_accelerator()), **options)
 

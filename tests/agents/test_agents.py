@@ -27,7 +27,7 @@ from mapgym.mapping import MappingBatch
 from mapgym.mapspace import MapSpace
 from mapgym.spec import catalog
 from mapgym.spec.accelerator import Accelerator
-from mapgym.spec.workload import matmul
+from mapgym.spec.workload import Workload, conv2d, matmul
 from mapgym.testing.agents import AgentContract, RecordingEvaluator, small_accelerator
 from places import DOCS
 
@@ -41,6 +41,11 @@ class TestEveryRegisteredAgent(AgentContract):
         for module in agent_class(request.param).requires:
             pytest.importorskip(module)
         return lambda: make_agent(request.param)
+
+    def workload(self, agent: Agent) -> Workload:
+        if agent.name == "goma":
+            return conv2d("product", N=1, C=4, M=4, P=4, Q=2, R=1, S=1)
+        return super().workload(agent)
 
     def counted(self, agent: Agent, accelerator: Accelerator) -> Accelerator:
         return accelerator.counted_by(agent.trained_under()) if agent.name == "mind-mappings" else accelerator

@@ -42,6 +42,7 @@ _STUDIES = {
     "axes": f"{_STUDY_TASK} --samples 120 --seeds 1",
     "landscape": f"{_STUDY_TASK} --samples 60 --seeds 1 --agents random,gamma",
     "pareto": f"{_STUDY_TASK} --samples 100 --seeds 1 --certify 1",
+    "certified": "--workloads toy/tiny_gemm --accelerators accel_a --samples 100 --seeds 1 --no-published",
     "sparsity": "--workloads toy/tiny_gemm --accelerators tiny_sparse --samples 200 --seeds 1",
     "warm-start": "--networks toy --accelerator tiny --agents gamma --samples 200 --seeds 1",
     "optimum": "--networks toy/tiny_gemm --accelerators accel_b --axes tile,order,parallelism",

@@ -1,0 +1,1 @@
+"""Study: mappers that claim to be optimal, beside optima that are certified."""

@@ -81,6 +81,9 @@ def weigh(problem: Problem, networks: Networks, state: State, s: int) -> None:
                 unit = networks.entering[u, state.choice[u], t]
                 if problem.hops_on_grid and (u > s or problem.twice[u, t]):
                     unit += problem.router[u]
+                    if u > s:
+                        # What is handed on is a product of fractions there, and may lose a word to being rounded down.
+                        known -= problem.router[u] * state.used[u + 1]
                 times = 2.0 if problem.twice[u, t] else 1.0
                 weight += state.used[u + 1] * unit * times * product
                 if state.keep[u, t]:

@@ -44,6 +44,7 @@ class Extremes(NamedTuple):
 
     parallel: NDArray[np.float64]  # [S] largest product of spatial factors of each level
     distinct: NDArray[np.float64]  # [S, T] least share of the instances of each level that have different offsets
+    may_keep: NDArray[np.bool_]  # [S, T] whether any choice of a level keeps a tensor
 
 
 class Memory(NamedTuple):
@@ -102,22 +103,30 @@ def bound_children(
             for t in range(tensors):
                 state.keep[s - 1, t] = keeps[k, t]
             weigh(problem, networks, state, s)
-            energy = problem.mac_energy + outside.anywhere[tile] + state.known[s]
-            for b in range(s + 1, problem.serve.shape[0]):
-                energy += state.known[b]
+            energy = bound_inside(problem, state, s, extremes) + outside.anywhere[tile]
+            for t in range(tensors):
+                energy += state.weight[s, t] * _compulsory(problem, state, s, t)
             parallel = state.used[s]
             for u in range(s):
                 parallel *= extremes.parallel[u]
-            for t in range(tensors):
-                energy += state.weight[s, t] * _compulsory(problem, state, s, t)
-                energy += _least_feed(problem, state, s, t, extremes)
             out[k, i] = energy
             cycles[k, i] = problem.macs / min(parallel, problem.macs)
 
 
+@kernel
+def bound_inside(problem: Problem, state: State, s: int, extremes: Extremes) -> float:
+    """Energy (pJ) beside that of boundary s and those outside it, at least, where nothing further in is chosen."""
+    energy = problem.mac_energy
+    for b in range(s, problem.serve.shape[0]):
+        energy += state.known[b]
+    for t in range(problem.words.shape[0]):
+        energy += _least_feed(problem, state, s, t, extremes)
+    return energy
+
+
 @inlined_kernel
 def _compulsory(problem: Problem, state: State, s: int, t: int) -> float:
-    """Words that each instance below boundary s uses of a tensor."""
+    """Words that each instance below boundary s uses of a tensor, at least; with s = S, all together."""
     words = 1.0
     for d in range(problem.bounds.shape[0]):
         own, other = problem.bounds[d] // state.outer[s, d], problem.partner[t, d]
@@ -126,6 +135,16 @@ def _compulsory(problem: Problem, state: State, s: int, t: int) -> float:
         elif other > d:
             words *= own + problem.bounds[other] // state.outer[s, other] - 1
     return words
+
+
+@inlined_kernel
+def _least_delivery(problem: Problem, state: State, s: int, t: int) -> float:
+    """Energy (pJ) of giving each word to a level inside s - 1 once, at least, at the innermost level that keeps it."""
+    for u in range(s - 1, problem.serve.shape[0]):
+        if state.keep[u, t]:
+            once = (problem.serve[u, t] - problem.first_read[u, t]) * _compulsory(problem, state, len(state.keep), t)
+            return min(1.0, problem.clusters[u] / state.used[u + 1]) * once
+    return 0.0
 
 
 @kernel
@@ -138,13 +157,16 @@ def _least_feed(problem: Problem, state: State, s: int, t: int, extremes: Extrem
     for u in range(problem.serve.shape[0]):
         share *= state.distinct[u, t] * state.used[u + 1] / state.used[u] if u >= s else extremes.distinct[u, t]
         is_open = u < s - 1
-        if is_open or state.keep[u, t]:
+        if extremes.may_keep[u, t] if is_open else state.keep[u, t]:
             instances = state.used[max(u + 1, s)]
             for v in range(u + 1, s):
                 instances *= extremes.parallel[v]
             asked = problem.macs * share
             energy = problem.serve[u, t] * asked - problem.first_read[u, t] * min(asked, problem.words[t] * instances)
-            least = min(least, min(1.0, problem.clusters[u] / instances) * energy)
+            energy *= min(1.0, problem.clusters[u] / instances)
+            if is_open:
+                energy += _least_delivery(problem, state, s, t)
+            least = min(least, energy)
         if not is_open and state.keep[u, t]:
             break
     return least
@@ -170,7 +192,7 @@ def bound_tiles(
     for row in range(tiles.shape[0]):
         for d in range(dims):
             tile.extent[0, d] = problem.divisors[d, tiles[row] // problem.stride[d] % problem.counts[d]]
-        bounds[row] = bound_tile(problem, slides, networks, state, 1, outside, tile, 0, limit)
+        bounds[row] = bound_tile(problem, slides, networks, state, 1, outside, tile, 0, limit, limit < np.inf)
 
 
 @inlined_kernel

@@ -26,6 +26,7 @@ from mapgym.cost.optimum.depth.search_kernels import (
     Extremes,
     Memory,
     bound_children,
+    bound_inside,
     bound_tiles,
     search_tile,
 )
@@ -50,6 +51,8 @@ _Number = TypeVar("_Number", float, NDArray[np.float64])
 _ROUNDING = 1e-12
 _MOST_TABLE_BYTES = 1_200_000_000
 _MOST_TABLES = 1000
+_LATER = np.array([[-1, -1]])
+"""The children of a node that has not been grown."""
 _STEPS = 200_000
 """Steps of a search between two looks at the clock."""
 
@@ -145,7 +148,7 @@ class DepthSolver:
             used = rows.prod(axis=1)
             most[s] = used.max()
             shared[s] = (self.networks.distinct[s, : len(rows)] / used[:, None]).min(axis=0)
-        return Extremes(most, shared)
+        return Extremes(most, shared, np.array([keeps.any(axis=0) for keeps in self.task.keeps]))
 
     # Nodes
 
@@ -167,18 +170,27 @@ class DepthSolver:
             self._slots.move_to_end(node.chosen)
             self._enter(node)
             return self._slots[node.chosen]
-        outside = self._outside(node.parent)
+        return self._fill(node, math.inf)[0]
+
+    def _fill(self, node: Node, limit: float) -> tuple[int, float]:
+        """Makes the tables of a node; returns their slot and the least energy. Above the limit they are not kept."""
+        assert node.parent is not None
+        around = self._tables_in(self._outside(node.parent))
         self._enter(node)
         if not self._free:
             # The tables of nodes further out were used just now.
             self._free.append(self._slots.popitem(last=False)[1])
-        slot = self._slots[node.chosen] = self._free.pop()
-        around = self._tables_in(outside)
-        fill_tables(
-            self.task.problem, self.slides, self.networks, self.state, node.level, around,
-            self._list_tiles(node, around), self.tile, self._tables_in(slot),
+        slot = self._free.pop()
+        tiles = self._list_tiles(node, around)
+        least = fill_tables(
+            self.task.problem, self.slides, self.networks, self.state, node.level, around, tiles, self.tile, limit,
+            self._tables_in(slot),
         )  # fmt: skip
-        return slot
+        if least < limit:
+            self._slots[node.chosen] = slot
+        else:
+            self._free.append(slot)
+        return slot, least
 
     def _list_tiles(self, node: Node, outside: Tables) -> NDArray[np.int64]:
         """Tiles of the level below the node's that fit it and have a multiple that fits the levels outside."""
@@ -190,25 +202,37 @@ class DepthSolver:
             self._fits[key] = fits
         return np.flatnonzero(self._fits[key] & np.isfinite(outside.anywhere))
 
-    def _grow(self, node: Node, least: float) -> None:
-        """Bounds all choices of the next level inwards; none of them is below ``least`` pJ."""
+    def _grow(self, node: Node, least: float, cycles: float) -> None:
+        """Bounds all choices of the next level inwards; none of them is below ``least`` pJ or so many cycles.
+
+        A node that cannot be better than the best solution keeps that bound, and grows when it is looked into again.
+        """
         if node.level == 1:
             self._grow_leaves(node)
-        else:
-            outside = self._tables_in(self._outside(node))
-            s = node.level - 1
-            rows = self.task.options[s]
-            keeps = self.task.keeps[s - 1]
-            bounds, cycles = np.empty((2, len(keeps), len(rows)))
-            bound_children(
-                self.task.problem, self.networks, self.state, s, outside, keeps, len(rows), self._extremes,
-                bounds, cycles,
-            )  # fmt: skip
-            least_used = self.task.space.entries.min_used_macs
-            kept, spatial = np.nonzero(np.isfinite(bounds) & (cycles * least_used <= self.task.problem.macs))
-            self._set_children(
-                node, np.maximum(bounds[kept, spatial], least), cycles[kept, spatial], np.stack([kept, spatial], axis=1)
-            )
+            return
+        if node.parent is not None and node.chosen not in self._slots and self._of_energy:
+            self._outside(node.parent)
+            self._enter(node)
+            inside = bound_inside(self.task.problem, self.state, node.level, self._extremes)
+            limit = self.value / (cycles if self._of_cycles else 1.0) - inside
+            _, outside_least = self._fill(node, limit)
+            if outside_least >= limit:
+                if math.isfinite(outside_least):
+                    bound = max(least, inside + outside_least)
+                    node.bounds, node.cycles, node.children = np.array([bound]), np.array([cycles]), _LATER
+                return
+        tables = self._tables_in(self._outside(node))
+        s = node.level - 1
+        rows, keeps = self.task.options[s], self.task.keeps[s - 1]
+        bounds, cycles_of = np.empty((2, len(keeps), len(rows)))
+        bound_children(
+            self.task.problem, self.networks, self.state, s, tables, keeps, len(rows), self._extremes, bounds, cycles_of
+        )
+        least_used = self.task.space.entries.min_used_macs
+        kept, spatial = np.nonzero(np.isfinite(bounds) & (cycles_of * least_used <= self.task.problem.macs))
+        self._set_children(
+            node, np.maximum(bounds[kept, spatial], least), cycles_of[kept, spatial], np.stack([kept, spatial], axis=1)
+        )
 
     def _grow_leaves(self, node: Node) -> None:
         assert node.parent is not None
@@ -287,7 +311,7 @@ class DepthSolver:
         problem = self.task.problem
         nothing = np.zeros(self.levels, np.int64), np.ones((self.levels, len(problem.words)), np.bool_)
         root = Node(self.levels, *nothing, None)
-        self._grow(root, 0.0)
+        self._grow(root, 0.0, 0.0)
         self._push(root)
         while self._heap and self._heap[0][0] < self.value:
             _, _, node = heapq.heappop(self._heap)
@@ -321,9 +345,14 @@ class DepthSolver:
             if key >= self.value:
                 self._push(node)
                 return
+            kept, spatial = node.children[i]
+            if kept < 0:
+                self._grow(node, bound, cycles)
+                if not len(node.bounds):
+                    return
+                continue
             node.next += 1
             self._push(node)
-            kept, spatial = node.children[i]
             s = node.level - 1
             if s == 0:
                 leaf = _Leaf(node, int(spatial), bound, cycles)
@@ -335,7 +364,7 @@ class DepthSolver:
             child = Node(s, node.choice.copy(), node.keep.copy(), node)
             child.choice[s] = spatial
             child.keep[s - 1] = self.task.keeps[s - 1][kept]
-            self._grow(child, bound)
+            self._grow(child, bound, cycles)
             yield min(self._bound(), key)
             if not len(child.bounds):
                 return

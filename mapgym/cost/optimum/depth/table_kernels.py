@@ -214,10 +214,11 @@ def bound_tile(
     tile: Tile,
     row: int,
     limit: float,
+    least_only: bool,
 ) -> float:
     """The least energy of boundary s and those outside it for the tile in ``tile``; options go to a row of it.
 
-    With a limit, what is above it may be bounded less tightly, and only the least option counts.
+    What is above the limit may be bounded less tightly. If only the least is asked for, other options may be missing.
     """
     dims, tensors = problem.bounds.shape[0], problem.words.shape[0]
     total = open_tile(problem, slides, networks, state, s, tile, limit == np.inf)
@@ -232,6 +233,9 @@ def bound_tile(
     if limit < np.inf:
         quick = _bound_quickly(problem, slides, state, s, outside, tile, at)
         if quick >= limit:
+            for c in range(tensors + 1):
+                if tile.whole[c] > 1.0 or total == 1.0:
+                    _add_option(tile, row, c, quick, tile.whole[c])
             return quick
         open_tile(problem, slides, networks, state, s, tile, True)
     if total == 1.0:
@@ -243,7 +247,7 @@ def bound_tile(
     least = np.inf
     for c in range(tensors + 1):
         if tile.whole[c] > 1.0:
-            most = least if limit < np.inf else np.inf
+            most = least if least_only else np.inf
             _try_extents(problem, slides, state, s, outside, tile, row, c, at, most)
             least = min(least, tile.value[row, c, 0])
     return least
@@ -387,9 +391,13 @@ def fill_tables(
     outside: Tables,
     tiles: NDArray[np.int64],
     tile: Tile,
+    limit: float,
     out: Tables,
 ) -> float:
-    """Fills the tables of boundary s from those of the next one, for the tiles that fit below it; returns the least."""
+    """Fills the tables of boundary s from those of the next one, for the tiles that fit below it; returns the least.
+
+    What is above the limit may be bounded less tightly; if that is all, the tables are of no use.
+    """
     dims, tensors, n = problem.bounds.shape[0], problem.words.shape[0], out.least.shape[0]
     for i in range(n):
         out.least[i] = out.anywhere[i] = np.inf
@@ -402,13 +410,15 @@ def fill_tables(
         i = tiles[row]
         for d in range(dims):
             tile.extent[0, d] = problem.divisors[d, i // problem.stride[d] % problem.counts[d]]
-        energy = bound_tile(problem, slides, networks, state, s, outside, tile, 0, np.inf)
+        energy = bound_tile(problem, slides, networks, state, s, outside, tile, 0, limit, False)
         least = min(least, energy)
         out.least[i] = out.anywhere[i] = energy
         for c in range(tensors + 1):
             out.beyond[c, i] = energy
             for r in range(OPTIONS):
                 out.value[c, r, i], out.run[c, r, i] = tile.value[0, c, r], tile.run[0, c, r]
+    if least >= limit:
+        return least
     # Least over multiples, one dim after the other; smaller divisors first, so that what is read has not changed yet.
     for d in range(dims):
         for i in range(n):

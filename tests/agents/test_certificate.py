@@ -198,7 +198,7 @@ class TestSearch:
         assert error.startswith("Interrupted")
 
     def test_a_task_that_cannot_be_treated_is_searched_without_a_certificate(self, mapgym):
-        status, text, error = mapgym("search", TASK[0], "eyeriss_like", "--samples", 50, "--certify", 5, "--json")
+        status, text, error = mapgym("search", TASK[0], "accel_b_sparse_md", "--samples", 50, "--certify", 5, "--json")
         assert status == 0
         assert json.loads(text)["gap"] is None
         assert len(error.splitlines()) == 1
@@ -216,7 +216,7 @@ class TestCompare:
     @pytest.fixture
     def arguments(self, tmp_path):
         layers = f"{TASK[0]},toy/tiny_gemm"
-        machines = ("--accelerator", f"{TASK[1]},eyeriss_like", "--no-peer-links")
+        machines = ("--accelerator", f"{TASK[1]},accel_b_sparse_md", "--no-peer-links")
         return (*COMPARE, "--workload", layers, *machines, "--certify", 30, "-o", tmp_path / "out")
 
     def test_every_table_has_the_distance_and_unsupported_tasks_go_without(
@@ -227,9 +227,9 @@ class TestCompare:
         assert f"[certificate 1/4] {TASK[0]} on {TASK[1]}, no links: certified optimum: EDP" in text
         assert "% above the certified optimum, 50 samples" in text
         assert "above optimum" in text
-        assert len(error.splitlines()) == 2  # one sentence for each task on eyeriss_like
+        assert len(error.splitlines()) == 2  # one sentence for each task on accel_b_sparse_md
         rows = list(csv.DictReader((tmp_path / "out" / "summary.csv").read_text().splitlines()))
-        first, unsupported = rows[0], next(row for row in rows if row["accelerator"] == "eyeriss_like")
+        first, unsupported = rows[0], next(row for row in rows if row["accelerator"] == "accel_b_sparse_md")
         assert first["optimum_certified"] == "true"
         gap = float(first["best_value"]) / float(first["proven_lower_bound"]) - 1
         assert float(first["gap_to_proven_bound"]) == pytest.approx(gap)
@@ -243,7 +243,7 @@ class TestCompare:
         before = (tmp_path / "out" / "summary.csv").read_text()
 
         def refuse(space, *arguments):
-            assert space.accelerator.name == "eyeriss_like", "solved again"
+            assert space.accelerator.name == "accel_b_sparse_md", "solved again"
             return certify(space, *arguments)
 
         monkeypatch.setattr("mapgym.agents.experiment.proof.proofs.certify", refuse)
@@ -262,7 +262,7 @@ class TestStudy:
             "--networks",
             layers,
             "--accelerators",
-            "accel_b,eyeriss_like",
+            "accel_b,accel_b_sparse_md",
             "--axes",
             "tile,order,parallelism",
             "-o",
@@ -282,7 +282,7 @@ class TestStudy:
         assert len(rows) == 4  # a layer that is named twice counts once
         assert rows[0]["certified"] == "true"
         assert "GlobalBuffer: " in rows[0]["stationary"]
-        assert next(row for row in rows if row["accelerator"] == "eyeriss_like")["note"]
+        assert next(row for row in rows if row["accelerator"] == "accel_b_sparse_md")["note"]
         entries = read_entries(best.read_text())
         assert {entry.accelerator for entry in entries} == {"accel_b"}
         space = space_of()

@@ -335,9 +335,10 @@ def warm_up() -> None:
 @cache
 def _warm_up_depth() -> None:
     """As :func:`warm_up`, for deep hierarchies."""
-    level = StorageLevel("Buffer", capacity_words=64, mesh_x=2, access_energy_pj=1.0)
-    memory = StorageLevel("Memory", access_energy_pj=2.0, energy_per_hop_pj=1.0)
-    hardware = Accelerator("warm-up", (level, memory), Mac(mesh_x=2), peer_links=False)
+    level = StorageLevel("Buffer", capacity_words=64, access_energy_pj=1.0, energy_per_hop_pj=1.0)
+    memory = StorageLevel("Memory", access_energy_pj=2.0)
+    registers = StorageLevel("Registers", capacity_words=8, mesh_x=4)
+    hardware = Accelerator("warm-up", (registers, level, memory), Mac(mesh_x=4), peer_links=False)
     space = MapSpace(matmul(M=2, K=2, N=2), hardware, ("tile", "order", "parallelism"))
     for _ in DepthSolver(make_depth_task(space), "edp").run(0.0):
         pass

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.cost.optimum.depth.network_kernels import Grid, Networks, Patterns, group_instances, measure_grid
+from mapgym.cost.optimum.depth.network_kernels import Grid, Networks, Patterns, group_instances, measure_layouts
 from mapgym.cost.optimum.depth.problem import Problem, Task
-
-_Loops = tuple[tuple[int, ...], int]
-_Layout = tuple[NDArray[np.float64], NDArray[np.float64], _Loops]
 
 
 def make_networks(task: Task) -> Networks:
@@ -30,34 +27,36 @@ def make_networks(task: Task) -> Networks:
     first = np.zeros((levels, most + 1), np.int64)
     ways: list[NDArray[np.float64]] = []
     routers: list[NDArray[np.float64]] = []
-    orders: list[tuple[int, ...]] = []
-    splits: list[int] = []
+    orders: list[NDArray[np.int64]] = []
+    splits: list[NDArray[np.int64]] = []
+    count = 0
     grid = _make_grid(max(int(rows.prod(axis=1).max()) for rows in options), dims)
     for s, rows in enumerate(options):
         costs = bool(problem.hop[s] or problem.router[s])
         for i, row in enumerate(rows):
-            first[s, i] = len(orders)
+            first[s, i] = count
             is_paired[s, i], distinct[s, i] = _offsets(problem, grid, s, row)
             entering[s, i] = problem.ingress[s]
             if costs and not problem.hops_on_grid:
                 entering[s, i] += _by_number(problem, s, int(row.prod()), distinct[s, i]) * ~is_paired[s, i]
-            layouts = list_layouts(task, s, row)
+            order, split = _list_layouts(task, s, row)
             if costs and problem.hops_on_grid and row.prod() > 1:
-                found = _measure(problem, grid, s, row, list(layouts), is_paired[s, i])
+                way, routed = _measure(problem, grid, s, row, order, is_paired[s, i])
+                kept = np.arange(len(order)) if is_paired[s, i].any() else _undominated(way, routed)
             else:
                 # One instance is no way, but a router.
-                found = [(np.zeros(tensors), np.full(tensors, float(costs and problem.hops_on_grid)), next(layouts))]
-            kept = found if is_paired[s, i].any() else _undominated(found)
-            least_way[s, i] = np.min([way for way, _, _ in found], axis=0)
-            least_routed[s, i] = np.min([routed for _, routed, _ in found], axis=0)
-            ways += [way for way, _, _ in kept]
-            routers += [routed for _, routed, _ in kept]
-            orders += [order for _, _, (order, _) in kept]
-            splits += [split for _, _, (_, split) in kept]
-        first[s, len(rows) :] = len(orders)
+                way, kept = np.zeros((1, tensors)), np.zeros(1, np.int64)
+                routed = np.full((1, tensors), float(costs and problem.hops_on_grid))
+            least_way[s, i], least_routed[s, i] = way.min(axis=0), routed.min(axis=0)
+            ways.append(way[kept])
+            routers.append(routed[kept])
+            orders.append(order[kept])
+            splits.append(split[kept])
+            count += len(kept)
+        first[s, len(rows) :] = count
     return Networks(
         factors, distinct, is_paired, entering, least_way, least_routed, first,
-        np.array(ways), np.array(routers), np.array(orders, np.int64), np.array(splits, np.int64),
+        np.concatenate(ways), np.concatenate(routers), np.concatenate(orders), np.concatenate(splits),
         _make_patterns(int(np.diff(first, axis=1).max()), tensors, bool(is_paired.any())), grid,
     )  # fmt: skip
 
@@ -100,27 +99,32 @@ def _by_number(problem: Problem, s: int, instances: int, distinct: NDArray[np.fl
     return np.asarray(distance * (problem.hop[s] + problem.router[s]))
 
 
-def list_layouts(task: Task, s: int, row: NDArray[np.int64]) -> Iterator[_Loops]:
-    """Orders of the spatial loops of a level, those on X first, and how many those are, that its mesh allows."""
-    entries, dims = task.space.entries, len(task.dims)
-    active = [k for k in range(dims) if row[k] > 1]
-    idle = [k for k in range(dims) if row[k] == 1]
-    width, height = (int(side) for side in task.problem.mesh[s])
-    key = entries.spatial_order_key[s].tolist()
+def _list_layouts(task: Task, s: int, row: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Orders of the spatial loops of a level, int64[n, D], those on X first, and how many those are, int64[n]."""
+    entries, dims = task.space.entries, np.array(task.dims)
+    active, idle = np.flatnonzero(row > 1), np.flatnonzero(row == 1)
+    orders = active[_permutations(len(active))]
+    on_x = np.concatenate([np.ones((len(orders), 1), np.int64), np.cumprod(row[orders], axis=1)], axis=1)
+    width, height = task.problem.mesh[s]
+    fits = (on_x <= width) & (row.prod() // on_x <= height)
+    if not entries.side_free[s].any():
+        sides = entries.on_y[s, dims[orders]]
+        for split in range(fits.shape[1]):
+            fits[:, split] &= ~sides[:, :split].any(axis=1) & sides[:, split:].all(axis=1)
+    if not entries.spatial_order_free[s]:
+        place = np.argsort(entries.spatial_order_key[s])[dims[orders]]
+        for split in range(fits.shape[1]):
+            for part in (place[:, :split], place[:, split:]):
+                fits[:, split] &= (np.diff(part, axis=1) > 0).all(axis=1)
+    allowed = np.flatnonzero(fits.any(axis=1))
+    splits = fits.shape[1] - 1 - np.argmax(fits[allowed, ::-1], axis=1)
+    return np.concatenate([orders[allowed], np.broadcast_to(idle, (len(allowed), len(idle)))], axis=1), splits
 
-    def is_in_order(part: tuple[int, ...]) -> bool:
-        return list(part) == sorted(part, key=lambda k: key.index(task.dims[k]))
 
-    for order in itertools.permutations(active):
-        for split in range(len(order), -1, -1):
-            on_x, on_y = order[:split], order[split:]
-            if math.prod(row[list(on_x)]) > width or math.prod(row[list(on_y)]) > height:
-                continue
-            if not entries.side_free[s].any() and any(entries.on_y[s, task.dims[k]] != (k in on_y) for k in order):
-                continue
-            if entries.spatial_order_free[s] or (is_in_order(on_x) and is_in_order(on_y)):
-                yield (*order, *idle), split
-                break
+@cache
+def _permutations(count: int) -> NDArray[np.int64]:
+    """All orders of so many things, int64[n, count]."""
+    return np.array(list(itertools.permutations(range(count))), np.int64).reshape(math.factorial(count), count)
 
 
 def _measure(
@@ -128,30 +132,23 @@ def _measure(
     grid: Grid,
     s: int,
     row: NDArray[np.int64],
-    layouts: list[_Loops],
+    orders: NDArray[np.int64],
     is_paired: NDArray[np.bool_],
-) -> list[_Layout]:
-    """Layouts with the hops, and the routers, of one word to each instance, float64[T], at least."""
-    way, routed = np.zeros((2, len(layouts), len(problem.words)))
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Hops, and routers, of one word to each instance, float64[n, T], at least, by layout."""
+    way, routed = np.zeros((2, len(orders), len(problem.words)))
     ones = np.ones_like(problem.bounds)
-    orders = np.array([order for order, _ in layouts], np.int64)
     for t in range(len(problem.words)):
         groups = group_instances(problem, grid, row, ones, t, bool(is_paired[t]))
-        for k, order in enumerate(orders):
-            half_hops, routers = measure_grid(problem, grid, s, row, order, groups)
-            way[k, t] = 0.5 * half_hops
+        measure_layouts(problem, grid, s, row, orders, groups, way[:, t], routed[:, t])
+        if is_paired[t]:
             # Where groups are taken as one it is only known that there is more than a router for each hop.
-            routed[k, t] = max(groups, 0.5 * half_hops) if is_paired[t] else routers
-    return list(zip(way, routed, layouts, strict=True))
+            routed[:, t] = np.maximum(groups, way[:, t])
+    return way, routed
 
 
-def _undominated(found: list[_Layout]) -> list[_Layout]:
+def _undominated(way: NDArray[np.float64], routed: NDArray[np.float64]) -> NDArray[np.int64]:
     """The layouts that no other one is at least as cheap as for all tensors."""
-    costs = np.array([np.concatenate([way, routed]) for way, routed, _ in found])
-    _, unique = np.unique(costs, axis=0, return_index=True)
-    kept = []
-    for i in sorted(unique):
-        better = (costs[unique] <= costs[i]).all(axis=1) & (costs[unique] < costs[i]).any(axis=1)
-        if not better.any():
-            kept.append(found[i])
-    return kept
+    costs, first = np.unique(np.concatenate([way, routed], axis=1), axis=0, return_index=True)
+    no_worse = (costs[:, None] <= costs[None]).all(axis=2)
+    return np.sort(first[no_worse.sum(axis=0) == 1])

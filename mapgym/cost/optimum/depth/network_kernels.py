@@ -166,6 +166,23 @@ def measure_grid(
 
 
 @kernel
+def measure_layouts(
+    problem: Problem,
+    grid: Grid,
+    s: int,
+    factors: NDArray[np.int64],
+    orders: NDArray[np.int64],
+    groups: int,
+    way: NDArray[np.float64],
+    routed: NDArray[np.float64],
+) -> None:
+    """As measure_grid, for all orders, int64[n, D]: hops and routers, float64[n]."""
+    for k in range(orders.shape[0]):
+        half_hops, routed[k] = measure_grid(problem, grid, s, factors, orders[k], groups)
+        way[k] = 0.5 * half_hops
+
+
+@kernel
 def _count_routers(grid: Grid, groups: int) -> float:
     """Routers on the ways of all groups; they are whole for all groups of one size together."""
     routers = 0.0

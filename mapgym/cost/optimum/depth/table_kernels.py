@@ -419,18 +419,39 @@ def fill_tables(
                 out.value[c, r, i], out.run[c, r, i] = tile.value[0, c, r], tile.run[0, c, r]
     if least >= limit:
         return least
-    # Least over multiples, one dim after the other; smaller divisors first, so that what is read has not changed yet.
     for d in range(dims):
-        for i in range(n):
-            v = i // problem.stride[d] % problem.counts[d]
+        # Larger extents first, so that a multiple by one prime stands for all multiples of it.
+        for v in range(problem.counts[d] - 1, -1, -1):
             for w in range(v + 1, problem.counts[d]):
-                if problem.divisors[d, w] % problem.divisors[d, v] == 0:
-                    j = i + (w - v) * problem.stride[d]
-                    out.anywhere[i] = min(out.anywhere[i], out.anywhere[j])
-                    for c in range(tensors + 1):
-                        if problem.group[d] != c:
-                            out.beyond[c, i] = min(out.beyond[c, i], out.beyond[c, j])
+                if _is_prime_multiple(problem, d, v, w):
+                    _take_least(problem, out, d, v, w)
     return least
+
+
+@inlined_kernel
+def _is_prime_multiple(problem: Problem, d: int, v: int, w: int) -> bool:
+    """Whether a divisor of a bound is another one times a prime."""
+    n = problem.divisors[d, w] // problem.divisors[d, v]
+    is_one = problem.divisors[d, w] % problem.divisors[d, v] == 0
+    k = 2
+    while is_one and k * k <= n:
+        is_one = n % k != 0
+        k += 1
+    return is_one
+
+
+@kernel
+def _take_least(problem: Problem, out: Tables, d: int, v: int, w: int) -> None:
+    """Lowers what the tables have for an extent of a dim to what they have for another one."""
+    stride, groups = problem.stride[d], out.beyond.shape[0]
+    for start in range(0, out.least.shape[0], stride * problem.counts[d]):
+        here, there = start + v * stride, start + w * stride
+        for k in range(stride):
+            out.anywhere[here + k] = min(out.anywhere[here + k], out.anywhere[there + k])
+        for c in range(groups):
+            if problem.group[d] != c:
+                for k in range(stride):
+                    out.beyond[c, here + k] = min(out.beyond[c, here + k], out.beyond[c, there + k])
 
 
 @kernel

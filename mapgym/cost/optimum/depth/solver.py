@@ -70,6 +70,7 @@ class Node:
         children: int64[n, 2] which of what is kept, and which spatial factors.
         tiles: int64[m] tiles of level 0, where only its spatial factors are left to be chosen.
         energies: float64[m] least energy outside these tiles.
+        missing: least energy outside tiles that were left out because they could not be better than the best solution.
         next: the first choice that has not been looked into.
     """
 
@@ -82,6 +83,7 @@ class Node:
     children: NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 2), np.int64))
     tiles: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     energies: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    missing: float = math.inf
     next: int = 0
 
     @property
@@ -235,8 +237,21 @@ class DepthSolver:
         )
 
     def _grow_leaves(self, node: Node) -> None:
-        assert node.parent is not None
-        outside = self._tables_in(self._outside(node.parent))
+        """As _grow, where only spatial factors of level 0 are left to be chosen."""
+        self._list_innermost(node)
+        settled, cycles = self._settle(node)
+        bounds = np.full(len(settled), math.inf)
+        for i in np.flatnonzero(np.isfinite(settled)).tolist():
+            found = node.energies[self._tiles_of(node, i)].min(initial=math.inf)
+            bounds[i] = settled[i] + min(found, node.missing)
+        finite = np.flatnonzero(np.isfinite(bounds))
+        self._set_children(node, bounds[finite], cycles[finite], np.stack([np.zeros_like(finite), finite], axis=1))
+
+    def _settle(self, node: Node) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Energy (pJ) beside that outside the tile of level 0, and cycles, by the spatial factors of level 0.
+
+        It is inf for those that do not use enough MACs.
+        """
         self._enter(node)
         problem, known = self.task.problem, sum(self.state.known[1:].tolist())
         settled, cycles = np.full(len(self.task.options[0]), math.inf), np.ones(len(self.task.options[0]))
@@ -246,23 +261,26 @@ class DepthSolver:
             cycles[i] = problem.macs / self.state.used[0]
             if self.state.used[0] >= self.task.space.entries.min_used_macs:
                 settled[i] = least_at_macs(problem, self.networks, self.state) + known
-        limit = math.inf
+        return settled, cycles
+
+    def _list_innermost(self, node: Node) -> None:
+        """Lists the tiles of level 0 that may be part of a better solution."""
+        assert node.parent is not None
+        settled, cycles = self._settle(node)
         allowed = np.isfinite(settled)
+        limit = math.inf
         if self._of_energy and allowed.any():
             limit = float((self.value / (cycles if self._of_cycles else 1.0) - settled)[allowed].max())
+        outside = self._tables_in(self._outside(node.parent))
+        self._enter(node)
         tiles = self._list_tiles(node, outside)
         energies = np.empty(len(tiles))
-        bound_tiles(problem, self.slides, self.networks, self.state, outside, tiles, self.tile, limit, energies)
-        possible = np.flatnonzero(np.isfinite(energies))
-        node.tiles, node.energies = tiles[possible], energies[possible]
-        bounds = np.full(len(settled), math.inf)
-        for i in np.flatnonzero(allowed).tolist():
-            rows = self._tiles_of(node, i)
-            if len(rows):
-                bounds[i] = settled[i] + node.energies[rows].min()
-        finite = np.flatnonzero(np.isfinite(bounds))
-        children = np.stack([np.zeros_like(finite), finite], axis=1)
-        self._set_children(node, bounds[finite], cycles[finite], children)
+        bound_tiles(
+            self.task.problem, self.slides, self.networks, self.state, outside, tiles, self.tile, limit, energies
+        )
+        kept = np.flatnonzero(energies < limit)
+        node.tiles, node.energies = tiles[kept], energies[kept]
+        node.missing = float(energies[energies >= limit].min(initial=math.inf))
 
     def _objective(self, energy: _Number, cycles: _Number) -> _Number:
         """What is minimised."""
@@ -373,6 +391,9 @@ class DepthSolver:
     def _enter_leaf(self, leaf: _Leaf) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Sets everything to a leaf; returns its tiles by ascending bound, and the bounds (pJ)."""
         node = leaf.node
+        settled = float(self._settle(node)[0][leaf.spatial])
+        if settled + node.missing < self._limit(leaf):
+            self._list_innermost(node)
         outside: Node | None = node.parent
         while outside is not None:
             self.descent.slot[outside.level] = self._outside(outside)
@@ -384,7 +405,6 @@ class DepthSolver:
             self.descent.merges[s] = self._merges(node, s)
         paired = self.networks.is_paired[np.arange(1, self.levels), node.choice[1:]]
         self.descent.refines[0] = (paired & ~node.keep[:-1]).any()
-        settled = least_at_macs(self.task.problem, self.networks, self.state) + sum(self.state.known[1:].tolist())
         rows = self._tiles_of(node, leaf.spatial)
         order = np.argsort(node.energies[rows], kind="stable")
         return node.tiles[rows[order]], node.energies[rows[order]] + settled

@@ -123,6 +123,10 @@ def check_supported(space: MapSpace) -> None:
     """Raises SpecificationError, in one sentence, if the theory does not cover the hardware or the workload."""
     workload, accelerator = space.workload, space.accelerator
     where = f"no certified optimum for {quoted(workload.name)} on {quoted(accelerator.name)}: "
+    if len(accelerator.levels) == 1:
+        raise SpecificationError(
+            f"{where}it has one storage level, so that no tile is chosen; use a search such as gamma"
+        )
     if accelerator.fanout_check != "per_level":
         raise SpecificationError(f"{where}fanout_check is {quoted(accelerator.fanout_check)}; set it to 'per_level'")
     if accelerator.peer_links and not is_flat(accelerator):

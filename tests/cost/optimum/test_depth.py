@@ -13,7 +13,10 @@ from mapgym.cost import OBJECTIVES
 from mapgym.cost.optimum import find_optimum
 from mapgym.errors import SpecificationError
 from mapgym.mapspace import MapSpace
+from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.catalog import accelerator, workload
+from mapgym.spec.levels import Mac, StorageLevel
+from mapgym.spec.workload import matmul
 
 # MAPGYM_EXACT_CASES asks for more random spaces than a quick run has time for.
 CASES = int(os.environ.get("MAPGYM_EXACT_CASES", "60"))
@@ -115,3 +118,9 @@ def test_an_interruption_keeps_what_was_found(monkeypatch: pytest.MonkeyPatch) -
 def test_links_are_not_covered_in_deep_hierarchies() -> None:
     with pytest.raises(SpecificationError, match=r"neighbours pass words to each other.*add --no-peer-links"):
         find_optimum(MapSpace(workload("paper/bert_kqv"), accelerator("simba_like"), AXES))
+
+
+def test_one_level_is_not_covered() -> None:
+    machine = Accelerator("bare", (StorageLevel("Memory", access_energy_pj=1.0),), Mac(mesh_x=2), peer_links=False)
+    with pytest.raises(SpecificationError, match="one storage level"):
+        find_optimum(MapSpace(matmul(M=2, K=2, N=2), machine, AXES))

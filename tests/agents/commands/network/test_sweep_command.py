@@ -87,7 +87,7 @@ def test_a_cell_of_a_map_is_shown_and_its_folder_reported(mapgym, tmp_path):
     page = (folder / "map.html").read_text()
     cell = folder / "cells" / "toy-tiny_gemm.json"
     result = json.loads(cell.read_text())["result"]
-    assert "network energy is not covered" in result["not_certified_because"]
+    assert "neighbours pass words to each other" in result["not_certified_because"]
     shown = json.loads(mapgym("show", cell, "--json")[1])
     assert shown["edp"] == result["edp"]
     assert shown["mapping"] == result["mapping"]

@@ -75,7 +75,8 @@ class Validation:
 def validation_mappings(times: int) -> int:
     """Mappings that are priced, at most, to validate a policy so many times, the references included.
 
-    Stored optima are free; those of random layers, of which a few are in the catalog, count as if they were searched.
+    Stored optima are free; those of random layers, and on accelerators that are only validated on, count as if they
+    were searched.
     """
     layers, known = len(load_split(VALIDATION).layers()), len(load_split(TRAINING).accelerators)
     searched = layers * len(load_split(VALIDATION).accelerators) + _RANDOM_LAYERS

@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from mapgym.cost import CostModel
+from mapgym.errors import SpecificationError
 from mapgym.mapspace import MapSpace
+from mapgym.mapspace.entries import AXES
 from mapgym.spec.accelerator import Accelerator
 from mapgym.spec.actions import ACCESSES
 from mapgym.spec.constraints import Constraints
@@ -52,6 +54,27 @@ def random_space(rng: np.random.Generator, peer_links: bool = False, rules: str 
         space = MapSpace(workload, accelerator, axes, Constraints(**constraints))
         if np.prod(space.nvec.astype(float)) <= MAX_CODES:
             return replace_accelerator(space, with_action_energies(rng, accelerator)) if rng.random() < 0.5 else space
+
+
+def constrained_space(rng: np.random.Generator, whole: MapSpace, levels: int) -> MapSpace | None:
+    """The space with some axes as a random mapping has them, and fixed factors at one of its first levels.
+
+    None if there is no mapping, or the space is too large to price every one.
+    """
+    workload, accelerator = whole.workload, whole.accelerator
+    try:
+        base = whole.sample(rng, 1)[0]
+    except SpecificationError:
+        return None
+    axes = [axis for axis in AXES if rng.random() < 0.5] or ["order"]
+    s, d = int(rng.integers(levels)), int(rng.integers(len(workload.dims)))
+    fixed = {"temporal": int(base.temporal[s, d]), "spatial": int(base.spatial[s, d])}
+    factors = {accelerator.level_names[s]: {workload.dims[d]: fixed}}
+    try:
+        space = MapSpace(workload, accelerator, axes, {"factors": factors}, base)
+    except SpecificationError:
+        return None
+    return space if np.prod(space.nvec.astype(float)) <= MAX_CODES else None
 
 
 def replace_accelerator(space: MapSpace, accelerator: Accelerator) -> MapSpace:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mapgym.compilation import kernel
 from mapgym.compilation.number_kernels import greatest_common_divisor
-from mapgym.cost.optimum.problem import IRRELEVANT, TILE, Problem
+from mapgym.cost.optimum.problem import IRRELEVANT, PINNED, TILE, Problem, Projections
 
 
 @kernel
@@ -22,7 +22,7 @@ def different(a: int, b: int, first: int, second: int) -> int:
 
 @kernel
 def count_offsets(
-    problem: Problem, factors: NDArray[np.int64], extent: NDArray[np.int64], t: int, least: bool
+    problem: Projections, factors: NDArray[np.int64], extent: NDArray[np.int64], t: int, least: bool
 ) -> float:
     """Instances with different offsets among those that spatial factors make; at least so many if ``least``."""
     count = 1
@@ -43,7 +43,21 @@ def count_offsets(
 
 
 @kernel
-def slides(problem: Problem, factors: NDArray[np.int64], t: int, both: bool) -> bool:
+def words_in_use(problem: Projections, spread: NDArray[np.int64], row: int, t: int) -> float:
+    """Words of a tensor, at least, that each instance uses if dims are spread by the factors in a row."""
+    words = 1
+    for d in range(problem.bounds.shape[0]):
+        own, other = problem.bounds[d] // spread[row, d], problem.partner[t, d]
+        if problem.role[t, d] == PINNED:
+            words *= own
+        elif other > d:
+            # Sums of one number from each of two sets: at least as many as there are numbers, but for one.
+            words *= own + problem.bounds[other] // spread[row, other] - 1
+    return float(words)
+
+
+@kernel
+def slides(problem: Projections, factors: NDArray[np.int64], t: int, both: bool) -> bool:
     """Whether spatial factors are along a sliding rank; with ``both``, along both dims of one."""
     for d in range(problem.bounds.shape[0]):
         other = problem.partner[t, d]
@@ -78,7 +92,7 @@ def shares_offsets(problem: Problem, factors: NDArray[np.int64], t: int) -> bool
 
 
 @kernel
-def sliding_length(problem: Problem, extent: NDArray[np.int64], t: int, d: int, row: int) -> int:
+def sliding_length(problem: Projections, extent: NDArray[np.int64], t: int, d: int, row: int) -> int:
     """Words of a tile, with the extents in a row, along the sliding rank that a dim is part of."""
     other = problem.partner[t, d]
     return (

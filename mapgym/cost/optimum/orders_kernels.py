@@ -202,7 +202,7 @@ def least_energy(problem: Problem, s: OrderScratch, memory_energy: float, best: 
             continue
         s.turn[depth] += 1
         level = OUTER if s.left[depth, INNER] == 0 else INNER
-        if not s.left[depth, level] >> d & 1 or not _in_turn(problem, s, depth, level, d):
+        if not s.left[depth, level] >> d & 1 or not is_in_turn(problem.place, s.left[depth, level], level, d):
             continue
         if depth == 0 and only >= 0 and problem.group[d] != only:
             continue
@@ -321,12 +321,11 @@ def _is_closed(s: OrderScratch, depth: int) -> bool:
 
 
 @kernel
-def _in_turn(problem: Problem, s: OrderScratch, depth: int, level: int, d: int) -> bool:
-    """Whether a fixed order lets the loop of dim d come next."""
-    place = problem.place[level, d]
-    if place >= 0:
-        for e in range(problem.bounds.shape[0]):
-            if s.left[depth, level] >> e & 1 and problem.place[level, e] < place:
+def is_in_turn(place: NDArray[np.int64], left: int, level: int, d: int) -> bool:
+    """Whether a fixed order lets the loop of dim d come next; place is that of Problem, left a mask of loops."""
+    if place[level, d] >= 0:
+        for e in range(place.shape[1]):
+            if left >> e & 1 and place[level, e] < place[level, d]:
                 return False
     return True
 

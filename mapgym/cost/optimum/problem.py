@@ -187,12 +187,16 @@ def _check_workload(workload: Workload, where: str) -> None:
 
 def make_task(space: MapSpace) -> Task:
     """Packs a space that :func:`check_supported` has passed; SpecificationError if fixed factors leave nothing."""
-    workload = space.workload
-    dims = tuple(d for d, bound in enumerate(workload.bounds) if bound > 1) or (0,)
+    dims = active_dims(space.workload)
     problem = _make_problem(space, dims)
     lanes = spatial_factors(space, dims, REGISTERS)
     blocks = spatial_factors(space, dims, BUFFER)
     return Task(space, problem, dims, _keeps(space), lanes, blocks)
+
+
+def active_dims(workload: Workload) -> tuple[int, ...]:
+    """Indices of the dims that have loops; at least one."""
+    return tuple(d for d, bound in enumerate(workload.bounds) if bound > 1) or (0,)
 
 
 def _make_problem(space: MapSpace, dims: tuple[int, ...]) -> Problem:
@@ -350,17 +354,23 @@ def fixed_places(space: MapSpace, dims: tuple[int, ...]) -> NDArray[np.int64]:
 
 def _keeps(space: MapSpace) -> NDArray[np.bool_]:
     """All choices of what register level and buffer keep, bool[choice, 2, tensor]; most kept words first."""
+    inner = range(len(space.accelerator.levels) - 1)
+    choices = list(itertools.product(*(kept_choices(space, level) for level in inner)))
+    keeps = np.zeros((len(choices), 2, space.entries.keep.shape[1]), np.bool_)
+    keeps[:, : len(inner)] = choices
+    return keeps
+
+
+def kept_choices(space: MapSpace, level: int) -> NDArray[np.bool_]:
+    """All choices of what a level keeps, bool[n, tensor]; most kept words first."""
     entries = space.entries
-    inner = len(space.accelerator.levels) - 1
-    free = [tuple(place) for place in np.argwhere(entries.keep_free[:inner])]
-    choices = []
-    for bits in itertools.product((True, False), repeat=len(free)):
-        keep = np.zeros((2, entries.keep.shape[1]), np.bool_)
-        keep[:inner] = entries.keep[:inner]
-        for place, bit in zip(free, bits, strict=True):
-            keep[place] = bit
-        choices.append(keep)
-    return np.array(choices)
+    free = np.flatnonzero(entries.keep_free[level])
+    bits = np.array(list(itertools.product((True, False), repeat=len(free))), np.bool_).reshape(
+        2 ** len(free), len(free)
+    )
+    choices = np.repeat(entries.keep[None, level], len(bits), axis=0)
+    choices[:, free] = bits
+    return choices
 
 
 def spatial_factors(space: MapSpace, dims: tuple[int, ...], level: int) -> NDArray[np.int64]:

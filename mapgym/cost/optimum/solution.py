@@ -10,6 +10,7 @@ from mapgym.cost.optimum.orders import best_memory_order, placed_loops
 from mapgym.cost.optimum.orders_kernels import OrderScratch
 from mapgym.cost.optimum.problem import Task
 from mapgym.mapping import Mapping
+from mapgym.mapspace import MapSpace
 
 
 def build_mapping(
@@ -50,18 +51,16 @@ def build_mapping(
         outer = best_memory_order(problem, lattice, buffer, orders)
     for level, order in ((0, []), (1, inner), (2, outer)):
         if level < levels:
-            _set_order(mapping, task, level, order)
+            set_order(mapping, space, level, [task.dims[k] for k in order])
     _place_on_mesh(mapping, task)
     return space.canonical(mapping.batch())[0]
 
 
-def _set_order(mapping: Mapping, task: Task, level: int, order: list[int]) -> None:
-    """The given dims first; the others as a fixed order has them, or as in the workload."""
-    space = task.space
+def set_order(mapping: Mapping, space: MapSpace, level: int, first: list[int]) -> None:
+    """The given dims first, indices of the workload's; the others as a fixed order has them, or as in the workload."""
     if not space.entries.order_free[level]:
         mapping.order[level] = space.entries.order_key[level]
         return
-    first = [task.dims[k] for k in order]
     mapping.order[level] = first + [d for d in range(len(space.workload.dims)) if d not in first]
 
 

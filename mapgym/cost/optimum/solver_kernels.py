@@ -12,9 +12,9 @@ from mapgym.compilation import inlined_kernel, kernel
 from mapgym.cost.optimum.bound_kernels import bound_tile, largest_gain, leaf_bound
 from mapgym.cost.optimum.lane_kernels import Lanes
 from mapgym.cost.optimum.lattice_kernels import Chains, Lattice
-from mapgym.cost.optimum.offset_kernels import slides
+from mapgym.cost.optimum.offset_kernels import slides, words_in_use
 from mapgym.cost.optimum.orders_kernels import OrderScratch, least_energy, tile_words
-from mapgym.cost.optimum.problem import BLOCK, BUFFER, BUFFER_TILE, INNER, OUTER, PINNED, REGISTERS, TILE, Problem
+from mapgym.cost.optimum.problem import BLOCK, BUFFER, BUFFER_TILE, INNER, OUTER, REGISTERS, TILE, Problem
 from mapgym.cost.optimum.register_kernels import energy_at_registers, lane_gain, refine_by_orders
 from mapgym.cost.optimum.work import Work
 
@@ -40,7 +40,7 @@ def _list_register_options(problem: Problem, work: Work) -> bool:
 
 
 @inlined_kernel
-def _advance(turn: NDArray[np.int64], counts: NDArray[np.int64], first: int) -> bool:
+def advance(turn: NDArray[np.int64], counts: NDArray[np.int64], first: int) -> bool:
     """Steps to the next choice of options, from the first dim on; returns whether there is none left."""
     d = first
     while d < len(turn):
@@ -90,7 +90,7 @@ def _search_leaves(problem: Problem, lattice: Lattice, work: Work, s: OrderScrat
                     if found + slack < limit:
                         limit = found + slack
                         _note(problem, work, s)
-        if _advance(work.buffer_turn, work.buffer_counts, 0):
+        if advance(work.buffer_turn, work.buffer_counts, 0):
             return limit
 
 
@@ -189,23 +189,9 @@ def search_node(problem: Problem, keep: NDArray[np.bool_], lattice: Lattice, cha
                     if not exhaustive:
                         return proven, limit
                 promising = min(promising, bound)
-            if free or _advance(work.register_turn, work.register_counts, first):
+            if free or advance(work.register_turn, work.register_counts, first):
                 break
     return proven, limit
-
-
-@kernel
-def _compulsory(problem: Problem, work: Work, t: int) -> float:
-    """Words that each register level must receive of a tensor, at least: those that it uses."""
-    words = 1
-    for d in range(problem.bounds.shape[0]):
-        own, other = problem.bounds[d] // work.spread[0, d], problem.partner[t, d]
-        if problem.role[t, d] == PINNED:
-            words *= own
-        elif other > d:
-            # Sums of one number from each of two sets: at least as many as there are numbers, but for one.
-            words *= own + problem.bounds[other] // work.spread[0, other] - 1
-    return float(words)
 
 
 @kernel
@@ -234,4 +220,4 @@ def bound_roots(problem: Problem, keep: NDArray[np.bool_], lattice: Lattice, lan
             continue
         out[i] = energy_at_registers(problem, keep, work, work.lanes, True) + lattice.anywhere[tile]
         for t in range(problem.words.shape[0]):
-            out[i] += work.linked_weight[t] * _compulsory(problem, work, t)
+            out[i] += work.linked_weight[t] * words_in_use(problem, work.spread, 0, t)

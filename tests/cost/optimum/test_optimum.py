@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from brute_force_optimum import brute_force_value, random_space, with_bandwidths
+from brute_force_optimum import brute_force_value, constrained_space, random_space, with_bandwidths
 from mapgym.agents.search.exact import ExactSearch
 from mapgym.cost import OBJECTIVES
 from mapgym.cost.optimum import find_optimum
@@ -114,20 +114,8 @@ def test_axes_that_are_not_searched_and_fixed_factors_are_obeyed() -> None:
     checked = 0
     for seed in range(10_000, 10_150):
         whole = random_space(np.random.default_rng(seed), rules=RULES[seed % len(RULES)])
-        try:
-            base = whole.sample(rng, 1)[0]
-        except SpecificationError:
-            continue
-        axes = [axis for axis in EVERYTHING if rng.random() < 0.5] or ["order"]
-        level = whole.accelerator.level_names[int(rng.integers(2))]
-        dim = whole.workload.dims[int(rng.integers(len(whole.workload.dims)))]
-        s, d = whole.accelerator.level_index(level), whole.workload.dims.index(dim)
-        factors = {level: {dim: {"temporal": int(base.temporal[s, d]), "spatial": int(base.spatial[s, d])}}}
-        try:
-            space = MapSpace(whole.workload, whole.accelerator, axes, {"factors": factors}, base)
-        except SpecificationError:
-            continue
-        if np.prod(space.nvec.astype(float)) > 150_000:
+        space = constrained_space(rng, whole, 2)
+        if space is None:
             continue
         found = find_optimum(space, OBJECTIVES[seed % 2])
         assert space.contains(found.mapping)

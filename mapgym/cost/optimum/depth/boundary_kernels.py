@@ -48,18 +48,23 @@ def irrelevant(problem: Problem, state: State, s: int, t: int) -> float:
     return product
 
 
-@kernel
-def choose(problem: Problem, networks: Networks, state: State, s: int) -> None:
-    """Sets what follows from the choices of the levels from s on, for boundary s; those outside it are set."""
-    tensors = problem.words.shape[0]
+@inlined_kernel
+def spread(problem: Problem, networks: Networks, state: State, s: int) -> None:
+    """Sets what the chosen spatial factors of level s say of its instances; the levels outside it are set."""
     state.used[s] = state.used[s + 1]
     for d in range(problem.bounds.shape[0]):
         factor = networks.factors[s, state.choice[s], d]
         state.spatial[s, d] = factor
         state.outer[s, d] = state.outer[s + 1, d] * factor
         state.used[s] *= factor
-    for t in range(tensors):
+    for t in range(problem.words.shape[0]):
         state.distinct[s, t] = networks.distinct[s, state.choice[s], t]
+
+
+@kernel
+def choose(problem: Problem, networks: Networks, state: State, s: int) -> None:
+    """Sets what follows from the choices of the levels from s on, for boundary s; those outside it are set."""
+    spread(problem, networks, state, s)
     weigh(problem, networks, state, s)
 
 

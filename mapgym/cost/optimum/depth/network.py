@@ -9,7 +9,14 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.cost.optimum.depth.network_kernels import Grid, Networks, Patterns, group_instances, measure_layouts
+from mapgym.cost.optimum.depth.network_kernels import (
+    Grid,
+    Networks,
+    Patterns,
+    bound_offsets,
+    group_instances,
+    measure_layouts,
+)
 from mapgym.cost.optimum.depth.problem import Problem, Task
 
 
@@ -80,15 +87,8 @@ def _offsets(
         ones = np.ones_like(row)
         counts = [group_instances(problem, grid, row, ones, t, False) for t in range(len(problem.words))]
         return np.zeros(len(counts), np.bool_), np.array(counts, np.float64)
-    paired = np.zeros(len(problem.words), np.bool_)
-    distinct = np.ones(len(problem.words))
-    for t in range(len(problem.words)):
-        for d, factor in enumerate(row):
-            other = problem.partner[t, d]
-            if problem.role[t, d] < -1 or (0 <= other < d):
-                continue
-            distinct[t] *= factor if other < 0 else factor + row[other] - 1
-            paired[t] |= other >= 0 and factor > 1 and row[other] > 1
+    paired, distinct = np.zeros(len(problem.words), np.bool_), np.zeros(len(problem.words))
+    bound_offsets(problem, row[None], paired, distinct)
     return paired, distinct
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mapgym.compilation import kernel
 from mapgym.compilation.number_kernels import greatest_common_divisor
 from mapgym.cost.optimum.depth.problem import Problem
+from mapgym.cost.optimum.offset_kernels import count_offsets, slides
 
 _BITS = 10
 _MIXER = -7046029254386353131
@@ -59,6 +60,19 @@ class Grid(NamedTuple):
     column: NDArray[np.int64]  # [instances] last column of a group that was seen
     row: NDArray[np.int64]  # [instances] last row seen in it
     at: NDArray[np.int64]  # [instances] which instance stands at a place of the grid
+
+
+@kernel
+def bound_offsets(
+    problem: Problem, factors: NDArray[np.int64], paired: NDArray[np.bool_], distinct: NDArray[np.float64]
+) -> None:
+    """For each tensor: whether both dims of a rank are spread, bool[T], and the least number of offsets, float64[T].
+
+    The spatial factors, int64[1, D], are those of a level.
+    """
+    for t in range(problem.words.shape[0]):
+        paired[t] = slides(problem, factors, t, True)
+        distinct[t] = count_offsets(problem, factors, factors, t, True)
 
 
 @kernel

@@ -16,7 +16,8 @@ from mapgym.compilation import inlined_kernel, kernel
 from mapgym.cost.optimum.depth.boundary_kernels import State, irrelevant
 from mapgym.cost.optimum.depth.network_kernels import Networks, find_pattern
 from mapgym.cost.optimum.depth.problem import Problem
-from mapgym.cost.optimum.orders_kernels import DEAD, FRESH, STATIONARY, tile_words
+from mapgym.cost.optimum.offset_kernels import sliding_length
+from mapgym.cost.optimum.orders_kernels import DEAD, FRESH, STATIONARY, is_in_turn, tile_words
 from mapgym.cost.optimum.problem import IRRELEVANT, PINNED
 
 MOST_RECORDS = 4096
@@ -84,12 +85,7 @@ def _account(problem: Problem, o: Orders, depth: int, b: int, t: int, d: int, st
             else:
                 state = DEAD
                 if role != PINNED:
-                    other = problem.partner[t, d]
-                    length = (
-                        1
-                        + problem.coefficient[t, d] * (o.extent[b - 1, d] - 1)
-                        + problem.coefficient[t, other] * (o.extent[b - 1, other] - 1)
-                    )
+                    length = sliding_length(problem, o.extent, t, d, b - 1)
                     distance = problem.coefficient[t, d] * step_extent
                     if distance < length:
                         state, part, first, saved = role, distance / length, step, weight
@@ -147,8 +143,8 @@ def _words(problem: Problem, o: Orders, depth: int, b: int, t: int, at_least: bo
 @kernel
 def boundary_energy(
     problem: Problem, networks: Networks, state: State, o: Orders, depth: int, b: int, at_least: bool
-) -> tuple[float, int]:
-    """Energy (pJ) of the words through a boundary, with the best layout, and which that is."""
+) -> float:
+    """Energy (pJ) of the words through a boundary, with the best layout."""
     tensors = problem.words.shape[0]
     straight = 0.0
     choice = state.choice[b]
@@ -156,8 +152,8 @@ def boundary_energy(
         straight += state.straight[b, t] * _words(problem, o, depth, b, t, at_least)
     first, last = networks.first[b, choice], networks.first[b, choice + 1]
     if not problem.hops_on_grid or problem.hop[b] + problem.router[b] == 0.0:
-        return straight, first
-    least, best = np.inf, first
+        return straight
+    least = np.inf
     for layout in range(first, last):
         energy = straight
         for t in range(tensors):
@@ -174,9 +170,8 @@ def boundary_energy(
                     energy += state.used[b + 1] * problem.router[b] * routed * words
             elif problem.router[b] > 0.0 and _is_fed_from(state, b, t):
                 energy += state.used[b + 1] * problem.router[b] * _routed_on(problem, state, b, t, way * words)
-        if energy < least:
-            least, best = energy, layout
-    return least, best
+        least = min(least, energy)
+    return least
 
 
 @kernel
@@ -237,8 +232,7 @@ def _from_level(
         # There is no loop at all.
         energy = 0.0
         for b in range(lowest, levels):
-            least, _ = boundary_energy(problem, networks, state, o, 0, b, False)
-            energy += least
+            energy += boundary_energy(problem, networks, state, o, 0, b, False)
         if recording and energy < limit:
             _record(problem, o, 0)
         return min(limit, energy)
@@ -249,7 +243,7 @@ def _from_level(
             depth -= 1
             continue
         o.turn[depth] += 1
-        if not o.left[depth, level] >> d & 1 or not _in_turn(problem, o, depth, level, d):
+        if not o.left[depth, level] >> d & 1 or not is_in_turn(problem.place, o.left[depth, level], level, d):
             continue
         n = o.loop[level, d]
         o.chosen[depth] = level * dims + d
@@ -263,8 +257,7 @@ def _from_level(
             for t in range(tensors):
                 _account(problem, o, depth, b, t, d, o.step[level, d], n)
                 is_closed &= o.state[depth + 1, b, t] == DEAD
-            least, _ = boundary_energy(problem, networks, state, o, depth + 1, b, True)
-            energy += least
+            energy += boundary_energy(problem, networks, state, o, depth + 1, b, True)
         if energy >= limit:
             continue
         if is_closed:
@@ -279,8 +272,7 @@ def _from_level(
         else:
             energy = 0.0
             for b in range(lowest, levels):
-                least, _ = boundary_energy(problem, networks, state, o, depth + 1, b, False)
-                energy += least
+                energy += boundary_energy(problem, networks, state, o, depth + 1, b, False)
             if energy < limit and recording:
                 _record(problem, o, depth + 1)
             elif energy < limit:
@@ -311,17 +303,6 @@ def _go_on(problem: Problem, state: State, o: Orders, depth: int) -> bool:
         _open_boundary(problem, state, o, depth, level)
     o.level[depth] = level
     return o.left[depth, level] != 0
-
-
-@kernel
-def _in_turn(problem: Problem, o: Orders, depth: int, level: int, d: int) -> bool:
-    """Whether a fixed order lets the loop of dim d come next."""
-    place = problem.place[level, d]
-    if place >= 0:
-        for e in range(problem.bounds.shape[0]):
-            if o.left[depth, level] >> e & 1 and problem.place[level, e] < place:
-                return False
-    return True
 
 
 @kernel

@@ -10,14 +10,20 @@ but the innermost one. Boundary s lies between level s and the tile of level s -
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mapgym.cost.optimum.problem import describe_workload, fixed_places, spatial_factors, word_energies
+from mapgym.cost.optimum.problem import (
+    active_dims,
+    describe_workload,
+    fixed_places,
+    kept_choices,
+    spatial_factors,
+    word_energies,
+)
 from mapgym.spec.accelerator import Accelerator
 
 if TYPE_CHECKING:
@@ -82,15 +88,16 @@ class Task:
 
 def make_task(space: MapSpace) -> Task:
     """Packs a space that ``mapgym.cost.optimum.problem.check_supported`` has passed."""
-    workload, accelerator = space.workload, space.accelerator
-    dims = tuple(d for d, bound in enumerate(workload.bounds) if bound > 1) or (0,)
-    levels = range(len(accelerator.levels))
+    dims = active_dims(space.workload)
+    inner = range(len(space.accelerator.levels) - 1)
+    # The outermost level keeps everything.
+    everything = np.ones((1, len(space.workload.tensors)), np.bool_)
     return Task(
         space,
         _make_problem(space, dims),
         dims,
-        tuple(_keeps(space, level) for level in levels),
-        tuple(spatial_factors(space, dims, level) for level in levels),
+        (*(kept_choices(space, level) for level in inner), everything),
+        tuple(spatial_factors(space, dims, level) for level in (*inner, len(inner))),
     )
 
 
@@ -145,17 +152,3 @@ def _fixed_factors(
         extents = np.cumprod(space.base.temporal.astype(np.int64) * space.base.spatial, axis=0)[:, list(dims)]
         allowed &= values == extents[:, :, None]
     return allowed, temporal
-
-
-def _keeps(space: MapSpace, level: int) -> NDArray[np.bool_]:
-    """All choices of what a level keeps, bool[n, T]; most kept words first."""
-    entries = space.entries
-    if level == len(space.accelerator.levels) - 1:
-        return np.ones((1, entries.keep.shape[1]), np.bool_)
-    free = np.flatnonzero(entries.keep_free[level])
-    choices = []
-    for bits in itertools.product((True, False), repeat=len(free)):
-        keep = entries.keep[level].copy()
-        keep[free] = bits
-        choices.append(keep)
-    return np.array(choices)

@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapgym.compilation import inlined_kernel, kernel
-from mapgym.cost.optimum.depth.boundary_kernels import State, count_distinct, least_at_macs, weigh
+from mapgym.cost.optimum.depth.boundary_kernels import State, count_distinct, least_at_macs, spread, weigh
 from mapgym.cost.optimum.depth.network_kernels import Networks
 from mapgym.cost.optimum.depth.order_kernels import Orders, order_loops, start
 from mapgym.cost.optimum.depth.problem import Problem
 from mapgym.cost.optimum.depth.slide_kernels import Slides
 from mapgym.cost.optimum.depth.table_kernels import OPTIONS, Tables, Tile, bound_extents, bound_tile
-from mapgym.cost.optimum.problem import PINNED
+from mapgym.cost.optimum.offset_kernels import words_in_use
+from mapgym.cost.optimum.solver_kernels import advance
 
 PROMISING, THOROUGH, RECORDING = range(3)
 """How far a search goes."""
@@ -84,18 +85,12 @@ def bound_children(
     dims, tensors = problem.bounds.shape[0], problem.words.shape[0]
     for i in range(count):
         state.choice[s] = i
+        spread(problem, networks, state, s)
         tile, fits = 0, True
-        state.used[s] = state.used[s + 1]
         for d in range(dims):
-            factor = networks.factors[s, i, d]
-            state.spatial[s, d] = factor
-            state.outer[s, d] = state.outer[s + 1, d] * factor
-            state.used[s] *= factor
             fits &= problem.bounds[d] % state.outer[s, d] == 0
             if fits:
-                tile += problem.position[d, factor] * problem.stride[d]
-        for t in range(tensors):
-            state.distinct[s, t] = networks.distinct[s, i, t]
+                tile += problem.position[d, state.spatial[s, d]] * problem.stride[d]
         for k in range(keeps.shape[0]):
             out[k, i] = cycles[k, i] = np.inf
             if not fits or outside.anywhere[tile] == np.inf:
@@ -105,7 +100,7 @@ def bound_children(
             weigh(problem, networks, state, s)
             energy = bound_inside(problem, state, s, extremes) + outside.anywhere[tile]
             for t in range(tensors):
-                energy += state.weight[s, t] * _compulsory(problem, state, s, t)
+                energy += state.weight[s, t] * words_in_use(problem, state.outer, s, t)
             parallel = state.used[s]
             for u in range(s):
                 parallel *= extremes.parallel[u]
@@ -125,24 +120,13 @@ def bound_inside(problem: Problem, state: State, s: int, extremes: Extremes) -> 
 
 
 @inlined_kernel
-def _compulsory(problem: Problem, state: State, s: int, t: int) -> float:
-    """Words that each instance below boundary s uses of a tensor, at least; with s = S, all together."""
-    words = 1.0
-    for d in range(problem.bounds.shape[0]):
-        own, other = problem.bounds[d] // state.outer[s, d], problem.partner[t, d]
-        if problem.role[t, d] == PINNED:
-            words *= own
-        elif other > d:
-            words *= own + problem.bounds[other] // state.outer[s, other] - 1
-    return words
-
-
-@inlined_kernel
 def _least_delivery(problem: Problem, state: State, s: int, t: int) -> float:
     """Energy (pJ) of giving each word to a level inside s - 1 once, at least, at the innermost level that keeps it."""
     for u in range(s - 1, problem.serve.shape[0]):
         if state.keep[u, t]:
-            once = (problem.serve[u, t] - problem.first_read[u, t]) * _compulsory(problem, state, len(state.keep), t)
+            once = (problem.serve[u, t] - problem.first_read[u, t]) * words_in_use(
+                problem, state.outer, len(state.keep), t
+            )
             return min(1.0, problem.clusters[u] / state.used[u + 1]) * once
     return 0.0
 
@@ -270,19 +254,6 @@ def _bound_chain(
     return least
 
 
-@inlined_kernel
-def _advance(descent: Descent, s: int, dims: int) -> bool:
-    """Steps to the next extents of a level; returns whether there are none left."""
-    d = 0
-    while d < dims:
-        descent.turn[s, d] += 1
-        if descent.turn[s, d] < descent.counts[s, d]:
-            break
-        descent.turn[s, d] = 0
-        d += 1
-    return d == dims
-
-
 @kernel
 def _settle(problem: Problem, networks: Networks, state: State, o: Orders, s: int) -> float:
     """Energy (pJ) that no more choices change; offsets are counted for the extents of the levels up to s."""
@@ -389,7 +360,7 @@ def search_tile(
             if not thorough:
                 _go_to_promising(problem, slides, networks, state, memory, s)
         else:
-            while s > 0 and _advance(descent, s, dims):
+            while s > 0 and advance(descent.turn[s], descent.counts[s], 0):
                 s -= 1
     descent.place[0] = s
     return limit
@@ -413,7 +384,7 @@ def _go_to_promising(
                 least = bound
                 for d in range(dims):
                     descent.promising[s, d] = descent.turn[s, d]
-        if _advance(descent, s, dims):
+        if advance(descent.turn[s], descent.counts[s], 0):
             break
     for d in range(dims):
         v = descent.option[s, d, descent.promising[s, d]]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from mapgym.cost.model import CostModel
 from mapgym.cost.optimum.depth.network_kernels import Networks
 from mapgym.cost.optimum.depth.problem import Task
+from mapgym.cost.optimum.solution import set_order
 from mapgym.mapping import Mapping, MappingBatch
 
 
@@ -34,7 +35,6 @@ def build_mapping(
     levels, count = extent.shape
     mapping = Mapping.trivial(space.workload, space.accelerator)
     below = np.ones(count, np.int64)
-    every = range(len(space.workload.dims))
     placed = list(itertools.takewhile(lambda loop: loop >= 0, loops.tolist()))
     for s in range(levels):
         spatial = networks.factors[s, choice[s]]
@@ -42,11 +42,7 @@ def build_mapping(
         mapping.temporal[s, dims] = extent[s] // (below * spatial)
         below = extent[s]
         mapping.keep[s] = keep[s]
-        if space.entries.order_free[s]:
-            first = [dims[loop % count] for loop in placed if loop // count == s]
-            mapping.order[s] = first + [d for d in every if d not in first]
-        else:
-            mapping.order[s] = space.entries.order_key[s]
+        set_order(mapping, space, s, [dims[loop % count] for loop in placed if loop // count == s])
         _lay_out(mapping, task, networks, s, int(networks.first[s, choice[s]]))
     return mapping
 

@@ -436,15 +436,15 @@ class DepthSolver:
                 self._price_records(leaf)
             elif found < limit:
                 self.value = self._objective(found, leaf.cycles)
-                self._offer(leaf, self.descent.found, self.descent.loops)
+                self.offer(self._mapping(leaf, self.descent.found, self.descent.loops))
             yield
             if self.descent.place[0] == 0:
                 return
             resumes = True
 
-    def _offer(self, leaf: _Leaf, extent: NDArray[np.int64], loops: NDArray[np.int64]) -> None:
+    def _mapping(self, leaf: _Leaf, extent: NDArray[np.int64], loops: NDArray[np.int64]) -> Mapping:
         mapping = build_mapping(self.task, self.networks, self.state.choice, leaf.node.keep, extent, loops)
-        self.offer(with_best_layouts(self.task, self.networks, self.model, self.state.choice, mapping, self.objective))
+        return with_best_layouts(self.task, self.networks, self.model, self.state.choice, mapping, self.objective)
 
     def offer(self, mapping: Mapping) -> None:
         """Prices a mapping and keeps it if it is the best by the cost model."""
@@ -495,22 +495,12 @@ class DepthSolver:
         if not 0 < count <= MOST_RECORDS:
             return
         self.orders.recorded[0] = 0
-        size = self.orders.extent.size
-        mappings = [
-            with_best_layouts(self.task, self.networks, self.model, self.state.choice, mapping, self.objective)
-            for mapping in (
-                build_mapping(
-                    self.task,
-                    self.networks,
-                    self.state.choice,
-                    leaf.node.keep,
-                    record[:size].reshape(self.orders.extent.shape),
-                    record[size:],
-                )
-                for record in self.orders.records[:count].copy()
-            )
-        ]
-        values = self.model.evaluate(MappingBatch.concatenate([m.batch() for m in mappings])).objective(self.objective)
+        shape, size = self.orders.extent.shape, self.orders.extent.size
+        records = self.orders.records[:count]
+        mappings = [self._mapping(leaf, record[:size].reshape(shape), record[size:]) for record in records]
+        values = self.model.evaluate(MappingBatch.concatenate([mapping.batch() for mapping in mappings])).objective(
+            self.objective
+        )
         best = int(np.argmin(values))
         former = self.best[1].objective(self.objective)
         if values[best] < former:

@@ -12,7 +12,9 @@ from mapgym.cost.optimum.depth.boundary_kernels import State, weight_of_tile
 from mapgym.cost.optimum.depth.network_kernels import Networks
 from mapgym.cost.optimum.depth.problem import Problem
 from mapgym.cost.optimum.depth.slide_kernels import Slides
+from mapgym.cost.optimum.offset_kernels import sliding_length
 from mapgym.cost.optimum.orders_kernels import tile_words
+from mapgym.cost.optimum.solver_kernels import advance
 
 OPTIONS = 3
 """How many choices of a run are told apart; what is beyond is joined to the longest of them with the least energy."""
@@ -56,11 +58,7 @@ def _slide(problem: Problem, slides: Slides, tile: Tile, gaps: int, t: int, d: i
     other = problem.partner[t, d]
     if other < 0:
         return 1.0
-    length = (
-        1
-        + problem.coefficient[t, d] * (tile.extent[0, d] - 1)
-        + problem.coefficient[t, other] * (tile.extent[0, other] - 1)
-    )
+    length = sliding_length(problem, tile.extent, t, d, 0)
     anew = min(1.0, problem.coefficient[t, d] * tile.block[d] / length)
     survives = problem.reuse_survives_stationary_steps
     if anew == 1.0 and not survives:
@@ -292,9 +290,9 @@ def _try_extents(
             for d in range(dims):
                 slides_any |= problem.group[d] == c and problem.partner[t, d] >= 0 and tile.left[d] > 1
     for d in range(dims):
-        tile.counts[d], tile.turn[d], tile.loop[d] = 0, 0, 1
+        tile.option[d, 0], tile.counts[d], tile.turn[d], tile.loop[d] = tile.indices[d], 1, 0, 1
         if problem.group[d] == c:
-            for v in range(tile.indices[d], problem.counts[d]):
+            for v in range(tile.indices[d] + 1, problem.counts[d]):
                 n = problem.divisors[d, v] // tile.block[d]
                 if problem.divisors[d, v] % tile.block[d] == 0 and tile.left[d] % n == 0:
                     tile.option[d, tile.counts[d]] = v
@@ -304,11 +302,10 @@ def _try_extents(
     while True:
         j, inside = at, 1.0
         for d in range(dims):
-            if tile.counts[d] > 0:
-                v = tile.option[d, tile.turn[d]]
-                tile.loop[d] = problem.divisors[d, v] // tile.block[d]
-                inside *= tile.loop[d]
-                j += (v - tile.indices[d]) * problem.stride[d]
+            v = tile.option[d, tile.turn[d]]
+            tile.loop[d] = problem.divisors[d, v] // tile.block[d]
+            inside *= tile.loop[d]
+            j += (v - tile.indices[d]) * problem.stride[d]
         moved, is_known = at_least, not slides_any
         for r in range(-1, OPTIONS):
             # The run ends at the level; or all loops of the level are in the group, and so is the next one.
@@ -325,15 +322,7 @@ def _try_extents(
                 is_known = True
                 value = moved + own / run + beyond
             _add_option(tile, row, c, value, run)
-        d = 0
-        while d < dims:
-            if tile.counts[d] > 0:
-                tile.turn[d] += 1
-                if tile.turn[d] < tile.counts[d]:
-                    break
-                tile.turn[d] = 0
-            d += 1
-        if d == dims:
+        if advance(tile.turn, tile.counts, 0):
             break
 
 
